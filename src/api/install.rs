@@ -1,0 +1,59 @@
+//! What the host tells a guest node at installation: the one document both programs read.
+
+use serde::{Deserialize, Serialize};
+
+/// Configuration of one node, carried as `node.json` on the seed disk and kept in
+/// the guest as `/etc/cadet/node.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Name of the Node object; a DNS label. The host uses the profile name.
+    pub node_name: String,
+    /// Name of the cluster as clients see it (kubeconfig cluster and context).
+    pub cluster_name: String,
+    /// Range all pod addresses come from, e.g. `10.244.0.0/16`.
+    pub cluster_cidr: String,
+    /// Slice of `cluster_cidr` that belongs to this node, e.g. `10.244.0.0/24`.
+    pub pod_cidr: String,
+    /// Range of Service cluster IPs, e.g. `10.96.0.0/12`.
+    pub service_cidr: String,
+    /// TCP port of the API server in the guest; 6443 as everywhere.
+    pub api_port: u16,
+    /// Further DNS names or addresses the API server's certificate must carry.
+    #[serde(default)]
+    pub api_sans: Vec<String>,
+    /// Names older manifests use for images that Cadet can stand in for.
+    #[serde(default = "default_lessons_dir")]
+    pub lessons_dir: String,
+}
+
+fn default_lessons_dir() -> String {
+    "/usr/lib/cadet".into()
+}
+
+/// One image name that lessons use and how a node may serve it, from `lessons.json`.
+///
+/// A manifest written in 2015 names images that no longer exist or no longer accept
+/// its flags. The agent consults this table and reports in an event what it ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LessonImage {
+    /// Normalised repository, e.g. `docker.io/library/mongo` or `docker.io/meteorhacks/telescope`.
+    pub repository: String,
+    /// Tags the entry applies to; untagged names count as `latest`.
+    pub tags: Vec<String>,
+    /// If not empty, the entry applies only to containers whose command or args hold one of these.
+    #[serde(default)]
+    pub when_args: Vec<String>,
+    /// Reference to pull instead when the registry answers, e.g. `docker.io/library/mongo:4.0`.
+    #[serde(default)]
+    pub pull_instead: Option<String>,
+    /// Name of the build context (`lessons/<name>.tar`) used when nothing can be pulled,
+    /// or always if `pull_instead` is absent and `always` is set.
+    pub context: String,
+    /// True: never ask the registry, the stand-in is what the lesson wants.
+    #[serde(default)]
+    pub always: bool,
+    /// One sentence for the event: what was run in place of what, and why.
+    pub says: String,
+}

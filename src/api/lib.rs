@@ -1,0 +1,3 @@
+//! Kinds, versions and documents shared by host and guest. No I/O.
+
+pub mod install;

@@ -1,0 +1,50 @@
+//! Everything Cadet keeps on the laptop: names on disk, profile records, locks.
+//!
+//! Only the command line opens this room. `names` is the one place that spells
+//! file names; `record` is what is remembered of a profile; `store` keeps records
+//! in sled, with a readable copy beside each profile; `lock` lets one command at a
+//! time change a profile.
+
+mod lock;
+mod names;
+mod record;
+mod store;
+
+pub use lock::ProfileLock;
+pub use names::{Home, ProfileName, ProfilePaths};
+pub use record::{Base, Phase, Ports, Profile, Spec, TunnelRecord};
+pub use store::{Recovered, Store};
+
+use std::path::PathBuf;
+
+/// What went wrong while keeping state, named by the act that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The profile name cannot be used as a host name and folder name.
+    #[error("profile name {name:?} cannot be used: {reason}")]
+    BadName { name: String, reason: &'static str },
+    /// A folder of the Cadet home could not be made or used.
+    #[error("cannot create {path}: {source}")]
+    Create { path: PathBuf, source: std::io::Error },
+    /// Reading a file of the Cadet home failed.
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    /// Writing a file of the Cadet home failed.
+    #[error("cannot write {path}: {source}")]
+    Write { path: PathBuf, source: std::io::Error },
+    /// Removing a file or folder of the Cadet home failed.
+    #[error("cannot remove {path}: {source}")]
+    Remove { path: PathBuf, source: std::io::Error },
+    /// The record database does not open or does not decode.
+    #[error("the state database {path} is damaged: {detail}")]
+    Corrupt { path: PathBuf, detail: String },
+    /// Another process kept the record database open for longer than the deadline.
+    #[error("the state database {path} is in use by another cadet command")]
+    Busy { path: PathBuf },
+    /// Another command is changing this profile.
+    #[error("another cadet command ({holder}) is working on profile {profile}")]
+    Locked { profile: String, holder: String },
+}
+
+/// Result of this room.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

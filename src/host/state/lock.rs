@@ -1,0 +1,68 @@
+//! One command at a time may change a profile.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+
+use crate::store::private_dir;
+use crate::{Error, Home, ProfileName, Result};
+
+/// Held while a command changes a profile. The kernel lets go of it when the
+/// process ends, however it ends, so there is never a stale lock to clean up.
+#[derive(Debug)]
+pub struct ProfileLock {
+    _file: File,
+}
+
+impl ProfileLock {
+    /// Takes the lock of `name` for `command`, or says who has it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] with the other command and its process id.
+    pub fn take(home: &Home, name: &ProfileName, command: &str) -> Result<Self> {
+        private_dir(&home.profiles())?;
+        let path = home.profile_lock(name);
+        let failed = |source| Error::Create { path: path.clone(), source };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // The text is for people only; without it the message is still true.
+                if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
+                    holder = "unknown process".into();
+                }
+                return Err(Error::Locked { profile: name.to_string(), holder });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let text = format!("cadet {command}, process {}", std::process::id());
+        file.set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| file.write_all(text.as_bytes()))
+            .map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_command_is_told_who_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path(), dir.path());
+        let name = ProfileName::parse("cadet").unwrap();
+        let first = ProfileLock::take(&home, &name, "start").unwrap();
+        let refused = ProfileLock::take(&home, &name, "stop").unwrap_err();
+        assert!(refused.to_string().contains("cadet start, process"), "{refused}");
+        drop(first);
+        ProfileLock::take(&home, &name, "stop").unwrap();
+    }
+}

@@ -1,0 +1,199 @@
+//! Every on-disk name of the Cadet home, and the rules for profile names.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// Longest profile name. The name becomes the guest's host name and a part of a
+/// unix socket path, which macOS limits to 103 bytes in all.
+const LONGEST_NAME: usize = 40;
+
+/// A checked profile name: a DNS-1123 label (RFC 1123), because it becomes the
+/// guest's host name, the node's name, a kubeconfig context and a folder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProfileName(String);
+
+impl ProfileName {
+    /// Checks `name`.
+    ///
+    /// # Errors
+    /// [`Error::BadName`] with the rule that was broken.
+    pub fn parse(name: &str) -> Result<Self> {
+        let bad = |reason| Err(Error::BadName { name: name.into(), reason });
+        if name.is_empty() {
+            return bad("it is empty");
+        }
+        if name.len() > LONGEST_NAME {
+            return bad("it is longer than 40 characters");
+        }
+        let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if !name.chars().all(label) {
+            return bad("only a-z, 0-9 and - are allowed, as in a host name");
+        }
+        if name.starts_with('-') || name.ends_with('-') {
+            return bad("it must start and end with a letter or a digit");
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ProfileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The two folders Cadet owns: what must not be lost and what can be fetched again.
+#[derive(Debug, Clone)]
+pub struct Home {
+    data: PathBuf,
+    cache: PathBuf,
+}
+
+impl Home {
+    /// `data` holds profiles and records, `cache` holds images and downloads.
+    pub fn new(data: impl Into<PathBuf>, cache: impl Into<PathBuf>) -> Self {
+        Self { data: data.into(), cache: cache.into() }
+    }
+
+    /// The folder of what must not be lost.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Base images, downloads, prepared bases.
+    pub fn images(&self) -> PathBuf {
+        self.cache.join("images")
+    }
+
+    /// The cache folder itself.
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    /// sled's folder of records.
+    pub fn database(&self) -> PathBuf {
+        self.data.join("state.sled")
+    }
+
+    /// Where a damaged database is put so that nothing is lost; `stamp` is seconds
+    /// since 1970.
+    pub fn database_aside(&self, stamp: u64) -> PathBuf {
+        self.data.join(format!("state.sled.damaged-{stamp}"))
+    }
+
+    /// Folder of all profiles.
+    pub fn profiles(&self) -> PathBuf {
+        self.data.join("profiles")
+    }
+
+    /// Throw-away browser profiles, removed when the browser ends.
+    pub fn browsers(&self) -> PathBuf {
+        self.data.join("browsers")
+    }
+
+    /// The files of one profile.
+    pub fn profile(&self, name: &ProfileName) -> ProfilePaths {
+        ProfilePaths { dir: self.profiles().join(name.as_str()) }
+    }
+
+    /// The lock file of one profile. It lies outside the profile's folder, so that
+    /// `delete` can remove the folder while it holds the lock.
+    pub fn profile_lock(&self, name: &ProfileName) -> PathBuf {
+        self.profiles().join(format!(".{name}.lock"))
+    }
+}
+
+/// The files of one profile.
+#[derive(Debug, Clone)]
+pub struct ProfilePaths {
+    dir: PathBuf,
+}
+
+impl ProfilePaths {
+    /// The profile's folder, mode 0700.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+    /// Readable copy of the record, from which a damaged database is rebuilt.
+    pub fn record(&self) -> PathBuf {
+        self.dir.join("profile.json")
+    }
+    /// The machine's disk: a qcow2 overlay on a prepared base.
+    pub fn disk(&self) -> PathBuf {
+        self.dir.join("disk.qcow2")
+    }
+    /// The CIDATA disk.
+    pub fn seed(&self) -> PathBuf {
+        self.dir.join("seed.img")
+    }
+    /// The client's private SSH key, mode 0600.
+    pub fn client_key(&self) -> PathBuf {
+        self.dir.join("id_ed25519")
+    }
+    /// The guest's host key, made here so that the client can pin it; mode 0600.
+    pub fn host_key(&self) -> PathBuf {
+        self.dir.join("host_ed25519")
+    }
+    /// OpenSSH known_hosts line for people who use plain `ssh`.
+    pub fn known_hosts(&self) -> PathBuf {
+        self.dir.join("known_hosts")
+    }
+    /// kubeconfig of this profile alone, mode 0600.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("kubeconfig")
+    }
+    /// QEMU's monitor socket.
+    pub fn qmp(&self) -> PathBuf {
+        self.dir.join("qmp.sock")
+    }
+    /// The guest's serial console.
+    pub fn serial_log(&self) -> PathBuf {
+        self.dir.join("serial.log")
+    }
+    /// What QEMU itself said.
+    pub fn qemu_log(&self) -> PathBuf {
+        self.dir.join("qemu.log")
+    }
+    /// QEMU's process id and start time.
+    pub fn pid(&self) -> PathBuf {
+        self.dir.join("qemu.pid")
+    }
+    /// Control socket of a background tunnel.
+    pub fn tunnel_socket(&self) -> PathBuf {
+        self.dir.join("tunnel.sock")
+    }
+    /// What a background tunnel said.
+    pub fn tunnel_log(&self) -> PathBuf {
+        self.dir.join("tunnel.log")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_dns_labels() {
+        for good in ["cadet", "c", "class-7", "2026"] {
+            assert_eq!(ProfileName::parse(good).unwrap().as_str(), good);
+        }
+        let long = "a".repeat(41);
+        for bad in ["", "-a", "a-", "Cadet", "a b", "a/b", "../x", "ä", "a.b", "a\n", &long] {
+            assert!(matches!(ProfileName::parse(bad), Err(Error::BadName { .. })), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_lock_survives_the_folder() {
+        let home = Home::new("/h", "/c");
+        let name = ProfileName::parse("cadet").unwrap();
+        assert!(!home.profile_lock(&name).starts_with(home.profile(&name).dir()));
+    }
+}
