@@ -1,3 +1,25 @@
 //! Kinds, versions and documents shared by host and guest. No I/O.
+//!
+//! An object travels as a [`serde_json::Value`], so fields this code does not know
+//! survive; typed views are taken only where a rule needs them. What a kind *is* stands
+//! in [`resource`]; what happens to an object on its way into the store in [`strategy`].
 
+pub mod clock;
+pub mod columns;
+pub mod convert;
+pub mod defaults;
+pub mod discovery;
+pub mod field;
+pub mod fieldcheck;
 pub mod install;
+pub mod json;
+pub mod meta;
+pub mod names;
+pub mod openapi;
+pub mod patch;
+pub mod quantity;
+pub mod resource;
+pub mod selector;
+pub mod status;
+pub mod strategy;
+pub mod validate;

@@ -1,1 +1,149 @@
-//! cadet
+//! The command line of Cadet: the only room that knows the terminal, the home
+//! directory and the environment. Verbs are in `commands`, the steps of a start in
+//! `start`, the words for what goes wrong in `error` and `topics`.
+
+mod args;
+mod assets;
+mod cluster;
+mod commands;
+mod error;
+mod from_rooms;
+mod kubeconfig;
+mod machine;
+mod start;
+mod topics;
+mod ui;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Cli, Command};
+use cadet_state::ProfileName;
+use error::{CliError, Result};
+use ui::{Output, Ui};
+use world::World;
+
+/// What every command gets: the environment, the profile's name and a voice.
+pub(crate) struct Context {
+    pub world: World,
+    pub name: ProfileName,
+    pub ui: Ui,
+}
+
+/// Runs the program: parses, dispatches, prints the error if there is one.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return usage(&e),
+    };
+    let ui = Ui::new(cli.global.output);
+    match execute(cli, ui) {
+        Ok(code) => ExitCode::from(code),
+        Err((ui, e)) => {
+            ui.error(&e);
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+fn execute(cli: Cli, ui: Ui) -> Result<u8, (Ui, CliError)> {
+    let made = World::from_env()
+        .and_then(|world| Ok((world, ProfileName::parse(&cli.global.profile)?)))
+        .and_then(|(world, name)| {
+            tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .map(|runtime| (world, name, runtime))
+                .map_err(|e| CliError::new("PROGRAM_INTERNAL", "no threads to work with").why(e.to_string()))
+        });
+    let (world, name, runtime) = match made {
+        Ok(made) => made,
+        Err(e) => return Err((ui, e)),
+    };
+    // Fails only if a provider is set already, which is then the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let context = Context { world, name, ui };
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = dispatch(cli.command, &context) => outcome,
+            signal = interrupted() => Err(CliError::new("PROGRAM_INTERRUPTED", signal)
+                .why("every step is either done or not; nothing is half-done")
+                .fix("cadet start      goes on where this stopped")),
+        }
+    });
+    // A blocked reader thread (standard input) must not keep the process alive.
+    runtime.shutdown_background();
+    outcome.map_err(|e| (context.ui, e))
+}
+
+async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
+    match command {
+        Command::Start(args) => commands::start::run(cx, args).await,
+        Command::Stop(args) => commands::stop::run(cx, args).await,
+        Command::Delete(args) => commands::delete::run(cx, args).await,
+        Command::Status => commands::status::run(cx).await,
+        Command::List => commands::list::run(cx).await,
+        Command::Ssh(args) => commands::ssh::run(cx, args).await,
+        Command::Logs(args) => commands::logs::run(cx, args).await,
+        Command::Kubectl(args) => commands::kubectl::run(cx, args).await,
+        Command::Tunnel(args) => commands::tunnel::run(cx, args).await,
+        Command::Open(args) => commands::open::run(cx, args).await,
+        Command::Image(args) => commands::image::run(cx, args).await,
+        Command::Doctor(args) => commands::doctor::run(cx, args).await,
+        Command::Version => commands::version::run(cx),
+        Command::Completion(args) => commands::completion::run(args),
+        Command::Help(args) => commands::help::run(args),
+    }
+}
+
+#[cfg(unix)]
+async fn interrupted() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut int), Ok(mut term), Ok(mut hup)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = int.recv() => "interrupted by Ctrl-C",
+        _ = term.recv() => "asked to end (SIGTERM)",
+        _ = hup.recv() => "the terminal went away (SIGHUP)",
+    }
+}
+
+#[cfg(not(unix))]
+async fn interrupted() -> &'static str {
+    match tokio::signal::ctrl_c().await {
+        Ok(()) => "interrupted by Ctrl-C",
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// clap's own errors in our manner: help and version are no errors at all.
+fn usage(e: &clap::Error) -> ExitCode {
+    if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // If nobody reads the help there is nothing left to do.
+        let _ = e.print();
+        return ExitCode::SUCCESS;
+    }
+    if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = e.print();
+        return ExitCode::from(14);
+    }
+    let text = e.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
+    let what = lines.next().unwrap_or_default().trim_start_matches("error: ").to_string();
+    let why: Vec<_> = lines.filter(|l| !l.starts_with("For more information")).collect();
+    let mut error = CliError::new("PROGRAM_USAGE", what).fix("cadet --help");
+    if !why.is_empty() {
+        error = error.why(why.join("\n"));
+    }
+    let json = std::env::args().any(|a| a == "-ojson" || a == "--output=json")
+        || std::env::args().zip(std::env::args().skip(1)).any(|(a, b)| (a == "-o" || a == "--output") && b == "json");
+    Ui::new(if json { Output::Json } else { Output::Text }).error(&error);
+    ExitCode::from(error.exit_code())
+}

@@ -1,0 +1,120 @@
+//! Reading and writing places inside a JSON object without ceremony.
+
+use serde_json::{Map, Value};
+
+static EMPTY_LIST: Vec<Value> = Vec::new();
+
+/// The string at JSON pointer `path`, or "" if it is absent or no string.
+pub fn str_at<'a>(v: &'a Value, path: &str) -> &'a str {
+    v.pointer(path).and_then(Value::as_str).unwrap_or("")
+}
+
+/// The whole number at `path`, if there is one.
+pub fn int_at(v: &Value, path: &str) -> Option<i64> {
+    v.pointer(path).and_then(Value::as_i64)
+}
+
+/// The boolean at `path`; absent counts as false, as everywhere in Kubernetes.
+pub fn bool_at(v: &Value, path: &str) -> bool {
+    v.pointer(path).and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// The array at `path`; absent counts as empty.
+pub fn list_at<'a>(v: &'a Value, path: &str) -> &'a [Value] {
+    v.pointer(path).and_then(Value::as_array).unwrap_or(&EMPTY_LIST)
+}
+
+/// The object at `path`, if there is one.
+pub fn map_at<'a>(v: &'a Value, path: &str) -> Option<&'a Map<String, Value>> {
+    v.pointer(path).and_then(Value::as_object)
+}
+
+/// The array at `path` for changing its items; `None` if it is absent.
+pub fn list_mut<'a>(v: &'a mut Value, path: &str) -> Option<&'a mut Vec<Value>> {
+    v.pointer_mut(path).and_then(Value::as_array_mut)
+}
+
+/// The object under `key`, created if absent, null or of another type.
+pub fn child<'a>(m: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
+    let slot = m.entry(key).or_insert(Value::Null);
+    if !slot.is_object() {
+        *slot = Value::Object(Map::new());
+    }
+    match slot {
+        Value::Object(map) => map,
+        _ => unreachable!("made an object on the line above"),
+    }
+}
+
+/// Sets `key` unless it already holds something other than null or "".
+///
+/// Go cannot tell an empty string from an absent one, so a default replaces both.
+pub fn default(m: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
+    let unset = match m.get(key) {
+        None | Some(Value::Null) => true,
+        Some(Value::String(s)) => s.is_empty(),
+        Some(_) => false,
+    };
+    if unset {
+        m.insert(key.to_owned(), value.into());
+    }
+}
+
+/// Whether Go's `omitempty` would leave the value out.
+pub fn is_empty(v: &Value) -> bool {
+    match v {
+        Value::Null => true,
+        Value::Bool(b) => !b,
+        Value::Number(n) => n.as_f64() == Some(0.0),
+        Value::String(s) => s.is_empty(),
+        Value::Array(a) => a.is_empty(),
+        Value::Object(o) => o.is_empty(),
+    }
+}
+
+/// Drops every `null` member of every object: to Kubernetes a null is an absent field,
+/// and stored objects must not carry it.
+pub fn drop_nulls(v: &mut Value) {
+    match v {
+        Value::Object(m) => {
+            m.retain(|_, v| !v.is_null());
+            m.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(a) => a.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+/// The JSON type's name as Go's decoder says it in errors.
+pub fn type_name(v: &Value) -> &'static str {
+    match v {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn default_fills_absent_null_and_empty_but_keeps_false_and_zero() {
+        let mut m = json!({"a": null, "b": "", "c": false, "d": 0}).as_object().cloned().unwrap();
+        for key in ["a", "b", "c", "d", "e"] {
+            default(&mut m, key, "x");
+        }
+        assert_eq!(Value::Object(m), json!({"a":"x","b":"x","c":false,"d":0,"e":"x"}));
+    }
+
+    #[test]
+    fn nulls_vanish_at_every_depth_but_not_from_arrays() {
+        let mut v = json!({"a": null, "b": [{"c": null, "d": 1}, null]});
+        drop_nulls(&mut v);
+        assert_eq!(v, json!({"b": [{"d": 1}, null]}));
+    }
+}

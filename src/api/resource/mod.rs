@@ -1,0 +1,204 @@
+//! What a served kind is: one row of one table, read by every other part.
+
+mod table;
+
+pub use table::{ALL, CATALOG};
+
+/// Group and version, e.g. ("", "v1") or ("coordination.k8s.io", "v1").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Gv {
+    /// "" is the core group.
+    pub group: &'static str,
+    pub version: &'static str,
+}
+
+impl Gv {
+    /// As in `apiVersion`: `v1`, `coordination.k8s.io/v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// URL prefix without leading slash: `api/v1`, `apis/coordination.k8s.io/v1`.
+    pub fn path(&self) -> String {
+        if self.group.is_empty() {
+            format!("api/{}", self.version)
+        } else {
+            format!("apis/{}/{}", self.group, self.version)
+        }
+    }
+}
+
+/// A part of an object with its own path, e.g. `pods/status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subresource {
+    pub name: &'static str,
+    /// Group and version of its body; that of the resource unless it says otherwise.
+    pub gv: Gv,
+    pub kind: &'static str,
+    pub verbs: &'static [&'static str],
+}
+
+/// A field that may stand in a field selector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// As the client writes it: `spec.nodeName`.
+    pub name: &'static str,
+    /// JSON pointers, tried in order: `/spec/nodeName`.
+    pub paths: &'static [&'static str],
+    /// Value when absent (upstream compares with Go's zero value): "" or "false".
+    pub absent: &'static str,
+}
+
+/// One served resource at one version.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Resource {
+    pub gv: Gv,
+    pub kind: &'static str,
+    pub list_kind: &'static str,
+    pub plural: &'static str,
+    pub singular: &'static str,
+    pub namespaced: bool,
+    pub short_names: &'static [&'static str],
+    pub categories: &'static [&'static str],
+    pub verbs: &'static [&'static str],
+    pub subresources: &'static [Subresource],
+    /// Fields beyond metadata.name and metadata.namespace that selectors may name.
+    pub fields: &'static [Field],
+    /// Version that objects are stored in; equal to `gv` unless this is an old version.
+    pub storage: Gv,
+}
+
+impl Resource {
+    /// `pods`, `leases.coordination.k8s.io`: how errors name the resource.
+    pub fn qualified(&self) -> String {
+        if self.gv.group.is_empty() {
+            self.plural.to_owned()
+        } else {
+            format!("{}.{}", self.plural, self.gv.group)
+        }
+    }
+
+    /// `Pod`, `Lease.coordination.k8s.io`: how Invalid errors name the kind.
+    pub fn qualified_kind(&self) -> String {
+        if self.gv.group.is_empty() {
+            self.kind.to_owned()
+        } else {
+            format!("{}.{}", self.kind, self.gv.group)
+        }
+    }
+
+    /// The row this one's objects are stored as: itself, or today's version of an old kind.
+    pub fn stored_as(&'static self) -> &'static Resource {
+        if self.storage == self.gv {
+            return self;
+        }
+        find(self.storage.group, self.storage.version, self.plural).unwrap_or(self)
+    }
+
+    /// True for a version that exists for old manifests and is converted at the edge.
+    pub fn is_old_version(&self) -> bool {
+        self.storage != self.gv
+    }
+
+    /// Whether clients may use `verb` on the resource itself.
+    pub fn allows(&self, verb: &str) -> bool {
+        self.verbs.contains(&verb)
+    }
+
+    /// The subresource called `name`.
+    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+
+    /// Path of one object or, without a name, of the collection; no leading slash.
+    pub fn path(&self, namespace: Option<&str>, name: Option<&str>) -> String {
+        let mut p = self.gv.path();
+        if let (true, Some(ns)) = (self.namespaced, namespace) {
+            p = format!("{p}/namespaces/{ns}");
+        }
+        p = format!("{p}/{}", self.plural);
+        match name {
+            Some(name) => format!("{p}/{name}"),
+            None => p,
+        }
+    }
+}
+
+/// Every served resource, in discovery order.
+pub fn all() -> &'static [Resource] {
+    ALL
+}
+
+/// The resource at `/apis/<group>/<version>/<plural>`; group "" is the core group.
+pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
+    ALL.iter().find(|r| r.gv.group == group && r.gv.version == version && r.plural == plural)
+}
+
+/// The resource an object of this `apiVersion` and `kind` belongs to.
+pub fn find_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    ALL.iter().find(|r| r.gv.group == group && r.gv.version == version && r.kind == kind)
+}
+
+/// Served groups with their versions in order of preference, core group first.
+pub fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut out: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
+    for r in ALL {
+        match out.iter_mut().find(|(g, _)| *g == r.gv.group) {
+            Some((_, versions)) if versions.contains(&r.gv.version) => {}
+            Some((_, versions)) => versions.push(r.gv.version),
+            None => out.push((r.gv.group, vec![r.gv.version])),
+        }
+    }
+    out
+}
+
+/// The rows of one group and version.
+pub fn in_version(group: &str, version: &str) -> impl Iterator<Item = &'static Resource> {
+    let (group, version) = (group.to_owned(), version.to_owned());
+    ALL.iter().filter(move |r| r.gv.group == group && r.gv.version == version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn rows_are_unique_and_lead_to_storage() {
+        let mut seen = HashSet::new();
+        for r in all() {
+            assert!(seen.insert((r.gv, r.plural)), "{} twice", r.plural);
+            assert!(!r.stored_as().is_old_version(), "{} has no stored row", r.plural);
+            assert_eq!(r.list_kind, format!("{}List", r.kind));
+            assert!(r.singular == r.kind.to_lowercase(), "{}", r.plural);
+            if r.is_old_version() {
+                // kubectl would warn that a short name is ambiguous.
+                assert!(r.short_names.is_empty() && r.categories.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn short_names_do_not_clash() {
+        let mut seen = HashSet::new();
+        for r in all() {
+            let events_again = r.gv.group == "events.k8s.io";
+            for s in r.short_names.iter().filter(|_| !events_again) {
+                assert!(seen.insert(*s), "short name {s} twice");
+            }
+        }
+    }
+
+    #[test]
+    fn the_core_group_prefers_v1_and_still_has_v1beta3() {
+        assert_eq!(groups()[0], ("", vec!["v1", "v1beta3"]));
+        let old = find_kind("v1beta3", "Pod").unwrap();
+        assert_eq!(old.stored_as(), find("", "v1", "pods").unwrap());
+        assert_eq!(old.path(Some("default"), Some("x")), "api/v1beta3/namespaces/default/pods/x");
+    }
+}

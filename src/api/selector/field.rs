@@ -1,0 +1,194 @@
+//! Field selectors: `spec.nodeName=n,status.phase!=Failed`.
+
+use serde_json::Value;
+
+use super::Error;
+use crate::resource::Resource;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Term {
+    field: String,
+    value: String,
+    equal: bool,
+}
+
+/// A parsed field selector; the empty one selects everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FieldSelector {
+    terms: Vec<Term>,
+}
+
+impl FieldSelector {
+    /// Parses the text of a `fieldSelector` query parameter.
+    ///
+    /// # Errors
+    /// A term has no operator, or an escape is not `\\`, `\,` or `\=`.
+    pub fn parse(text: &str) -> Result<FieldSelector, Error> {
+        let mut terms = Vec::new();
+        for term in split_terms(text).into_iter().filter(|t| !t.is_empty()) {
+            let bad = || Error::FieldTerm { selector: text.to_owned(), term: term.clone() };
+            let (field, equal, value) = split_operator(&term).ok_or_else(bad)?;
+            let value = unescape(value).ok_or_else(|| {
+                Error::Syntax(format!("invalid field selector: invalid escape sequence in {value:?}"))
+            })?;
+            terms.push(Term { field: field.to_owned(), value, equal });
+        }
+        Ok(FieldSelector { terms })
+    }
+
+    /// Refuses fields that this kind cannot be selected by.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedField`] for the first such field.
+    pub fn check(&self, res: &Resource) -> Result<(), Error> {
+        for t in &self.terms {
+            let always = t.field == "metadata.name" || t.field == "metadata.namespace";
+            if !always && !res.fields.iter().any(|f| f.name == t.field) {
+                return Err(Error::UnsupportedField(t.field.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this selects everything.
+    pub fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+
+    /// The value `field` must have, if an equality term pins it. Lets a caller use an index.
+    pub fn exact(&self, field: &str) -> Option<&str> {
+        self.terms.iter().find(|t| t.equal && t.field == field).map(|t| t.value.as_str())
+    }
+
+    /// Whether an object is selected whose fields `lookup` tells; `None` counts as "".
+    pub fn matches<'a>(&self, lookup: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.terms.iter().all(|t| (lookup(&t.field).unwrap_or("") == t.value) == t.equal)
+    }
+
+    /// Whether this object of kind `res` is selected.
+    pub fn matches_object(&self, res: &Resource, object: &Value) -> bool {
+        self.terms.iter().all(|t| (value_of(res, object, &t.field) == t.value) == t.equal)
+    }
+}
+
+/// The selectable fields of an object with their values, to be kept beside its bytes.
+pub fn values(res: &Resource, object: &Value) -> Vec<(&'static str, String)> {
+    ["metadata.name", "metadata.namespace"]
+        .into_iter()
+        .chain(res.fields.iter().map(|f| f.name))
+        .map(|name| (name, value_of(res, object, name)))
+        .collect()
+}
+
+fn value_of(res: &Resource, object: &Value, field: &str) -> String {
+    let (paths, absent): (&[&str], &str) = match field {
+        "metadata.name" => (&["/metadata/name"], ""),
+        "metadata.namespace" => (&["/metadata/namespace"], ""),
+        other => match res.fields.iter().find(|f| f.name == other) {
+            Some(f) => (f.paths, f.absent),
+            None => (&[], ""),
+        },
+    };
+    for path in paths {
+        match object.pointer(path) {
+            Some(Value::String(s)) if !s.is_empty() => return s.clone(),
+            Some(Value::Bool(b)) => return b.to_string(),
+            _ => {}
+        }
+    }
+    absent.to_owned()
+}
+
+/// Splits at commas that are not escaped.
+fn split_terms(text: &str) -> Vec<String> {
+    let mut out = vec![String::new()];
+    let mut escaped = false;
+    for c in text.chars() {
+        if c == ',' && !escaped {
+            out.push(String::new());
+            continue;
+        }
+        escaped = c == '\\' && !escaped;
+        if let Some(last) = out.last_mut() {
+            last.push(c);
+        }
+    }
+    out
+}
+
+fn split_operator(term: &str) -> Option<(&str, bool, &str)> {
+    // The first operator in the text wins; `!=` and `==` before `=` at the same place.
+    let at = term.find(['!', '='])?;
+    let rest = &term[at..];
+    let (equal, value) = if let Some(v) = rest.strip_prefix("!=") {
+        (false, v)
+    } else if let Some(v) = rest.strip_prefix("==") {
+        (true, v)
+    } else {
+        (true, rest.strip_prefix('=')?)
+    };
+    Some((&term[..at], equal, value))
+}
+
+fn unescape(value: &str) -> Option<String> {
+    let mut out = String::with_capacity(value.len());
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next()? {
+                c @ ('\\' | ',' | '=') => out.push(c),
+                _ => return None,
+            },
+            // An unescaped operator sign inside a value is a mistake.
+            ',' | '=' => return None,
+            c => out.push(c),
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::find;
+    use serde_json::json;
+
+    #[test]
+    fn terms_in_any_order_and_form() {
+        let pods = find("", "v1", "pods").unwrap();
+        let pod = json!({"metadata": {"name": "a", "namespace": "d"},
+            "spec": {"nodeName": "n"}, "status": {"phase": "Running"}});
+        let m = |s: &str| FieldSelector::parse(s).unwrap().matches_object(pods, &pod);
+        assert!(m(""));
+        assert!(m("status.phase!=Failed,spec.nodeName=n,metadata.name==a"));
+        assert!(!m("spec.nodeName="));
+        assert!(m("spec.hostNetwork=false"));
+        assert!(!m("status.phase!=Running"));
+    }
+
+    #[test]
+    fn looking_up_kept_values_gives_the_same_answer() {
+        let events = find("", "v1", "events").unwrap();
+        let e = json!({"metadata": {"name": "a"}, "involvedObject": {"uid": "u"},
+            "reportingComponent": "kubelet"});
+        let kept = values(events, &e);
+        let look = |f: &str| kept.iter().find(|(n, _)| *n == f).map(|(_, v)| v.as_str());
+        let s = FieldSelector::parse("involvedObject.uid=u,source=kubelet").unwrap();
+        assert!(s.matches(look) && s.matches_object(events, &e));
+        assert_eq!(s.exact("involvedObject.uid"), Some("u"));
+    }
+
+    #[test]
+    fn escapes_and_mistakes() {
+        let s = FieldSelector::parse(r"metadata.name=a\,b\=c").unwrap();
+        assert_eq!(s.exact("metadata.name"), Some("a,b=c"));
+        assert_eq!(
+            FieldSelector::parse("x").unwrap_err().to_string(),
+            "invalid selector: 'x'; can't understand 'x'"
+        );
+        assert!(FieldSelector::parse(r"a=\x").is_err());
+        let pods = find("", "v1", "pods").unwrap();
+        let e = FieldSelector::parse("spec.color=red").unwrap().check(pods).unwrap_err();
+        assert_eq!(e.to_string(), "field label not supported: spec.color");
+    }
+}

@@ -1,0 +1,20 @@
+//! Label and field selectors as they stand in a query string.
+
+mod field;
+mod label;
+
+pub use field::{FieldSelector, values as field_values};
+pub use label::{LabelSelector, Op, Requirement};
+
+/// Why a selector cannot be understood; the text is upstream's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("unable to parse requirement: {0}")]
+    Requirement(String),
+    #[error("{0}")]
+    Syntax(String),
+    #[error("invalid selector: '{selector}'; can't understand '{term}'")]
+    FieldTerm { selector: String, term: String },
+    #[error("field label not supported: {0}")]
+    UnsupportedField(String),
+}

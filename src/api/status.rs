@@ -1,0 +1,389 @@
+//! The Kubernetes Status object: every refusal in the words and codes clients know.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::field;
+use crate::resource::Resource;
+
+/// Reply that is no object: a failure, or the outcome of a deletion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    kind: String,
+    #[serde(rename = "apiVersion")]
+    api_version: String,
+    metadata: Map<String, Value>,
+    /// `Success` or `Failure`.
+    pub status: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Box<Details>>,
+    /// HTTP status code; 0 is left out, as upstream does for a success.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub code: u16,
+}
+
+/// What a Status is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Details {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// Plural resource name, or the kind where upstream says the kind.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
+    #[serde(skip_serializing_if = "is_zero32")]
+    pub retry_after_seconds: u32,
+}
+
+/// One reason of several.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cause {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub field: String,
+}
+
+fn is_zero(n: &u16) -> bool {
+    *n == 0
+}
+
+fn is_zero32(n: &u32) -> bool {
+    *n == 0
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}: {}", self.code, self.reason, self.message)
+    }
+}
+
+impl std::error::Error for Status {}
+
+fn about(res: &Resource, name: &str) -> Details {
+    Details {
+        name: name.to_owned(),
+        group: res.gv.group.to_owned(),
+        kind: res.plural.to_owned(),
+        ..Details::default()
+    }
+}
+
+impl Status {
+    /// A failure with an HTTP code, a reason (one CamelCase word) and a sentence.
+    pub fn failure(code: u16, reason: &str, message: impl Into<String>) -> Status {
+        Status {
+            kind: "Status".into(),
+            api_version: "v1".into(),
+            metadata: Map::new(),
+            status: "Failure".into(),
+            message: message.into(),
+            reason: reason.into(),
+            details: None,
+            code,
+        }
+    }
+
+    fn with(mut self, details: Details) -> Status {
+        self.details = Some(Box::new(details));
+        self
+    }
+
+    /// Says after how many seconds a client may try again.
+    pub fn retry_after(mut self, seconds: u32) -> Status {
+        self.details.get_or_insert_default().retry_after_seconds = seconds;
+        self
+    }
+
+    /// An object was deleted at once; `kubectl delete` waits for the uid named here.
+    pub fn deleted(res: &Resource, name: &str, uid: &str) -> Status {
+        let details = Details { uid: uid.to_owned(), ..about(res, name) };
+        Status { status: "Success".into(), ..Status::failure(0, "", "") }.with(details)
+    }
+
+    /// 404: there is no object of this name.
+    pub fn not_found(res: &Resource, name: &str) -> Status {
+        Status::failure(404, "NotFound", format!("{} {name:?} not found", res.qualified()))
+            .with(about(res, name))
+    }
+
+    /// 404: there is no such path or resource.
+    pub fn no_such_path() -> Status {
+        Status::failure(404, "NotFound", "the server could not find the requested resource")
+            .with(Details::default())
+    }
+
+    /// 409: the name is taken.
+    pub fn already_exists(res: &Resource, name: &str) -> Status {
+        let message = format!("{} {name:?} already exists", res.qualified());
+        Status::failure(409, "AlreadyExists", message).with(about(res, name))
+    }
+
+    /// 409: every name made from `generateName` that we tried was taken.
+    pub fn generate_name_conflict(res: &Resource, name: &str) -> Status {
+        let message = format!(
+            "{} {name:?} already exists, the server was not able to generate a unique name for the object",
+            res.qualified()
+        );
+        Status::failure(409, "AlreadyExists", message).with(about(res, name)).retry_after(1)
+    }
+
+    /// 409 for another reason than a stale resourceVersion, e.g. a failed precondition.
+    pub fn conflict_because(res: &Resource, name: &str, why: &str) -> Status {
+        let message =
+            format!("Operation cannot be fulfilled on {} {name:?}: {why}", res.qualified());
+        Status::failure(409, "Conflict", message).with(about(res, name))
+    }
+
+    /// 409: the client's resourceVersion is not the newest.
+    pub fn conflict(res: &Resource, name: &str) -> Status {
+        Status::conflict_because(
+            res,
+            name,
+            "the object has been modified; please apply your changes to the latest version and try again",
+        )
+    }
+
+    /// 422 with one cause per wrong field. `errors` must not be empty.
+    pub fn invalid(res: &Resource, name: &str, errors: &[field::Error]) -> Status {
+        let mut sentences: Vec<String> = Vec::new();
+        for e in errors {
+            let s = e.to_string();
+            if !sentences.contains(&s) {
+                sentences.push(s);
+            }
+        }
+        let all = match sentences.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        let causes = errors
+            .iter()
+            .map(|e| Cause {
+                reason: e.reason().to_owned(),
+                message: e.body(),
+                field: e.field.clone(),
+            })
+            .collect();
+        let message = format!("{} {name:?} is invalid: {all}", res.qualified_kind());
+        let details = Details { kind: res.kind.to_owned(), causes, ..about(res, name) };
+        Status::failure(422, "Invalid", message).with(details)
+    }
+
+    /// 400: the request itself is wrong.
+    pub fn bad_request(message: impl Into<String>) -> Status {
+        Status::failure(400, "BadRequest", message)
+    }
+
+    /// 401: nobody we know.
+    pub fn unauthorized() -> Status {
+        Status::failure(401, "Unauthorized", "Unauthorized")
+    }
+
+    /// 403 about a resource; `why` is the clause after "is forbidden: ".
+    pub fn forbidden(res: &Resource, name: &str, why: &str) -> Status {
+        let subject = match name {
+            "" => res.qualified(),
+            name => format!("{} {name:?}", res.qualified()),
+        };
+        Status::failure(403, "Forbidden", format!("{subject} is forbidden: {why}"))
+            .with(about(res, name))
+    }
+
+    /// 403 because `user` may not use `verb`; `namespace` is `None` at cluster scope.
+    pub fn not_allowed(
+        res: &Resource,
+        subresource: &str,
+        name: &str,
+        user: &str,
+        verb: &str,
+        namespace: Option<&str>,
+    ) -> Status {
+        let what = match subresource {
+            "" => res.plural.to_owned(),
+            sub => format!("{}/{sub}", res.plural),
+        };
+        let scope = match namespace {
+            Some(ns) => format!("in the namespace {ns:?}"),
+            None => "at the cluster scope".to_owned(),
+        };
+        let group = res.gv.group;
+        let why = format!("User {user:?} cannot {verb} resource {what:?} in API group {group:?} {scope}");
+        Status::forbidden(res, name, &why)
+    }
+
+    /// 403 for a path that is no resource, e.g. `/metrics`.
+    pub fn not_allowed_path(user: &str, verb: &str, path: &str) -> Status {
+        let message = format!("forbidden: User {user:?} cannot {verb} path {path:?}");
+        Status::failure(403, "Forbidden", message).with(Details::default())
+    }
+
+    /// 405: the resource does not know this verb.
+    pub fn method_not_allowed(res: &Resource, verb: &str) -> Status {
+        let message = format!("{verb} is not supported on resources of kind {:?}", res.qualified());
+        Status::failure(405, "MethodNotAllowed", message).with(about(res, ""))
+    }
+
+    /// 406: we cannot answer in any form the client accepts.
+    pub fn not_acceptable(offered: &[&str]) -> Status {
+        let message =
+            format!("only the following media types are accepted: {}", offered.join(", "));
+        Status::failure(406, "NotAcceptable", message)
+    }
+
+    /// 415: we cannot read the body.
+    pub fn unsupported_media_type(accepted: &[&str]) -> Status {
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {}",
+            accepted.join(", ")
+        );
+        Status::failure(415, "UnsupportedMediaType", message)
+    }
+
+    /// 413: the body is longer than `limit` bytes.
+    pub fn body_too_large(limit: usize) -> Status {
+        let message = format!("Request entity too large: limit is {limit}");
+        Status::failure(413, "RequestEntityTooLarge", message)
+    }
+
+    /// 410: the revision asked for is no longer kept.
+    pub fn expired(message: impl Into<String>) -> Status {
+        Status::failure(410, "Expired", message)
+    }
+
+    /// 410 for a watch from `asked` when the oldest kept revision is `oldest`.
+    pub fn too_old(asked: u64, oldest: u64) -> Status {
+        Status::expired(format!("too old resource version: {asked} ({oldest})"))
+    }
+
+    /// 410 for a list continued after its snapshot was given up.
+    pub fn continue_expired() -> Status {
+        Status::expired(
+            "The provided continue parameter is too old to display a consistent list result. \
+             You can start a new list without the continue parameter.",
+        )
+    }
+
+    /// 504: the client names a revision from the future.
+    pub fn resource_version_too_large(asked: u64, current: u64) -> Status {
+        let cause = Cause {
+            reason: "ResourceVersionTooLarge".into(),
+            message: "Too large resource version".into(),
+            field: String::new(),
+        };
+        let message =
+            format!("Timeout: Too large resource version: {asked}, current: {current}");
+        Status::failure(504, "Timeout", message)
+            .with(Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() })
+    }
+
+    /// 504: we did not finish in time.
+    pub fn timeout(message: &str) -> Status {
+        Status::failure(504, "Timeout", format!("Timeout: {message}")).with(Details::default())
+    }
+
+    /// 429: try again after `seconds`.
+    pub fn too_many_requests(seconds: u32) -> Status {
+        let message = "Too many requests, please try again later.";
+        Status::failure(429, "TooManyRequests", message).retry_after(seconds)
+    }
+
+    /// 500: our own fault; `why` is evidence, not blame.
+    pub fn internal(why: impl std::fmt::Display) -> Status {
+        let cause = Cause { message: why.to_string(), ..Cause::default() };
+        Status::failure(500, "InternalError", format!("Internal error occurred: {why}"))
+            .with(Details { causes: vec![cause], ..Details::default() })
+    }
+
+    /// 503: we, or a node we need, cannot be reached now.
+    pub fn unavailable(message: impl Into<String>) -> Status {
+        Status::failure(503, "ServiceUnavailable", message)
+    }
+
+    /// 501: known to Kubernetes, not served by this version of Cadet.
+    pub fn not_served(what: &str) -> Status {
+        let message = format!("this cluster does not serve {what} yet");
+        Status::failure(501, "NotImplemented", message)
+    }
+
+    /// The Status as JSON text.
+    pub fn to_json(&self) -> Vec<u8> {
+        // A struct of strings and numbers cannot fail to serialize.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::find;
+    use serde_json::json;
+
+    #[test]
+    fn not_found_is_what_kubectl_expects() {
+        let s = Status::not_found(find("", "v1", "pods").unwrap(), "x");
+        assert_eq!(
+            serde_json::to_value(&s).unwrap(),
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                "message": "pods \"x\" not found", "reason": "NotFound",
+                "details": {"name": "x", "kind": "pods"}, "code": 404})
+        );
+        let lease = find("coordination.k8s.io", "v1", "leases").unwrap();
+        let s = Status::not_found(lease, "x");
+        assert_eq!(s.message, "leases.coordination.k8s.io \"x\" not found");
+    }
+
+    #[test]
+    fn invalid_lists_each_cause_once_in_the_sentence() {
+        let pods = find("", "v1", "pods").unwrap();
+        let e = field::Error::required("spec.containers[0].image", "");
+        let s = Status::invalid(pods, "x", std::slice::from_ref(&e));
+        assert_eq!(s.message, "Pod \"x\" is invalid: spec.containers[0].image: Required value");
+        let s = Status::invalid(pods, "x", &[e.clone(), e, field::Error::required("spec.a", "why")]);
+        assert_eq!(
+            s.message,
+            "Pod \"x\" is invalid: [spec.containers[0].image: Required value, spec.a: Required value: why]"
+        );
+        let details = s.details.unwrap();
+        assert_eq!((details.kind.as_str(), details.causes.len()), ("Pod", 3));
+        assert_eq!(details.causes[0].reason, "FieldValueRequired");
+    }
+
+    #[test]
+    fn forbidden_names_user_verb_and_scope() {
+        let pods = find("", "v1", "pods").unwrap();
+        let s = Status::not_allowed(pods, "", "", "jo", "list", Some("default"));
+        assert_eq!(
+            s.message,
+            "pods is forbidden: User \"jo\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""
+        );
+        let nodes = find("", "v1", "nodes").unwrap();
+        let s = Status::not_allowed(nodes, "status", "n", "jo", "patch", None);
+        assert_eq!(
+            s.message,
+            "nodes \"n\" is forbidden: User \"jo\" cannot patch resource \"nodes/status\" in API group \"\" at the cluster scope"
+        );
+    }
+
+    #[test]
+    fn a_deletion_reports_the_uid_and_no_code() {
+        let s = Status::deleted(find("", "v1", "configmaps").unwrap(), "c", "u-1");
+        let v = serde_json::to_value(s).unwrap();
+        assert_eq!(v["status"], "Success");
+        assert_eq!(v["details"]["uid"], "u-1");
+        assert!(v.get("code").is_none() && v.get("reason").is_none());
+    }
+}

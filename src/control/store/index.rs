@@ -1,0 +1,216 @@
+//! The state in memory: every key now, and a window of what changed before.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::{Entry, Event, Listing, Revision, RevisionError};
+
+/// Keys, history and the revision both belong to. Only the writer changes it.
+#[derive(Debug)]
+pub(crate) struct Index {
+    revision: Revision,
+    keys: BTreeMap<Arc<str>, Entry>,
+    /// Changes `revision - history.len() + 1 ..= revision`, oldest first.
+    history: VecDeque<Arc<Event>>,
+    window: usize,
+}
+
+impl Index {
+    pub(crate) fn new(revision: Revision, entries: Vec<Entry>, window: usize) -> Self {
+        let keys = entries
+            .into_iter()
+            .map(|entry| (entry.key.clone(), entry))
+            .collect();
+        Index {
+            revision,
+            keys,
+            history: VecDeque::new(),
+            window,
+        }
+    }
+
+    pub(crate) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
+        self.keys.get(key)
+    }
+
+    /// Takes one change in; its revision must be the next.
+    pub(crate) fn apply(&mut self, event: Arc<Event>) {
+        debug_assert_eq!(event.revision, self.revision + 1);
+        match &event.current {
+            Some(entry) => {
+                self.keys.insert(entry.key.clone(), entry.clone());
+            }
+            None => {
+                self.keys.remove(event.key().as_ref());
+            }
+        }
+        self.revision = event.revision;
+        self.history.push_back(event);
+        if self.history.len() > self.window {
+            self.history.pop_front();
+        }
+    }
+
+    /// The oldest revision that can still be listed or watched from.
+    fn oldest(&self) -> Revision {
+        self.revision - self.history.len() as u64
+    }
+
+    fn check(&self, asked: Revision) -> Result<(), RevisionError> {
+        if asked > self.revision {
+            return Err(RevisionError::Future {
+                asked,
+                newest: self.revision,
+            });
+        }
+        if asked < self.oldest() {
+            return Err(RevisionError::TooOld {
+                asked,
+                oldest: self.oldest(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Changes after `from`, oldest first.
+    pub(crate) fn since(&self, from: Revision) -> Result<VecDeque<Arc<Event>>, RevisionError> {
+        self.check(from)?;
+        let skip = (from - self.oldest()) as usize;
+        Ok(self.history.iter().skip(skip).cloned().collect())
+    }
+
+    pub(crate) fn list(
+        &self,
+        prefix: &str,
+        at: Option<Revision>,
+    ) -> Result<Listing, RevisionError> {
+        let at = at.unwrap_or(self.revision);
+        self.check(at)?;
+        let range = (Bound::Included(prefix), Bound::Unbounded);
+        let now = self
+            .keys
+            .range::<str, _>(range)
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(_, entry)| entry.clone());
+        if at == self.revision {
+            return Ok(Listing {
+                revision: at,
+                entries: now.collect(),
+            });
+        }
+        // Walk back from now, undoing each later change.
+        let mut keys: BTreeMap<Arc<str>, Entry> = now.map(|e| (e.key.clone(), e)).collect();
+        for event in self
+            .history
+            .iter()
+            .rev()
+            .take_while(|event| event.revision > at)
+        {
+            if !event.key().starts_with(prefix) {
+                continue;
+            }
+            match &event.previous {
+                Some(entry) => {
+                    keys.insert(entry.key.clone(), entry.clone());
+                }
+                None => {
+                    keys.remove(event.key());
+                }
+            }
+        }
+        Ok(Listing {
+            revision: at,
+            entries: keys.into_values().collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn entry(key: &str, value: &'static str, created: Revision, modified: Revision) -> Entry {
+        Entry {
+            key: key.into(),
+            value: Bytes::from_static(value.as_bytes()),
+            created,
+            modified,
+        }
+    }
+
+    /// a created at 1, b created at 2, a changed at 3, b deleted at 4, c created at 5.
+    fn index(window: usize) -> Index {
+        let mut index = Index::new(0, vec![], window);
+        let a1 = entry("/p/a", "1", 1, 1);
+        let b2 = entry("/p/b", "2", 2, 2);
+        let a3 = entry("/p/a", "3", 1, 3);
+        let c5 = entry("/q/c", "5", 5, 5);
+        for (revision, current, previous) in [
+            (1, Some(a1.clone()), None),
+            (2, Some(b2.clone()), None),
+            (3, Some(a3), Some(a1)),
+            (4, None, Some(b2)),
+            (5, Some(c5), None),
+        ] {
+            index.apply(Arc::new(Event {
+                revision,
+                current,
+                previous,
+            }));
+        }
+        index
+    }
+
+    fn seen(index: &Index, prefix: &str, at: Revision) -> String {
+        let listing = index.list(prefix, Some(at)).expect("in window");
+        let values: Vec<_> = listing
+            .entries
+            .iter()
+            .map(|e| String::from_utf8_lossy(&e.value).into_owned())
+            .collect();
+        values.join(",")
+    }
+
+    #[test]
+    fn every_revision_in_the_window_can_be_listed_again() {
+        let index = index(100);
+        let all: Vec<_> = (0..=5).map(|at| seen(&index, "/", at)).collect();
+        assert_eq!(all, ["", "1", "1,2", "3,2", "3", "3,5"]);
+        assert_eq!(seen(&index, "/p/", 5), "3");
+        assert_eq!(seen(&index, "/p/", 2), "1,2");
+    }
+
+    #[test]
+    fn compacted_and_future_revisions_are_told_apart() {
+        let index = index(2);
+        assert_eq!(
+            index.list("/", Some(2)).map(|l| l.revision),
+            Err(RevisionError::TooOld {
+                asked: 2,
+                oldest: 3
+            })
+        );
+        assert_eq!(seen(&index, "/", 3), "3,2");
+        assert_eq!(
+            index.since(6).map(|e| e.len()),
+            Err(RevisionError::Future {
+                asked: 6,
+                newest: 5
+            })
+        );
+        let revisions: Vec<_> = index
+            .since(3)
+            .expect("in window")
+            .iter()
+            .map(|e| e.revision)
+            .collect();
+        assert_eq!(revisions, [4, 5]);
+        assert!(index.since(5).expect("now").is_empty());
+    }
+}

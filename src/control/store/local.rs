@@ -1,0 +1,286 @@
+//! The store of one server: an index in memory, one writer thread, one disk.
+//!
+//! Writers queue; the thread takes all that wait, checks each against the index and the
+//! batch so far, makes the batch durable with one barrier, and only then shows it to
+//! readers, watches and the writers themselves.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use async_trait::async_trait;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::disk::{Disk, Record};
+use crate::index::Index;
+use crate::{
+    Change, CommitError, Entry, Event, Listing, OpenError, Revision, RevisionError, Store, Watch,
+};
+
+/// Sizes of a [`LocalStore`].
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// How many changes can be watched from or listed at; older ones are compacted away.
+    pub history: usize,
+    /// How many events a watch may fall behind before it is cut.
+    pub watch_buffer: usize,
+    /// Most writes that share one disk barrier.
+    pub batch: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            history: 10_000,
+            watch_buffer: 4096,
+            batch: 512,
+        }
+    }
+}
+
+struct Job {
+    key: Arc<str>,
+    change: Change,
+    reply: oneshot::Sender<Result<Revision, CommitError>>,
+}
+
+struct Shared {
+    index: RwLock<Index>,
+    events: broadcast::Sender<Arc<Event>>,
+}
+
+impl Shared {
+    /// The index holds plain data that is never left half-changed, so a panic elsewhere
+    /// while the lock was held does not spoil it.
+    fn read(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A [`Store`] over one [`Disk`]. Dropping it ends the writer thread after the writes that
+/// were already queued.
+pub struct LocalStore {
+    shared: Arc<Shared>,
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<std::thread::JoinHandle<()>>,
+}
+
+impl LocalStore {
+    /// Loads the disk and starts the writer.
+    pub fn open(mut disk: impl Disk, options: Options) -> Result<Self, OpenError> {
+        let stored = disk.load()?;
+        let (events, _) = broadcast::channel(options.watch_buffer.max(1));
+        let index = Index::new(stored.revision, stored.entries, options.history);
+        let shared = Arc::new(Shared {
+            index: RwLock::new(index),
+            events,
+        });
+        let (jobs, queue) = mpsc::channel(options.batch.max(1));
+        let writer = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || write_loop(&shared, disk, queue, options.batch.max(1))
+            })
+            .map_err(|source| OpenError::Io {
+                path: "writer thread".into(),
+                source,
+            })?;
+        Ok(LocalStore {
+            shared,
+            jobs: Some(jobs),
+            writer: Some(writer),
+        })
+    }
+}
+
+impl Drop for LocalStore {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(writer) = self.writer.take() {
+            // A panicked writer has already failed every commit; nothing is left to report.
+            let _ = writer.join();
+        }
+    }
+}
+
+#[async_trait]
+impl Store for LocalStore {
+    fn revision(&self) -> Revision {
+        self.shared.read().revision()
+    }
+
+    fn get(&self, key: &str) -> Option<Entry> {
+        self.shared.read().get(key).cloned()
+    }
+
+    fn list(&self, prefix: &str, at: Option<Revision>) -> Result<Listing, RevisionError> {
+        self.shared.read().list(prefix, at)
+    }
+
+    async fn commit(&self, key: &str, change: Change) -> Result<Revision, CommitError> {
+        let key: Arc<str> = key.into();
+        let closed = || CommitError::Closed { key: key.clone() };
+        let (reply, answer) = oneshot::channel();
+        let jobs = self.jobs.as_ref().ok_or_else(closed)?;
+        let job = Job {
+            key: key.clone(),
+            change,
+            reply,
+        };
+        jobs.send(job).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    fn watch(&self, from: Revision) -> Result<Watch, RevisionError> {
+        // Under the lock: the writer publishes while it holds it for writing, so no event
+        // falls between the backlog and the live stream, and none is in both.
+        let index = self.shared.read();
+        let backlog = index.since(from)?;
+        Ok(Watch {
+            backlog,
+            live: self.shared.events.subscribe(),
+        })
+    }
+}
+
+fn write_loop(
+    shared: &Shared,
+    mut disk: impl Disk,
+    mut queue: mpsc::Receiver<Job>,
+    batch_size: usize,
+) {
+    let mut jobs = Vec::new();
+    let mut broken: Option<String> = None;
+    while queue.blocking_recv_many(&mut jobs, batch_size) > 0 {
+        let batch = prepare(shared, jobs.drain(..), broken.as_deref());
+        if batch.events.is_empty() {
+            batch.answer(None);
+            continue;
+        }
+        let records: Vec<Record> = batch
+            .events
+            .iter()
+            .map(|event| Record {
+                key: event.key().clone(),
+                entry: event.current.clone(),
+            })
+            .collect();
+        let revision = batch.events.last().map_or(0, |event| event.revision);
+        if let Err(reason) = disk.append(revision, &records) {
+            tracing::error!(%reason, "the store could not write and stops taking writes");
+            batch.answer(Some(&reason));
+            broken = Some(reason);
+            continue;
+        }
+        {
+            let mut index = shared.index.write().unwrap_or_else(PoisonError::into_inner);
+            for event in &batch.events {
+                index.apply(Arc::clone(event));
+                // An error only says that nobody watches.
+                let _ = shared.events.send(Arc::clone(event));
+            }
+        }
+        batch.answer(None);
+    }
+}
+
+type Reply = oneshot::Sender<Result<Revision, CommitError>>;
+
+/// Checked changes that will share a barrier, and who waits for which outcome.
+#[derive(Default)]
+struct Batch {
+    events: Vec<Arc<Event>>,
+    replies: Vec<(Arc<str>, Result<Revision, CommitError>, Reply)>,
+}
+
+impl Batch {
+    /// Tells every writer; a writer that has gone away is no error, its change stands.
+    fn answer(self, disk_error: Option<&str>) {
+        for (key, outcome, reply) in self.replies {
+            let outcome = match disk_error {
+                Some(reason) => outcome.and(Err(CommitError::Disk {
+                    key,
+                    reason: reason.to_owned(),
+                })),
+                None => outcome,
+            };
+            let _ = reply.send(outcome);
+        }
+    }
+}
+
+/// Decides each job in order, as if those before it in the batch were already done.
+fn prepare(shared: &Shared, jobs: impl Iterator<Item = Job>, broken: Option<&str>) -> Batch {
+    let index = shared.read();
+    let mut revision = index.revision();
+    let mut ahead: BTreeMap<Arc<str>, Option<Entry>> = BTreeMap::new();
+    let mut batch = Batch::default();
+    for Job { key, change, reply } in jobs {
+        if let Some(reason) = broken {
+            let error = CommitError::Disk {
+                key: key.clone(),
+                reason: reason.to_owned(),
+            };
+            batch.replies.push((key, Err(error), reply));
+            continue;
+        }
+        let previous = match ahead.get(&key) {
+            Some(entry) => entry.clone(),
+            None => index.get(&key).cloned(),
+        };
+        let outcome = decide(&key, change, previous.as_ref(), revision + 1).map(|current| {
+            revision += 1;
+            ahead.insert(key.clone(), current.clone());
+            batch.events.push(Arc::new(Event {
+                revision,
+                current,
+                previous,
+            }));
+            revision
+        });
+        batch.replies.push((key, outcome, reply));
+    }
+    batch
+}
+
+/// The state of a key after a change, if the change is allowed.
+fn decide(
+    key: &Arc<str>,
+    change: Change,
+    previous: Option<&Entry>,
+    next: Revision,
+) -> Result<Option<Entry>, CommitError> {
+    let expected = |expect: Revision| match previous {
+        None => Err(CommitError::Missing { key: key.clone() }),
+        Some(entry) if entry.modified != expect => Err(CommitError::Conflict {
+            key: key.clone(),
+            expected: expect,
+            found: entry.modified,
+        }),
+        Some(entry) => Ok(entry.created),
+    };
+    match change {
+        Change::Create(value) => match previous {
+            Some(entry) => Err(CommitError::Exists {
+                key: key.clone(),
+                modified: entry.modified,
+            }),
+            None => Ok(Some(Entry {
+                key: key.clone(),
+                value,
+                created: next,
+                modified: next,
+            })),
+        },
+        Change::Update { value, expect } => {
+            let created = expected(expect)?;
+            Ok(Some(Entry {
+                key: key.clone(),
+                value,
+                created,
+                modified: next,
+            }))
+        }
+        Change::Delete { expect } => expected(expect).map(|_| None),
+    }
+}

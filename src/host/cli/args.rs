@@ -1,0 +1,134 @@
+//! The words of the command line. Each verb's doc comment is its help.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+use crate::ui::Output;
+
+/// A Kubernetes learning cluster for a laptop: its own machine, its own control
+/// plane, a tunnel into it, and lessons.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cadet",
+    version,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    max_term_width = 90,
+    after_help = "First steps:\n  cadet start                     boot the machine and its cluster\n  kubectl get nodes               use it with the kubectl you have\n  cadet open pod/telescope-pod    a pod's own address in a browser\n  cadet delete                    remove everything again\n\nErrors have ids: `cadet help HOST_DISK_FULL` tells the long story."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Name of the cluster; also its node, its host name and its kubectl context.
+    #[arg(short, long, global = true, default_value = "cadet", env = "CADET_PROFILE", value_name = "NAME")]
+    pub profile: String,
+    /// Shape of the output: text, or json with one event or object per line.
+    #[arg(short, long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub output: Output,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Boot the machine and bring up the cluster; goes on where an earlier start stopped
+    Start(commands::start::StartArgs),
+    /// Shut the machine down; the cluster and its data stay on the disk
+    Stop(commands::stop::StopArgs),
+    /// Remove the machine, its disk and its kubectl context
+    Delete(commands::delete::DeleteArgs),
+    /// Show what runs; the exit code adds 1 (machine), 2 (API) and 4 (node) for what does not
+    Status,
+    /// List all profiles
+    List,
+    /// Open a shell in the machine, or run one command there
+    Ssh(commands::ssh::SshArgs),
+    /// Show what the control plane and the node agent say
+    Logs(commands::logs::LogsArgs),
+    /// Run the kubectl on your PATH against this profile
+    Kubectl(commands::kubectl::KubectlArgs),
+    /// Serve a SOCKS5 proxy into the cluster's network on 127.0.0.1
+    Tunnel(commands::tunnel::TunnelArgs),
+    /// Open a pod or Service in a browser that goes through the tunnel
+    Open(commands::open::OpenArgs),
+    /// Make, list and remove guest images
+    Image(commands::image::ImageArgs),
+    /// Look for what could keep Cadet from working on this laptop
+    Doctor(commands::doctor::DoctorArgs),
+    /// Print the version
+    Version,
+    /// Print a completion script for your shell
+    Completion(commands::completion::CompletionArgs),
+    /// Explain a command or an error id
+    Help(commands::help::HelpArgs),
+}
+
+/// Reads a size: `2g`, `1536m`, `2Gi`, or plain MiB. Returns MiB.
+///
+/// # Errors
+/// A sentence for clap when the text is no size.
+pub fn size_mib(text: &str) -> Result<u64, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match &lower[digits.len()..] {
+        "" | "m" | "mb" | "mi" | "mib" => 1,
+        "g" | "gb" | "gi" | "gib" => 1024,
+        "t" | "tb" | "ti" | "tib" => 1024 * 1024,
+        unit => return Err(format!("unknown unit {unit:?}: write 2g, 1536m or plain MiB")),
+    };
+    let number: u64 =
+        digits.parse().map_err(|_| "not a whole number: write 2g, 1536m or plain MiB".to_string())?;
+    number.checked_mul(factor).ok_or_else(|| "too large".to_string())
+}
+
+/// Reads a duration: `90s`, `6m`, `1h`, or plain seconds.
+///
+/// # Errors
+/// A sentence for clap when the text is no duration.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match &lower[digits.len()..] {
+        "" | "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        unit => return Err(format!("unknown unit {unit:?}: write 90s, 6m or 1h")),
+    };
+    let number: u64 = digits.parse().map_err(|_| "not a whole number: write 90s, 6m or 1h".to_string())?;
+    match number.checked_mul(factor) {
+        Some(seconds @ 1..=86_400) => Ok(std::time::Duration::from_secs(seconds)),
+        _ => Err("must be between 1s and 24h".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_and_durations_are_read_or_refused() {
+        assert_eq!(size_mib("2g"), Ok(2048));
+        assert_eq!(size_mib("1536m"), Ok(1536));
+        assert_eq!(size_mib("2GiB"), Ok(2048));
+        assert_eq!(size_mib("700"), Ok(700));
+        for bad in ["", "g", "-1", "1.5g", "2x", "99999999999999999999", "18446744073709551615t", "2 g b"] {
+            assert!(size_mib(bad).is_err(), "{bad}");
+        }
+        assert_eq!(duration("6m").unwrap().as_secs(), 360);
+        for bad in ["", "0", "25h", "5d", "m"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The laptop's small Kubernetes client: enough to see whether the cluster answers,
+//! the node is Ready and where a pod or Service can be reached.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use serde_json::Value;
+
+use crate::error::{CliError, Result};
+use crate::kubeconfig::Access;
+
+/// A client of one cluster's API server, with the profile's own certificate.
+pub struct Cluster {
+    client: reqwest::Client,
+    server: String,
+}
+
+/// What came of one request.
+enum Failure {
+    /// The server could not be reached or broke off.
+    Connection(String),
+    /// The server answered with a Status.
+    Status { code: u16, message: String },
+}
+
+/// No single answer may take longer; `status` must never hang.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Cluster {
+    /// A client for `access`; connects on first use.
+    ///
+    /// # Errors
+    /// HOST_STATE_CORRUPT when the kept credentials do not decode.
+    pub fn new(access: &Access) -> Result<Self> {
+        let bad = |e: &dyn std::fmt::Display| {
+            CliError::new("HOST_STATE_CORRUPT", "the profile's credentials cannot be used")
+                .why(e.to_string())
+                .fix("cadet start")
+        };
+        let pem = |text: &str| BASE64.decode(text).map_err(|e| bad(&e));
+        let ca = reqwest::Certificate::from_pem(&pem(&access.ca)?).map_err(|e| bad(&e))?;
+        let mut identity = pem(&access.cert)?;
+        identity.extend(pem(&access.key)?);
+        let identity = reqwest::Identity::from_pem(&identity).map_err(|e| bad(&e))?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([ca])
+            .identity(identity)
+            .connect_timeout(Duration::from_secs(2))
+            .build()
+            .map_err(|e| bad(&e))?;
+        Ok(Self { client, server: access.server.clone() })
+    }
+
+    /// The object at `path`.
+    ///
+    /// # Errors
+    /// CLUSTER_NOT_FOUND, CLUSTER_API_TIMEOUT or CLUSTER_API.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        self.try_get(path).await.map_err(|failure| match failure {
+            Failure::Connection(why) => {
+                CliError::new("CLUSTER_API_TIMEOUT", "the API server does not answer")
+                    .why(why)
+                    .fix("cadet status")
+            }
+            Failure::Status { code: 404, message } => CliError::new("CLUSTER_NOT_FOUND", message),
+            Failure::Status { code, message } => {
+                CliError::new("CLUSTER_API", message).why(format!("HTTP {code} from {path}"))
+            }
+        })
+    }
+
+    async fn try_get(&self, path: &str) -> Result<Value, Failure> {
+        let connection = |e: reqwest::Error| Failure::Connection(chain(&e));
+        let response = self
+            .client
+            .get(format!("{}{path}", self.server))
+            .timeout(ANSWER_DEADLINE)
+            .send()
+            .await
+            .map_err(connection)?;
+        let code = response.status().as_u16();
+        let body = response.bytes().await.map_err(connection)?;
+        if code == 200 {
+            return serde_json::from_slice(&body)
+                .map_err(|e| Failure::Connection(format!("the answer is not JSON: {e}")));
+        }
+        let message = serde_json::from_slice::<Value>(&body)
+            .ok()
+            .and_then(|v| v["message"].as_str().map(str::to_string))
+            .unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+        Err(Failure::Status { code, message })
+    }
+
+    /// Waits until /readyz says ok; the caller sets the deadline. A server that is
+    /// not there yet gives no event to wait for, so this asks again with growing pauses.
+    pub async fn wait_ready(&self, mut seen: impl FnMut(&str)) {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let answer = self
+                .client
+                .get(format!("{}/readyz", self.server))
+                .timeout(ANSWER_DEADLINE)
+                .send()
+                .await;
+            match answer {
+                Ok(r) if r.status().is_success() => return,
+                Ok(r) => seen(&format!("the API server answers {}", r.status())),
+                Err(e) => seen(&chain(&e)),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 3 / 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// Watches `path` (a list) until `done` says so of an object; returns that object.
+    /// The caller sets the deadline. A broken watch is begun again.
+    ///
+    /// # Errors
+    /// CLUSTER_API when the server refuses the watch.
+    pub async fn wait_for(&self, path: &str, mut done: impl FnMut(&Value) -> bool) -> Result<Value> {
+        loop {
+            match self.watch_once(path, &mut done).await {
+                Ok(Some(object)) => return Ok(object),
+                Ok(None) | Err(Failure::Connection(_)) => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(Failure::Status { message, code }) => {
+                    return Err(CliError::new("CLUSTER_API", message)
+                        .why(format!("HTTP {code} from a watch of {path}")));
+                }
+            }
+        }
+    }
+
+    async fn watch_once(
+        &self,
+        path: &str,
+        done: &mut impl FnMut(&Value) -> bool,
+    ) -> Result<Option<Value>, Failure> {
+        let list = self.try_get(path).await?;
+        for item in list["items"].as_array().into_iter().flatten() {
+            if done(item) {
+                return Ok(Some(item.clone()));
+            }
+        }
+        let version = list["metadata"]["resourceVersion"].as_str().unwrap_or("0");
+        let join = if path.contains('?') { '&' } else { '?' };
+        let url = format!("{}{path}{join}watch=true&resourceVersion={version}", self.server);
+        let connection = |e: reqwest::Error| Failure::Connection(chain(&e));
+        let mut response = self.client.get(url).send().await.map_err(connection)?;
+        if !response.status().is_success() {
+            let code = response.status().as_u16();
+            let message = response.text().await.map_err(connection)?;
+            return Err(Failure::Status { code, message });
+        }
+        let mut buffer = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(connection)? {
+            buffer.extend_from_slice(&chunk);
+            while let Some(end) = buffer.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = buffer.drain(..=end).collect();
+                let Ok(event) = serde_json::from_slice::<Value>(&line) else { continue };
+                if event["type"] != "ERROR" && event["type"] != "DELETED" && done(&event["object"]) {
+                    return Ok(Some(event["object"].clone()));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// True if `node` carries condition Ready=True.
+pub fn is_ready(object: &Value) -> bool {
+    condition(object, "Ready").is_some_and(|c| c["status"] == "True")
+}
+
+/// The condition `kind` of an object's status.
+pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    object["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == kind)
+}
+
+/// An error with its causes, because reqwest's outermost says little.
+fn chain(e: &dyn std::error::Error) -> String {
+    let mut text = e.to_string();
+    let mut next = e.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_is_read_from_the_conditions() {
+        let node = serde_json::json!({"status": {"conditions": [
+            {"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": "True"}]}});
+        assert!(is_ready(&node));
+        assert!(!is_ready(&serde_json::json!({"status": {}})));
+    }
+}

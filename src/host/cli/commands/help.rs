@@ -1,0 +1,71 @@
+//! `cadet help`: commands, and the long story behind an error id.
+
+use clap::{Args, CommandFactory};
+
+use crate::args::Cli;
+use crate::error::{CliError, Result};
+use crate::{topics, ui};
+
+/// Flags of `cadet help`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  cadet help start\n  cadet help HOST_DISK_FULL\n  cadet help errors")]
+pub struct HelpArgs {
+    /// A command, an error id, or `errors` for the list of all ids
+    topic: Option<String>,
+}
+
+/// Prints it.
+pub fn run(args: HelpArgs) -> Result<u8> {
+    let mut cli = Cli::command();
+    let Some(topic) = args.topic else {
+        ui::say(&cli.render_help().to_string());
+        return Ok(0);
+    };
+    if topic == "errors" {
+        for topic in topics::TOPICS {
+            ui::say(&format!("{:<28} exit {}", topic.id, topic.exit));
+        }
+        return Ok(0);
+    }
+    if let Some(topic) = topics::find(&topic) {
+        ui::say(&format!("{} (exit {})\n\n{}", topic.id, topic.exit, wrap(topic.story, 78)));
+        return Ok(0);
+    }
+    cli.build();
+    if let Some(command) = cli.find_subcommand_mut(&topic) {
+        ui::say(&command.render_long_help().to_string());
+        return Ok(0);
+    }
+    Err(CliError::new("PROGRAM_USAGE", format!("there is no command and no error id {topic:?}"))
+        .fix("cadet help\ncadet help errors"))
+}
+
+/// Breaks `text` between words so that no line is longer than `width`.
+fn wrap(text: &str, width: usize) -> String {
+    let mut out = String::new();
+    let mut used = 0;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            out.push('\n');
+            used = 0;
+        } else if used > 0 {
+            out.push(' ');
+            used += 1;
+        }
+        out.push_str(word);
+        used += length;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrap;
+
+    #[test]
+    fn long_stories_are_broken_between_words() {
+        assert_eq!(wrap("aa bb  cc dd", 5), "aa bb\ncc dd");
+        assert_eq!(wrap("toolongword x", 5), "toolongword\nx");
+    }
+}

@@ -1,0 +1,17 @@
+//! One verb per file.
+
+pub mod completion;
+pub mod delete;
+pub mod doctor;
+pub mod help;
+pub mod image;
+pub mod kubectl;
+pub mod list;
+pub mod logs;
+pub mod open;
+pub mod ssh;
+pub mod start;
+pub mod status;
+pub mod stop;
+pub mod tunnel;
+pub mod version;

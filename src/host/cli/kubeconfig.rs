@@ -1,0 +1,369 @@
+//! Cadet's context in the user's kubeconfig: put in, found, taken out again.
+//!
+//! Other contexts, users, clusters and unknown fields stay as they are. kubectl
+//! guards the file by an exclusively created `<file>.lock`; so do we.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{CliError, Result};
+
+/// Credentials and address of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// Context, cluster and user name.
+    pub name: String,
+    /// `https://127.0.0.1:PORT`.
+    pub server: String,
+    /// Base64 of the PEM of the cluster's authority.
+    pub ca: String,
+    /// Base64 of the PEM of the client certificate.
+    pub cert: String,
+    /// Base64 of the PEM of the client key.
+    pub key: String,
+}
+
+/// kubectl waits for its lock file too; this is how long we do.
+const LOCK_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Access {
+    /// Reads what `cadet-node kubeconfig` printed, for `name` at `server`.
+    ///
+    /// # Errors
+    /// GUEST_INSTALL when the text is not a kubeconfig.
+    pub fn from_guest(text: &str, name: &str, server: String) -> Result<Self> {
+        let bad = |what: &str| {
+            CliError::new("GUEST_INSTALL", "cadet-node printed credentials that cannot be read")
+                .why(what.to_string())
+                .fix("cadet logs")
+        };
+        let doc: Value = serde_saphyr::from_str(text).map_err(|e| bad(&e.to_string()))?;
+        let field = |pointer: &str| {
+            doc.pointer(pointer).and_then(Value::as_str).map(str::to_string).ok_or_else(|| bad(pointer))
+        };
+        Ok(Self {
+            name: name.into(),
+            server,
+            ca: field("/clusters/0/cluster/certificate-authority-data")?,
+            cert: field("/users/0/user/client-certificate-data")?,
+            key: field("/users/0/user/client-key-data")?,
+        })
+    }
+
+    fn entries(&self) -> [(&'static str, Value); 3] {
+        [
+            (
+                "clusters",
+                json!({"name": self.name, "cluster": {
+                    "server": self.server, "certificate-authority-data": self.ca}}),
+            ),
+            (
+                "users",
+                json!({"name": self.name, "user": {
+                    "client-certificate-data": self.cert, "client-key-data": self.key}}),
+            ),
+            (
+                "contexts",
+                json!({"name": self.name, "context": {"cluster": self.name, "user": self.name}}),
+            ),
+        ]
+    }
+}
+
+/// Puts `access` into `file` and makes it current unless `keep_context`.
+///
+/// # Errors
+/// HOST_KUBECONFIG_INVALID for a file that cannot be understood; it is not touched.
+pub fn merge(file: &Path, access: &Access, keep_context: bool) -> Result<()> {
+    edit(file, |doc| {
+        for (list, entry) in access.entries() {
+            let rows = rows(doc, list)?;
+            match rows.iter_mut().find(|row| row["name"] == access.name.as_str()) {
+                // A namespace the user chose for our context is theirs to keep.
+                Some(old) if list == "contexts" && old["context"].is_object() => {
+                    old["context"]["cluster"] = json!(access.name);
+                    old["context"]["user"] = json!(access.name);
+                }
+                Some(old) => *old = entry,
+                None => rows.push(entry),
+            }
+        }
+        if !keep_context {
+            doc.insert("current-context".into(), json!(access.name));
+        }
+        Ok(())
+    })
+}
+
+/// True if `file` holds `access` as it is, and its context is current or need not be.
+pub fn holds(file: &Path, access: &Access, keep_context: bool) -> bool {
+    let Ok(Some(doc)) = read(file) else { return false };
+    let current = keep_context || doc.get("current-context") == Some(&json!(access.name));
+    current
+        && access.entries().iter().filter(|(list, _)| *list != "contexts").all(|(list, entry)| {
+            doc.get(*list).and_then(Value::as_array).is_some_and(|rows| rows.contains(entry))
+        })
+        && doc
+            .get("contexts")
+            .and_then(Value::as_array)
+            .is_some_and(|rows| rows.iter().any(|row| row["name"] == access.name.as_str()))
+}
+
+/// Takes the context, cluster and user `name` out of `file`.
+///
+/// # Errors
+/// HOST_KUBECONFIG_INVALID for a file that cannot be understood; it is not touched.
+pub fn remove(file: &Path, name: &str) -> Result<()> {
+    if read(file)?.is_none() {
+        return Ok(());
+    }
+    edit(file, |doc| {
+        for list in ["clusters", "users", "contexts"] {
+            if doc.get(list).is_some_and(|v| !v.is_null()) {
+                rows(doc, list)?.retain(|row| row["name"] != name);
+            }
+        }
+        if doc.get("current-context") == Some(&json!(name)) {
+            doc.insert("current-context".into(), json!(""));
+        }
+        Ok(())
+    })
+}
+
+/// Writes a kubeconfig with nothing but `access`, for `cadet kubectl`.
+///
+/// # Errors
+/// HOST_NOT_READABLE when the file cannot be written.
+pub fn write_alone(file: &Path, access: &Access) -> Result<()> {
+    let mut doc = skeleton();
+    for (list, entry) in access.entries() {
+        doc.insert(list.into(), json!([entry]));
+    }
+    doc.insert("current-context".into(), json!(access.name));
+    write(file, &doc)
+}
+
+/// Reads back what [`write_alone`] wrote.
+///
+/// # Errors
+/// HOST_KUBECONFIG_INVALID when the file is damaged.
+pub fn read_alone(file: &Path, name: &str) -> Result<Option<Access>> {
+    let Some(doc) = read(file)? else { return Ok(None) };
+    let doc = Value::Object(doc);
+    let server = doc.pointer("/clusters/0/cluster/server").and_then(Value::as_str);
+    let text = doc.to_string();
+    server.map(|server| Access::from_guest(&text, name, server.into())).transpose()
+}
+
+fn skeleton() -> Map<String, Value> {
+    let mut doc = Map::new();
+    doc.insert("apiVersion".into(), json!("v1"));
+    doc.insert("kind".into(), json!("Config"));
+    doc.insert("preferences".into(), json!({}));
+    doc
+}
+
+fn edit(file: &Path, change: impl FnOnce(&mut Map<String, Value>) -> Result<()>) -> Result<()> {
+    // A link stays a link: what it points to is changed.
+    let target = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
+    if let Some(dir) = target.parent() {
+        fs::create_dir_all(dir).map_err(|e| unwritable(&target, &e))?;
+    }
+    let _lock = Lock::take(&target)?;
+    let before = read(&target)?;
+    let mut doc = before.clone().unwrap_or_else(skeleton);
+    change(&mut doc)?;
+    if before.as_ref() == Some(&doc) {
+        return Ok(());
+    }
+    write(&target, &doc)
+}
+
+fn rows<'a>(doc: &'a mut Map<String, Value>, list: &str) -> Result<&'a mut Vec<Value>> {
+    let value = doc.entry(list).or_insert_with(|| json!([]));
+    if value.is_null() {
+        *value = json!([]);
+    }
+    value.as_array_mut().ok_or_else(|| {
+        CliError::new("HOST_KUBECONFIG_INVALID", format!("`{list}` in your kubeconfig is not a list"))
+            .fix("kubectl config view")
+    })
+}
+
+fn read(file: &Path) -> Result<Option<Map<String, Value>>> {
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => {
+            return Err(CliError::new(
+                "HOST_NOT_READABLE",
+                format!("cannot read {}", file.display()),
+            )
+            .why(e.to_string()));
+        }
+    };
+    if text.trim().is_empty() {
+        return Ok(Some(skeleton()));
+    }
+    let bad = |why: String| {
+        CliError::new("HOST_KUBECONFIG_INVALID", format!("{} is not a kubeconfig", file.display()))
+            .why(why)
+            .fix(format!("mv {0} {0}.bad && cadet start", file.display()))
+    };
+    match serde_saphyr::from_str::<Value>(&text).map_err(|e| bad(e.to_string()))? {
+        Value::Object(doc) => Ok(Some(doc)),
+        _ => Err(bad("its top level is not a mapping".into())),
+    }
+}
+
+fn write(file: &Path, doc: &Map<String, Value>) -> Result<()> {
+    let text = serde_saphyr::to_string(&Value::Object(doc.clone()))
+        .map_err(|e| CliError::new("PROGRAM_INTERNAL", "a kubeconfig could not be rendered").why(e.to_string()))?;
+    let beside = sibling(file, ".cadet-new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let done = options
+        .open(&beside)
+        .and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all()))
+        .and_then(|()| fs::rename(&beside, file));
+    done.map_err(|e| {
+        // Best effort: the error below is the one that matters.
+        let _ = fs::remove_file(&beside);
+        unwritable(file, &e)
+    })
+}
+
+fn unwritable(file: &Path, e: &std::io::Error) -> CliError {
+    let id = if e.kind() == ErrorKind::StorageFull { "HOST_DISK_FULL" } else { "HOST_NOT_READABLE" };
+    CliError::new(id, format!("cannot write {}", file.display()))
+        .why(e.to_string())
+        .fix("KUBECONFIG=$HOME/cadet.kubeconfig cadet start")
+}
+
+fn sibling(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.file_name().unwrap_or_default().to_os_string();
+    name.push(suffix);
+    file.with_file_name(name)
+}
+
+struct Lock(PathBuf);
+
+impl Lock {
+    fn take(file: &Path) -> Result<Self> {
+        let path = sibling(file, ".lock");
+        let give_up = Instant::now() + LOCK_DEADLINE;
+        loop {
+            match File::create_new(&path) {
+                Ok(_) => return Ok(Self(path)),
+                Err(e) if e.kind() == ErrorKind::AlreadyExists && Instant::now() < give_up => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                    return Err(CliError::new(
+                        "HOST_KUBECONFIG_INVALID",
+                        format!("{} is locked by another program", file.display()),
+                    )
+                    .why(format!("{} exists", path.display()))
+                    .fix(format!("rm {} && cadet start", path.display())));
+                }
+                Err(e) => return Err(unwritable(file, &e)),
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // If it cannot be removed the next writer is told its path.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access() -> Access {
+        Access {
+            name: "cadet".into(),
+            server: "https://127.0.0.1:4".into(),
+            ca: "Y2E=".into(),
+            cert: "Y2VydA==".into(),
+            key: "a2V5".into(),
+        }
+    }
+
+    const OTHERS: &str = "apiVersion: v1\nkind: Config\ncurrent-context: work\n\
+        clusters:\n- name: work\n  cluster:\n    server: https://work:6443\n    proxy-url: 'socks5://x'\n\
+        users:\n- name: work\n  user:\n    exec:\n      command: login\n      args: ['yes', '0777']\n\
+        contexts:\n- name: work\n  context:\n    cluster: work\n    user: work\n    namespace: 'on'\n\
+        x-future: {a: [1, 2.5, null]}\n";
+
+    #[test]
+    fn other_contexts_survive_merge_and_removal_unchanged() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config");
+        fs::write(&file, OTHERS).unwrap();
+        let before = read(&file).unwrap().unwrap();
+        merge(&file, &access(), false).unwrap();
+        assert!(holds(&file, &access(), false));
+        let merged = read(&file).unwrap().unwrap();
+        assert_eq!(merged["current-context"], "cadet");
+        assert_eq!(merged["clusters"].as_array().unwrap().len(), 2);
+        remove(&file, "cadet").unwrap();
+        let mut after = read(&file).unwrap().unwrap();
+        after.insert("current-context".into(), json!("work"));
+        assert_eq!(after, before);
+        assert!(!sibling(&file, ".lock").exists());
+    }
+
+    #[test]
+    fn keep_context_keeps_it_and_the_users_namespace_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config");
+        fs::write(&file, OTHERS).unwrap();
+        merge(&file, &access(), true).unwrap();
+        let mut doc = read(&file).unwrap().unwrap();
+        assert_eq!(doc["current-context"], "work");
+        rows(&mut doc, "contexts").unwrap()[1]["context"]["namespace"] = json!("mine");
+        write(&file, &doc).unwrap();
+        merge(&file, &Access { server: "https://127.0.0.1:5".into(), ..access() }, true).unwrap();
+        let doc = read(&file).unwrap().unwrap();
+        assert_eq!(doc["contexts"][1]["context"]["namespace"], "mine");
+        assert_eq!(doc["clusters"][1]["cluster"]["server"], "https://127.0.0.1:5");
+    }
+
+    #[test]
+    fn a_file_that_is_not_understood_is_not_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["clusters: 7\n", "- a\n", "a: [\n"] {
+            let file = dir.path().join("config");
+            fs::write(&file, text).unwrap();
+            let error = merge(&file, &access(), false).unwrap_err();
+            assert_eq!(error.topic.id, "HOST_KUBECONFIG_INVALID");
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_stay_links_and_keys_stay_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real"), dir.path().join("config"));
+        fs::write(&real, "").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        merge(&link, &access(), false).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
+        let alone = dir.path().join("alone");
+        write_alone(&alone, &access()).unwrap();
+        assert_eq!(read_alone(&alone, "cadet").unwrap(), Some(access()));
+    }
+}
