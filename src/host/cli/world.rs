@@ -23,7 +23,7 @@ pub struct World {
 }
 
 impl World {
-    /// Reads CADET_HOME, CADET_CA_FILE, CADET_NODE_BINARY, CADET_CATALOG and KUBECONFIG.
+    /// Reads CADET_HOME, CADET_CACHE, CADET_CA_FILE, CADET_NODE_BINARY, CADET_CATALOG and KUBECONFIG.
     ///
     /// # Errors
     /// HOST_NOT_READABLE when there is no home directory at all.
@@ -31,7 +31,8 @@ impl World {
         let home = match path("CADET_HOME") {
             Some(dir) => {
                 let dir = std::path::absolute(&dir).unwrap_or(dir);
-                Home::new(&dir, dir.join("cache"))
+                let cache = path("CADET_CACHE").unwrap_or_else(|| dir.join("cache"));
+                Home::new(&dir, cache)
             }
             None => {
                 let dirs = directories::ProjectDirs::from("", "", "cadet").ok_or_else(|| {
@@ -39,7 +40,8 @@ impl World {
                         .why("neither HOME nor the user database names one")
                         .fix("CADET_HOME=/some/folder cadet start")
                 })?;
-                Home::new(dirs.data_local_dir(), dirs.cache_dir())
+                let cache = path("CADET_CACHE").unwrap_or_else(|| dirs.cache_dir().into());
+                Home::new(dirs.data_local_dir(), cache)
             }
         };
         let program = std::env::current_exe()

@@ -1,0 +1,240 @@
+//! One stored object: its bytes, and the few things the server must know to serve them.
+//!
+//! ```text
+//!   {"apiVersion":"v1","kind":"Pod",  "metadata":{  "resourceVersion":"7",  "name":"a",…}}
+//!   └──────────── head ────────────┘               └─ written on the way ─┘ └── tail ──┘
+//! ```
+//! The stored form leaves `resourceVersion` out, because the store decides it; every
+//! reader gets it spliced in. Lists leave the head out too, as upstream's do.
+
+use bytes::Bytes;
+use cadet_api::meta::{self, Header, Meta};
+use cadet_api::resource::Resource;
+use cadet_store::{Entry, Revision};
+use serde_json::Value;
+
+const METADATA: &str = "\"metadata\":{";
+
+/// An object of a current version, as the store has it.
+#[derive(Debug)]
+pub struct Object {
+    pub resource: &'static Resource,
+    pub meta: Meta,
+    pub revision: Revision,
+    /// `spec.nodeName` of a pod: what the watch index sorts by.
+    pub node: Option<String>,
+    stored: Bytes,
+    /// Length of the head.
+    head: usize,
+}
+
+/// A record in the store is not what this server writes.
+#[derive(Debug, thiserror::Error)]
+#[error("read {key} from the store: {reason}")]
+pub struct BadRecord {
+    pub key: String,
+    pub reason: String,
+}
+
+impl Object {
+    /// Reads a record of the store.
+    pub fn from_entry(entry: &Entry) -> Result<Object, BadRecord> {
+        let bad = |reason: String| BadRecord { key: entry.key.to_string(), reason };
+        let resource =
+            resource_of_key(&entry.key).ok_or_else(|| bad("the kind is not served".to_owned()))?;
+        let head = head_of(resource).len();
+        let tail = entry.value.get(head..).unwrap_or_default();
+        if !tail.starts_with(METADATA.as_bytes()) {
+            return Err(bad("the record does not open with its kind and metadata".to_owned()));
+        }
+        let header = Header::from_slice(&entry.value).map_err(|e| bad(e.to_string()))?;
+        let node = if resource.plural == "pods" {
+            node_name(&entry.value).map_err(|e| bad(e.to_string()))?
+        } else {
+            None
+        };
+        Ok(Object {
+            resource,
+            meta: header.metadata,
+            revision: entry.modified,
+            node,
+            stored: entry.value.clone(),
+            head,
+        })
+    }
+
+    /// The object with its resource version, decoded.
+    pub fn value(&self) -> Value {
+        // Read once already when the record was taken in, so it is JSON.
+        let mut value = serde_json::from_slice(&self.stored).unwrap_or(Value::Null);
+        meta::set_resource_version(&mut value, self.revision);
+        value
+    }
+
+    /// The bytes the store has, to compare with what an update would write.
+    pub fn stored(&self) -> &Bytes {
+        &self.stored
+    }
+
+    /// The whole object as clients see it, at `revision` (that of a deletion, say).
+    pub fn write_at(&self, out: &mut Vec<u8>, revision: Revision) {
+        out.extend_from_slice(&self.stored[..self.head + METADATA.len()]);
+        self.write_tail(out, revision);
+    }
+
+    /// The whole object as clients see it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.stored.len() + 40);
+        self.write_at(&mut out, self.revision);
+        out
+    }
+
+    /// The object as an item of a list: without `apiVersion` and `kind`.
+    pub fn write_item(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        out.extend_from_slice(METADATA.as_bytes());
+        self.write_tail(out, self.revision);
+    }
+
+    fn write_tail(&self, out: &mut Vec<u8>, revision: Revision) {
+        out.extend_from_slice(b"\"resourceVersion\":\"");
+        out.extend_from_slice(revision.to_string().as_bytes());
+        let rest = &self.stored[self.head + METADATA.len()..];
+        out.extend_from_slice(if rest.first() == Some(&b'}') { b"\"" } else { b"\"," });
+        out.extend_from_slice(rest);
+    }
+}
+
+/// The form in which an object goes into the store.
+pub fn to_stored(resource: &Resource, value: &Value) -> Bytes {
+    let mut out = head_of(resource).into_bytes();
+    let empty = serde_json::Map::new();
+    let object = value.as_object().unwrap_or(&empty);
+    let mut first = true;
+    out.extend_from_slice(METADATA.as_bytes());
+    let metadata = object.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
+    for (key, field) in metadata.iter().filter(|(key, _)| *key != "resourceVersion") {
+        write_member(&mut out, &mut first, key, field);
+    }
+    out.push(b'}');
+    first = false;
+    for (key, field) in object {
+        if !matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
+            write_member(&mut out, &mut first, key, field);
+        }
+    }
+    out.push(b'}');
+    out.into()
+}
+
+fn write_member(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) {
+    if !std::mem::take(first) {
+        out.push(b',');
+    }
+    out.extend_from_slice(Value::from(key).to_string().as_bytes());
+    out.push(b':');
+    out.extend_from_slice(value.to_string().as_bytes());
+}
+
+fn head_of(resource: &Resource) -> String {
+    let api_version = resource.storage.api_version();
+    format!("{{\"apiVersion\":\"{api_version}\",\"kind\":\"{}\",", resource.kind)
+}
+
+/// `spec.nodeName` without building the rest of the pod.
+fn node_name(bytes: &[u8]) -> serde_json::Result<Option<String>> {
+    #[derive(serde::Deserialize)]
+    struct Pod {
+        spec: Option<Spec>,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Spec {
+        node_name: Option<String>,
+    }
+    let pod: Pod = serde_json::from_slice(bytes)?;
+    Ok(pod.spec.and_then(|spec| spec.node_name).filter(|name| !name.is_empty()))
+}
+
+/// Where all objects of a resource lie in the store: `/pods/`, `/leases.coordination.k8s.io/`.
+pub fn prefix_of(resource: &'static Resource, namespace: Option<&str>) -> String {
+    let kind = resource.stored_as().qualified();
+    match namespace {
+        Some(namespace) if resource.namespaced => format!("/{kind}/{namespace}/"),
+        _ => format!("/{kind}/"),
+    }
+}
+
+/// Where one object lies in the store. Neither name can hold a slash: both are checked
+/// when an object is born.
+pub fn key_of(resource: &'static Resource, namespace: &str, name: &str) -> String {
+    let namespace = resource.namespaced.then_some(namespace);
+    format!("{}{name}", prefix_of(resource, namespace))
+}
+
+fn resource_of_key(key: &str) -> Option<&'static Resource> {
+    let qualified = key.strip_prefix('/')?.split('/').next()?;
+    let (plural, group) = qualified.split_once('.').unwrap_or((qualified, ""));
+    cadet_api::resource::all()
+        .iter()
+        .find(|r| r.plural == plural && r.gv.group == group && !r.is_old_version())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cadet_api::resource;
+    use serde_json::json;
+
+    fn object(value: &Value) -> Object {
+        let pods = resource::find("", "v1", "pods").expect("pods");
+        let entry = Entry {
+            key: key_of(pods, "default", "a").into(),
+            value: to_stored(pods, value),
+            created: 3,
+            modified: 42,
+        };
+        Object::from_entry(&entry).expect("readable")
+    }
+
+    #[test]
+    fn the_resource_version_is_spliced_and_nothing_else_changes() {
+        let pod = json!({"kind": "Pod", "apiVersion": "v1", "unknown": {"kept": [1, null]},
+            "metadata": {"name": "a", "namespace": "default", "labels": {"q\"uote": "ü"},
+                "resourceVersion": "stale"},
+            "spec": {"nodeName": "n1"}});
+        let object = object(&pod);
+        assert_eq!(object.node.as_deref(), Some("n1"));
+        let mut expected = pod.clone();
+        meta::set_resource_version(&mut expected, 42);
+        assert_eq!(object.value(), expected);
+        let read: Value = serde_json::from_slice(&object.to_bytes()).expect("json");
+        assert_eq!(read, expected);
+        let mut item = vec![];
+        object.write_item(&mut item);
+        let read: Value = serde_json::from_slice(&item).expect("json");
+        assert_eq!(read.get("kind"), None);
+        assert_eq!(read["metadata"], expected["metadata"]);
+        let mut deleted = vec![];
+        object.write_at(&mut deleted, 50);
+        let read: Value = serde_json::from_slice(&deleted).expect("json");
+        assert_eq!(read["metadata"]["resourceVersion"], "50");
+    }
+
+    #[test]
+    fn an_object_without_any_metadata_still_reads_as_json() {
+        let read: Value = serde_json::from_slice(&object(&json!({})).to_bytes()).expect("json");
+        assert_eq!(read["metadata"], json!({"resourceVersion": "42"}));
+    }
+
+    #[test]
+    fn keys_lead_back_to_their_kind() {
+        for resource in resource::all().iter().filter(|r| !r.is_old_version()) {
+            let key = key_of(resource, "ns", "name");
+            assert_eq!(resource_of_key(&key), Some(resource), "{key}");
+        }
+        let old = resource::find("", "v1beta3", "pods").expect("old pods");
+        assert_eq!(key_of(old, "ns", "a"), "/pods/ns/a");
+        assert_eq!(resource_of_key("/gadgets/ns/a"), None);
+    }
+}

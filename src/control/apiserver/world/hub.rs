@@ -1,0 +1,380 @@
+//! Who hears of which change: a window of recent changes and an index of watchers.
+//!
+//! Each watcher stands in exactly one place of the index, the narrowest its request
+//! allows, so a change costs only those who may care. Queues are bounded; a watcher
+//! that does not keep up is cut and must list again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use cadet_api::resource::Resource;
+use cadet_store::{Revision, RevisionError};
+use tokio::sync::mpsc;
+
+use crate::object::Object;
+
+/// One change of one object. Its encodings are made once and shared by all who watch.
+#[derive(Debug)]
+pub struct Change {
+    pub revision: Revision,
+    pub current: Option<Arc<Object>>,
+    pub previous: Option<Arc<Object>>,
+    added: OnceLock<Bytes>,
+    modified: OnceLock<Bytes>,
+    deleted: OnceLock<Bytes>,
+}
+
+/// What a watcher is told about an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum What {
+    Added,
+    Modified,
+    Deleted,
+}
+
+impl What {
+    pub fn name(self) -> &'static str {
+        match self {
+            What::Added => "ADDED",
+            What::Modified => "MODIFIED",
+            What::Deleted => "DELETED",
+        }
+    }
+}
+
+impl Change {
+    pub fn new(
+        revision: Revision,
+        current: Option<Arc<Object>>,
+        previous: Option<Arc<Object>>,
+    ) -> Change {
+        Change {
+            revision,
+            current,
+            previous,
+            added: OnceLock::new(),
+            modified: OnceLock::new(),
+            deleted: OnceLock::new(),
+        }
+    }
+
+    /// The change as a watcher sees it whose selector holds for the sides as given.
+    pub fn seen(&self, before: bool, after: bool) -> Option<What> {
+        match (before, after) {
+            (false, true) => Some(What::Added),
+            (true, true) => Some(What::Modified),
+            (true, false) => Some(What::Deleted),
+            (false, false) => None,
+        }
+    }
+
+    /// The object a watcher is shown: the new side, or what was there before it left.
+    pub fn shown(&self, what: What) -> Option<&Arc<Object>> {
+        match what {
+            What::Added | What::Modified => self.current.as_ref(),
+            What::Deleted => self.previous.as_ref(),
+        }
+    }
+
+    /// The watch event as one line of JSON, without the newline.
+    pub fn line(&self, what: What) -> Bytes {
+        let slot = match what {
+            What::Added => &self.added,
+            What::Modified => &self.modified,
+            What::Deleted => &self.deleted,
+        };
+        slot.get_or_init(|| match self.shown(what) {
+            Some(object) => line_of(what, object, self.revision),
+            None => Bytes::new(),
+        })
+        .clone()
+    }
+}
+
+/// A watch event that shows `object` at `revision`.
+pub fn line_of(what: What, object: &Object, revision: Revision) -> Bytes {
+    let mut line = format!("{{\"type\":\"{}\",\"object\":", what.name()).into_bytes();
+    object.write_at(&mut line, revision);
+    line.push(b'}');
+    line.into()
+}
+
+/// What a watch asks for, as far as the index can tell.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Scope {
+    kind: (&'static str, &'static str),
+    place: Where,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Where {
+    Everywhere,
+    Namespace(String),
+    /// Namespace ("" = any) and name.
+    Name(String, String),
+    /// Pods of a node.
+    Node(String),
+}
+
+impl Scope {
+    /// The narrowest scope: by name, else by node, else by namespace, else the whole kind.
+    pub fn new(
+        resource: &'static Resource,
+        namespace: Option<&str>,
+        name: Option<&str>,
+        node: Option<&str>,
+    ) -> Scope {
+        let namespace = namespace.filter(|_| resource.namespaced);
+        let place = match (name, node, namespace) {
+            (Some(name), _, ns) => Where::Name(ns.unwrap_or("").to_owned(), name.to_owned()),
+            (None, Some(node), _) if resource.plural == "pods" && !node.is_empty() => {
+                Where::Node(node.to_owned())
+            }
+            (None, _, Some(ns)) => Where::Namespace(ns.to_owned()),
+            (None, _, None) => Where::Everywhere,
+        };
+        Scope { kind: super::kind_key(resource), place }
+    }
+
+    /// All index places a change must be brought to.
+    fn of(change: &Change) -> Vec<Scope> {
+        let Some(object) = change.current.as_ref().or(change.previous.as_ref()) else {
+            return vec![];
+        };
+        let meta = &object.meta;
+        let mut places = vec![Where::Everywhere, Where::Name(String::new(), meta.name.clone())];
+        if object.resource.namespaced {
+            places.push(Where::Namespace(meta.namespace.clone()));
+            places.push(Where::Name(meta.namespace.clone(), meta.name.clone()));
+        }
+        let node = |side: &Option<Arc<Object>>| side.as_ref().and_then(|o| o.node.clone());
+        let (before, after) = (node(&change.previous), node(&change.current));
+        let moved = before.is_some() && before != after;
+        places.extend(after.map(Where::Node));
+        if moved {
+            places.extend(before.map(Where::Node));
+        }
+        let kind = super::kind_key(object.resource);
+        places.into_iter().map(|place| Scope { kind, place }).collect()
+    }
+}
+
+/// The watcher fell behind and was cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut;
+
+/// One watcher's stream of changes.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Revision after which the stream begins.
+    pub from: Revision,
+    backlog: VecDeque<Arc<Change>>,
+    live: mpsc::Receiver<Arc<Change>>,
+}
+
+impl Subscription {
+    /// The next change in scope; waits for one. Safe to drop while waiting.
+    pub async fn next(&mut self) -> Result<Arc<Change>, Cut> {
+        match self.backlog.pop_front() {
+            Some(change) => Ok(change),
+            None => self.live.recv().await.ok_or(Cut),
+        }
+    }
+}
+
+pub(super) struct Hub {
+    /// Revision after which the window begins.
+    oldest: Revision,
+    newest: Revision,
+    window: VecDeque<Arc<Change>>,
+    capacity: usize,
+    buffer: usize,
+    watchers: HashMap<Scope, Vec<mpsc::Sender<Arc<Change>>>>,
+}
+
+impl Hub {
+    pub(super) fn new(revision: Revision, capacity: usize, buffer: usize) -> Hub {
+        Hub {
+            oldest: revision,
+            newest: revision,
+            window: VecDeque::new(),
+            capacity: capacity.max(1),
+            buffer: buffer.max(1),
+            watchers: HashMap::new(),
+        }
+    }
+
+    pub(super) fn publish(&mut self, change: Arc<Change>) {
+        for scope in Scope::of(&change) {
+            let Some(watchers) = self.watchers.get_mut(&scope) else { continue };
+            // Full: too slow. Closed: gone. Either way it leaves; dropping the sender ends
+            // the stream of a slow one.
+            watchers.retain(|watcher| watcher.try_send(Arc::clone(&change)).is_ok());
+            if watchers.is_empty() {
+                self.watchers.remove(&scope);
+            }
+        }
+        self.newest = change.revision;
+        self.window.push_back(change);
+        if self.window.len() > self.capacity
+            && let Some(gone) = self.window.pop_front()
+        {
+            self.oldest = gone.revision;
+        }
+    }
+
+    /// A revision that nobody can see (its record could not be read).
+    pub(super) fn skip(&mut self, revision: Revision) {
+        self.newest = revision;
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        scope: Scope,
+        from: Revision,
+    ) -> Result<Subscription, RevisionError> {
+        if from > self.newest {
+            return Err(RevisionError::Future { asked: from, newest: self.newest });
+        }
+        if from < self.oldest {
+            return Err(RevisionError::TooOld { asked: from, oldest: self.oldest });
+        }
+        let start = self.window.partition_point(|change| change.revision <= from);
+        let backlog = self
+            .window
+            .range(start..)
+            .filter(|change| Scope::of(change).contains(&scope))
+            .cloned()
+            .collect();
+        let (sender, live) = mpsc::channel(self.buffer);
+        let watchers = self.watchers.entry(scope).or_default();
+        // Watchers that left are only noticed when something is sent; a quiet scope must
+        // not collect them.
+        watchers.retain(|watcher| !watcher.is_closed());
+        watchers.push(sender);
+        Ok(Subscription { from, backlog, live })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::{key_of, to_stored};
+    use cadet_api::resource;
+    use cadet_store::Entry;
+    use serde_json::json;
+
+    fn pods() -> &'static Resource {
+        resource::find("", "v1", "pods").expect("pods")
+    }
+
+    fn pod(revision: Revision, namespace: &str, name: &str, node: Option<&str>) -> Arc<Object> {
+        let value = json!({"metadata": {"name": name, "namespace": namespace},
+            "spec": {"nodeName": node}});
+        let entry = Entry {
+            key: key_of(pods(), namespace, name).into(),
+            value: to_stored(pods(), &value),
+            created: 1,
+            modified: revision,
+        };
+        Arc::new(Object::from_entry(&entry).expect("readable"))
+    }
+
+    fn change(
+        revision: Revision,
+        current: Option<Arc<Object>>,
+        previous: Option<Arc<Object>>,
+    ) -> Arc<Change> {
+        Arc::new(Change::new(revision, current, previous))
+    }
+
+    async fn drain(mut subscription: Subscription) -> Vec<Revision> {
+        let mut seen = vec![];
+        while let Ok(change) = subscription.next().await {
+            seen.push(change.revision);
+        }
+        seen
+    }
+
+    /// A pod is born, scheduled, moved and deleted; another appears elsewhere.
+    fn story() -> Vec<Arc<Change>> {
+        let born = pod(1, "a", "x", None);
+        let on_one = pod(2, "a", "x", Some("n1"));
+        let on_two = pod(3, "a", "x", Some("n2"));
+        vec![
+            change(1, Some(born.clone()), None),
+            change(2, Some(on_one.clone()), Some(born)),
+            change(3, Some(on_two.clone()), Some(on_one)),
+            change(4, Some(pod(4, "b", "x", Some("n1"))), None),
+            change(5, None, Some(on_two)),
+        ]
+    }
+
+    #[tokio::test]
+    async fn every_scope_hears_its_own_changes_live_and_from_the_window() {
+        let expected: Vec<(Scope, Vec<Revision>)> = vec![
+            (Scope::new(pods(), None, None, None), vec![1, 2, 3, 4, 5]),
+            (Scope::new(pods(), Some("a"), None, None), vec![1, 2, 3, 5]),
+            (Scope::new(pods(), Some("b"), None, None), vec![4]),
+            (Scope::new(pods(), Some("a"), Some("x"), None), vec![1, 2, 3, 5]),
+            (Scope::new(pods(), None, Some("x"), None), vec![1, 2, 3, 4, 5]),
+            (Scope::new(pods(), None, Some("y"), None), vec![]),
+            (Scope::new(pods(), None, None, Some("n1")), vec![2, 3, 4]),
+            (Scope::new(pods(), None, None, Some("n2")), vec![3, 5]),
+        ];
+        let mut hub = Hub::new(0, 100, 100);
+        let live: Vec<_> =
+            expected.iter().map(|(s, _)| hub.subscribe(s.clone(), 0).expect("now")).collect();
+        for change in story() {
+            hub.publish(change);
+        }
+        let late: Vec<_> =
+            expected.iter().map(|(s, _)| hub.subscribe(s.clone(), 0).expect("kept")).collect();
+        drop(hub);
+        for (((scope, want), live), late) in expected.into_iter().zip(live).zip(late) {
+            assert_eq!(drain(live).await, want, "live {scope:?}");
+            assert_eq!(drain(late).await, want, "late {scope:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_watcher_is_cut_after_what_it_had_room_for() {
+        let mut hub = Hub::new(0, 100, 2);
+        let slow = hub.subscribe(Scope::new(pods(), None, None, None), 0).expect("now");
+        for change in story() {
+            hub.publish(change);
+        }
+        assert_eq!(drain(slow).await, [1, 2]);
+        assert!(hub.watchers.is_empty());
+    }
+
+    #[test]
+    fn the_window_forgets_and_says_from_where() {
+        let mut hub = Hub::new(0, 3, 2);
+        for change in story() {
+            hub.publish(change);
+        }
+        let all = || Scope::new(pods(), None, None, None);
+        assert_eq!(
+            hub.subscribe(all(), 1).err(),
+            Some(RevisionError::TooOld { asked: 1, oldest: 2 })
+        );
+        assert!(hub.subscribe(all(), 2).is_ok());
+        assert_eq!(
+            hub.subscribe(all(), 6).err(),
+            Some(RevisionError::Future { asked: 6, newest: 5 })
+        );
+    }
+
+    #[test]
+    fn an_event_is_encoded_once_and_a_deletion_shows_its_own_revision() {
+        let story = story();
+        let line = story[4].line(What::Deleted);
+        let event: serde_json::Value = serde_json::from_slice(&line).expect("json");
+        assert_eq!(event["type"], "DELETED");
+        assert_eq!(event["object"]["metadata"]["resourceVersion"], "5");
+        assert_eq!(event["object"]["spec"]["nodeName"], "n2");
+        assert_eq!(line.as_ptr(), story[4].line(What::Deleted).as_ptr());
+    }
+}

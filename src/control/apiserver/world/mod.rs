@@ -1,0 +1,239 @@
+//! The world: every object in memory at one revision, kept by following the store.
+//!
+//! ```text
+//!   store ──watch──▶ follow() ──▶ objects (by kind, namespace, name)
+//!                          └────▶ Hub (window of changes, indexed watchers)
+//! ```
+//! Writers go to the store and then wait here until their revision has arrived, so a
+//! client always reads its own writes.
+
+mod hub;
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use cadet_api::resource::Resource;
+use cadet_store::{Revision, RevisionError, Store, WatchEnd};
+use tokio::sync::watch;
+
+pub use hub::{Change, Cut, Scope, Subscription, What, line_of};
+
+use crate::object::{BadRecord, Object, prefix_of};
+use hub::Hub;
+
+/// Name of one object within its kind.
+type Place = (String, String);
+
+/// Objects of a kind at one revision, in order of namespace and name.
+#[derive(Debug)]
+pub struct Listing {
+    pub revision: Revision,
+    pub objects: Vec<Arc<Object>>,
+}
+
+struct State {
+    revision: Revision,
+    kinds: HashMap<KindKey, BTreeMap<Place, Arc<Object>>>,
+    hub: Hub,
+}
+
+/// See the module's opening.
+pub struct World {
+    store: Arc<dyn Store>,
+    state: RwLock<State>,
+    reached: watch::Sender<Revision>,
+}
+
+/// Group and plural of a stored kind.
+type KindKey = (&'static str, &'static str);
+
+fn kind_key(resource: &'static Resource) -> KindKey {
+    let stored = resource.stored_as();
+    (stored.gv.group, stored.plural)
+}
+
+impl World {
+    /// Takes in everything the store has. `window` is how many changes a watch may resume
+    /// over, `buffer` how many it may fall behind.
+    pub fn load(store: Arc<dyn Store>, window: usize, buffer: usize) -> Result<World, BadRecord> {
+        let listing = store.list("/", None).map_err(|e| BadRecord {
+            key: "/".into(),
+            reason: e.to_string(),
+        })?;
+        let mut state = State {
+            revision: listing.revision,
+            kinds: HashMap::new(),
+            hub: Hub::new(listing.revision, window, buffer),
+        };
+        for entry in &listing.entries {
+            state.put(Arc::new(Object::from_entry(entry)?));
+        }
+        let (reached, _) = watch::channel(state.revision);
+        Ok(World { store, state: RwLock::new(state), reached })
+    }
+
+    /// Follows the store until it closes. Run once, by the server.
+    pub async fn follow(&self) {
+        loop {
+            let from = self.read().revision;
+            let mut events = match self.store.watch(from) {
+                Ok(events) => events,
+                Err(error) => {
+                    tracing::error!(%error, "cannot follow the store");
+                    return;
+                }
+            };
+            loop {
+                match events.next().await {
+                    Ok(event) => self.take(&event),
+                    // The store keeps a longer window than its buffer: take it up again.
+                    Err(WatchEnd::Lagged { .. }) => break,
+                    Err(WatchEnd::Closed) => return,
+                }
+            }
+        }
+    }
+
+    fn take(&self, event: &cadet_store::Event) {
+        let read = |entry: &Option<cadet_store::Entry>| {
+            entry.as_ref().and_then(|entry| match Object::from_entry(entry) {
+                Ok(object) => Some(Arc::new(object)),
+                Err(error) => {
+                    tracing::error!(%error, "a record is left out");
+                    None
+                }
+            })
+        };
+        let current = read(&event.current);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let previous = match (&current, &event.previous) {
+            (Some(object), _) => state.put(Arc::clone(object)),
+            (None, Some(_)) => read(&event.previous).and_then(|object| state.remove(&object)),
+            (None, None) => None,
+        };
+        state.revision = event.revision;
+        if current.is_some() || previous.is_some() {
+            state.hub.publish(Arc::new(Change::new(event.revision, current, previous)));
+        } else {
+            state.hub.skip(event.revision);
+        }
+        drop(state);
+        self.reached.send_replace(event.revision);
+    }
+
+    /// Waits until `revision` can be read here.
+    pub async fn reach(&self, revision: Revision) {
+        let mut reached = self.reached.subscribe();
+        // The sender lives in `self`, so waiting cannot fail.
+        let _ = reached.wait_for(|now| *now >= revision).await;
+    }
+
+    pub fn revision(&self) -> Revision {
+        self.read().revision
+    }
+
+    pub fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    pub fn get(
+        &self,
+        resource: &'static Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Object>> {
+        let namespace = if resource.namespaced { namespace } else { "" };
+        let place = (namespace.to_owned(), name.to_owned());
+        self.read().kind(resource)?.get(&place).cloned()
+    }
+
+    /// All objects of a kind, in one namespace or in all, now.
+    pub fn list(&self, resource: &'static Resource, namespace: Option<&str>) -> Listing {
+        let state = self.read();
+        let objects = state.kind(resource).map(|kind| match namespace {
+            Some(namespace) if resource.namespaced => {
+                let from = (namespace.to_owned(), String::new());
+                kind.range((Bound::Included(from), Bound::Unbounded))
+                    .take_while(|((ns, _), _)| ns == namespace)
+                    .map(|(_, object)| Arc::clone(object))
+                    .collect()
+            }
+            _ => kind.values().map(Arc::clone).collect(),
+        });
+        Listing { revision: state.revision, objects: objects.unwrap_or_default() }
+    }
+
+    /// As [`World::list`], at an earlier revision, as long as the store remembers it.
+    pub fn list_at(
+        &self,
+        resource: &'static Resource,
+        namespace: Option<&str>,
+        revision: Revision,
+    ) -> Result<Listing, RevisionError> {
+        let now = self.list(resource, namespace);
+        if now.revision == revision {
+            return Ok(now);
+        }
+        let listing = self.store.list(&prefix_of(resource, namespace), Some(revision))?;
+        let objects = listing
+            .entries
+            .iter()
+            .filter_map(|entry| Object::from_entry(entry).ok().map(Arc::new))
+            .collect();
+        Ok(Listing { revision, objects })
+    }
+
+    /// How many objects of each kind there are: (plural, number).
+    pub fn counts(&self) -> Vec<(&'static str, usize)> {
+        let state = self.read();
+        let mut counts: Vec<_> = state.kinds.iter().map(|(k, v)| (k.1, v.len())).collect();
+        counts.sort_unstable();
+        counts
+    }
+
+    /// Watches a scope from `from` on (exclusive), or from now together with a listing.
+    pub fn watch(
+        &self,
+        scope: Scope,
+        from: Option<Revision>,
+    ) -> Result<Subscription, RevisionError> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let from = from.unwrap_or(state.revision);
+        state.hub.subscribe(scope, from)
+    }
+
+    /// A listing and the changes after it, without a gap between them.
+    pub fn list_and_watch(
+        &self,
+        resource: &'static Resource,
+        namespace: Option<&str>,
+        scope: Scope,
+    ) -> Result<(Listing, Subscription), RevisionError> {
+        let subscription = self.watch(scope, None)?;
+        // The listing may already hold changes that the subscription will bring as well;
+        // the reader drops those by their revision.
+        Ok((self.list(resource, namespace), subscription))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        // No writer leaves the state half-changed, so a poisoned lock is still sound.
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn kind(&self, resource: &'static Resource) -> Option<&BTreeMap<Place, Arc<Object>>> {
+        self.kinds.get(&kind_key(resource))
+    }
+
+    fn put(&mut self, object: Arc<Object>) -> Option<Arc<Object>> {
+        let place = (object.meta.namespace.clone(), object.meta.name.clone());
+        self.kinds.entry(kind_key(object.resource)).or_default().insert(place, object)
+    }
+
+    fn remove(&mut self, object: &Object) -> Option<Arc<Object>> {
+        let place = (object.meta.namespace.clone(), object.meta.name.clone());
+        self.kinds.get_mut(&kind_key(object.resource))?.remove(&place)
+    }
+}
