@@ -26,6 +26,21 @@ impl Sealed {
         self.dir.path().join("kube").join("config")
     }
 
+    /// The same folders as the program sees them.
+    pub fn state(&self) -> cadet_state::Home {
+        cadet_state::Home::new(self.home(), self.home().join("cache"))
+    }
+
+    /// A profile whose machine is off, as after `cadet stop`.
+    pub fn profile(&self, name: &str) {
+        let profile = serde_json::json!({
+            "name": name, "created": 1, "phase": "stopped",
+            "spec": {"cpus": 1, "memoryMib": 1024, "diskGib": 8, "image": "debian-13"},
+        });
+        let profile = serde_json::from_value(profile).unwrap();
+        cadet_state::Store::open(&self.state()).unwrap().put(&profile).unwrap();
+    }
+
     /// The program with `args`, sealed off.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cadet"));

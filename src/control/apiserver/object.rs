@@ -8,8 +8,9 @@
 //! reader gets it spliced in. Lists leave the head out too, as upstream's do.
 
 use bytes::Bytes;
-use cadet_api::meta::{self, Header, Meta};
+use cadet_api::meta::{self, Meta};
 use cadet_api::resource::Resource;
+use cadet_api::{json, selector};
 use cadet_store::{Entry, Revision};
 use serde_json::Value;
 
@@ -23,6 +24,8 @@ pub struct Object {
     pub revision: Revision,
     /// `spec.nodeName` of a pod: what the watch index sorts by.
     pub node: Option<String>,
+    /// What field selectors may ask for.
+    fields: Vec<(&'static str, String)>,
     stored: Bytes,
     /// Length of the head.
     head: usize,
@@ -47,20 +50,26 @@ impl Object {
         if !tail.starts_with(METADATA.as_bytes()) {
             return Err(bad("the record does not open with its kind and metadata".to_owned()));
         }
-        let header = Header::from_slice(&entry.value).map_err(|e| bad(e.to_string()))?;
-        let node = if resource.plural == "pods" {
-            node_name(&entry.value).map_err(|e| bad(e.to_string()))?
-        } else {
-            None
-        };
+        let value: Value = serde_json::from_slice(&entry.value).map_err(|e| bad(e.to_string()))?;
+        let meta = Meta::of(&value).map_err(|e| bad(e.to_string()))?;
+        let fields = selector::field_values(resource, &value);
+        let node = (resource.plural == "pods")
+            .then(|| json::str_at(&value, "/spec/nodeName").to_owned())
+            .filter(|node| !node.is_empty());
         Ok(Object {
             resource,
-            meta: header.metadata,
+            meta,
+            fields,
             revision: entry.modified,
             node,
             stored: entry.value.clone(),
             head,
         })
+    }
+
+    /// The value of a selectable field; `None` if selectors cannot name it.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value.as_str())
     }
 
     /// The object with its resource version, decoded.
@@ -139,21 +148,6 @@ fn write_member(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) {
 fn head_of(resource: &Resource) -> String {
     let api_version = resource.storage.api_version();
     format!("{{\"apiVersion\":\"{api_version}\",\"kind\":\"{}\",", resource.kind)
-}
-
-/// `spec.nodeName` without building the rest of the pod.
-fn node_name(bytes: &[u8]) -> serde_json::Result<Option<String>> {
-    #[derive(serde::Deserialize)]
-    struct Pod {
-        spec: Option<Spec>,
-    }
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Spec {
-        node_name: Option<String>,
-    }
-    let pod: Pod = serde_json::from_slice(bytes)?;
-    Ok(pod.spec.and_then(|spec| spec.node_name).filter(|name| !name.is_empty()))
 }
 
 /// Where all objects of a resource lie in the store: `/pods/`, `/leases.coordination.k8s.io/`.

@@ -48,6 +48,11 @@ impl Ui {
         Self { output, terminal, current: Mutex::new(None) }
     }
 
+    /// Another voice of the same manner, with no step running.
+    pub fn again(&self) -> Self {
+        Self { output: self.output, terminal: self.terminal, current: Mutex::new(None) }
+    }
+
     /// True if output is JSON.
     pub fn json(&self) -> bool {
         self.output == Output::Json

@@ -7,6 +7,7 @@ use cadet_state::{Home, ProfileName, ProfilePaths};
 use crate::error::{CliError, Result};
 
 /// What commands need to know of the laptop.
+#[derive(Clone)]
 pub struct World {
     /// Cadet's own folders.
     pub home: Home,

@@ -1,1 +1,24 @@
-//! cadet-vm
+//! The one keeper of QEMU: what a machine is, how it is started, watched and stopped.
+//!
+//! Paths and values come in as arguments; nothing here reads the environment (except
+//! that programs are looked up in a `PATH` value the caller passes) and nothing prints.
+
+pub mod accel;
+pub mod argv;
+pub mod config;
+pub mod diagnose;
+pub mod error;
+pub mod lifecycle;
+pub mod overlay;
+pub mod ports;
+pub mod probe;
+pub mod process;
+pub mod qemu;
+pub mod qmp;
+
+pub use accel::{Accel, AccelChoice};
+pub use config::{Arch, Disk, DiskFormat, Forward, HostOs, MachineConfig, QmpEndpoint};
+pub use diagnose::Death;
+pub use error::VmError;
+pub use lifecycle::{Machine, State, StopDeadlines, StopStage, Stopped};
+pub use qemu::{Emulator, MINIMUM_VERSION, Version};

@@ -1,1 +1,3 @@
-//! cadet-kubelet
+//! kubelet
+pub mod labels;
+pub mod runtime;

@@ -1,0 +1,309 @@
+//! Defaults of a Pod, container by container, and its quality-of-service class.
+
+use serde_json::{Map, Value, json};
+
+use super::quantities;
+use crate::json::{child, default, list_at, map_at, str_at};
+
+/// rw-r--r--, the mode files of configMap and secret volumes get.
+const FILE_MODE: i64 = 0o644;
+/// Seconds a pod stays on a node that is not ready or unreachable.
+const NODE_DOWN_SECONDS: i64 = 300;
+const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+
+/// Fills in what the client left open.
+pub fn apply(object: &mut Value) {
+    let Some(root) = object.as_object_mut() else { return };
+    let spec = child(root, "spec");
+    default(spec, "restartPolicy", "Always");
+    default(spec, "dnsPolicy", "ClusterFirst");
+    default(spec, "schedulerName", "default-scheduler");
+    default(spec, "terminationGracePeriodSeconds", 30);
+    default(spec, "enableServiceLinks", true);
+    default(spec, "priority", 0);
+    default(spec, "preemptionPolicy", "PreemptLowerPriority");
+    child(spec, "securityContext");
+    service_account(spec);
+    tolerations(spec);
+    let host_network = spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or(false);
+    for list in CONTAINER_LISTS {
+        for c in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(c) = c.as_object_mut() {
+                container(c, host_network);
+            }
+        }
+    }
+    for v in spec.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(v) = v.as_object_mut() {
+            volume(v);
+        }
+    }
+    if let Some(Value::Object(m)) = spec.get_mut("overhead") {
+        quantities(m);
+    }
+}
+
+/// The account has two names; the old one follows the new one.
+fn service_account(spec: &mut Map<String, Value>) {
+    let old = spec.get("serviceAccount").and_then(Value::as_str).unwrap_or("").to_owned();
+    let name = if old.is_empty() { "default".to_owned() } else { old };
+    default(spec, "serviceAccountName", name);
+    let name = spec["serviceAccountName"].clone();
+    spec.insert("serviceAccount".into(), name);
+}
+
+fn tolerations(spec: &mut Map<String, Value>) {
+    let list = spec.entry("tolerations").or_insert_with(|| json!([]));
+    let Some(list) = list.as_array_mut() else { return };
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let covered = list.iter().any(|t| {
+            let (k, e) = (str_at(t, "/key"), str_at(t, "/effect"));
+            (k == key || (k.is_empty() && str_at(t, "/operator") == "Exists"))
+                && (e.is_empty() || e == "NoExecute")
+        });
+        if !covered {
+            list.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute",
+                "tolerationSeconds": NODE_DOWN_SECONDS}));
+        }
+    }
+}
+
+fn container(c: &mut Map<String, Value>, host_network: bool) {
+    let image = c.get("image").and_then(Value::as_str).unwrap_or("").to_owned();
+    default(c, "imagePullPolicy", pull_policy(&image));
+    default(c, "terminationMessagePath", "/dev/termination-log");
+    default(c, "terminationMessagePolicy", "File");
+    let resources = child(c, "resources");
+    for part in ["limits", "requests"] {
+        if let Some(Value::Object(m)) = resources.get_mut(part) {
+            quantities(m);
+        }
+    }
+    // Who limits without asking asks for the limit.
+    if let Some(Value::Object(limits)) = resources.get("limits").cloned() {
+        let requests = child(resources, "requests");
+        for (name, amount) in limits {
+            requests.entry(name).or_insert(amount);
+        }
+    }
+    for port in c.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(p) = port.as_object_mut() {
+            default(p, "protocol", "TCP");
+            if host_network && let Some(n) = p.get("containerPort").cloned() {
+                p.entry("hostPort").or_insert(n);
+            }
+        }
+    }
+    for env in c.get_mut("env").and_then(Value::as_array_mut).into_iter().flatten() {
+        field_ref(env.pointer_mut("/valueFrom/fieldRef"));
+    }
+    for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if let Some(Value::Object(p)) = c.get_mut(name) {
+            probe(p);
+        }
+    }
+    if let Some(Value::Object(lifecycle)) = c.get_mut("lifecycle") {
+        for hook in ["postStart", "preStop"] {
+            if let Some(Value::Object(h)) = lifecycle.get_mut(hook) {
+                http_get(h);
+            }
+        }
+    }
+}
+
+/// Always for images that may change under their name: no tag, or `latest`, and no digest.
+pub fn pull_policy(image: &str) -> &'static str {
+    if image.contains('@') {
+        return "IfNotPresent";
+    }
+    // A colon before the last slash is a registry's port, not a tag.
+    let last = image.rsplit('/').next().unwrap_or(image);
+    match last.split_once(':') {
+        None | Some((_, "latest")) => "Always",
+        Some(_) => "IfNotPresent",
+    }
+}
+
+fn probe(p: &mut Map<String, Value>) {
+    for (key, value) in
+        [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
+    {
+        if p.get(key).and_then(Value::as_i64).unwrap_or(0) == 0 {
+            p.insert(key.into(), json!(value));
+        }
+    }
+    http_get(p);
+    if let Some(Value::Object(g)) = p.get_mut("grpc") {
+        g.entry("service").or_insert_with(|| json!(""));
+    }
+}
+
+fn http_get(handler: &mut Map<String, Value>) {
+    if let Some(Value::Object(h)) = handler.get_mut("httpGet") {
+        default(h, "path", "/");
+        default(h, "scheme", "HTTP");
+    }
+}
+
+fn field_ref(r: Option<&mut Value>) {
+    if let Some(Value::Object(r)) = r {
+        default(r, "apiVersion", "v1");
+    }
+}
+
+fn volume(v: &mut Map<String, Value>) {
+    // Only a name: an empty directory.
+    if !v.keys().any(|k| k != "name") {
+        v.insert("emptyDir".into(), json!({}));
+    }
+    for (kind, source) in v.iter_mut() {
+        let Some(s) = source.as_object_mut() else { continue };
+        match kind.as_str() {
+            "secret" | "configMap" => default(s, "defaultMode", FILE_MODE),
+            "hostPath" => drop(s.entry("type").or_insert_with(|| json!(""))),
+            "downwardAPI" => {
+                default(s, "defaultMode", FILE_MODE);
+                downward(s.get_mut("items"));
+            }
+            "projected" => {
+                default(s, "defaultMode", FILE_MODE);
+                for source in s.get_mut("sources").and_then(Value::as_array_mut).into_iter().flatten()
+                {
+                    downward(source.pointer_mut("/downwardAPI/items"));
+                    if let Some(Value::Object(t)) = source.pointer_mut("/serviceAccountToken") {
+                        default(t, "expirationSeconds", 3600);
+                    }
+                }
+            }
+            "emptyDir" => {
+                if let Some(n) = s.remove("sizeLimit") {
+                    let mut one = Map::from_iter([("sizeLimit".to_owned(), n)]);
+                    quantities(&mut one);
+                    s.extend(one);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn downward(items: Option<&mut Value>) {
+    for item in items.and_then(Value::as_array_mut).into_iter().flatten() {
+        field_ref(item.get_mut("fieldRef"));
+    }
+}
+
+/// `Guaranteed`, `Burstable` or `BestEffort`: decides who is killed first when memory ends.
+pub fn qos_class(pod: &Value) -> &'static str {
+    let mut any = false;
+    let mut guaranteed = true;
+    let containers =
+        list_at(pod, "/spec/containers").iter().chain(list_at(pod, "/spec/initContainers"));
+    for c in containers {
+        for name in ["cpu", "memory"] {
+            let amount = |part: &str| {
+                map_at(c, &format!("/resources/{part}"))
+                    .and_then(|m| m.get(name))
+                    .and_then(Value::as_str)
+                    .and_then(|s| s.parse::<crate::quantity::Quantity>().ok())
+                    .filter(|q| !q.is_zero())
+            };
+            let (limit, request) = (amount("limits"), amount("requests"));
+            any |= limit.is_some() || request.is_some();
+            guaranteed &= limit.is_some() && (request.is_none() || request == limit);
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_telescope_pod_is_completed_as_upstream_does() {
+        let mut p = json!({"metadata": {"name": "telescope-pod"}, "spec": {"containers": [
+            {"name": "mongo", "image": "mongo", "ports": [{"containerPort": 27017}]}]}});
+        apply(&mut p);
+        let spec = &p["spec"];
+        assert_eq!(
+            spec["containers"][0],
+            json!({"name": "mongo", "image": "mongo", "imagePullPolicy": "Always",
+                "ports": [{"containerPort": 27017, "protocol": "TCP"}], "resources": {},
+                "terminationMessagePath": "/dev/termination-log",
+                "terminationMessagePolicy": "File"})
+        );
+        for (key, want) in [
+            ("restartPolicy", json!("Always")),
+            ("dnsPolicy", json!("ClusterFirst")),
+            ("schedulerName", json!("default-scheduler")),
+            ("terminationGracePeriodSeconds", json!(30)),
+            ("serviceAccountName", json!("default")),
+            ("serviceAccount", json!("default")),
+            ("enableServiceLinks", json!(true)),
+            ("priority", json!(0)),
+            ("preemptionPolicy", json!("PreemptLowerPriority")),
+            ("securityContext", json!({})),
+        ] {
+            assert_eq!(spec[key], want, "{key}");
+        }
+        assert_eq!(spec["tolerations"].as_array().unwrap().len(), 2);
+        let once = p.clone();
+        apply(&mut p);
+        assert_eq!(p, once, "defaults must be stable");
+    }
+
+    #[test]
+    fn pull_policy_reads_the_tag_not_the_port() {
+        for (image, want) in [
+            ("mongo", "Always"),
+            ("mongo:latest", "Always"),
+            ("mongo:4.0", "IfNotPresent"),
+            ("localhost:5000/mongo", "Always"),
+            ("localhost:5000/mongo:4", "IfNotPresent"),
+            ("mongo@sha256:00", "IfNotPresent"),
+        ] {
+            assert_eq!(pull_policy(image), want, "{image}");
+        }
+    }
+
+    #[test]
+    fn limits_imply_requests_and_decide_the_class() {
+        let pod = |resources: Value| {
+            let mut p = json!({"spec": {"containers": [{"name": "c", "image": "x", "resources": resources}]}});
+            apply(&mut p);
+            p
+        };
+        let p = pod(json!({"limits": {"cpu": 1, "memory": "1024Mi"}}));
+        assert_eq!(
+            p["spec"]["containers"][0]["resources"]["requests"],
+            json!({"cpu": "1", "memory": "1Gi"})
+        );
+        assert_eq!(qos_class(&p), "Guaranteed");
+        assert_eq!(qos_class(&pod(json!({"requests": {"cpu": "0.1"}}))), "Burstable");
+        assert_eq!(qos_class(&pod(json!({}))), "BestEffort");
+    }
+
+    #[test]
+    fn volumes_probes_and_host_ports() {
+        let mut p = json!({"spec": {"hostNetwork": true, "volumes": [{"name": "a"},
+            {"name": "b", "configMap": {"name": "x"}}, {"name": "c", "emptyDir": {"sizeLimit": 1024}}],
+            "containers": [{"name": "c", "image": "x", "ports": [{"containerPort": 80}],
+                "livenessProbe": {"httpGet": {"port": 80}, "periodSeconds": 3}}]}});
+        apply(&mut p);
+        assert_eq!(p["spec"]["volumes"][0], json!({"name": "a", "emptyDir": {}}));
+        assert_eq!(p["spec"]["volumes"][1]["configMap"]["defaultMode"], 420);
+        assert_eq!(p["spec"]["volumes"][2]["emptyDir"]["sizeLimit"], "1024");
+        let c = &p["spec"]["containers"][0];
+        assert_eq!(c["ports"][0]["hostPort"], 80);
+        assert_eq!(
+            c["livenessProbe"],
+            json!({"httpGet": {"port": 80, "path": "/", "scheme": "HTTP"}, "periodSeconds": 3,
+                "timeoutSeconds": 1, "successThreshold": 1, "failureThreshold": 3})
+        );
+    }
+}

@@ -1,0 +1,129 @@
+//! Defaults of a Service, and the values its cluster IP brings along.
+
+use serde_json::{Map, Value, json};
+
+use crate::json::{child, default, str_at};
+
+/// Seconds a client sticks to its pod under `sessionAffinity: ClientIP` (upstream: 3 h).
+const AFFINITY_SECONDS: i64 = 10_800;
+
+/// Fills in what the client left open.
+pub fn apply(object: &mut Value) {
+    let Some(root) = object.as_object_mut() else { return };
+    let spec = child(root, "spec");
+    default(spec, "sessionAffinity", "None");
+    default(spec, "type", "ClusterIP");
+    if spec["sessionAffinity"] == "ClientIP" {
+        let config = child(child(spec, "sessionAffinityConfig"), "clientIP");
+        default(config, "timeoutSeconds", AFFINITY_SECONDS);
+    } else {
+        spec.remove("sessionAffinityConfig");
+    }
+    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(p) = port.as_object_mut() {
+            port_defaults(p);
+        }
+    }
+    let kind = spec["type"].as_str().unwrap_or_default().to_owned();
+    if kind != "ExternalName" {
+        default(spec, "internalTrafficPolicy", "Cluster");
+    }
+    if kind == "NodePort" || kind == "LoadBalancer" {
+        default(spec, "externalTrafficPolicy", "Cluster");
+    }
+    if kind == "LoadBalancer" {
+        default(spec, "allocateLoadBalancerNodePorts", true);
+    }
+}
+
+fn port_defaults(p: &mut Map<String, Value>) {
+    default(p, "protocol", "TCP");
+    let unset = match p.get("targetPort") {
+        None | Some(Value::Null) => true,
+        Some(Value::String(s)) => s.is_empty(),
+        Some(v) => v.as_i64() == Some(0),
+    };
+    if unset {
+        let port = p.get("port").cloned().unwrap_or(json!(0));
+        p.insert("targetPort".into(), port);
+    }
+}
+
+/// Writes the address given to a Service; `None` makes it headless. IPv4 only, like the
+/// service range.
+pub fn set_cluster_ip(object: &mut Value, ip: Option<&str>) {
+    let Some(root) = object.as_object_mut() else { return };
+    let spec = child(root, "spec");
+    let ip = ip.unwrap_or("None");
+    spec.insert("clusterIP".into(), json!(ip));
+    spec.insert("clusterIPs".into(), json!([ip]));
+    default(spec, "ipFamilies", json!(["IPv4"]));
+    default(spec, "ipFamilyPolicy", "SingleStack");
+}
+
+/// Keeps, on update, what was allocated at birth and the client left out: `kubectl
+/// replace` with a manifest that has no cluster IP must not lose it.
+pub fn keep_allocated(new: &mut Value, old: &Value) {
+    let wants_ip = str_at(new, "/spec/type") != "ExternalName";
+    let had_ip = str_at(old, "/spec/type") != "ExternalName";
+    let Some(root) = new.as_object_mut() else { return };
+    let spec = child(root, "spec");
+    if !(wants_ip && had_ip) {
+        return;
+    }
+    let left_out = spec.get("clusterIP").and_then(Value::as_str).is_none_or(str::is_empty);
+    if left_out {
+        for key in ["clusterIP", "clusterIPs"] {
+            if let Some(v) = old.pointer(&format!("/spec/{key}")) {
+                spec.insert(key.into(), v.clone());
+            }
+        }
+    } else if !spec.contains_key("clusterIPs") {
+        let ip = spec["clusterIP"].clone();
+        spec.insert("clusterIPs".into(), json!([ip]));
+    }
+    for key in ["ipFamilies", "ipFamilyPolicy"] {
+        if let (false, Some(v)) = (spec.contains_key(key), old.pointer(&format!("/spec/{key}"))) {
+            spec.insert(key.into(), v.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_service_is_completed() {
+        let mut s = json!({"spec": {"ports": [{"port": 80}, {"port": 81, "targetPort": "web",
+            "protocol": "UDP"}], "selector": {"a": "b"}}});
+        apply(&mut s);
+        assert_eq!(
+            s["spec"],
+            json!({"type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
+                "selector": {"a": "b"}, "ports": [
+                    {"port": 80, "protocol": "TCP", "targetPort": 80},
+                    {"port": 81, "protocol": "UDP", "targetPort": "web"}]})
+        );
+    }
+
+    #[test]
+    fn sticky_sessions_last_three_hours() {
+        let mut s = json!({"spec": {"sessionAffinity": "ClientIP", "type": "NodePort"}});
+        apply(&mut s);
+        assert_eq!(s["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"], 10800);
+        assert_eq!(s["spec"]["externalTrafficPolicy"], "Cluster");
+    }
+
+    #[test]
+    fn a_replace_without_address_keeps_it() {
+        let mut old = json!({"spec": {"type": "ClusterIP"}});
+        set_cluster_ip(&mut old, Some("10.96.0.7"));
+        let mut new = json!({"spec": {"type": "ClusterIP", "ports": []}});
+        keep_allocated(&mut new, &old);
+        assert_eq!(new["spec"]["clusterIPs"], json!(["10.96.0.7"]));
+        assert_eq!(new["spec"]["ipFamilies"], json!(["IPv4"]));
+        set_cluster_ip(&mut new, None);
+        assert_eq!(new["spec"]["clusterIP"], "None");
+    }
+}

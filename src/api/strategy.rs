@@ -1,0 +1,390 @@
+//! What happens to an object between the client and the store: names, defaults, the parts
+//! a request may not touch, validation. One dispatch per kind; no I/O.
+
+use serde_json::{Value, json};
+
+use crate::resource::Resource;
+use crate::status::Status;
+use crate::{defaults, field, json as place, meta, validate};
+
+/// Which part of an object an update is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The object itself: its status stays as it is.
+    Main,
+    /// `/status`: its spec stays as it is.
+    Status,
+    /// `/finalize` of a namespace: only `spec.finalizers` may change.
+    Finalize,
+}
+
+/// Longest `generateName` kept, bytes, so that five random characters still fit a label.
+const GENERATE_NAME_MAX: usize = 58;
+
+/// Checks that a body is what its path says.
+///
+/// # Errors
+/// 400 if `apiVersion` or `kind` is missing or belongs to something else.
+pub fn check_body(res: &Resource, object: &Value) -> Result<(), Status> {
+    let want = res.gv.api_version();
+    let (version, kind) = (place::str_at(object, "/apiVersion"), place::str_at(object, "/kind"));
+    if !object.is_object() {
+        return Err(Status::bad_request(format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string; Kind string }}",
+            place::type_name(object)
+        )));
+    }
+    // An absent version or kind is taken from the path, as upstream does.
+    if (kind.is_empty() || kind == res.kind) && (version.is_empty() || version == want) {
+        return Ok(());
+    }
+    let version = if version.is_empty() { want.as_str() } else { version };
+    let kind = if kind.is_empty() { res.kind } else { kind };
+    if version != want {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({want})"
+        )));
+    }
+    Err(Status::bad_request(format!(
+        "{kind} in version {:?} cannot be handled as a {}: converting ({kind}) to ({}): unknown conversion",
+        res.gv.version, res.kind, res.kind
+    )))
+}
+
+/// Writes `apiVersion` and `kind` in full, for bodies that left them out.
+pub fn set_type(res: &Resource, object: &mut Value) {
+    if let Some(m) = object.as_object_mut() {
+        m.insert("apiVersion".into(), json!(res.gv.api_version()));
+        m.insert("kind".into(), json!(res.kind));
+    }
+}
+
+/// Makes `metadata.name` from `generateName` and `suffix` (five random lower-case
+/// characters) where the client left the name to us. True if it did.
+pub fn finish_name(object: &mut Value, suffix: &str) -> bool {
+    let base = place::str_at(object, "/metadata/generateName").to_owned();
+    if base.is_empty() || !place::str_at(object, "/metadata/name").is_empty() {
+        return false;
+    }
+    let mut end = base.len().min(GENERATE_NAME_MAX);
+    while !base.is_char_boundary(end) {
+        end -= 1;
+    }
+    meta::set(object, "name", format!("{}{suffix}", &base[..end]));
+    true
+}
+
+/// Readies a new object for the store: defaults, server-owned fields, validation. Name,
+/// namespace and [`meta::stamp_new`] come before. Returns warnings for the client.
+///
+/// # Errors
+/// 422 with every wrong field, or 400 for data that cannot be decoded.
+pub fn prepare_create(res: &Resource, object: &mut Value) -> Result<Vec<String>, Status> {
+    place::drop_nulls(object);
+    set_type(res, object);
+    meta::set(object, "generation", Value::Null);
+    begin(res, object);
+    defaults::apply(res, object);
+    finish_create(res, object);
+    let errors = validate::create(res, object);
+    refuse(res, object, &errors)?;
+    Ok(validate::warnings(res, object))
+}
+
+/// Readies a changed object for the store. Returns warnings for the client.
+///
+/// # Errors
+/// 422 with every wrong or immutable field.
+pub fn prepare_update(
+    res: &Resource,
+    part: Part,
+    new: &mut Value,
+    old: &Value,
+) -> Result<Vec<String>, Status> {
+    place::drop_nulls(new);
+    set_type(res, new);
+    // The uid is compared before it is carried over: writing to another object of the
+    // same name is an error, not a merge.
+    let mut errors = validate::identity(new, old);
+    meta::keep_system_fields(new, old);
+    match part {
+        Part::Main => {
+            if has_status_part(res) {
+                carry(new, old, "status");
+            }
+            if res.kind == "Namespace" {
+                // Finalizers of a namespace change through /finalize alone.
+                carry_at(new, old, "spec", "finalizers");
+            }
+            if res.kind == "Service" {
+                defaults::service::keep_allocated(new, old);
+            }
+        }
+        Part::Status => {
+            carry(new, old, "spec");
+            for key in ["ownerReferences", "finalizers"] {
+                let value = old["metadata"].get(key).cloned().unwrap_or(Value::Null);
+                meta::set(new, key, value);
+            }
+        }
+        Part::Finalize => {
+            let finalizers = new.pointer("/spec/finalizers").cloned().unwrap_or(json!([]));
+            let revision = place::str_at(new, "/metadata/resourceVersion").to_owned();
+            *new = old.clone();
+            meta::set(new, "resourceVersion", revision);
+            if let Some(m) = new.as_object_mut() {
+                let spec = place::child(m, "spec");
+                match finalizers.as_array() {
+                    Some(list) if !list.is_empty() => spec.insert("finalizers".into(), finalizers),
+                    _ => spec.remove("finalizers"),
+                };
+            }
+        }
+    }
+    defaults::apply(res, new);
+    if res.kind == "Pod" && part == Part::Main && new.get("spec") != old.get("spec") {
+        let generation = place::int_at(old, "/metadata/generation").unwrap_or(0) + 1;
+        meta::set(new, "generation", generation);
+    }
+    errors.extend(validate::update(res, part, new, old));
+    refuse(res, new, &errors)?;
+    Ok(match part {
+        Part::Main => validate::warnings(res, new),
+        _ => Vec::new(),
+    })
+}
+
+/// Writes the node of a `pods/binding` request into the pod.
+///
+/// # Errors
+/// 409 if the pod is bound or being deleted; 422 for a target that is no node.
+pub fn bind_pod(pod: &mut Value, binding: &Value) -> Result<(), Status> {
+    let pods = crate::resource::find("", "v1", "pods").ok_or_else(|| Status::internal("no pods"))?;
+    let name = place::str_at(pod, "/metadata/name").to_owned();
+    let target = place::str_at(binding, "/target/name").to_owned();
+    let kind = place::str_at(binding, "/target/kind");
+    let mut errors = Vec::new();
+    if !kind.is_empty() && kind != "Node" {
+        errors.push(field::Error::not_supported("target.kind", kind, &["Node", "<empty>"]));
+    }
+    if target.is_empty() {
+        errors.push(field::Error::required("target.name", ""));
+    }
+    refuse(pods, pod, &errors)?;
+    if pod.pointer("/metadata/deletionTimestamp").is_some() {
+        let why = format!("pod {name} is being deleted, cannot be assigned to a host");
+        return Err(Status::conflict_because(pods, &name, &why));
+    }
+    let bound = place::str_at(pod, "/spec/nodeName");
+    if !bound.is_empty() {
+        let why = format!("pod {name} is already assigned to node {bound:?}");
+        return Err(Status::conflict_because(pods, &name, &why));
+    }
+    let Some(m) = pod.as_object_mut() else {
+        return Err(Status::internal("stored pod is no object"));
+    };
+    place::child(m, "spec").insert("nodeName".into(), json!(target));
+    set_pod_condition(pod, "PodScheduled", "True", &crate::clock::rfc3339(now()));
+    Ok(())
+}
+
+/// Sets a condition that is plainly true or false, with its transition time.
+fn set_pod_condition(pod: &mut Value, kind: &str, status: &str, at: &str) {
+    let Some(m) = pod.as_object_mut() else { return };
+    let list = place::child(m, "status").entry("conditions").or_insert_with(|| json!([]));
+    let Some(list) = list.as_array_mut() else { return };
+    let condition = json!({"type": kind, "status": status, "lastProbeTime": null,
+        "lastTransitionTime": at});
+    match list.iter_mut().find(|c| c["type"] == kind) {
+        Some(c) if c["status"] == status => {}
+        Some(c) => *c = condition,
+        None => list.push(condition),
+    }
+}
+
+fn now() -> time::OffsetDateTime {
+    time::OffsetDateTime::now_utc()
+}
+
+/// Seconds a deletion waits when the client does not say: what the pod asks for, nothing
+/// for a pod no node runs or that has ended, nothing for other kinds.
+pub fn default_grace_seconds(res: &Resource, object: &Value) -> i64 {
+    if res.kind != "Pod" || place::str_at(object, "/spec/nodeName").is_empty() {
+        return 0;
+    }
+    if matches!(place::str_at(object, "/status/phase"), "Succeeded" | "Failed") {
+        return 0;
+    }
+    place::int_at(object, "/spec/terminationGracePeriodSeconds").unwrap_or(30).max(0)
+}
+
+fn refuse(res: &Resource, object: &Value, errors: &[field::Error]) -> Result<(), Status> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(res, place::str_at(object, "/metadata/name"), errors))
+}
+
+/// Whether the kind's status is written through `/status` only.
+fn has_status_part(res: &Resource) -> bool {
+    res.subresource("status").is_some()
+}
+
+fn carry(new: &mut Value, old: &Value, key: &str) {
+    if let Some(m) = new.as_object_mut() {
+        match old.get(key) {
+            Some(v) => m.insert(key.to_owned(), v.clone()),
+            None => m.remove(key),
+        };
+    }
+}
+
+fn carry_at(new: &mut Value, old: &Value, part: &str, key: &str) {
+    if let Some(m) = new.as_object_mut() {
+        let inner = place::child(m, part);
+        match old.get(part).and_then(|p| p.get(key)) {
+            Some(v) => inner.insert(key.to_owned(), v.clone()),
+            None => inner.remove(key),
+        };
+    }
+}
+
+/// Before defaults: what a client may not bring along at birth.
+fn begin(res: &Resource, object: &mut Value) {
+    let Some(m) = object.as_object_mut() else { return };
+    match res.kind {
+        "Pod" => {
+            m.insert("status".into(), json!({"phase": "Pending"}));
+            meta::set(object, "generation", 1);
+        }
+        "Namespace" => {
+            m.insert("status".into(), json!({"phase": "Active"}));
+            let spec = place::child(m, "spec");
+            let finalizers = spec.entry("finalizers").or_insert_with(|| json!([]));
+            if let Some(list) = finalizers.as_array_mut()
+                && !list.contains(&json!("kubernetes"))
+            {
+                list.push(json!("kubernetes"));
+            }
+        }
+        "Service" => {
+            m.insert("status".into(), json!({"loadBalancer": {}}));
+        }
+        // A node's status stays: the agent registers with it in one request.
+        _ => {}
+    }
+}
+
+/// After defaults: fields computed from the finished spec.
+fn finish_create(res: &Resource, object: &mut Value) {
+    if res.kind == "Pod" {
+        let class = defaults::pod::qos_class(object);
+        if let Some(m) = object.as_object_mut() {
+            place::child(m, "status").insert("qosClass".into(), json!(class));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::find;
+
+    fn pods() -> &'static Resource {
+        find("", "v1", "pods").unwrap()
+    }
+
+    fn pod() -> Value {
+        json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "a", "namespace": "default", "uid": "u"},
+            "spec": {"containers": [{"name": "c", "image": "nginx"}]}})
+    }
+
+    #[test]
+    fn a_body_must_be_what_its_path_says() {
+        assert!(check_body(pods(), &pod()).is_ok());
+        assert!(check_body(pods(), &json!({"metadata": {}})).is_ok());
+        let e = check_body(pods(), &json!({"apiVersion": "v1", "kind": "Secret"})).unwrap_err();
+        assert!(e.message.starts_with("Secret in version \"v1\" cannot be handled as a Pod"));
+        assert_eq!(e.code, 400);
+        let e = check_body(pods(), &json!({"apiVersion": "v2", "kind": "Pod"})).unwrap_err();
+        assert!(e.message.contains("(v2) does not match the expected API version (v1)"));
+        assert_eq!(check_body(pods(), &json!([1])).unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn generated_names_leave_room_for_the_suffix() {
+        let mut o = json!({"metadata": {"generateName": "ä".repeat(40)}});
+        assert!(finish_name(&mut o, "abcde"));
+        assert_eq!(place::str_at(&o, "/metadata/name").len(), 58 + 5);
+        let mut o = json!({"metadata": {"generateName": "a-", "name": "b"}});
+        assert!(!finish_name(&mut o, "abcde"));
+    }
+
+    #[test]
+    fn a_new_pod_is_pending_whatever_it_claims() {
+        let mut p = pod();
+        p["status"] = json!({"phase": "Running"});
+        prepare_create(pods(), &mut p).unwrap();
+        assert_eq!(p["status"], json!({"phase": "Pending", "qosClass": "BestEffort"}));
+        assert_eq!(p["metadata"]["generation"], 1);
+    }
+
+    #[test]
+    fn spec_and_status_are_written_by_different_doors() {
+        let mut old = pod();
+        prepare_create(pods(), &mut old).unwrap();
+        let mut new = old.clone();
+        new["status"]["phase"] = json!("Running");
+        new["spec"]["containers"][0]["image"] = json!("nginx:1");
+        let mut main = new.clone();
+        prepare_update(pods(), Part::Main, &mut main, &old).unwrap();
+        assert_eq!(main["status"]["phase"], "Pending");
+        assert_eq!(main["metadata"]["generation"], 2);
+        prepare_update(pods(), Part::Status, &mut new, &old).unwrap();
+        assert_eq!(new["spec"], old["spec"]);
+        assert_eq!(new["status"]["phase"], "Running");
+        assert_eq!(new["metadata"]["generation"], 1);
+    }
+
+    #[test]
+    fn namespaces_keep_their_finalizer_until_finalize() {
+        let ns = find("", "v1", "namespaces").unwrap();
+        let mut old = json!({"metadata": {"name": "x", "uid": "u"}});
+        prepare_create(ns, &mut old).unwrap();
+        assert_eq!(old["spec"]["finalizers"], json!(["kubernetes"]));
+        assert_eq!(old["metadata"]["labels"]["kubernetes.io/metadata.name"], "x");
+        let mut new = old.clone();
+        new["spec"] = json!({"finalizers": []});
+        let mut main = new.clone();
+        prepare_update(ns, Part::Main, &mut main, &old).unwrap();
+        assert_eq!(main["spec"]["finalizers"], json!(["kubernetes"]));
+        prepare_update(ns, Part::Finalize, &mut new, &old).unwrap();
+        assert!(new["spec"].get("finalizers").is_none());
+    }
+
+    #[test]
+    fn binding_happens_once() {
+        let mut p = pod();
+        prepare_create(pods(), &mut p).unwrap();
+        let b = json!({"target": {"kind": "Node", "name": "n1"}});
+        bind_pod(&mut p, &b).unwrap();
+        assert_eq!(p["spec"]["nodeName"], "n1");
+        assert_eq!(p["status"]["conditions"][0]["type"], "PodScheduled");
+        let e = bind_pod(&mut p, &b).unwrap_err();
+        assert_eq!(e.code, 409);
+        assert!(e.message.ends_with("pod a is already assigned to node \"n1\""));
+        assert_eq!(bind_pod(&mut p, &json!({"target": {}})).unwrap_err().code, 422);
+    }
+
+    #[test]
+    fn grace_is_for_pods_that_run() {
+        let mut p = pod();
+        prepare_create(pods(), &mut p).unwrap();
+        assert_eq!(default_grace_seconds(pods(), &p), 0);
+        p["spec"]["nodeName"] = json!("n");
+        assert_eq!(default_grace_seconds(pods(), &p), 30);
+        p["status"]["phase"] = json!("Failed");
+        assert_eq!(default_grace_seconds(pods(), &p), 0);
+    }
+}

@@ -1,0 +1,81 @@
+//! `cadet delete`: undo every step of `start`, last step first.
+
+use std::io::IsTerminal;
+
+use cadet_state::{Phase, ProfileLock, ProfileName, Store};
+use clap::Args;
+use serde_json::json;
+
+use crate::Context;
+use crate::error::{CliError, Result};
+use crate::{machine, start};
+
+/// Flags of `cadet delete`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  cadet delete\n  cadet delete --all --purge     everything Cadet ever kept on this computer")]
+pub struct DeleteArgs {
+    /// Delete every profile
+    #[arg(long)]
+    all: bool,
+    /// Also remove downloaded and built images, records and Cadet's own folders
+    #[arg(long, requires = "all")]
+    purge: bool,
+    /// Do not ask
+    #[arg(short = 'y', long, visible_alias = "force")]
+    yes: bool,
+}
+
+/// Deletes one profile, or all of them.
+pub async fn run(cx: &Context, args: DeleteArgs) -> Result<u8> {
+    let names = if args.all {
+        let store = Store::open(&cx.world.home)?;
+        store.list()?.iter().map(|p| ProfileName::parse(&p.name)).collect::<Result<_, _>>()?
+    } else {
+        machine::profile(cx)?;
+        vec![cx.name.clone()]
+    };
+    if !args.yes && !cx.ui.json() && std::io::stdin().is_terminal() && !names.is_empty() {
+        let list = names.iter().map(ProfileName::as_str).collect::<Vec<_>>().join(", ");
+        let sure = dialoguer::Confirm::new()
+            .with_prompt(format!("Delete {list} with all data in it?"))
+            .default(false)
+            .interact()
+            .map_err(|e| CliError::new("PROGRAM_INTERRUPTED", "not confirmed").why(e.to_string()))?;
+        if !sure {
+            cx.ui.line("Nothing was deleted.");
+            return Ok(0);
+        }
+    }
+    for name in &names {
+        one(cx, name).await?;
+    }
+    if args.purge {
+        for dir in [cx.world.home.cache(), cx.world.home.data()] {
+            machine::remove_dir(dir)?;
+        }
+    }
+    if cx.ui.json() {
+        let names: Vec<_> = names.iter().map(ProfileName::as_str).collect();
+        cx.ui.object(&json!({"type": "done", "deleted": names, "purged": args.purge}));
+    } else if names.is_empty() {
+        cx.ui.line("There was no profile to delete.");
+    } else {
+        let list = names.iter().map(ProfileName::as_str).collect::<Vec<_>>().join(", ");
+        cx.ui.line(format!("Deleted {list}: machine, disk and kubectl context."));
+    }
+    Ok(0)
+}
+
+async fn one(cx: &Context, name: &ProfileName) -> Result<()> {
+    let cx = Context { world: cx.world.clone(), name: name.clone(), ui: cx.ui.again() };
+    let _lock = ProfileLock::take(&cx.world.home, name, "delete")?;
+    let mut profile = machine::profile(&cx)?;
+    profile.phase = Phase::Deleting;
+    machine::save(&cx, &profile)?;
+    start::undo_all(&cx, &profile).await?;
+    machine::remove_dir(cx.world.files(name).dir())?;
+    Store::open(&cx.world.home)?.remove(name)?;
+    // The lock file is empty and its lock still ours; without it the folder is clean.
+    let lock = cx.world.home.profile_lock(name);
+    std::fs::remove_file(&lock).map_err(|e| machine::io("remove", &lock, &e))
+}

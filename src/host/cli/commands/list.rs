@@ -1,0 +1,50 @@
+//! `cadet list`.
+
+use cadet_state::{ProfileName, Store};
+use serde_json::json;
+
+use crate::error::Result;
+use crate::{Context, machine, ui};
+
+/// One line per profile.
+pub async fn run(cx: &Context) -> Result<u8> {
+    let profiles = if cx.world.home.database().exists() {
+        Store::open(&cx.world.home)?.list()?
+    } else {
+        Vec::new()
+    };
+    let mut rows = Vec::new();
+    for profile in &profiles {
+        let name = ProfileName::parse(&profile.name)?;
+        let state = machine::state_of(&cx.world.files(&name), profile).await;
+        rows.push((profile, state));
+    }
+    if cx.ui.json() {
+        for (profile, state) in rows {
+            cx.ui.object(&json!({
+                "name": profile.name, "machine": state.word(), "phase": profile.phase,
+                "cpus": profile.spec.cpus, "memoryMiB": profile.spec.memory_mib,
+                "diskGiB": profile.spec.disk_gib, "image": profile.base.as_ref().map(|b| &b.id),
+                "ports": profile.ports,
+            }));
+        }
+        return Ok(0);
+    }
+    if rows.is_empty() {
+        cx.ui.line("No profiles yet.\n  next: cadet start");
+        return Ok(0);
+    }
+    cx.ui.line(format!("{:<16} {:<10} {:>5} {:>9} {:>7}  IMAGE", "NAME", "MACHINE", "CPUS", "MEMORY", "DISK"));
+    for (profile, state) in rows {
+        cx.ui.line(format!(
+            "{:<16} {:<10} {:>5} {:>9} {:>7}  {}",
+            profile.name,
+            state.word(),
+            profile.spec.cpus,
+            ui::mib(profile.spec.memory_mib),
+            format!("{} GiB", profile.spec.disk_gib),
+            profile.base.as_ref().map_or("-", |b| b.title.as_str()),
+        ));
+    }
+    Ok(0)
+}

@@ -1,0 +1,122 @@
+//! `cadet status`: machine, API, node, tunnel; answers within seconds whatever hangs.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::cluster::{self, Cluster};
+use crate::error::Result;
+use crate::{Context, kubeconfig, line, machine, ui};
+
+/// Bits of the exit code, as minikube has them.
+const MACHINE: u8 = 1;
+const API: u8 = 2;
+const NODE: u8 = 4;
+
+/// All questions together may take no longer.
+const DEADLINE: Duration = Duration::from_secs(8);
+
+struct Seen {
+    api: Option<String>,
+    nodes: Vec<NodeSeen>,
+    trouble: Option<String>,
+}
+
+struct NodeSeen {
+    name: String,
+    ready: bool,
+    pods: usize,
+    pod_cidr: String,
+}
+
+/// Prints the state; the exit code says what does not run.
+pub async fn run(cx: &Context) -> Result<u8> {
+    let profile = machine::profile(cx)?;
+    let files = cx.world.files(&cx.name);
+    let state = machine::state_of(&files, &profile).await;
+    let mut code = 0;
+    let mut seen = Seen { api: None, nodes: Vec::new(), trouble: None };
+    if state.is_running() {
+        if let Some(access) = kubeconfig::read_alone(&files.kubeconfig(), cx.name.as_str())? {
+            seen.api = Some(access.server.clone());
+            let cluster = Cluster::new(&access)?;
+            match tokio::time::timeout(DEADLINE, look(&cluster)).await {
+                Ok(Ok(nodes)) => seen.nodes = nodes,
+                Ok(Err(e)) => seen.trouble = Some(e.why.unwrap_or(e.what)),
+                Err(_) => seen.trouble = Some(format!("no answer within {} s", DEADLINE.as_secs())),
+            }
+        } else {
+            seen.trouble = Some("the first start has not finished".into());
+        }
+        if seen.trouble.is_some() {
+            code |= API | NODE;
+        } else if !seen.nodes.iter().any(|n| n.ready) {
+            code |= NODE;
+        }
+    } else {
+        code = MACHINE | API | NODE;
+    }
+    let tunnel = line::background_status(cx).await;
+    let up = state.since().and_then(|since| SystemTime::now().duration_since(UNIX_EPOCH + since).ok());
+    if cx.ui.json() {
+        cx.ui.object(&json!({
+            "name": cx.name.as_str(), "machine": state.word(), "reason": state.reason(),
+            "cpus": profile.spec.cpus, "memoryMiB": profile.spec.memory_mib,
+            "accelerator": profile.accelerator, "upSeconds": up.map(|u| u.as_secs()),
+            "api": {"server": seen.api, "answers": code & API == 0, "reason": seen.trouble},
+            "nodes": seen.nodes.iter().map(|n| json!({
+                "name": n.name, "ready": n.ready, "pods": n.pods, "podCIDR": n.pod_cidr})).collect::<Vec<_>>(),
+            "tunnel": tunnel.as_ref().map(|t| json!({
+                "port": t.port, "pid": t.pid, "connections": t.open, "total": t.total})),
+            "context": cx.name.as_str(), "exitCode": code,
+        }));
+        return Ok(code);
+    }
+    let size = format!("{} cores · {}", profile.spec.cpus, ui::mib(profile.spec.memory_mib));
+    let up = up.map_or(String::new(), |u| format!(" · up {}", ui::duration(u)));
+    cx.ui.line(format!("{}   {}   {size}{up}", cx.name, state.word()));
+    if let Some(reason) = state.reason() {
+        cx.ui.line(format!("  why     {reason}"));
+    }
+    for n in &seen.nodes {
+        let ready = if n.ready { "Ready" } else { "NotReady" };
+        cx.ui.line(format!("  node    {:<12} {ready:<9} {} pods    {}", n.name, n.pods, n.pod_cidr));
+    }
+    match (&seen.api, &seen.trouble) {
+        (Some(server), None) => cx.ui.line(format!("  api     {server}       kubectl context {}", cx.name)),
+        (_, Some(trouble)) => cx.ui.line(format!("  api     does not answer: {trouble}")),
+        (None, None) => {}
+    }
+    if let Some(t) = tunnel {
+        cx.ui.line(format!("  tunnel  SOCKS 127.0.0.1:{} · {} connections", t.port, t.open));
+    }
+    if code != 0 {
+        let verb = if state.is_running() { "logs" } else { "start" };
+        cx.ui.line(format!("  next: {}", machine::again(cx, verb)));
+    }
+    Ok(code)
+}
+
+async fn look(cluster: &Cluster) -> Result<Vec<NodeSeen>> {
+    let nodes = cluster.get("/api/v1/nodes").await?;
+    let pods = cluster.get("/api/v1/pods").await?;
+    let on = |name: &str| {
+        let rows = pods["items"].as_array();
+        rows.map_or(0, |rows| rows.iter().filter(|p| p["spec"]["nodeName"] == name).count())
+    };
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_string();
+    Ok(nodes["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|node| {
+            let name = text(&node["metadata"]["name"]);
+            NodeSeen {
+                ready: cluster::is_ready(node),
+                pods: on(&name),
+                pod_cidr: text(&node["spec"]["podCIDR"]),
+                name,
+            }
+        })
+        .collect())
+}

@@ -1,0 +1,438 @@
+//! Docker through its socket.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::Docker;
+use bollard::container::LogOutput;
+use bollard::errors::Error as DockerError;
+use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use bollard::query_parameters::{
+    BuildImageOptions, CreateContainerOptions, CreateImageOptions, EventsOptions,
+    KillContainerOptions, ListContainersOptions, LogsOptions, RemoveContainerOptions,
+};
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
+use tokio::sync::{Mutex, OnceCell};
+
+use super::docker_spec::{container_info, create_body};
+use super::{
+    ContainerInfo, ContainerSpec, EngineInfo, ExecOutcome, ImageInfo, LogQuery, Result, Runtime,
+    RuntimeError, RuntimeEvent,
+};
+use crate::labels;
+
+/// Seconds a plain request may take. Creating a container on a machine without
+/// hardware virtualisation takes several.
+const REQUEST_SECONDS: u64 = 120;
+/// A pull or build that reports no progress for this long is given up.
+const STALL: Duration = Duration::from_secs(120);
+/// Output of a probe's command that is kept for its event.
+const EXEC_OUTPUT_BYTES: usize = 10 * 1024;
+/// Stop signal of images that name none.
+const DEFAULT_STOP_SIGNAL: &str = "SIGTERM";
+
+/// The Docker engine behind a unix socket. Connects at first use and survives
+/// restarts of the engine.
+pub struct DockerRuntime {
+    socket: String,
+    client: OnceCell<Docker>,
+    /// Image id to the name shown in statuses; images never change under an id.
+    image_names: Mutex<HashMap<String, String>>,
+}
+
+impl DockerRuntime {
+    /// `socket` is a path such as `/var/run/docker.sock`. Does not connect yet.
+    #[must_use]
+    pub fn new(socket: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self {
+            socket: socket.into(),
+            client: OnceCell::new(),
+            image_names: Mutex::new(HashMap::new()),
+        })
+    }
+
+    async fn client(&self) -> Result<&Docker> {
+        self.client
+            .get_or_try_init(|| async {
+                let docker = Docker::connect_with_unix(
+                    &self.socket,
+                    REQUEST_SECONDS,
+                    bollard::API_DEFAULT_VERSION,
+                )
+                .map_err(|error| self.unreachable(&error))?;
+                docker
+                    .negotiate_version()
+                    .await
+                    .map_err(|error| self.unreachable(&error))
+            })
+            .await
+    }
+
+    fn unreachable(&self, error: &DockerError) -> RuntimeError {
+        RuntimeError::Unreachable {
+            socket: self.socket.clone(),
+            reason: with_causes(error),
+        }
+    }
+
+    fn failed(&self, act: &'static str) -> impl Fn(DockerError) -> RuntimeError + '_ {
+        move |error| match error {
+            DockerError::DockerResponseServerError {
+                status_code,
+                message,
+            } => RuntimeError::Refused {
+                status: status_code,
+                message: message.trim_end().to_owned(),
+            },
+            error @ (DockerError::HyperLegacyError { .. } | DockerError::SocketNotFoundError(_)) => {
+                self.unreachable(&error)
+            }
+            DockerError::DockerStreamError { error } => RuntimeError::Refused {
+                status: 500,
+                message: error,
+            },
+            error => RuntimeError::Failed {
+                act,
+                reason: with_causes(&error),
+            },
+        }
+    }
+
+    async fn containers(&self, filter: String) -> Result<Vec<ContainerInfo>> {
+        let docker = self.client().await?;
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(HashMap::from([("label".to_owned(), vec![filter])])),
+            ..ListContainersOptions::default()
+        };
+        let listed = docker
+            .list_containers(Some(options))
+            .await
+            .map_err(self.failed("list the containers"))?;
+        let mut found = Vec::with_capacity(listed.len());
+        for summary in listed {
+            let Some(id) = summary.id else { continue };
+            match docker.inspect_container(&id, None).await {
+                Ok(answer) => {
+                    let mut info = container_info(answer);
+                    info.image_id = self.image_name(&info.image_id).await?;
+                    found.push(info);
+                }
+                // Removed between the two calls.
+                Err(DockerError::DockerResponseServerError {
+                    status_code: 404, ..
+                }) => {}
+                Err(error) => return Err(self.failed("inspect a container")(error)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// `repository@digest` for images from a registry, else `docker://ID`.
+    async fn image_name(&self, id: &str) -> Result<String> {
+        if let Some(name) = self.image_names.lock().await.get(id) {
+            return Ok(name.clone());
+        }
+        let name = match self.client().await?.inspect_image(id).await {
+            Ok(image) => image
+                .repo_digests
+                .and_then(|digests| digests.into_iter().next())
+                .unwrap_or_else(|| format!("docker://{id}")),
+            // The image was removed while its container lives on.
+            Err(DockerError::DockerResponseServerError {
+                status_code: 404, ..
+            }) => format!("docker://{id}"),
+            Err(error) => return Err(self.failed("inspect an image")(error)),
+        };
+        self.image_names
+            .lock()
+            .await
+            .insert(id.to_owned(), name.clone());
+        Ok(name)
+    }
+
+    async fn signal(&self, id: &str, signal: &str) -> Result<()> {
+        let options = KillContainerOptions {
+            signal: signal.to_owned(),
+        };
+        match self.client().await?.kill_container(id, Some(options)).await {
+            // 409: it is not running any more; 404: it is gone.
+            Err(DockerError::DockerResponseServerError {
+                status_code: 404 | 409,
+                ..
+            }) => Ok(()),
+            other => other.map_err(self.failed("signal a container")),
+        }
+    }
+}
+
+/// An error with its chain: bollard's outermost text alone says "Error in the hyper
+/// legacy client".
+fn with_causes(error: &DockerError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[async_trait]
+impl Runtime for DockerRuntime {
+    async fn info(&self) -> Result<EngineInfo> {
+        let info = self
+            .client()
+            .await?
+            .info()
+            .await
+            .map_err(self.failed("ask Docker about itself"))?;
+        Ok(EngineInfo {
+            version: info.server_version.unwrap_or_default(),
+            root_dir: info
+                .docker_root_dir
+                .unwrap_or_else(|| "/var/lib/docker".into()),
+        })
+    }
+
+    async fn all_containers(&self) -> Result<Vec<ContainerInfo>> {
+        self.containers(labels::ROLE.to_owned()).await
+    }
+
+    async fn pod_containers(&self, uid: &str) -> Result<Vec<ContainerInfo>> {
+        self.containers(format!("{}={uid}", labels::POD_UID)).await
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<String> {
+        let options = CreateContainerOptions {
+            name: Some(spec.name.clone()),
+            ..CreateContainerOptions::default()
+        };
+        let made = self
+            .client()
+            .await?
+            .create_container(Some(options), create_body(spec))
+            .await
+            .map_err(self.failed("create a container"))?;
+        for warning in made.warnings {
+            tracing::warn!(container = spec.name, "Docker: {warning}");
+        }
+        Ok(made.id)
+    }
+
+    async fn start(&self, id: &str) -> Result<()> {
+        self.client()
+            .await?
+            .start_container(id, None)
+            .await
+            .map_err(self.failed("start a container"))
+    }
+
+    async fn ask_to_stop(&self, id: &str) -> Result<()> {
+        let found = match self.client().await?.inspect_container(id, None).await {
+            Err(DockerError::DockerResponseServerError {
+                status_code: 404, ..
+            }) => return Ok(()),
+            other => other.map_err(self.failed("inspect a container"))?,
+        };
+        let signal = found
+            .config
+            .and_then(|config| config.stop_signal)
+            .filter(|signal| !signal.is_empty());
+        self.signal(id, signal.as_deref().unwrap_or(DEFAULT_STOP_SIGNAL))
+            .await
+    }
+
+    async fn kill(&self, id: &str) -> Result<()> {
+        self.signal(id, "SIGKILL").await
+    }
+
+    async fn remove(&self, id: &str) -> Result<()> {
+        let options = RemoveContainerOptions {
+            v: true,
+            force: true,
+            link: false,
+        };
+        match self.client().await?.remove_container(id, Some(options)).await {
+            // 409: "removal is already in progress".
+            Err(DockerError::DockerResponseServerError {
+                status_code: 404 | 409,
+                ..
+            }) => Ok(()),
+            other => other.map_err(self.failed("remove a container")),
+        }
+    }
+
+    async fn image(&self, reference: &str) -> Result<Option<ImageInfo>> {
+        match self.client().await?.inspect_image(reference).await {
+            Ok(image) => Ok(Some(ImageInfo {
+                id: image.id.unwrap_or_default(),
+                size: image.size.unwrap_or_default(),
+                labels: image.config.and_then(|c| c.labels).unwrap_or_default(),
+            })),
+            Err(error) => match self.failed("inspect an image")(error) {
+                error if error.is_not_found() => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    async fn pull(&self, reference: &str, patience_seconds: u64) -> Result<()> {
+        let options = CreateImageOptions {
+            from_image: Some(reference.to_owned()),
+            ..CreateImageOptions::default()
+        };
+        let mut progress = self.client().await?.create_image(Some(options), None, None);
+        let mut patience = Duration::from_secs(patience_seconds);
+        loop {
+            let item = tokio::time::timeout(patience, progress.next())
+                .await
+                .map_err(|_| RuntimeError::RegistrySilent {
+                    reference: reference.to_owned(),
+                    seconds: patience.as_secs(),
+                })?;
+            let Some(item) = item else { return Ok(()) };
+            let line = item.map_err(self.failed("pull an image"))?;
+            if let Some(message) = line.error_detail.and_then(|detail| detail.message) {
+                return Err(RuntimeError::Refused {
+                    status: 500,
+                    message,
+                });
+            }
+            patience = STALL;
+        }
+    }
+
+    async fn build(
+        &self,
+        tag: &str,
+        context: Bytes,
+        labels: HashMap<String, String>,
+    ) -> Result<()> {
+        let options = BuildImageOptions {
+            dockerfile: "Dockerfile".into(),
+            t: Some(tag.to_owned()),
+            rm: true,
+            forcerm: true,
+            labels: Some(labels),
+            ..BuildImageOptions::default()
+        };
+        let mut progress = self.client().await?.build_image(
+            options,
+            None,
+            Some(bollard::body_full(context)),
+        );
+        loop {
+            let item = tokio::time::timeout(STALL, progress.next())
+                .await
+                .map_err(|_| RuntimeError::Failed {
+                    act: "build an image",
+                    reason: format!("no progress for {} s", STALL.as_secs()),
+                })?;
+            let Some(item) = item else { return Ok(()) };
+            let line = item.map_err(self.failed("build an image"))?;
+            if let Some(message) = line.error_detail.and_then(|detail| detail.message) {
+                return Err(RuntimeError::Failed {
+                    act: "build an image",
+                    reason: message,
+                });
+            }
+        }
+    }
+
+    async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent>>> {
+        let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
+        let options = EventsOptions {
+            filters: Some(HashMap::from([
+                ("type".to_owned(), words(&["container"])),
+                ("event".to_owned(), words(&["start", "die", "destroy"])),
+                ("label".to_owned(), words(&[labels::ROLE])),
+            ])),
+            ..EventsOptions::default()
+        };
+        let docker = self.client().await?.clone();
+        // Fails early when the engine is down, before anyone relies on the stream.
+        docker.ping().await.map_err(self.failed("reach Docker"))?;
+        let socket = self.socket.clone();
+        let stream = docker.events(Some(options)).filter_map(move |item| {
+            let item = match item {
+                Ok(message) => message
+                    .actor
+                    .and_then(|actor| actor.attributes)
+                    .and_then(|mut attributes| attributes.remove(labels::POD_UID))
+                    .map(|pod_uid| Ok(RuntimeEvent { pod_uid })),
+                Err(error) => Some(Err(RuntimeError::Unreachable {
+                    socket: socket.clone(),
+                    reason: with_causes(&error),
+                })),
+            };
+            futures::future::ready(item)
+        });
+        Ok(stream.boxed())
+    }
+
+    async fn logs(
+        &self,
+        id: &str,
+        query: &LogQuery,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let options = LogsOptions {
+            follow: query.follow,
+            stdout: true,
+            stderr: true,
+            timestamps: query.timestamps,
+            tail: query
+                .tail
+                .map_or_else(|| "all".to_owned(), |lines| lines.to_string()),
+            since: query
+                .since
+                .map_or(0, |at| i32::try_from(at.as_second()).unwrap_or(i32::MAX)),
+            ..LogsOptions::default()
+        };
+        let docker = self.client().await?.clone();
+        let stream = docker.logs(id, Some(options));
+        Ok(stream
+            .map_ok(LogOutput::into_bytes)
+            .map_err(|error| RuntimeError::Failed {
+                act: "read the log",
+                reason: with_causes(&error),
+            })
+            .boxed())
+    }
+
+    async fn exec(&self, id: &str, command: &[String]) -> Result<ExecOutcome> {
+        let docker = self.client().await?;
+        let options = CreateExecOptions {
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(command.to_vec()),
+            ..CreateExecOptions::default()
+        };
+        let failed = self.failed("run a command in a container");
+        let exec = docker.create_exec(id, options).await.map_err(&failed)?;
+        let started = docker
+            .start_exec(&exec.id, None::<StartExecOptions>)
+            .await
+            .map_err(&failed)?;
+        let mut text = Vec::new();
+        if let StartExecResults::Attached { mut output, .. } = started {
+            while let Some(part) = output.next().await {
+                let part = part.map_err(&failed)?.into_bytes();
+                let room = EXEC_OUTPUT_BYTES.saturating_sub(text.len());
+                text.extend_from_slice(&part[..part.len().min(room)]);
+            }
+        }
+        let ended = docker.inspect_exec(&exec.id).await.map_err(&failed)?;
+        Ok(ExecOutcome {
+            exit_code: ended.exit_code.unwrap_or(-1),
+            output: String::from_utf8_lossy(&text).into_owned(),
+        })
+    }
+}

@@ -1,0 +1,240 @@
+//! What the kubelet needs from a container engine. Docker is the one served; the fake
+//! plays it in tests.
+
+pub mod docker;
+mod docker_spec;
+#[cfg(test)]
+pub mod fake;
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use k8s_openapi::jiff::Timestamp;
+
+/// A failed act of the engine.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The engine cannot be reached at all.
+    #[error("Docker does not answer at {socket}: {reason}")]
+    Unreachable { socket: String, reason: String },
+    /// The engine refused or failed a request; its words.
+    #[error("Error response from daemon: {message}")]
+    Refused { status: u16, message: String },
+    /// A request broke off.
+    #[error("could not {act}: {reason}")]
+    Failed { act: &'static str, reason: String },
+    /// The registry did not answer within the time given, or stopped sending.
+    #[error("the registry of {reference} did not answer for {seconds} s")]
+    RegistrySilent { reference: String, seconds: u64 },
+}
+
+impl RuntimeError {
+    /// Whether the thing asked for does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, RuntimeError::Refused { status: 404, .. })
+    }
+}
+
+/// Result of an engine call.
+pub type Result<T> = std::result::Result<T, RuntimeError>;
+
+/// What a container is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Holds the pod's namespaces (the pause process).
+    Sandbox,
+    /// Runs to completion before the others.
+    Init,
+    /// One of the pod's own.
+    App,
+}
+
+/// Where a container is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Made, never started.
+    Created,
+    /// Running, or on its way up or down.
+    Running,
+    /// Ended.
+    Exited,
+}
+
+/// A container of ours as the engine describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerInfo {
+    /// The engine's id (64 hex digits).
+    pub id: String,
+    /// Labels as given at creation; see [`crate::labels`].
+    pub labels: HashMap<String, String>,
+    pub state: State,
+    /// Host process id of the main process; 0 when not running.
+    pub pid: u32,
+    pub exit_code: i32,
+    pub oom_killed: bool,
+    /// The engine's own word about a failed start.
+    pub error: String,
+    pub created_at: Option<Timestamp>,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    /// Reference the container was made from.
+    pub image: String,
+    /// Identity of that image: `repository@sha256:…` if it came from a registry.
+    pub image_id: String,
+}
+
+/// One bind mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindMount {
+    pub host_path: String,
+    pub container_path: String,
+    pub read_only: bool,
+    /// `private`, `rslave` or `rshared`.
+    pub propagation: Option<&'static str>,
+}
+
+/// Namespaces a container uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Namespaces {
+    /// `none`, `host` or `container:ID`.
+    pub network: String,
+    /// `shareable`, `host` or `container:ID`.
+    pub ipc: String,
+    /// Empty (own), `host` or `container:ID`.
+    pub pid: String,
+}
+
+/// Limits for the container's cgroup; zero means none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Relative weight, 1024 per CPU.
+    pub cpu_shares: i64,
+    /// Microseconds per 100 ms period.
+    pub cpu_quota: i64,
+    /// Bytes; swap is not given on top.
+    pub memory: i64,
+    pub oom_score_adj: i64,
+}
+
+/// All that is needed to make a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContainerSpec {
+    /// The engine's name for it; unique.
+    pub name: String,
+    pub image: String,
+    pub labels: HashMap<String, String>,
+    /// `None` keeps the image's.
+    pub entrypoint: Option<Vec<String>>,
+    /// `None` keeps the image's, unless `entrypoint` is given.
+    pub args: Option<Vec<String>>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    pub working_dir: Option<String>,
+    pub hostname: Option<String>,
+    /// `uid` or `uid:gid`.
+    pub user: Option<String>,
+    pub groups: Vec<String>,
+    pub namespaces: Namespaces,
+    pub mounts: Vec<BindMount>,
+    pub limits: Limits,
+    pub privileged: bool,
+    pub read_only_root: bool,
+    pub no_new_privileges: bool,
+    pub cap_add: Vec<String>,
+    pub cap_drop: Vec<String>,
+    pub sysctls: HashMap<String, String>,
+    pub stdin: bool,
+    pub stdin_once: bool,
+    pub tty: bool,
+    /// False: the engine keeps no log (the pause process says nothing).
+    pub keep_log: bool,
+}
+
+/// An image the engine holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageInfo {
+    /// `sha256:…` of the configuration.
+    pub id: String,
+    /// Bytes on disk.
+    pub size: i64,
+    pub labels: HashMap<String, String>,
+}
+
+/// Which part of a container's log is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogQuery {
+    pub follow: bool,
+    pub timestamps: bool,
+    /// Lines from the end; `None` means all.
+    pub tail: Option<i64>,
+    pub since: Option<Timestamp>,
+}
+
+/// Facts about the engine for the Node object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// E.g. `26.1.5`.
+    pub version: String,
+    /// Directory the images and containers live in.
+    pub root_dir: String,
+}
+
+/// How a command run inside a container ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecOutcome {
+    pub exit_code: i64,
+    /// Both streams, cut to a readable length.
+    pub output: String,
+}
+
+/// Something happened to a container of this pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeEvent {
+    pub pod_uid: String,
+}
+
+/// A container engine.
+#[async_trait]
+pub trait Runtime: Send + Sync + 'static {
+    /// Facts about the engine; fails when it is down, so it doubles as health check.
+    async fn info(&self) -> Result<EngineInfo>;
+    /// Every container that carries our labels.
+    async fn all_containers(&self) -> Result<Vec<ContainerInfo>>;
+    /// The containers of one pod.
+    async fn pod_containers(&self, uid: &str) -> Result<Vec<ContainerInfo>>;
+    /// Makes a container and returns its id.
+    async fn create(&self, spec: &ContainerSpec) -> Result<String>;
+    /// Starts a container made before.
+    async fn start(&self, id: &str) -> Result<()>;
+    /// Sends the image's stop signal (SIGTERM unless it says otherwise).
+    async fn ask_to_stop(&self, id: &str) -> Result<()>;
+    /// Kills a container; one that has ended is no error.
+    async fn kill(&self, id: &str) -> Result<()>;
+    /// Removes an ended container with its anonymous volumes; a missing one is no error.
+    async fn remove(&self, id: &str) -> Result<()>;
+    /// The image under this reference, if the engine has it.
+    async fn image(&self, reference: &str) -> Result<Option<ImageInfo>>;
+    /// Fetches an image. `patience_seconds` bounds the wait for the registry's first word.
+    async fn pull(&self, reference: &str, patience_seconds: u64) -> Result<()>;
+    /// Builds an image from a tar archive holding a Dockerfile.
+    async fn build(
+        &self,
+        tag: &str,
+        context: Bytes,
+        labels: HashMap<String, String>,
+    ) -> Result<()>;
+    /// Changes of our containers. The stream ends or yields an error when the engine
+    /// goes away; whoever listens must then look at everything again.
+    async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent>>>;
+    /// The container's output, both streams interleaved.
+    async fn logs(
+        &self,
+        id: &str,
+        query: &LogQuery,
+    ) -> Result<BoxStream<'static, Result<Bytes>>>;
+    /// Runs a command in a running container and waits for it.
+    async fn exec(&self, id: &str, command: &[String]) -> Result<ExecOutcome>;
+}

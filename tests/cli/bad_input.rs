@@ -1,0 +1,139 @@
+//! Flags out of range, odd names, missing or old QEMU, taken ports, read-only homes.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use crate::support::{Run, Sealed};
+
+#[test]
+fn unknown_words_are_told_with_an_id() {
+    let home = Sealed::new();
+    for args in [&["fly"][..], &["start", "--fast"], &["open"], &["start", "--memory"], &["-o", "xml", "list"]] {
+        home.run(args).fails_with("PROGRAM_USAGE", 14);
+    }
+}
+
+#[test]
+fn profile_names_are_host_names() {
+    let home = Sealed::new();
+    let long = "x".repeat(41);
+    for name in ["", "-a", "A", "a b", "a/b", "../etc", "ä", "a.b", "a;reboot", "$(id)", &long] {
+        for verb in ["start", "status", "delete", "stop", "tunnel"] {
+            let flag = format!("--profile={name}");
+            home.run(&[verb, &flag]).fails_with("PROGRAM_USAGE", 14);
+        }
+    }
+    assert!(home.files().is_empty(), "{:?}", home.files());
+}
+
+#[test]
+fn every_size_out_of_range_is_refused_before_anything_is_made() {
+    let home = Sealed::new();
+    for (flag, value, id, code) in [
+        ("--cpus", "0", "RESOURCE_CPUS", 24),
+        ("--cpus", "4096", "RESOURCE_CPUS", 24),
+        ("--cpus", "-1", "PROGRAM_USAGE", 14),
+        ("--cpus", "two", "PROGRAM_USAGE", 14),
+        ("--memory", "100m", "RESOURCE_MEMORY", 24),
+        ("--memory", "0", "RESOURCE_MEMORY", 24),
+        ("--memory", "900t", "RESOURCE_MEMORY", 24),
+        ("--memory", "2x", "PROGRAM_USAGE", 14),
+        ("--memory", "18446744073709551615g", "PROGRAM_USAGE", 14),
+        ("--disk-size", "1g", "RESOURCE_DISK", 24),
+        ("--disk-size", "5000g", "RESOURCE_DISK", 24),
+        ("--image", "windows-95", "IMAGE_UNKNOWN", 65),
+        ("--wait-timeout", "0", "PROGRAM_USAGE", 14),
+        ("--wait-timeout", "9d", "PROGRAM_USAGE", 14),
+    ] {
+        home.run(&["start", &format!("{flag}={value}")]).fails_with(id, code);
+    }
+    home.run(&["status"]).fails_with("GUEST_NOT_FOUND", 85);
+}
+
+#[test]
+fn verbs_on_a_profile_that_does_not_exist_say_so() {
+    let home = Sealed::new();
+    for args in [
+        &["stop"][..],
+        &["delete"],
+        &["status"],
+        &["ssh"],
+        &["logs"],
+        &["kubectl", "get", "pods"],
+        &["tunnel"],
+        &["tunnel", "--stop"],
+        &["open", "pod/x"],
+    ] {
+        home.run(args).fails_with("GUEST_NOT_FOUND", 85);
+    }
+    assert!(home.ok(&["list"]).out.contains("cadet start"));
+}
+
+#[test]
+fn without_qemu_the_way_to_get_it_is_told() {
+    let home = Sealed::new();
+    let empty = home.dir.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    Run::of(home.command(&["start"]).env("PATH", &empty)).fails_with("DRIVER_QEMU_MISSING", 55);
+}
+
+#[test]
+fn a_qemu_of_yesteryear_is_refused() {
+    let home = Sealed::new();
+    let bin = home.dir.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    for name in ["qemu-system-x86_64", "qemu-system-aarch64"] {
+        let file = bin.join(name);
+        std::fs::write(&file, "#!/bin/sh\necho 'QEMU emulator version 6.2.0 (old)'\n").unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let run = Run::of(home.command(&["start"]).env("PATH", path));
+    run.fails_with("DRIVER_QEMU_TOO_OLD", 56);
+    assert!(run.err.contains("6.2.0"), "{run}");
+}
+
+#[test]
+fn a_home_that_cannot_be_written_is_an_error_not_a_panic() {
+    let home = Sealed::new();
+    // /proc refuses new folders even to root, as a read-only disk does.
+    let run = Run::of(home.command(&["start"]).env("CADET_HOME", "/proc/cadet"));
+    run.fails_with("HOST_NOT_READABLE", 37);
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_written() {
+    let home = Sealed::new();
+    let dir = home.home();
+    std::fs::create_dir_all(&dir).unwrap();
+    // A small disk of its own, in a mount namespace that ends with the command.
+    let script = "mount -t tmpfs -o size=200k none \"$CADET_HOME\" && \"$@\"; code=$?; \
+                  find \"$CADET_HOME\" -name '*.new' -o -name '*.partial' >&2; exit $code";
+    let mut inner = home.command(&["start", "--image=debian-13"]);
+    let mut command = Command::new("unshare");
+    let root = Command::new("id").arg("-u").output().unwrap().stdout.starts_with(b"0");
+    command.arg(if root { "-m" } else { "-rm" }).args(["sh", "-c", script, "sh"]);
+    command.arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null()).env_clear();
+    for (key, value) in inner.get_envs() {
+        command.env(key, value.unwrap_or_default());
+    }
+    drop(inner.stdout(Stdio::null()));
+    let run = Run::of(&mut command);
+    run.fails_with("HOST_DISK_FULL", 31);
+    assert!(!run.err.contains(".partial"), "{run}");
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let home = Sealed::new();
+    home.profile("cadet");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let run = home.run(&["tunnel", "--port", &port]);
+    // The port is looked at first: a machine that is off is the next thing to say.
+    run.fails_with("NET_PORT_TAKEN", 71);
+    assert!(run.err.contains(&port), "{run}");
+    home.run(&["tunnel", "--port", "0"]).fails_with("PROGRAM_USAGE", 14);
+    home.run(&["tunnel", "--port", "70000"]).fails_with("PROGRAM_USAGE", 14);
+}

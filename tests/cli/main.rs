@@ -1,0 +1,8 @@
+//! The `cadet` program seen from outside, without a machine: words, errors, state.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod state;
+mod words;

@@ -1,0 +1,88 @@
+//! Records, locks and kubeconfig as a user meets them.
+
+use crate::support::{Run, Sealed};
+
+#[test]
+fn two_starts_at_once_do_not_meet() {
+    let home = Sealed::new();
+    let state = home.state();
+    let name = cadet_state::ProfileName::parse("cadet").unwrap();
+    let _held = cadet_state::ProfileLock::take(&state, &name, "start").unwrap();
+    let run = home.run(&["start"]);
+    run.fails_with("HOST_PROFILE_BUSY", 31);
+    assert!(run.err.contains("cadet start, process"), "{run}");
+}
+
+#[test]
+fn a_damaged_database_is_told_mended_and_nothing_is_lost() {
+    let home = Sealed::new();
+    home.profile("kept");
+    for entry in std::fs::read_dir(home.state().database()).unwrap().flatten() {
+        if entry.path().is_file() {
+            std::fs::write(entry.path(), "not a database").unwrap();
+        }
+    }
+    let run = home.run(&["list"]);
+    run.fails_with("HOST_STATE_CORRUPT", 38);
+    assert!(run.err.contains("cadet doctor --fix"), "{run}");
+    let fixed = home.run(&["doctor", "--fix"]);
+    assert!(fixed.out.contains("kept"), "{fixed}");
+    assert!(home.ok(&["list"]).out.contains("kept"));
+}
+
+#[test]
+fn status_and_list_of_a_machine_that_is_off() {
+    let home = Sealed::new();
+    home.profile("cadet");
+    let status = home.run(&["status"]);
+    assert_eq!(status.code, 7, "machine, API and node bits: {status}");
+    assert!(status.out.contains("Stopped"), "{status}");
+    assert!(home.ok(&["list"]).out.contains("cadet"));
+    for args in [&["ssh", "true"][..], &["logs"], &["tunnel"], &["open", "pod/x"]] {
+        home.run(args).fails_with("GUEST_NOT_RUNNING", 83);
+    }
+}
+
+#[test]
+fn delete_removes_the_profile_its_files_and_its_context_only() {
+    let home = Sealed::new();
+    home.profile("cadet");
+    std::fs::create_dir_all(home.kubeconfig().parent().unwrap()).unwrap();
+    std::fs::write(
+        home.kubeconfig(),
+        "apiVersion: v1\nkind: Config\ncurrent-context: cadet\n\
+         clusters:\n- {name: work, cluster: {server: 'https://work'}}\n- {name: cadet, cluster: {server: 'https://x'}}\n\
+         users:\n- {name: work, user: {token: t}}\n- {name: cadet, user: {}}\n\
+         contexts:\n- {name: work, context: {cluster: work, user: work}}\n- {name: cadet, context: {cluster: cadet, user: cadet}}\n",
+    )
+    .unwrap();
+    home.ok(&["delete", "--yes"]);
+    let text = std::fs::read_to_string(home.kubeconfig()).unwrap();
+    assert!(text.contains("work") && !text.contains("cadet"), "{text}");
+    assert!(!home.home().join("profiles/cadet").exists());
+    home.run(&["status"]).fails_with("GUEST_NOT_FOUND", 85);
+    home.profile("a");
+    home.profile("b");
+    home.ok(&["delete", "--all", "--purge", "--yes"]);
+    assert!(home.files().is_empty(), "{:?}", home.files());
+}
+
+#[test]
+fn a_dry_run_tells_the_plan_and_writes_nothing() {
+    let home = Sealed::new();
+    let run = home.ok(&["start", "--dry-run", "--image=debian-13", "--memory=1g", "--cpus=1"]);
+    for step in ["host", "image", "seed", "machine", "connect", "install", "ready", "kubectl"] {
+        assert!(run.out.contains(step), "{step}: {run}");
+    }
+    assert!(home.files().is_empty(), "{:?}", home.files());
+}
+
+#[test]
+fn doctor_tells_what_it_looked_at() {
+    let home = Sealed::new();
+    let run = Run::of(&mut home.command(&["doctor"]));
+    for subject in ["qemu", "accelerator", "memory", "disk", "kubectl"] {
+        assert!(run.out.contains(subject), "{subject}: {run}");
+    }
+    assert!(home.files().is_empty(), "{:?}", home.files());
+}
