@@ -3,14 +3,16 @@
 //! `start`, the words for what goes wrong in `error` and `topics`.
 
 mod args;
-mod assets;
 mod cluster;
 mod commands;
 mod error;
 mod from_rooms;
 mod kubeconfig;
+mod line;
 mod machine;
+mod programs;
 mod start;
+mod terminal;
 mod topics;
 mod ui;
 mod world;

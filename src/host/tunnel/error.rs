@@ -187,9 +187,15 @@ impl Refusal {
             2 if text.contains("refused") => Self::ConnectionRefused,
             2 if text.contains("network is unreachable") => Self::NetworkUnreachable,
             2 if text.contains("timed out") => Self::TimedOut,
-            2 if ["no route", "unknown host", "name", "host is down", "no address"]
-                .iter()
-                .any(|hint| text.contains(hint)) =>
+            2 if [
+                "no route",
+                "unknown host",
+                "name",
+                "host is down",
+                "no address",
+            ]
+            .iter()
+            .any(|hint| text.contains(hint)) =>
             {
                 Self::HostUnreachable
             }
@@ -227,7 +233,11 @@ mod tests {
             (2, "Connection refused", Refusal::ConnectionRefused),
             (2, "No route to host", Refusal::HostUnreachable),
             (2, "Name or service not known", Refusal::HostUnreachable),
-            (2, "Temporary failure in name resolution", Refusal::HostUnreachable),
+            (
+                2,
+                "Temporary failure in name resolution",
+                Refusal::HostUnreachable,
+            ),
             (2, "Network is unreachable", Refusal::NetworkUnreachable),
             (2, "Connection timed out", Refusal::TimedOut),
             (2, "Connect failed", Refusal::ConnectionRefused),
@@ -246,7 +256,10 @@ mod tests {
             pinned: "b".into(),
         };
         assert!(!mismatch.is_transient());
-        let booting = TunnelError::NoBanner { address, waited: Duration::from_secs(1) };
+        let booting = TunnelError::NoBanner {
+            address,
+            waited: Duration::from_secs(1),
+        };
         assert!(booting.is_transient());
     }
 }

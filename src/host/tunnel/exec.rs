@@ -4,6 +4,7 @@ use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::hangup::HangUp;
 use crate::{Result, Tunnel, TunnelError};
 
 /// How a program in the guest ended.
@@ -72,7 +73,11 @@ pub fn quote(argument: &str) -> String {
 
 /// Quotes a whole command line.
 pub fn quote_all<'a>(arguments: impl IntoIterator<Item = &'a str>) -> String {
-    arguments.into_iter().map(quote).collect::<Vec<_>>().join(" ")
+    arguments
+        .into_iter()
+        .map(quote)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 impl Tunnel {
@@ -83,9 +88,14 @@ impl Tunnel {
     /// if the session ends before the program does. A program that fails is no error.
     pub async fn exec(&self, command: &str) -> Result<Output> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let status =
-            self.exec_streams(command, tokio::io::empty(), &mut stdout, &mut stderr).await?;
-        Ok(Output { stdout, stderr, status })
+        let status = self
+            .exec_streams(command, tokio::io::empty(), &mut stdout, &mut stderr)
+            .await?;
+        Ok(Output {
+            stdout,
+            stderr,
+            status,
+        })
     }
 
     /// Runs `command`, feeding `stdin` until its end and writing what comes back as it
@@ -108,7 +118,9 @@ impl Tunnel {
 }
 
 pub(crate) fn lost() -> TunnelError {
-    TunnelError::SessionLost { doing: "running a program" }
+    TunnelError::SessionLost {
+        doing: "running a program",
+    }
 }
 
 /// Waits for the answer to a request made with `want_reply`.
@@ -139,6 +151,8 @@ where
     S: Sideline,
 {
     let (mut incoming, outgoing) = channel.split();
+    // A caller that gives up must not leave the program running unheard.
+    let outgoing = HangUp::new(outgoing);
     let feed = feed(stdin, &outgoing);
     let sideline = sideline.run(&outgoing);
     let receive = async {
@@ -199,20 +213,23 @@ async fn write(out: &mut (impl AsyncWrite + Unpin), data: &[u8], doing: &str) ->
         out.write_all(data).await?;
         out.flush().await
     };
-    result.await.map_err(|source| TunnelError::LocalIo { doing: doing.into(), source })
+    result.await.map_err(|source| TunnelError::LocalIo {
+        doing: doing.into(),
+        source,
+    })
 }
 
-async fn feed(
-    mut stdin: impl AsyncRead + Unpin,
-    outgoing: &ChannelWriteHalf<Msg>,
-) -> Result<()> {
+async fn feed(mut stdin: impl AsyncRead + Unpin, outgoing: &ChannelWriteHalf<Msg>) -> Result<()> {
     let mut buffer = bytes::BytesMut::new();
     loop {
         buffer.reserve(32 << 10);
-        let read = stdin.read_buf(&mut buffer).await.map_err(|source| TunnelError::LocalIo {
-            doing: "read input for the guest".into(),
-            source,
-        })?;
+        let read = stdin
+            .read_buf(&mut buffer)
+            .await
+            .map_err(|source| TunnelError::LocalIo {
+                doing: "read input for the guest".into(),
+                source,
+            })?;
         if read == 0 {
             // The program may be gone already; its status tells the story.
             let _ = outgoing.eof().await;
@@ -230,9 +247,23 @@ mod tests {
 
     #[test]
     fn quoting_survives_the_shell() {
-        for nasty in ["", "a b", "it's", "$(rm -rf /)", "`x`", "a\nb", "*?[", "\\", "'"] {
+        for nasty in [
+            "",
+            "a b",
+            "it's",
+            "$(rm -rf /)",
+            "`x`",
+            "a\nb",
+            "*?[",
+            "\\",
+            "'",
+        ] {
             let line = format!("printf %s {}", quote(nasty));
-            let out = std::process::Command::new("sh").arg("-c").arg(line).output().unwrap();
+            let out = std::process::Command::new("sh")
+                .arg("-c")
+                .arg(line)
+                .output()
+                .unwrap();
             assert_eq!(out.stdout, nasty.as_bytes(), "{nasty:?}");
         }
         assert_eq!(quote_all(["ls", "-l", "a b"]), "'ls' '-l' 'a b'");

@@ -20,7 +20,9 @@ pub struct KeyPair {
 
 impl std::fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyPair").field("public", &self.public).finish_non_exhaustive()
+        f.debug_struct("KeyPair")
+            .field("public", &self.public)
+            .finish_non_exhaustive()
     }
 }
 
@@ -32,11 +34,16 @@ impl std::fmt::Debug for KeyPair {
 /// [`TunnelError::KeyGeneration`] if the key cannot be made or written as text.
 pub fn generate(comment: &str) -> Result<KeyPair> {
     let failed = |e: &dyn std::fmt::Display| TunnelError::KeyGeneration(e.to_string());
-    let comment: String =
-        comment.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let comment: String = comment
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     let pair = Ed25519Keypair::random(&mut russh::keys::key::safe_rng());
     let key = PrivateKey::new(KeypairData::from(pair), comment.trim()).map_err(|e| failed(&e))?;
-    let private = key.to_openssh(LineEnding::LF).map_err(|e| failed(&e))?.to_string();
+    let private = key
+        .to_openssh(LineEnding::LF)
+        .map_err(|e| failed(&e))?
+        .to_string();
     let public = key.public_key().to_openssh().map_err(|e| failed(&e))?;
     Ok(KeyPair { private, public })
 }
@@ -46,12 +53,17 @@ pub fn generate(comment: &str) -> Result<KeyPair> {
 /// # Errors
 /// [`TunnelError::BadKey`] if the line is no ed25519 public key.
 pub fn fingerprint(public: &str) -> Result<String> {
-    Ok(parse_public(public)?.fingerprint(HashAlg::Sha256).to_string())
+    Ok(parse_public(public)?
+        .fingerprint(HashAlg::Sha256)
+        .to_string())
 }
 
 /// Reads a public key line; only ed25519 is accepted.
 pub(crate) fn parse_public(line: &str) -> Result<PublicKey> {
-    let bad = |reason: String| TunnelError::BadKey { which: "host key", reason };
+    let bad = |reason: String| TunnelError::BadKey {
+        which: "host key",
+        reason,
+    };
     let key = PublicKey::from_openssh(line.trim()).map_err(|e| bad(e.to_string()))?;
     match key.algorithm() {
         Algorithm::Ed25519 => Ok(key),
@@ -61,7 +73,10 @@ pub(crate) fn parse_public(line: &str) -> Result<PublicKey> {
 
 /// Reads a private key document; only unencrypted ed25519 is accepted.
 pub(crate) fn parse_private(text: &str) -> Result<PrivateKey> {
-    let bad = |reason: String| TunnelError::BadKey { which: "client key", reason };
+    let bad = |reason: String| TunnelError::BadKey {
+        which: "client key",
+        reason,
+    };
     let key = PrivateKey::from_openssh(text).map_err(|e| bad(e.to_string()))?;
     if key.is_encrypted() {
         return Err(bad("it is protected by a passphrase".into()));
@@ -79,8 +94,14 @@ mod tests {
     #[test]
     fn a_pair_reads_back_and_belongs_together() {
         let pair = generate("cadet\nprofile").unwrap();
-        assert!(pair.private.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n"));
-        assert!(pair.private.ends_with("-----END OPENSSH PRIVATE KEY-----\n"));
+        assert!(
+            pair.private
+                .starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+        );
+        assert!(
+            pair.private
+                .ends_with("-----END OPENSSH PRIVATE KEY-----\n")
+        );
         assert!(pair.public.starts_with("ssh-ed25519 AAAA"));
         assert!(pair.public.ends_with(" cadet profile"));
         let private = parse_private(&pair.private).unwrap();
@@ -97,7 +118,8 @@ mod tests {
 
     #[test]
     fn fingerprints_are_those_of_ssh_keygen() {
-        let line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+        let line =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
         assert_eq!(
             fingerprint(line).unwrap(),
             "SHA256:UCUiLr7Pjs9wFFJMDByLgc3NrtdU344OgUM45wZPcIQ"
@@ -107,8 +129,17 @@ mod tests {
     #[test]
     fn other_key_kinds_are_refused() {
         let ecdsa = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHwf2HMM5TRXvo2SQJjsNkiDD5KqiiNjrGVv3UUh+mMT5RHxiRtOnlqvjhQtBq0VpmpCV/PwUdhOig4vkbqAcEc=";
-        assert!(matches!(parse_public(ecdsa), Err(TunnelError::BadKey { .. })));
-        assert!(matches!(parse_public("rubbish"), Err(TunnelError::BadKey { .. })));
-        assert!(matches!(parse_private("rubbish"), Err(TunnelError::BadKey { .. })));
+        assert!(matches!(
+            parse_public(ecdsa),
+            Err(TunnelError::BadKey { .. })
+        ));
+        assert!(matches!(
+            parse_public("rubbish"),
+            Err(TunnelError::BadKey { .. })
+        ));
+        assert!(matches!(
+            parse_private("rubbish"),
+            Err(TunnelError::BadKey { .. })
+        ));
     }
 }

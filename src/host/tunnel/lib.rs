@@ -21,6 +21,7 @@ pub mod control;
 mod error;
 pub mod exec;
 pub mod forward;
+mod hangup;
 pub mod keys;
 mod link;
 mod listen;

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use russh::Channel;
 use russh::client::Msg;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 
 use crate::error::Refusal;
 use crate::session::{self, Session, Target, Tuning};
@@ -132,7 +132,11 @@ impl Tunnel {
     /// Tells a tunnel that the machine was restarted with another forwarded port.
     /// The next attempt to connect uses it; a live session is left alone.
     pub fn retarget(&self, address: SocketAddr) {
-        self.inner.target.write().unwrap_or_else(|e| e.into_inner()).address = address;
+        self.inner
+            .target
+            .write()
+            .unwrap_or_else(|e| e.into_inner())
+            .address = address;
     }
 
     /// True if a session is up right now. Never waits for the network.
@@ -170,41 +174,62 @@ impl Tunnel {
         port: u16,
         origin: SocketAddr,
     ) -> Result<Channel<Msg>> {
-        let mut retried = false;
-        loop {
-            let session = self.session().await?;
-            let opened = session
-                .handle
-                .channel_open_direct_tcpip(
-                    host,
-                    u32::from(port),
-                    origin.ip().to_string(),
-                    u32::from(origin.port()),
-                )
-                .await;
-            match refused(opened, &session, || format!("connect to {host}:{port}")).await {
-                Err(TunnelError::SessionLost { .. }) if !retried => retried = true,
-                other => return other,
+        let host = host.to_owned();
+        self.open(move |session| {
+            let (host, origin) = (host.clone(), origin);
+            async move {
+                let opened = session
+                    .handle
+                    .channel_open_direct_tcpip(
+                        host.as_str(),
+                        u32::from(port),
+                        origin.ip().to_string(),
+                        u32::from(origin.port()),
+                    )
+                    .await;
+                worded(opened, &session, || format!("connect to {host}:{port}")).await
             }
-        }
+        })
+        .await
     }
 
     /// Opens a channel for a program.
     pub(crate) async fn open_session(&self) -> Result<Channel<Msg>> {
-        let mut retried = false;
-        loop {
-            let session = self.session().await?;
+        self.open(|session| async move {
             let opened = session.handle.channel_open_session().await;
-            match refused(opened, &session, || "start a program".into()).await {
-                Err(TunnelError::SessionLost { .. }) if !retried => retried = true,
-                other => return other,
+            worded(opened, &session, || "start a program".into()).await
+        })
+        .await
+    }
+
+    /// Opens a channel in a task of its own: a caller that gives up half-way must not
+    /// leave a channel open at the far end that nobody knows of.
+    async fn open<F, O>(&self, opening: F) -> Result<Channel<Msg>>
+    where
+        F: Fn(Arc<Session>) -> O + Send + 'static,
+        O: Future<Output = Result<Channel<Msg>>> + Send + 'static,
+    {
+        let tunnel = self.clone();
+        let (give, take) = oneshot::channel();
+        tokio::spawn(async move {
+            let mut result = async { opening(tunnel.session().await?).await }.await;
+            // The session may have died just before we used it; once more, then.
+            if matches!(result, Err(TunnelError::SessionLost { .. })) {
+                result = async { opening(tunnel.session().await?).await }.await;
             }
-        }
+            if let Err(Ok(channel)) = give.send(result) {
+                // Nobody wants it any more; a dead session needs no closing.
+                let _ = channel.close().await;
+            }
+        });
+        take.await.unwrap_or(Err(TunnelError::SessionLost {
+            doing: "opening a channel",
+        }))
     }
 }
 
 /// Gives an open failure its words.
-async fn refused(
+async fn worded(
     opened: Result<Channel<Msg>, russh::Error>,
     session: &Session,
     doing: impl FnOnce() -> String,
@@ -213,11 +238,15 @@ async fn refused(
         Ok(channel) => Ok(channel),
         Err(russh::Error::ChannelOpenFailure(_)) => {
             let (cause, reason) = session.refusals.claim().await;
-            Err(TunnelError::ChannelRefused { doing: doing(), cause, reason })
+            Err(TunnelError::ChannelRefused {
+                doing: doing(),
+                cause,
+                reason,
+            })
         }
-        Err(russh::Error::SendError | russh::Error::Disconnect) => {
-            Err(TunnelError::SessionLost { doing: "opening a channel" })
-        }
+        Err(russh::Error::SendError | russh::Error::Disconnect) => Err(TunnelError::SessionLost {
+            doing: "opening a channel",
+        }),
         Err(error) => Err(TunnelError::ChannelRefused {
             doing: doing(),
             cause: Refusal::General,
@@ -228,7 +257,10 @@ async fn refused(
 
 impl Inner {
     fn target(&self) -> Target {
-        self.target.read().unwrap_or_else(|e| e.into_inner()).clone()
+        self.target
+            .read()
+            .unwrap_or_else(|e| e.into_inner())
+            .clone()
     }
 
     /// One caller connects, the others wait for its result behind the lock.
@@ -243,7 +275,9 @@ impl Inner {
         let mut pause = FIRST_PAUSE;
         loop {
             if self.closed.load(Relaxed) {
-                return Err(TunnelError::SessionLost { doing: "closing the tunnel" });
+                return Err(TunnelError::SessionLost {
+                    doing: "closing the tunnel",
+                });
             }
             // Read anew every time: the machine may come back on another port.
             let target = self.target();
@@ -325,7 +359,11 @@ async fn persist(
             Err(error) => error,
         };
         let elapsed = started.elapsed();
-        let go_on = on_wait(Waiting { attempts, elapsed, error: &error });
+        let go_on = on_wait(Waiting {
+            attempts,
+            elapsed,
+            error: &error,
+        });
         if !go_on || elapsed + PAUSE >= deadline {
             return Err(TunnelError::NotReady {
                 address: target.address,

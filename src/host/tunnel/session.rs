@@ -102,10 +102,16 @@ impl Default for Tuning {
 
 impl Tuning {
     fn russh(&self) -> client::Config {
-        const AES_FIRST: &[cipher::Name] =
-            &[cipher::AES_256_GCM, cipher::AES_128_GCM, cipher::CHACHA20_POLY1305];
-        const CHACHA_FIRST: &[cipher::Name] =
-            &[cipher::CHACHA20_POLY1305, cipher::AES_256_GCM, cipher::AES_128_GCM];
+        const AES_FIRST: &[cipher::Name] = &[
+            cipher::AES_256_GCM,
+            cipher::AES_128_GCM,
+            cipher::CHACHA20_POLY1305,
+        ];
+        const CHACHA_FIRST: &[cipher::Name] = &[
+            cipher::CHACHA20_POLY1305,
+            cipher::AES_256_GCM,
+            cipher::AES_128_GCM,
+        ];
         // Elliptic curves only: the guest is ours, old algorithms are not needed.
         const KEX: &[kex::Name] = &[
             kex::CURVE25519,
@@ -147,7 +153,10 @@ pub(crate) struct Refusals {
 
 impl Refusals {
     fn add(&self, cause: Refusal, reason: String) {
-        self.unclaimed.lock().unwrap_or_else(|e| e.into_inner()).push((cause, reason));
+        self.unclaimed
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .push((cause, reason));
         self.arrived.notify_waiters();
     }
 
@@ -164,7 +173,11 @@ impl Refusals {
                     if !list.is_empty() {
                         let same = list.iter().all(|(cause, _)| *cause == list[0].0);
                         let (cause, reason) = list.remove(0);
-                        return if same { (cause, reason) } else { (Refusal::General, reason) };
+                        return if same {
+                            (cause, reason)
+                        } else {
+                            (Refusal::General, reason)
+                        };
                     }
                 }
                 arrived.await;
@@ -219,7 +232,10 @@ impl client::Handler for Warden {
         _language: &str,
         _session: &mut client::Session,
     ) -> Result<(), russh::Error> {
-        self.refusals.add(Refusal::read(reason.code(), description), description.to_owned());
+        self.refusals.add(
+            Refusal::read(reason.code(), description),
+            description.to_owned(),
+        );
         Ok(())
     }
 }
@@ -260,15 +276,18 @@ pub(crate) async fn connect(target: &Target, tuning: &Tuning) -> Result<Session>
     let pinned = keys::parse_public(&target.host_key)?;
     let address = target.address;
 
-    let stream = match tokio::time::timeout(tuning.connect_timeout, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(source)) => return Err(TunnelError::Connect { address, source }),
-        Err(_) => {
-            let source = std::io::ErrorKind::TimedOut.into();
-            return Err(TunnelError::Connect { address, source });
-        }
-    };
-    stream.set_nodelay(true).map_err(|source| TunnelError::Connect { address, source })?;
+    let stream =
+        match tokio::time::timeout(tuning.connect_timeout, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(source)) => return Err(TunnelError::Connect { address, source }),
+            Err(_) => {
+                let source = std::io::ErrorKind::TimedOut.into();
+                return Err(TunnelError::Connect { address, source });
+            }
+        };
+    stream
+        .set_nodelay(true)
+        .map_err(|source| TunnelError::Connect { address, source })?;
 
     match tokio::time::timeout(tuning.banner_timeout, stream.peek(&mut [0u8; 1])).await {
         Ok(Ok(1..)) => {}
@@ -277,7 +296,12 @@ pub(crate) async fn connect(target: &Target, tuning: &Tuning) -> Result<Session>
             return Err(TunnelError::Connect { address, source });
         }
         Ok(Err(source)) => return Err(TunnelError::Connect { address, source }),
-        Err(_) => return Err(TunnelError::NoBanner { address, waited: tuning.banner_timeout }),
+        Err(_) => {
+            return Err(TunnelError::NoBanner {
+                address,
+                waited: tuning.banner_timeout,
+            });
+        }
     }
 
     let (ended_tx, ended) = watch::channel(false);
@@ -291,8 +315,7 @@ pub(crate) async fn connect(target: &Target, tuning: &Tuning) -> Result<Session>
     };
     let user = target.user.clone();
     let login = async {
-        let mut handle =
-            client::connect_stream(Arc::new(tuning.russh()), stream, warden).await?;
+        let mut handle = client::connect_stream(Arc::new(tuning.russh()), stream, warden).await?;
         let key = PrivateKeyWithHashAlg::new(Arc::new(client_key), None);
         let outcome = handle.authenticate_publickey(user, key).await?;
         Ok::<_, russh::Error>((handle, outcome))
@@ -300,16 +323,28 @@ pub(crate) async fn connect(target: &Target, tuning: &Tuning) -> Result<Session>
     let result = tokio::time::timeout(tuning.handshake_timeout, login).await;
     if let Some(shown) = shown.lock().unwrap_or_else(|e| e.into_inner()).take() {
         let pinned = pinned.fingerprint(HashAlg::Sha256).to_string();
-        return Err(TunnelError::HostKeyMismatch { address, shown, pinned });
+        return Err(TunnelError::HostKeyMismatch {
+            address,
+            shown,
+            pinned,
+        });
     }
     let failed = |reason: String| TunnelError::Handshake { address, reason };
     match result {
-        Ok(Ok((handle, AuthResult::Success))) => Ok(Session { handle, refusals, ended }),
-        Ok(Ok((_, AuthResult::Failure { .. }))) => {
-            Err(TunnelError::AuthRefused { address, user: target.user.clone() })
-        }
+        Ok(Ok((handle, AuthResult::Success))) => Ok(Session {
+            handle,
+            refusals,
+            ended,
+        }),
+        Ok(Ok((_, AuthResult::Failure { .. }))) => Err(TunnelError::AuthRefused {
+            address,
+            user: target.user.clone(),
+        }),
         Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_) => Err(failed(format!("no answer within {:?}", tuning.handshake_timeout))),
+        Err(_) => Err(failed(format!(
+            "no answer within {:?}",
+            tuning.handshake_timeout
+        ))),
     }
 }
 
@@ -321,7 +356,10 @@ mod tests {
     async fn a_claim_gets_its_own_words() {
         let refusals = Refusals::default();
         refusals.add(Refusal::HostUnreachable, "no such name".into());
-        assert_eq!(refusals.claim().await, (Refusal::HostUnreachable, "no such name".into()));
+        assert_eq!(
+            refusals.claim().await,
+            (Refusal::HostUnreachable, "no such name".into())
+        );
     }
 
     #[tokio::test]

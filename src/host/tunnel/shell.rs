@@ -66,7 +66,11 @@ impl Sideline for Resizes {
     async fn run(mut self, channel: &ChannelWriteHalf<Msg>) {
         while self.0.changed().await.is_ok() {
             let size = *self.0.borrow_and_update();
-            if channel.window_change(size.columns, size.rows, 0, 0).await.is_err() {
+            if channel
+                .window_change(size.columns, size.rows, 0, 0)
+                .await
+                .is_err()
+            {
                 return;
             }
         }

@@ -73,13 +73,20 @@ impl Tunnel {
             .await?;
         match status.shell_code() {
             0 => Ok(()),
-            code if u32::from(code) == DAMAGED => {
-                Err(TunnelError::UploadDamaged { path: to.path.into() })
-            }
+            code if u32::from(code) == DAMAGED => Err(TunnelError::UploadDamaged {
+                path: to.path.into(),
+            }),
             _ => {
                 let words = String::from_utf8_lossy(&stderr).trim().to_owned();
-                let reason = if words.is_empty() { status.to_string() } else { words };
-                Err(TunnelError::Upload { path: to.path.into(), reason })
+                let reason = if words.is_empty() {
+                    status.to_string()
+                } else {
+                    words
+                };
+                Err(TunnelError::Upload {
+                    path: to.path.into(),
+                    reason,
+                })
             }
         }
     }
@@ -96,7 +103,11 @@ fn command(to: &Destination<'_>, sha256: &str) -> String {
         mode = to.mode & 0o7777,
     );
     let shell = format!("sh -c {}", quote(&script));
-    if to.as_root { format!("sudo -n {shell}") } else { shell }
+    if to.as_root {
+        format!("sudo -n {shell}")
+    } else {
+        shell
+    }
 }
 
 #[cfg(test)]
@@ -121,7 +132,11 @@ mod tests {
     fn the_script_replaces_in_one_step_and_refuses_damage() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("it's a \"file\" $HOME");
-        let to = Destination { path: path.to_str().unwrap(), mode: 0o750, as_root: false };
+        let to = Destination {
+            path: path.to_str().unwrap(),
+            mode: 0o750,
+            as_root: false,
+        };
         let hex = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
         assert_eq!(run(&to, hex, b"hello"), Some(0));
         assert_eq!(std::fs::read(&path).unwrap(), b"hello");
@@ -130,6 +145,10 @@ mod tests {
 
         assert_eq!(run(&to, hex, b"hellO"), Some(65));
         assert_eq!(std::fs::read(&path).unwrap(), b"hello");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "a part file was left");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "a part file was left"
+        );
     }
 }

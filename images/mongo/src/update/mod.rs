@@ -13,6 +13,24 @@ use crate::query::path::Path;
 use crate::refusal::{Answer, Refusal};
 use array::Push;
 
+/// Every operator of an update; checked first, since one without fields changes nothing.
+const OPERATORS: [&str; 14] = [
+    "$set",
+    "$setOnInsert",
+    "$unset",
+    "$inc",
+    "$mul",
+    "$min",
+    "$max",
+    "$currentDate",
+    "$rename",
+    "$push",
+    "$addToSet",
+    "$pull",
+    "$pullAll",
+    "$pop",
+];
+
 /// A parsed update.
 #[derive(Debug, Clone)]
 pub enum Update {
@@ -67,14 +85,16 @@ impl Update {
                     "Modifiers operate on fields but we found {argument} for {operator}"
                 )));
             };
+            if !OPERATORS.contains(&operator.as_str()) {
+                return Err(Refusal::failed_to_parse(format!(
+                    "Unknown modifier: {operator}. Expected a valid update modifier"
+                )));
+            }
             for (field, value) in fields {
                 if field.contains('$') {
                     return Err(Refusal::not_supported(&format!("the positional path '{field}'")));
                 }
                 changes.push((Path::parse(field)?, change(operator, field, value)?));
-            }
-            if fields.is_empty() {
-                change(operator, "", &Bson::Document(Document::new())).or_else(known_operator)?;
             }
         }
         refuse_conflicts(&changes)?;
@@ -128,14 +148,6 @@ fn immutable_id() -> Refusal {
     Refusal::immutable_field("Performing an update on the path '_id' would modify the immutable field '_id'")
 }
 
-/// An operator without fields does nothing, but it must still be one we know.
-fn known_operator(refusal: Refusal) -> Answer<Change> {
-    if refusal.message.starts_with("Unknown modifier") {
-        return Err(refusal);
-    }
-    Ok(Change::Unset)
-}
-
 fn change(operator: &str, field: &str, value: &Bson) -> Answer<Change> {
     let number = || {
         if is_number(value) {
@@ -168,11 +180,7 @@ fn change(operator: &str, field: &str, value: &Bson) -> Answer<Change> {
             Some(-1) => Change::Pop { first: true },
             _ => return Err(Refusal::failed_to_parse("$pop expects 1 or -1")),
         },
-        unknown => {
-            return Err(Refusal::failed_to_parse(format!(
-                "Unknown modifier: {unknown}. Expected a valid update modifier"
-            )));
-        }
+        unknown => return Err(Refusal::failed_to_parse(format!("Unknown modifier: {unknown}"))),
     })
 }
 

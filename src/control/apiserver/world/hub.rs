@@ -181,6 +181,11 @@ impl Subscription {
             None => self.live.recv().await.ok_or(Cut),
         }
     }
+
+    /// A change that waits already.
+    pub fn try_next(&mut self) -> Option<Arc<Change>> {
+        self.backlog.pop_front().or_else(|| self.live.try_recv().ok())
+    }
 }
 
 pub(super) struct Hub {

@@ -1,0 +1,191 @@
+//! The API server as a value: its world, its settings, and the way every request takes.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use cadet_api::status::Status;
+use cadet_store::Store;
+use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::{self, Attributes, User};
+use crate::addresses::Addresses;
+use crate::call::Call;
+use crate::metrics::Metrics;
+use crate::object::BadRecord;
+use crate::query::Parameters;
+use crate::target::Target;
+use crate::world::World;
+use crate::{bootstrap, documents, handlers, health, respond};
+
+/// What the server must be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Range of Service cluster IPs, IPv4, e.g. `10.96.0.0/12`.
+    pub service_cidr: String,
+    /// Where nodes and pods reach this server; written into the `kubernetes` Endpoints.
+    pub advertise: SocketAddr,
+    /// How kubelets are reached (for logs): trust and client certificate. Without it such
+    /// requests are refused with a 503.
+    pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
+    /// How many changes a watch can resume over.
+    pub watch_window: usize,
+    /// How many changes a watch may fall behind before it is cut.
+    pub watch_buffer: usize,
+}
+
+impl Config {
+    /// The usual sizes: a window of 10 000 changes and buffers of 1 000.
+    pub fn new(service_cidr: impl Into<String>, advertise: SocketAddr) -> Config {
+        Config {
+            service_cidr: service_cidr.into(),
+            advertise,
+            kubelet_tls: None,
+            watch_window: 10_000,
+            watch_buffer: 1_000,
+        }
+    }
+}
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("load the cluster's objects: {0}")]
+    Load(#[from] BadRecord),
+    #[error("service range {cidr:?}: {reason}")]
+    ServiceRange { cidr: String, reason: String },
+    #[error("make {what}: {status}")]
+    Bootstrap { what: String, status: Status },
+}
+
+/// Longest an ordinary request may take; upstream's limit. Watches and logs are exempt.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(crate) struct Inner {
+    pub config: Config,
+    pub world: Arc<World>,
+    pub addresses: Addresses,
+    pub metrics: Metrics,
+    pub stopping: CancellationToken,
+}
+
+/// The API server. Cheap to clone; all clones are one server.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+impl std::ops::Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl App {
+    /// Loads everything from the store, starts following it, and makes what every cluster
+    /// has (the first namespaces, the `kubernetes` Service). Needs a tokio runtime.
+    pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<App, StartError> {
+        let addresses = Addresses::new(&config.service_cidr).map_err(|reason| {
+            StartError::ServiceRange { cidr: config.service_cidr.clone(), reason }
+        })?;
+        let world = World::load(store, config.watch_window, config.watch_buffer)?;
+        let world = Arc::new(world);
+        let stopping = CancellationToken::new();
+        tokio::spawn({
+            let (world, stopping) = (Arc::clone(&world), stopping.clone());
+            async move {
+                tokio::select! {
+                    () = world.follow() => {}
+                    () = stopping.cancelled() => {}
+                }
+            }
+        });
+        let metrics = Metrics::default();
+        let app = App(Arc::new(Inner { config, world, addresses, metrics, stopping }));
+        bootstrap::run(&app).await?;
+        Ok(app)
+    }
+
+    /// The routes, for a caller who has put a [`User`] into the request's extensions;
+    /// without one the request is anonymous.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .merge(health::routes())
+            .merge(documents::routes())
+            .fallback(resources)
+            .layer(axum::middleware::from_fn_with_state(self.clone(), guard))
+            .with_state(self.clone())
+    }
+
+    /// Ends all watches and the following of the store. Reads still work afterwards.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+}
+
+/// What each request passes before it is routed: no panic gets out, nobody gets in who may
+/// not, everything is counted.
+async fn guard(
+    State(app): State<App>,
+    request: Request,
+    next: axum::middleware::Next,
+) -> Response {
+    let target = Target::of(request.uri().path());
+    let parameters = match Parameters::of(request.uri()) {
+        Ok(parameters) => parameters,
+        Err(status) => return respond::status(&status),
+    };
+    let verb = target.verb(request.method(), parameters.flag("watch"));
+    let user = request.extensions().get::<User>().cloned().unwrap_or_else(User::anonymous);
+    let path = request.uri().path().to_owned();
+    let kind = match &target {
+        Target::Object(reference) => reference.resource.plural,
+        _ => "",
+    };
+    let attributes = Attributes {
+        user: &user,
+        verb,
+        target: &target,
+        path: &path,
+        field_selector: parameters.get("fieldSelector"),
+    };
+    let response = match access::authorize(&app.world, &attributes) {
+        Err(status) => respond::status(&status),
+        Ok(()) => {
+            let call = Call::new(app.clone(), user.clone(), target.clone(), parameters, verb);
+            let mut request = request;
+            request.extensions_mut().insert(call);
+            let answered = AssertUnwindSafe(next.run(request)).catch_unwind();
+            match tokio::time::timeout(REQUEST_TIMEOUT, answered).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(_panic)) => {
+                    tracing::error!(%path, verb, "a handler panicked");
+                    let why = "the server hit a defect of its own; its log says where";
+                    respond::status(&Status::internal(why))
+                }
+                Err(_) => respond::status(&Status::timeout("request did not complete within 60s")),
+            }
+        }
+    };
+    tracing::debug!(user = %user.name, verb, %path, code = response.status().as_u16(), "request");
+    app.metrics.count(verb, kind, response.status().as_u16());
+    response
+}
+
+/// Everything that is an object or a collection.
+async fn resources(request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let Some(call) = parts.extensions.get::<Call>().cloned() else {
+        return respond::status(&Status::internal("the request was not authorized"));
+    };
+    match handlers::dispatch(call, parts, body).await {
+        Ok(response) => response,
+        Err(status) => respond::status(&status),
+    }
+}
+

@@ -1,0 +1,24 @@
+//! GET of one object.
+
+use axum::response::Response;
+use cadet_api::status::Status;
+use http::StatusCode;
+
+use crate::call::ObjectCall;
+use crate::encode;
+use crate::query::parse_revision;
+
+pub fn run(call: &ObjectCall) -> Result<Response, Status> {
+    if let Some(text) = call.parameters.get("resourceVersion") {
+        let (asked, newest) = (parse_revision(text)?, call.app.world.revision());
+        if asked > newest {
+            return Err(Status::resource_version_too_large(asked, newest));
+        }
+    }
+    let object = call
+        .app
+        .world
+        .get(call.resource(), call.namespace(), call.name())
+        .ok_or_else(|| call.not_found())?;
+    encode::object(call, StatusCode::OK, &object)
+}

@@ -1,0 +1,216 @@
+//! GET of a collection with `watch`: a stream of events, one JSON document per line.
+//!
+//! ```text
+//!   start ──▶ initial events (ADDED …, BOOKMARK if asked) ──▶ live events ──▶ end
+//!     └─ too old: one ERROR event                               │   ▲
+//!                                                               └───┘ BOOKMARK each minute
+//! ```
+//! It ends on its timeout, when the server stops, or when the reader is too slow; the
+//! client then resumes from the last version it saw.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use cadet_api::status::Status;
+use cadet_store::{Revision, RevisionError};
+use http::StatusCode;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::call::ObjectCall;
+use crate::encode::EventEncoder;
+use crate::metrics::OpenWatch;
+use crate::query::ListOptions;
+use crate::respond;
+use crate::selection::Selection;
+use crate::world::{Change, Scope, Subscription, World};
+
+/// How often a client that wants bookmarks gets one, as upstream does.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// Shortest life of a watch without a timeout of its own; the longest is twice that, so
+/// that watches opened together do not all end together. Upstream's figures.
+const MIN_LIFE_SECONDS: u64 = 1800;
+/// Most bytes gathered into one frame.
+const FRAME: usize = 64 * 1024;
+
+pub fn run(call: &ObjectCall) -> Result<Response, Status> {
+    let options = ListOptions::of(&call.parameters, call.resource(), true)?;
+    let namespace = call.reference.namespace.as_deref();
+    // `watch=true` on one object is a watch on the collection with that name.
+    let name = call.reference.name.as_deref().or_else(|| options.fields.exact("metadata.name"));
+    let node = options.fields.exact("spec.nodeName");
+    let scope = Scope::new(call.resource(), namespace, name, node);
+    let encoder = EventEncoder::new(call)?;
+    let selection = Selection::new(&options, namespace);
+
+    let world = &call.app.world;
+    let initial = match (options.initial_events, options.revision) {
+        (Some(true), asked) => {
+            let newest = world.revision();
+            if let Some(asked) = asked.filter(|asked| *asked > newest) {
+                return Err(Status::resource_version_too_large(asked, newest));
+            }
+            true
+        }
+        (Some(false), _) => false,
+        // No version, or "any": begin with what there is.
+        (None, None | Some(0)) => true,
+        (None, Some(_)) => false,
+    };
+    let begun = if initial {
+        world.list_and_watch(call.resource(), namespace, scope).map(|(listing, s)| (Some(listing), s))
+    } else {
+        // Events up to a version from the future are not wanted; there are none yet.
+        let from = options.revision.map(|asked| asked.min(world.revision()));
+        world.watch(scope, from).map(|subscription| (None, subscription))
+    };
+    let (listing, subscription) = match begun {
+        Ok(begun) => begun,
+        Err(RevisionError::TooOld { asked, oldest }) => {
+            let line = encoder.error(&Status::too_old(asked, oldest));
+            return Ok(stream_of(Body::from(line)));
+        }
+        Err(RevisionError::Future { asked, newest }) => {
+            return Err(Status::resource_version_too_large(asked, newest));
+        }
+    };
+
+    let mut first = BytesMut::new();
+    let mut seen = options.revision.unwrap_or(0);
+    if let Some(listing) = listing {
+        let named = |object: &crate::object::Object| {
+            call.reference.name.as_ref().is_none_or(|name| object.meta.name == *name)
+        };
+        for object in listing.objects.iter().filter(|o| selection.holds(o) && named(o)) {
+            push(&mut first, &encoder.initial(object));
+        }
+        if options.initial_events == Some(true) && options.bookmarks {
+            push(&mut first, &encoder.bookmark(listing.revision, true));
+        }
+        seen = listing.revision;
+    }
+
+    let watcher = Watcher {
+        first: first.freeze(),
+        seen,
+        subscription,
+        selection,
+        encoder,
+        world: Arc::clone(&call.app.world),
+        bookmarks: options.bookmarks.then(|| bookmark_clock(BOOKMARK_EVERY)),
+        deadline: Instant::now() + Duration::from_secs(life_seconds(&options)),
+        stopping: call.app.stopping.clone(),
+        _open: call.app.metrics.open_watch(),
+    };
+    let frames = futures::stream::unfold(watcher, async |mut watcher| {
+        let frame = watcher.frame().await?;
+        Some((Ok::<Bytes, Infallible>(frame), watcher))
+    });
+    Ok(stream_of(Body::from_stream(frames)))
+}
+
+fn stream_of(body: Body) -> Response {
+    let mut response = respond::json(StatusCode::OK, Bytes::new());
+    *response.body_mut() = body;
+    response
+}
+
+fn life_seconds(options: &ListOptions) -> u64 {
+    let mut random = [0_u8; 2];
+    // Without randomness all watches live equally long, which is no reason to fail one.
+    let _ = getrandom::fill(&mut random);
+    let spread = u64::from(u16::from_be_bytes(random)) % MIN_LIFE_SECONDS;
+    options.timeout_seconds.filter(|seconds| *seconds > 0).unwrap_or(MIN_LIFE_SECONDS + spread)
+}
+
+fn bookmark_clock(every: Duration) -> Interval {
+    let mut clock = tokio::time::interval_at(Instant::now() + every, every);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    clock
+}
+
+fn push(frame: &mut BytesMut, line: &[u8]) {
+    frame.extend_from_slice(line);
+    frame.extend_from_slice(b"\n");
+}
+
+/// One open watch.
+struct Watcher {
+    /// What is sent before anything live.
+    first: Bytes,
+    /// Events up to here are known to the client.
+    seen: Revision,
+    subscription: Subscription,
+    selection: Selection,
+    encoder: EventEncoder,
+    world: Arc<World>,
+    bookmarks: Option<Interval>,
+    deadline: Instant,
+    stopping: CancellationToken,
+    _open: OpenWatch,
+}
+
+impl Watcher {
+    /// The next bytes for the client; `None` ends the stream.
+    async fn frame(&mut self) -> Option<Bytes> {
+        if !self.first.is_empty() {
+            return Some(std::mem::take(&mut self.first));
+        }
+        loop {
+            let tick = async {
+                match self.bookmarks.as_mut() {
+                    Some(clock) => clock.tick().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.stopping.cancelled() => return None,
+                () = tokio::time::sleep_until(self.deadline) => return None,
+                change = self.subscription.next() => {
+                    let mut frame = BytesMut::new();
+                    self.gather(&mut frame, change.ok()?);
+                    if !frame.is_empty() {
+                        return Some(frame.freeze());
+                    }
+                }
+                _ = tick => {
+                    // All changes up to this revision are in the queue already, because
+                    // the world publishes a change before it shows its revision.
+                    let revision = self.world.revision();
+                    let mut frame = BytesMut::new();
+                    while let Some(change) = self.subscription.try_next() {
+                        self.take(&mut frame, &change);
+                    }
+                    push(&mut frame, &self.encoder.bookmark(revision.max(self.seen), false));
+                    return Some(frame.freeze());
+                }
+            }
+        }
+    }
+
+    /// One change and what else waits already, up to a frame's size.
+    fn gather(&mut self, frame: &mut BytesMut, change: Arc<Change>) {
+        self.take(frame, &change);
+        while frame.len() < FRAME
+            && let Some(change) = self.subscription.try_next()
+        {
+            self.take(frame, &change);
+        }
+    }
+
+    fn take(&mut self, frame: &mut BytesMut, change: &Change) {
+        if change.revision <= self.seen {
+            return;
+        }
+        self.seen = change.revision;
+        let before = change.previous.as_ref().is_some_and(|object| self.selection.holds(object));
+        let after = change.current.as_ref().is_some_and(|object| self.selection.holds(object));
+        if let Some(what) = change.seen(before, after) {
+            push(frame, &self.encoder.event(change, what));
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The steps of a start, in order. Each knows whether it is done, how to do it, and
+//! how to undo it; a second `start` goes on with the first step that is not done.
+//!
+//! ```text
+//! host → image → seed → machine → connect → install → ready → kubectl
+//!                 ◀──────────── delete undoes, last step first ───────
+//! ```
+
+mod connect;
+mod host;
+mod image;
+mod install;
+mod kubectl;
+mod machine;
+mod ready;
+mod seed;
+
+use std::time::Instant;
+
+use async_trait::async_trait;
+use cadet_state::{Profile, ProfilePaths};
+use cadet_tunnel::Tunnel;
+use cadet_vm::Emulator;
+
+use crate::Context;
+use crate::commands::start::StartArgs;
+use crate::error::{CliError, Result};
+use crate::kubeconfig::Access;
+
+/// What the steps share.
+pub struct Voyage<'a> {
+    /// Environment, name and voice.
+    pub cx: &'a Context,
+    /// What the user asked for.
+    pub args: &'a StartArgs,
+    /// The record; steps write into it and it is kept after each.
+    pub profile: Profile,
+    /// The profile's files.
+    pub files: ProfilePaths,
+    /// When the command began.
+    pub began: Instant,
+    /// Set by `host`.
+    pub emulator: Option<Emulator>,
+    /// True when the machine ran already as this start began.
+    pub was_running: bool,
+    /// Set by `connect`.
+    pub tunnel: Option<Tunnel>,
+    /// Set by `ready`.
+    pub access: Option<Access>,
+}
+
+/// What a step says of itself: its line, and what stands in the place of the time.
+pub struct Note {
+    text: String,
+    time: Option<&'static str>,
+}
+
+impl Note {
+    /// A note with the step's own time.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), time: None }
+    }
+
+    /// A note about something that was there already.
+    pub fn there(text: impl Into<String>) -> Self {
+        Self { text: text.into(), time: Some("there") }
+    }
+
+    /// A note about something found in the cache.
+    pub fn cached(text: impl Into<String>) -> Self {
+        Self { text: text.into(), time: Some("cached") }
+    }
+}
+
+/// One step.
+#[async_trait]
+pub trait Step: Sync {
+    /// Its name in lines and events; never changes.
+    fn name(&self) -> &'static str;
+
+    /// One line for `--dry-run`.
+    async fn plan(&self, v: &mut Voyage<'_>) -> Result<String>;
+
+    /// Looks at the world: `Some` if there is nothing to do.
+    async fn done(&self, v: &mut Voyage<'_>) -> Result<Option<Note>>;
+
+    /// Does it. May be killed at any moment and must then be doable again.
+    async fn run(&self, v: &mut Voyage<'_>) -> Result<Note>;
+
+    /// Removes what it made; called by `delete` on profiles in any state.
+    async fn undo(&self, _cx: &Context, _profile: &Profile) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The list.
+pub fn steps() -> [&'static dyn Step; 8] {
+    [
+        &host::Host,
+        &image::Image,
+        &seed::Seed,
+        &machine::Machine,
+        &connect::Connect,
+        &install::Install,
+        &ready::Ready,
+        &kubectl::Kubectl,
+    ]
+}
+
+/// Runs what is not done yet, up to and including the step called `last`.
+///
+/// # Errors
+/// The first step's error that fails; the steps before it stay done.
+pub async fn run_all(v: &mut Voyage<'_>, last: &str) -> Result<()> {
+    let steps = steps();
+    let wanted = steps.iter().position(|s| s.name() == last).map_or(steps.len(), |i| i + 1);
+    for (index, step) in steps[..wanted].iter().enumerate() {
+        v.cx.ui.step_started(step.name(), index + 1, wanted);
+        v.profile.step = Some(step.name().into());
+        let note = match step.done(v).await? {
+            Some(note) => note,
+            None => step.run(v).await?,
+        };
+        if !v.args.download_only {
+            crate::machine::save(v.cx, &v.profile)?;
+        }
+        v.cx.ui.step_done(&note.text, note.time);
+    }
+    Ok(())
+}
+
+/// Undoes every step, last first. Goes on after an error, so that one stuck file does
+/// not keep the rest; the first error is told.
+///
+/// # Errors
+/// The first error met.
+pub async fn undo_all(cx: &Context, profile: &Profile) -> Result<()> {
+    let mut first: Option<CliError> = None;
+    for step in steps().iter().rev() {
+        if let Err(e) = step.undo(cx, profile).await {
+            first.get_or_insert(e);
+        }
+    }
+    first.map_or(Ok(()), Err)
+}

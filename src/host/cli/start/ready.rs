@@ -1,0 +1,85 @@
+//! Step `ready`: the API server answers with the profile's credentials, the node is Ready.
+
+use async_trait::async_trait;
+
+use super::{Note, Step, Voyage};
+use crate::cluster::{self, Cluster};
+use crate::commands::start::WaitFor;
+use crate::error::{CliError, Result};
+use crate::kubeconfig::{self, Access};
+use crate::{line, machine};
+
+/// See the module.
+pub struct Ready;
+
+#[async_trait]
+impl Step for Ready {
+    fn name(&self) -> &'static str {
+        "ready"
+    }
+
+    async fn plan(&self, v: &mut Voyage<'_>) -> Result<String> {
+        Ok(match v.args.wait {
+            WaitFor::Node => format!("wait until node {} is Ready", v.cx.name),
+            WaitFor::Api => "wait until the API answers".into(),
+            WaitFor::None => "fetch credentials, wait for nothing".into(),
+        })
+    }
+
+    async fn done(&self, _: &mut Voyage<'_>) -> Result<Option<Note>> {
+        // Asking is all there is to do; on a ready cluster it takes milliseconds.
+        Ok(None)
+    }
+
+    async fn run(&self, v: &mut Voyage<'_>) -> Result<Note> {
+        let tunnel = v.tunnel.clone().ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "the line is not open"))?;
+        let ports = v.profile.ports.ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "no ports are chosen"))?;
+        v.cx.ui.progress("fetching credentials", None);
+        let text = line::guest(&tunnel, "sudo /usr/local/bin/cadet-node kubeconfig").await?;
+        let server = format!("https://127.0.0.1:{}", ports.api);
+        let access = Access::from_guest(&text, v.cx.name.as_str(), server)?;
+        kubeconfig::write_alone(&v.files.kubeconfig(), &access)?;
+        let cluster = Cluster::new(&access)?;
+        v.access = Some(access);
+        if v.args.wait == WaitFor::None {
+            return Ok(Note::new("credentials fetched; not waiting"));
+        }
+        let last = std::sync::Mutex::new("no answer yet".to_string());
+        let api = cluster.wait_ready(|text| {
+            v.cx.ui.progress(text, None);
+            *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = text.to_string();
+        });
+        if tokio::time::timeout(v.args.wait_timeout, api).await.is_err() {
+            let why = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+            return Err(CliError::new("CLUSTER_API_TIMEOUT", "the API server did not answer in time")
+                .why(why)
+                .fix(machine::again(v.cx, "start"))
+                .log(machine::again(v.cx, "logs")));
+        }
+        if v.args.wait == WaitFor::Api {
+            return Ok(Note::new("API answers"));
+        }
+        v.cx.ui.progress("API answers, waiting for the node", None);
+        let name = v.cx.name.as_str();
+        let mut why = "the node has not registered yet".to_string();
+        let waited = {
+            let node = cluster.wait_for("/api/v1/nodes", |node| {
+                if node["metadata"]["name"] != name {
+                    return false;
+                }
+                if let Some(condition) = cluster::condition(node, "Ready") {
+                    why = condition["message"].as_str().unwrap_or("no message").to_string();
+                }
+                cluster::is_ready(node)
+            });
+            tokio::time::timeout(v.args.wait_timeout, node).await
+        };
+        match waited {
+            Ok(node) => node.map(|_| Note::new(format!("API answers, node {name} is Ready"))),
+            Err(_) => Err(CliError::new("CLUSTER_NODE_NOT_READY", format!("node {name} is not Ready"))
+                .why(why)
+                .fix("kubectl describe node")
+                .log(machine::again(v.cx, "logs"))),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The pod's conditions. Those of other authors are carried over untouched.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodSpec, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::plan::is_sidecar;
+use crate::status::Inputs;
+
+/// What one condition should say.
+struct Verdict {
+    type_: &'static str,
+    /// Reason and message of what is wrong; `None` means the condition holds.
+    wrong: Option<(&'static str, String)>,
+    /// Reason shown although the condition holds.
+    note: Option<&'static str>,
+}
+
+impl Verdict {
+    fn new(type_: &'static str, wrong: Option<(&'static str, String)>) -> Self {
+        Self { type_, wrong, note: None }
+    }
+}
+
+/// The conditions for `status`; times of change are kept from `old`.
+pub(crate) fn compute(
+    inputs: &Inputs<'_>,
+    spec: &PodSpec,
+    status: &PodStatus,
+    old: &PodStatus,
+    is_initialized: bool,
+) -> Vec<PodCondition> {
+    let phase = status.phase.as_deref().unwrap_or_default();
+    let wired = inputs.seen.sandbox().is_some_and(|sandbox| {
+        inputs.memory.wired.as_deref() == Some(sandbox.id.as_str())
+    });
+    let sandbox = (!wired).then(|| {
+        let message = inputs.memory.sandbox_trouble().map(|t| t.message.clone());
+        ("", message.unwrap_or_default())
+    });
+    let containers = readiness(spec, status, phase, is_initialized);
+    let mut ready = containers.clone();
+    if ready.is_none() {
+        ready = missing_gates(spec, old);
+    }
+    let mut initialized = Verdict::new("Initialized", None);
+    if phase == "Succeeded" {
+        initialized.note = Some("PodCompleted");
+    } else if !is_initialized {
+        initialized.wrong = Some((
+            "ContainersNotInitialized",
+            format!("containers with incomplete status: [{}]", incomplete(spec, status)),
+        ));
+    }
+    let verdicts = [
+        Verdict::new("PodReadyToStartContainers", sandbox),
+        initialized,
+        Verdict::new("Ready", ready),
+        Verdict::new("ContainersReady", containers),
+        Verdict::new("PodScheduled", None),
+    ];
+    let mut conditions: Vec<PodCondition> = old
+        .conditions
+        .iter()
+        .flatten()
+        .filter(|condition| verdicts.iter().all(|verdict| verdict.type_ != condition.type_))
+        .cloned()
+        .collect();
+    conditions.extend(verdicts.into_iter().map(|verdict| condition(inputs, verdict, old)));
+    conditions
+}
+
+fn condition(inputs: &Inputs<'_>, verdict: Verdict, old: &PodStatus) -> PodCondition {
+    let value = if verdict.wrong.is_none() { "True" } else { "False" };
+    let before = old
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == verdict.type_);
+    let since = before
+        .filter(|condition| condition.status == value)
+        .and_then(|condition| condition.last_transition_time.clone())
+        .unwrap_or(Time(inputs.now));
+    let (reason, message) = match verdict.wrong {
+        Some((reason, message)) => (Some(reason), Some(message)),
+        None => (verdict.note, None),
+    };
+    PodCondition {
+        type_: verdict.type_.into(),
+        status: value.into(),
+        reason: reason.filter(|text| !text.is_empty()).map(str::to_owned),
+        message: message.filter(|text| !text.is_empty()),
+        last_transition_time: Some(since),
+        observed_generation: inputs.pod.metadata.generation,
+        last_probe_time: None,
+    }
+}
+
+fn readiness(
+    spec: &PodSpec,
+    status: &PodStatus,
+    phase: &str,
+    is_initialized: bool,
+) -> Option<(&'static str, String)> {
+    match phase {
+        "Succeeded" => return Some(("PodCompleted", String::new())),
+        "Failed" => return Some(("PodFailed", String::new())),
+        _ => {}
+    }
+    let names = |list: &Option<Vec<ContainerStatus>>, wanted: &dyn Fn(&str) -> bool| {
+        let unready = list
+            .iter()
+            .flatten()
+            .filter(|status| !status.ready && wanted(&status.name));
+        unready.map(|status| status.name.clone()).collect::<Vec<_>>()
+    };
+    let sidecar = |name: &str| {
+        spec.init_containers
+            .iter()
+            .flatten()
+            .any(|container| container.name == name && is_sidecar(container))
+    };
+    let mut unready = names(&status.init_container_statuses, &sidecar);
+    unready.extend(names(&status.container_statuses, &|_| true));
+    if unready.is_empty() && is_initialized {
+        return None;
+    }
+    Some((
+        "ContainersNotReady",
+        format!("containers with unready status: [{}]", unready.join(" ")),
+    ))
+}
+
+fn incomplete(spec: &PodSpec, status: &PodStatus) -> String {
+    let names: Vec<&str> = status
+        .init_container_statuses
+        .iter()
+        .flatten()
+        .filter(|status| {
+            let sidecar = spec
+                .init_containers
+                .iter()
+                .flatten()
+                .any(|container| container.name == status.name && is_sidecar(container));
+            if sidecar { status.started != Some(true) } else { !status.ready }
+        })
+        .map(|status| status.name.as_str())
+        .collect();
+    names.join(" ")
+}
+
+fn missing_gates(spec: &PodSpec, old: &PodStatus) -> Option<(&'static str, String)> {
+    let missing: Vec<String> = spec
+        .readiness_gates
+        .iter()
+        .flatten()
+        .filter(|gate| {
+            !old.conditions
+                .iter()
+                .flatten()
+                .any(|c| c.type_ == gate.condition_type && c.status == "True")
+        })
+        .map(|gate| {
+            format!("corresponding condition of pod readiness gate \"{}\" does not exist.", gate.condition_type)
+        })
+        .collect();
+    (!missing.is_empty()).then(|| ("ReadinessGatesNotReady", missing.join(", ")))
+}

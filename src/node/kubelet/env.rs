@@ -1,0 +1,441 @@
+//! The environment of a container: values, references, `$(NAME)`.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use cadet_api::quantity::Quantity;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret,
+};
+
+/// Why a container's configuration cannot be put together. The text is shown to users
+/// as the message of `CreateContainerConfigError`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{kind} \"{name}\" not found")]
+    Missing { kind: &'static str, name: String },
+    #[error("couldn't find key {key} in {kind} {namespace}/{name}")]
+    MissingKey {
+        kind: &'static str,
+        namespace: String,
+        name: String,
+        key: String,
+    },
+    #[error("unsupported field path \"{0}\"")]
+    FieldPath(String),
+    #[error("unsupported resource \"{0}\"")]
+    Resource(String),
+    #[error("value of key {key} in {kind} {name} is no text")]
+    NotText {
+        kind: &'static str,
+        name: String,
+        key: String,
+    },
+    /// The API server did not answer.
+    #[error("could not read {kind} \"{name}\": {reason}")]
+    Unreadable {
+        kind: &'static str,
+        name: String,
+        reason: String,
+    },
+    #[error("this version of Cadet does not serve {0}")]
+    NotServed(String),
+}
+
+/// Where ConfigMaps and Secrets come from.
+#[async_trait]
+pub trait ConfigSource: Send + Sync + 'static {
+    /// The ConfigMap, or `None` if there is none of that name.
+    async fn config_map(&self, namespace: &str, name: &str)
+    -> Result<Option<ConfigMap>, ConfigError>;
+    /// The Secret, or `None` if there is none of that name.
+    async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ConfigError>;
+}
+
+/// Addresses known once the pod has its sandbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Addresses {
+    pub pod_ip: String,
+    pub host_ip: String,
+}
+
+/// The container's variables, in order of first definition; later ones win.
+///
+/// # Errors
+/// If something referred to is missing and not optional.
+pub async fn resolve(
+    pod: &Pod,
+    container: &Container,
+    addresses: &Addresses,
+    source: &dyn ConfigSource,
+) -> Result<Variables, ConfigError> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+    let mut variables = Variables::default();
+    for from in container.env_from.iter().flatten() {
+        let prefix = from.prefix.as_deref().unwrap_or_default();
+        if let Some(reference) = &from.config_map_ref {
+            match source.config_map(namespace, &reference.name).await? {
+                Some(map) => {
+                    for (key, value) in map.data.into_iter().flatten() {
+                        variables.set(format!("{prefix}{key}"), value);
+                    }
+                }
+                None if reference.optional == Some(true) => {}
+                None => return Err(missing("configmap", &reference.name)),
+            }
+        }
+        if let Some(reference) = &from.secret_ref {
+            match source.secret(namespace, &reference.name).await? {
+                Some(secret) => {
+                    for (key, value) in secret.data.into_iter().flatten() {
+                        let text = text_of("secret", &reference.name, &key, value.0)?;
+                        variables.set(format!("{prefix}{key}"), text);
+                    }
+                }
+                None if reference.optional == Some(true) => {}
+                None => return Err(missing("secret", &reference.name)),
+            }
+        }
+    }
+    for entry in container.env.iter().flatten() {
+        let value = match (&entry.value, &entry.value_from) {
+            (Some(text), _) if !text.is_empty() => Some(variables.expand(text)),
+            (_, Some(from)) => {
+                value_from(pod, container, addresses, source, namespace, from).await?
+            }
+            _ => Some(String::new()),
+        };
+        if let Some(value) = value {
+            variables.set(entry.name.clone(), value);
+        }
+    }
+    Ok(variables)
+}
+
+async fn value_from(
+    pod: &Pod,
+    container: &Container,
+    addresses: &Addresses,
+    source: &dyn ConfigSource,
+    namespace: &str,
+    from: &EnvVarSource,
+) -> Result<Option<String>, ConfigError> {
+    if let Some(field) = &from.field_ref {
+        return field_value(pod, addresses, field).map(Some);
+    }
+    if let Some(resource) = &from.resource_field_ref {
+        return resource_value(container, resource).map(Some);
+    }
+    if let Some(reference) = &from.config_map_key_ref {
+        let found = source.config_map(namespace, &reference.name).await?;
+        let known = found.is_some();
+        let value = found.and_then(|map| map.data).and_then(|mut data| data.remove(&reference.key));
+        let optional = reference.optional == Some(true);
+        return absent_or(value, known, optional, "ConfigMap", namespace, &reference.name, &reference.key);
+    }
+    if let Some(reference) = &from.secret_key_ref {
+        let found = source.secret(namespace, &reference.name).await?;
+        let known = found.is_some();
+        let value = found
+            .and_then(|secret| secret.data)
+            .and_then(|mut data| data.remove(&reference.key))
+            .map(|bytes| text_of("secret", &reference.name, &reference.key, bytes.0))
+            .transpose()?;
+        let optional = reference.optional == Some(true);
+        return absent_or(value, known, optional, "Secret", namespace, &reference.name, &reference.key);
+    }
+    Err(ConfigError::NotServed("this kind of valueFrom".into()))
+}
+
+fn absent_or(
+    value: Option<String>,
+    known: bool,
+    optional: bool,
+    kind: &'static str,
+    namespace: &str,
+    name: &str,
+    key: &str,
+) -> Result<Option<String>, ConfigError> {
+    match value {
+        Some(value) => Ok(Some(value)),
+        None if optional => Ok(None),
+        None if known => Err(ConfigError::MissingKey {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+            key: key.into(),
+        }),
+        None if kind == "Secret" => Err(missing("secret", name)),
+        None => Err(missing("configmap", name)),
+    }
+}
+
+fn missing(kind: &'static str, name: &str) -> ConfigError {
+    ConfigError::Missing {
+        kind,
+        name: name.into(),
+    }
+}
+
+fn text_of(
+    kind: &'static str,
+    name: &str,
+    key: &str,
+    bytes: Vec<u8>,
+) -> Result<String, ConfigError> {
+    String::from_utf8(bytes).map_err(|_| ConfigError::NotText {
+        kind,
+        name: name.into(),
+        key: key.into(),
+    })
+}
+
+/// A field of the pod, as the downward API offers it.
+///
+/// # Errors
+/// On paths the downward API does not know.
+pub fn field_value(
+    pod: &Pod,
+    addresses: &Addresses,
+    field: &ObjectFieldSelector,
+) -> Result<String, ConfigError> {
+    let meta = &pod.metadata;
+    let spec = pod.spec.as_ref();
+    let path = field.field_path.as_str();
+    if let Some((map, key)) = subscript(path) {
+        let entries: Option<&BTreeMap<String, String>> = match map {
+            "metadata.labels" => meta.labels.as_ref(),
+            "metadata.annotations" => meta.annotations.as_ref(),
+            _ => return Err(ConfigError::FieldPath(path.into())),
+        };
+        return Ok(entries.and_then(|map| map.get(key)).cloned().unwrap_or_default());
+    }
+    let value = match path {
+        "metadata.name" => meta.name.clone(),
+        "metadata.namespace" => meta.namespace.clone(),
+        "metadata.uid" => meta.uid.clone(),
+        "metadata.labels" => return Ok(map_lines(meta.labels.as_ref())),
+        "metadata.annotations" => return Ok(map_lines(meta.annotations.as_ref())),
+        "spec.nodeName" => spec.and_then(|spec| spec.node_name.clone()),
+        "spec.serviceAccountName" => spec.and_then(|spec| spec.service_account_name.clone()),
+        "status.podIP" | "status.podIPs" => Some(addresses.pod_ip.clone()),
+        "status.hostIP" | "status.hostIPs" => Some(addresses.host_ip.clone()),
+        _ => return Err(ConfigError::FieldPath(path.into())),
+    };
+    Ok(value.unwrap_or_default())
+}
+
+/// `key="value"` lines, quoted as Go's `%q`, which downward files use.
+fn map_lines(map: Option<&BTreeMap<String, String>>) -> String {
+    let lines: Vec<String> = map
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={value:?}"))
+        .collect();
+    lines.join("\n")
+}
+
+/// `metadata.labels['app']` → (`metadata.labels`, `app`).
+fn subscript(path: &str) -> Option<(&str, &str)> {
+    let (map, rest) = path.split_once('[')?;
+    let key = rest.strip_suffix(']')?.trim_matches(|c| c == '\'' || c == '"');
+    Some((map, key))
+}
+
+/// A container's own request or limit, divided as asked and rounded up.
+///
+/// # Errors
+/// On names other than `limits.…` and `requests.…` of CPU, memory and storage.
+pub fn resource_value(
+    container: &Container,
+    field: &ResourceFieldSelector,
+) -> Result<String, ConfigError> {
+    let unknown = || ConfigError::Resource(field.resource.clone());
+    let resources = container.resources.as_ref();
+    let (table, name) = field.resource.split_once('.').ok_or_else(unknown)?;
+    let amounts = match table {
+        "limits" => resources.and_then(|r| r.limits.as_ref()),
+        "requests" => resources.and_then(|r| r.requests.as_ref()),
+        _ => return Err(unknown()),
+    };
+    if !matches!(name, "cpu" | "memory" | "ephemeral-storage") {
+        return Err(unknown());
+    }
+    let parse = |text: &str| text.parse::<Quantity>().map_err(|_| unknown());
+    let amount = match amounts.and_then(|amounts| amounts.get(name)) {
+        Some(quantity) => parse(&quantity.0)?,
+        None => Quantity::default(),
+    };
+    let divisor = match &field.divisor {
+        Some(divisor) => parse(&divisor.0)?,
+        None => Quantity::default(),
+    };
+    let divisor = if divisor.is_zero() { Quantity::units(1) } else { divisor };
+    let quotient = if name == "cpu" {
+        ceiling(amount.millis(), divisor.millis())
+    } else {
+        ceiling(amount.value(), divisor.value())
+    };
+    Ok(quotient.to_string())
+}
+
+fn ceiling(amount: i64, divisor: i64) -> i64 {
+    let divisor = divisor.max(1);
+    amount / divisor + i64::from(amount % divisor > 0)
+}
+
+/// Variables in order of definition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Variables {
+    order: Vec<String>,
+    values: BTreeMap<String, String>,
+}
+
+impl Variables {
+    /// Defines or redefines a variable.
+    pub fn set(&mut self, name: String, value: String) {
+        if !self.values.contains_key(&name) {
+            self.order.push(name.clone());
+        }
+        self.values.insert(name, value);
+    }
+
+    /// Replaces `$(NAME)` by known variables; unknown ones stay, `$$` is a plain dollar.
+    #[must_use]
+    pub fn expand(&self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix('$') {
+                out.push('$');
+                rest = after;
+            } else if let Some((name, after)) =
+                rest.strip_prefix('(').and_then(|inner| inner.split_once(')'))
+            {
+                match self.values.get(name) {
+                    Some(value) => out.push_str(value),
+                    None => {
+                        out.push_str("$(");
+                        out.push_str(name);
+                        out.push(')');
+                    }
+                }
+                rest = after;
+            } else {
+                out.push('$');
+            }
+        }
+        out.push_str(rest);
+        out
+    }
+
+    /// `NAME=value` for the engine.
+    #[must_use]
+    pub fn assignments(&self) -> Vec<String> {
+        self.order
+            .iter()
+            .filter_map(|name| self.values.get(name).map(|value| format!("{name}={value}")))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+    use serde_json::json;
+
+    use super::*;
+
+    struct Maps;
+
+    #[async_trait]
+    impl ConfigSource for Maps {
+        async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<ConfigMap>, ConfigError> {
+            Ok((namespace == "shop" && name == "settings").then(|| ConfigMap {
+                data: Some(BTreeMap::from([("color".into(), "red".into())])),
+                ..ConfigMap::default()
+            }))
+        }
+
+        async fn secret(&self, _: &str, name: &str) -> Result<Option<Secret>, ConfigError> {
+            Ok((name == "door").then(|| Secret {
+                data: Some(BTreeMap::from([
+                    ("key".into(), ByteString(b"s3same".to_vec())),
+                    ("raw".into(), ByteString(vec![0xff])),
+                ])),
+                ..Secret::default()
+            }))
+        }
+    }
+
+    fn pod() -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "shop", "uid": "u-1", "labels": {"app": "a b"}},
+            "spec": {"nodeName": "n1", "containers": []},
+        }))
+        .unwrap()
+    }
+
+    async fn resolved(container: serde_json::Value) -> Result<Vec<String>, ConfigError> {
+        let container: Container = serde_json::from_value(container).unwrap();
+        let addresses = Addresses { pod_ip: "10.244.0.5".into(), host_ip: "10.0.2.15".into() };
+        resolve(&pod(), &container, &addresses, &Maps).await.map(|v| v.assignments())
+    }
+
+    #[tokio::test]
+    async fn every_source_in_order_with_expansion() {
+        let variables = resolved(json!({"name": "c",
+            "resources": {"limits": {"cpu": "1500m", "memory": "64Mi"}},
+            "envFrom": [
+                {"configMapRef": {"name": "settings"}, "prefix": "CM_"},
+                {"secretRef": {"name": "nowhere", "optional": true}},
+            ],
+            "env": [
+                {"name": "A", "value": "one"},
+                {"name": "B", "value": "$(A)-$(NONE)-$$(A)-$"},
+                {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                {"name": "L", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+                {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+                {"name": "MEM", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+                {"name": "K", "valueFrom": {"secretKeyRef": {"name": "door", "key": "key"}}},
+                {"name": "O", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "no", "optional": true}}},
+                {"name": "A", "value": "again"},
+                {"name": "E"},
+            ]}))
+        .await
+        .unwrap();
+        assert_eq!(
+            variables,
+            [
+                "CM_color=red", "A=again", "B=one-$(NONE)-$(A)-$", "IP=10.244.0.5", "L=a b",
+                "NODE=n1", "CPU=2", "MEM=64", "K=s3same", "E="
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_is_named() {
+        let message = |env: serde_json::Value| async move {
+            resolved(json!({"name": "c", "env": [env]})).await.unwrap_err().to_string()
+        };
+        assert_eq!(
+            message(json!({"name": "X", "valueFrom": {"configMapKeyRef": {"name": "none", "key": "k"}}})).await,
+            "configmap \"none\" not found"
+        );
+        assert_eq!(
+            message(json!({"name": "X", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "k"}}})).await,
+            "couldn't find key k in ConfigMap shop/settings"
+        );
+        assert_eq!(
+            message(json!({"name": "X", "valueFrom": {"secretKeyRef": {"name": "door", "key": "raw"}}})).await,
+            "value of key raw in secret door is no text"
+        );
+        assert_eq!(
+            message(json!({"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.banana"}}})).await,
+            "unsupported field path \"spec.banana\""
+        );
+    }
+}
