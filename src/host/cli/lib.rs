@@ -4,6 +4,7 @@
 
 mod args;
 mod cluster;
+mod computer;
 mod commands;
 mod error;
 mod from_rooms;

@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use cadet_state::Profile;
-use cadet_tunnel::{Target, Tunnel, Tuning, exec, keys};
+use cadet_tunnel::control::{self, Control};
+use cadet_tunnel::socks5::{DEFAULT_PORT, Socks5};
+use cadet_tunnel::{Target, Tunnel, TunnelError, Tuning, exec, keys};
 
 use crate::Context;
 use crate::error::{CliError, Result};
@@ -91,3 +93,133 @@ pub fn command_line(words: &[String]) -> String {
         many => exec::quote_all(many.iter().map(String::as_str)),
     }
 }
+
+/// What is known of a running background tunnel.
+pub struct Background {
+    /// SOCKS port on 127.0.0.1.
+    pub port: u16,
+    /// Process id.
+    pub pid: u32,
+    /// Connections open now.
+    pub open: u64,
+    /// Connections since it began.
+    pub total: u64,
+}
+
+/// The profile's background tunnel, if one answers.
+pub async fn background_status(cx: &Context) -> Option<Background> {
+    let seen = control::status(&cx.world.files(&cx.name).tunnel_socket()).await.ok()?;
+    Some(Background {
+        port: seen.socks.port(),
+        pid: seen.pid,
+        open: seen.stats.connections_open,
+        total: seen.stats.connections_total,
+    })
+}
+
+/// Ends the profile's tunnel; false if none was running.
+///
+/// # Errors
+/// NET_TUNNEL when it answers nonsense.
+pub async fn stop_background(cx: &Context) -> Result<bool> {
+    match control::stop(&cx.world.files(&cx.name).tunnel_socket()).await {
+        Ok(_) => Ok(true),
+        Err(TunnelError::NoControl { .. }) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Serves SOCKS and control until somebody asks to stop, here or from elsewhere.
+///
+/// # Errors
+/// NET_TUNNEL when the control socket fails.
+pub async fn serve(tunnel: &Tunnel, socks: Socks5, control: Control) -> Result<()> {
+    let address = socks.local_addr();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(socks.run(async move {
+        // Both an answer and a dropped sender mean: end.
+        let _ = ended.await;
+    }));
+    control.run(tunnel.clone(), address, Vec::new(), crate::interrupted()).await;
+    let _ = end.send(());
+    serving
+        .await
+        .map_err(|e| CliError::new("PROGRAM_INTERNAL", "the SOCKS server broke").why(e.to_string()))?;
+    tunnel.close().await;
+    Ok(())
+}
+
+/// Starts `cadet tunnel` as a process of its own and waits until it answers.
+///
+/// # Errors
+/// NET_TUNNEL with the end of its log if it does not come up.
+pub async fn start_background(cx: &Context, port: u16) -> Result<()> {
+    machine::running(cx).await?;
+    let files = cx.world.files(&cx.name);
+    let log = files.tunnel_log();
+    let failed = |why: String| {
+        CliError::new("NET_TUNNEL", "the background tunnel did not come up")
+            .why(why)
+            .fix(machine::again(cx, &format!("tunnel --port {port}")))
+            .log(log.display().to_string())
+    };
+    let out = std::fs::File::create(&log).map_err(|e| machine::io("write", &log, &e))?;
+    let err = out.try_clone().map_err(|e| machine::io("write", &log, &e))?;
+    let program = std::env::current_exe().map_err(|e| failed(e.to_string()))?;
+    let mut command = std::process::Command::new(program);
+    command
+        .args(["tunnel", "--profile", cx.name.as_str(), "--port", &port.to_string()])
+        .stdin(std::process::Stdio::null())
+        .stdout(out)
+        .stderr(err);
+    detach(&mut command);
+    let mut child = command.spawn().map_err(|e| failed(e.to_string()))?;
+    let give_up = std::time::Instant::now() + Duration::from_secs(40);
+    let mut pause = Duration::from_millis(20);
+    // The child's control socket appears when it serves; there is no event for another
+    // process's socket that works on every system.
+    while std::time::Instant::now() < give_up {
+        if let Ok(Some(status)) = child.try_wait() {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            return Err(failed(format!("it ended with {status}\n{}", said.trim())));
+        }
+        if background_status(cx).await.is_some_and(|b| b.pid == child.id()) {
+            return Ok(());
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(500));
+    }
+    // It may be hanging; nobody else knows of it.
+    let _ = child.kill();
+    Err(failed("it did not answer within 40 s".into()))
+}
+
+/// The port of the profile's tunnel, starting one if none runs.
+///
+/// # Errors
+/// As [`start_background`].
+pub async fn ensure_background(cx: &Context) -> Result<u16> {
+    if let Some(there) = background_status(cx).await {
+        return Ok(there.port);
+    }
+    let mut port = DEFAULT_PORT;
+    if cadet_vm::ports::check_free(port).is_err() {
+        port = cadet_vm::ports::free(1)?.first().copied().unwrap_or(port);
+        cx.ui.warn("tunnel", &format!("port {DEFAULT_PORT} is taken by another program; using {port}"));
+    }
+    start_background(cx, port).await?;
+    Ok(port)
+}
+
+/// The tunnel must outlive the terminal: a session of its own.
+#[cfg(unix)]
+fn detach(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: setsid is async-signal-safe and touches no memory of ours.
+    unsafe {
+        command.pre_exec(|| if libc::setsid() == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) });
+    }
+}
+
+#[cfg(not(unix))]
+fn detach(_: &mut std::process::Command) {}

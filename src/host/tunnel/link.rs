@@ -206,7 +206,7 @@ impl Tunnel {
     /// leave a channel open at the far end that nobody knows of.
     async fn open<F, O>(&self, opening: F) -> Result<Channel<Msg>>
     where
-        F: Fn(Arc<Session>) -> O + Send + 'static,
+        F: Fn(Arc<Session>) -> O + Send + Sync + 'static,
         O: Future<Output = Result<Channel<Msg>>> + Send + 'static,
     {
         let tunnel = self.clone();
@@ -344,7 +344,7 @@ async fn persist(
     target: &Target,
     tuning: &Tuning,
     deadline: Duration,
-    on_wait: &mut dyn FnMut(Waiting<'_>) -> bool,
+    on_wait: &mut impl FnMut(Waiting<'_>) -> bool,
 ) -> Result<Session> {
     // A booting guest becomes ready at one moment; a pause of a quarter second at most
     // keeps the wait after that moment short and costs the guest one refused SYN.

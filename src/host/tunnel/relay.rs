@@ -66,7 +66,7 @@ pub(crate) async fn relay(
 
 /// Local socket to guest, until the local side has no more.
 async fn upwards(
-    mut read: OwnedReadHalf,
+    read: OwnedReadHalf,
     outgoing: &ChannelWriteHalf<Msg>,
     stats: &Stats,
 ) -> io::Result<()> {

@@ -104,7 +104,10 @@ fn disks(args: &mut Args, machine: &MachineConfig) {
             // A full host disk pauses the guest instead of corrupting it; freed blocks go back.
             ",discard=unmap,detect-zeroes=unmap,werror=enospc,rerror=report".to_owned()
         };
-        let after = format!(",format={},if=none,id=disk{index}{mode}", disk.format.name());
+        let after = format!(
+            ",format={},if=none,id=disk{index}{mode}",
+            disk.format.name()
+        );
         args.option("-drive", "file=", &disk.path, &after);
         args.pair("-device", format!("virtio-blk-pci,drive=disk{index}"));
     }
@@ -230,7 +233,7 @@ mod tests {
 -drive file=/s/seed.img,format=raw,if=none,id=disk1,readonly=on
 -device virtio-blk-pci,drive=disk1
 -netdev user,id=net0,ipv6=off,hostfwd=tcp:127.0.0.1:40022-:22,hostfwd=tcp:127.0.0.1:46443-:6443
--device virtio-net-pci,netdev=net0,mac=52:54:00:d9:72:83,romfile=
+-device virtio-net-pci,netdev=net0,mac=52:54:00:d0:71:e5,romfile=
 -device virtio-rng-pci
 -chardev file,id=serial0,path=/s/serial.log
 -serial chardev:serial0
@@ -246,7 +249,14 @@ mod tests {
     fn every_system_accelerator_and_architecture() {
         let cases = [
             (HostOs::Linux, Arch::Amd64, Accel::Kvm, "pc", "kvm", "host"),
-            (HostOs::Linux, Arch::Arm64, Accel::Kvm, "virt", "kvm", "host"),
+            (
+                HostOs::Linux,
+                Arch::Arm64,
+                Accel::Kvm,
+                "virt",
+                "kvm",
+                "host",
+            ),
             (
                 HostOs::Linux,
                 Arch::Arm64,
@@ -255,7 +265,14 @@ mod tests {
                 "tcg,thread=multi,tb-size=256",
                 "max,pauth-impdef=on",
             ),
-            (HostOs::MacOs, Arch::Arm64, Accel::Hvf, "virt", "hvf", "host"),
+            (
+                HostOs::MacOs,
+                Arch::Arm64,
+                Accel::Hvf,
+                "virt",
+                "hvf",
+                "host",
+            ),
             (HostOs::MacOs, Arch::Amd64, Accel::Hvf, "pc", "hvf", "host"),
             (
                 HostOs::MacOs,
@@ -305,7 +322,10 @@ mod tests {
         machine.qmp = QmpEndpoint::Tcp(4444);
         let got = text(&machine, HostOs::Windows);
         assert!(got.contains("socket,id=qmp0,host=127.0.0.1,port=4444,"));
-        for word in got.split([' ', ',', '\n']).filter(|w| w.contains("hostfwd")) {
+        for word in got
+            .split([' ', ',', '\n'])
+            .filter(|w| w.contains("hostfwd"))
+        {
             assert!(word.starts_with("hostfwd=tcp:127.0.0.1:"), "{word}");
         }
     }

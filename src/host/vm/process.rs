@@ -92,9 +92,7 @@ pub fn write_pid_file(path: &Path, identity: &Identity) -> Result<(), VmError> {
 /// [`VmError::File`].
 pub fn remove(path: &Path) -> Result<(), VmError> {
     match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(VmError::file("remove", path, e))
-        }
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(VmError::file("remove", path, e)),
         _ => Ok(()),
     }
 }

@@ -101,9 +101,7 @@ fn is_executable(path: &Path) -> bool {
 pub fn install_hint(os: HostOs, arch: Arch) -> String {
     match os {
         HostOs::MacOs => "install it with: brew install qemu".into(),
-        HostOs::Windows => {
-            "install it with: winget install SoftwareFreedomConservancy.QEMU".into()
-        }
+        HostOs::Windows => "install it with: winget install SoftwareFreedomConservancy.QEMU".into(),
         HostOs::Linux | HostOs::Other => {
             let (debian, fedora) = match arch {
                 Arch::Amd64 => ("qemu-system-x86", "qemu-system-x86-core"),

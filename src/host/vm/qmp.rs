@@ -179,7 +179,9 @@ async fn open(endpoint: &QmpEndpoint) -> Result<(Box<dyn Wire>, Option<u32>), Vm
     match endpoint {
         #[cfg(unix)]
         QmpEndpoint::Unix(path) => {
-            let stream = tokio::net::UnixStream::connect(path).await.map_err(failed)?;
+            let stream = tokio::net::UnixStream::connect(path)
+                .await
+                .map_err(failed)?;
             let peer = stream.peer_cred().ok().and_then(|c| c.pid());
             let peer = peer.and_then(|p| u32::try_from(p).ok());
             Ok((Box::new(stream), peer))
@@ -188,7 +190,9 @@ async fn open(endpoint: &QmpEndpoint) -> Result<(Box<dyn Wire>, Option<u32>), Vm
         QmpEndpoint::Unix(_) => Err(failed(std::io::ErrorKind::Unsupported.into())),
         QmpEndpoint::Tcp(port) => {
             let address = (std::net::Ipv4Addr::LOCALHOST, *port);
-            let stream = tokio::net::TcpStream::connect(address).await.map_err(failed)?;
+            let stream = tokio::net::TcpStream::connect(address)
+                .await
+                .map_err(failed)?;
             Ok((Box::new(stream), None))
         }
     }
@@ -240,10 +244,15 @@ mod tests {
         let mut qmp = Qmp::connect(&QmpEndpoint::Unix(path), LONG).await.unwrap();
         assert_eq!(qmp.version, (10, 0, 2));
         assert_eq!(qmp.peer_pid, Some(std::process::id()));
-        let status = qmp.execute("query-status", Value::Null, LONG).await.unwrap();
+        let status = qmp
+            .execute("query-status", Value::Null, LONG)
+            .await
+            .unwrap();
         assert_eq!(status["status"], "paused");
         let err = qmp.execute("nonsense", json!({"a": 1}), LONG).await;
-        assert!(matches!(err, Err(VmError::QmpRefused { class, .. }) if class == "CommandNotFound"));
+        assert!(
+            matches!(err, Err(VmError::QmpRefused { class, .. }) if class == "CommandNotFound")
+        );
         let event = qmp.next_event(LONG).await.unwrap();
         assert_eq!((event.name.as_str(), &event.data["n"]), ("STOP", &json!(1)));
         drop(qmp);

@@ -106,7 +106,7 @@ pub fn run(call: &ObjectCall) -> Result<Response, Status> {
         stopping: call.app.stopping.clone(),
         _open: call.app.metrics.open_watch(),
     };
-    let frames = futures::stream::unfold(watcher, async |mut watcher| {
+    let frames = futures::stream::unfold(watcher, |mut watcher| async move {
         let frame = watcher.frame().await?;
         Some((Ok::<Bytes, Infallible>(frame), watcher))
     });

@@ -1,0 +1,313 @@
+//! Strategic merge patch: lists merge by key, and directives say the rest.
+
+use serde_json::{Map, Value};
+
+use super::Error;
+use super::keys::{How, Type, look};
+
+const DIRECTIVE: &str = "$patch";
+const RETAIN: &str = "$retainKeys";
+const ORDER: &str = "$setElementOrder/";
+const DELETE: &str = "$deleteFromPrimitiveList/";
+
+/// Applies `patch` to `object`, whose type is `kind`.
+pub(super) fn apply(kind: Type, object: &mut Value, patch: &Value) -> Result<(), Error> {
+    let (Value::Object(o), Value::Object(p)) = (object, patch) else {
+        return Err(Error::Malformed("a strategic merge patch is a JSON object".into()));
+    };
+    merge_map(kind, o, p)
+}
+
+fn merge_map(
+    kind: Type,
+    object: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+) -> Result<(), Error> {
+    match patch.get(DIRECTIVE).map(|d| d.as_str().unwrap_or_default()) {
+        None | Some("merge") => {}
+        Some("replace") => {
+            object.clear();
+            // What is left of the patch is the new object, its own directives obeyed.
+            let mut rest = patch.clone();
+            rest.remove(DIRECTIVE);
+            return merge_map(kind, object, &rest);
+        }
+        Some("delete") => {
+            object.clear();
+            return Ok(());
+        }
+        Some(other) => return Err(bad_directive(other)),
+    }
+    retain_keys(object, patch)?;
+    for (key, items) in patch {
+        if let Some(field) = key.strip_prefix(DELETE) {
+            let gone = items.as_array().ok_or_else(|| not_a_list(key))?;
+            if let Some(Value::Array(list)) = object.get_mut(field) {
+                list.retain(|v| !gone.contains(v));
+            }
+        }
+    }
+    for (key, change) in patch {
+        if key.starts_with('$') {
+            continue;
+        }
+        let (how, child) = look(kind, key);
+        merge_member(object, key, change, how, child, patch.get(&format!("{ORDER}{key}")))?;
+    }
+    // An order without a change to the list itself still sorts it.
+    for (key, order) in patch {
+        if let Some(field) = key.strip_prefix(ORDER)
+            && !patch.contains_key(field)
+            && let Some(Value::Array(list)) = object.get_mut(field)
+        {
+            let order = order.as_array().ok_or_else(|| not_a_list(key))?;
+            let before = list.clone();
+            sort(list, order, &before, merge_key(look(kind, field).0));
+        }
+    }
+    Ok(())
+}
+
+fn merge_member(
+    object: &mut Map<String, Value>,
+    key: &str,
+    change: &Value,
+    how: How,
+    child: Type,
+    order: Option<&Value>,
+) -> Result<(), Error> {
+    match change {
+        Value::Null => {
+            object.remove(key);
+        }
+        Value::Object(change) if how != How::Replace => {
+            let slot = object.entry(key).or_insert(Value::Null);
+            if !slot.is_object() {
+                *slot = Value::Object(Map::new());
+            }
+            if let Value::Object(inner) = slot {
+                merge_map(child, inner, change)?;
+            }
+        }
+        Value::Array(changes) if matches!(how, How::ByKey(_) | How::ByKeyRetain(_) | How::Set) => {
+            let slot = object.entry(key).or_insert(Value::Null);
+            if !slot.is_array() {
+                *slot = Value::Array(Vec::new());
+            }
+            if let Value::Array(list) = slot {
+                let before = list.clone();
+                match merge_key(how) {
+                    Some(merge_by) => merge_list(child, list, changes, merge_by)?,
+                    None => {
+                        for v in changes {
+                            if !list.contains(v) {
+                                list.push(v.clone());
+                            }
+                        }
+                    }
+                }
+                if let Some(order) = order {
+                    let order = order.as_array().ok_or_else(|| not_a_list(key))?;
+                    sort(list, order, &before, merge_key(how));
+                }
+            }
+        }
+        other => {
+            object.insert(key.to_owned(), other.clone());
+        }
+    }
+    Ok(())
+}
+
+fn merge_key(how: How) -> Option<&'static str> {
+    match how {
+        How::ByKey(key) | How::ByKeyRetain(key) => Some(key),
+        How::Plain | How::Set | How::Replace => None,
+    }
+}
+
+fn merge_list(
+    child: Type,
+    list: &mut Vec<Value>,
+    changes: &[Value],
+    merge_by: &str,
+) -> Result<(), Error> {
+    if changes.iter().any(|c| c.get(DIRECTIVE).is_some_and(|d| d == "replace")) {
+        list.clear();
+    }
+    for change in changes {
+        let Value::Object(change) = change else {
+            return Err(Error::Malformed(format!("item of a list merged by {merge_by} is no object: {change}")));
+        };
+        let directive = change.get(DIRECTIVE).map(|d| d.as_str().unwrap_or_default());
+        let Some(id) = change.get(merge_by) else {
+            // A lone {"$patch": "replace"} only says what to do with the list.
+            if directive == Some("replace") && change.len() == 1 {
+                continue;
+            }
+            return Err(Error::Malformed(format!(
+                "map: {} does not contain declared merge key: {merge_by}",
+                Value::Object(change.clone())
+            )));
+        };
+        let at = list.iter().position(|v| v.get(merge_by) == Some(id));
+        match directive {
+            Some("delete") => {
+                list.retain(|v| v.get(merge_by) != Some(id));
+            }
+            None | Some("merge" | "replace") => {
+                let slot = match at {
+                    Some(i) => &mut list[i],
+                    None => {
+                        list.push(Value::Object(Map::new()));
+                        let last = list.len() - 1;
+                        &mut list[last]
+                    }
+                };
+                if let Value::Object(inner) = slot {
+                    merge_map(child, inner, change)?;
+                }
+            }
+            Some(other) => return Err(bad_directive(other)),
+        }
+    }
+    Ok(())
+}
+
+/// `$retainKeys` names all members that stay; others of the object go.
+fn retain_keys(
+    object: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+) -> Result<(), Error> {
+    let Some(keep) = patch.get(RETAIN) else { return Ok(()) };
+    let keep = keep.as_array().ok_or_else(|| not_a_list(RETAIN))?;
+    let kept = |key: &str| keep.iter().any(|k| k == key);
+    let stray = patch.iter().find(|(k, v)| !k.starts_with('$') && !v.is_null() && !kept(k));
+    if let Some((key, _)) = stray {
+        return Err(Error::Malformed(format!(
+            "{RETAIN} does not contain field {key:?} of the patch"
+        )));
+    }
+    object.retain(|key, _| kept(key));
+    Ok(())
+}
+
+/// Brings `list` into the order the client wants; items it does not know stay where they
+/// stood relative to those it does.
+fn sort(list: &mut Vec<Value>, order: &[Value], before: &[Value], key: Option<&str>) {
+    let same = |a: &Value, b: &Value| match key {
+        Some(k) => a.get(k).is_some() && a.get(k) == b.get(k),
+        None => a == b,
+    };
+    let place = |in_: &[Value], v: &Value| in_.iter().position(|x| same(x, v));
+    let (mut known, mut own): (Vec<Value>, Vec<Value>) =
+        list.drain(..).partition(|v| place(order, v).is_some());
+    known.sort_by_key(|v| place(order, v));
+    own.sort_by_key(|v| place(before, v).unwrap_or(usize::MAX));
+    let mut known = known.into_iter().peekable();
+    for mine in own {
+        while let Some(next) = known.peek() {
+            let first = matches!((place(before, &mine), place(before, next)), (Some(m), Some(n)) if m < n);
+            if first {
+                break;
+            }
+            list.extend(known.next());
+        }
+        list.push(mine);
+    }
+    list.extend(known);
+}
+
+fn bad_directive(d: &str) -> Error {
+    Error::Malformed(format!("unknown value {d:?} of the {DIRECTIVE} directive"))
+}
+
+fn not_a_list(key: &str) -> Error {
+    Error::Malformed(format!("{key} must be a list"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn run(object: Value, patch: Value) -> Value {
+        let mut o = object;
+        apply("Pod", &mut o, &patch).unwrap();
+        o
+    }
+
+    fn pod() -> Value {
+        json!({"spec": {"containers": [{"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}]},
+            {"name": "b", "image": "1"}, {"name": "c", "image": "1"}],
+            "volumes": [{"name": "v", "emptyDir": {}}]}, "metadata": {"labels": {"k": "1"}, "finalizers": ["a/1", "b/2"]}})
+    }
+
+    #[test]
+    fn lists_merge_by_key_at_every_depth() {
+        let o = run(
+            pod(),
+            json!({"spec": {"containers": [{"name": "b", "image": "2"}, {"name": "a", "env": [{"name": "Y", "value": "2"}]}, {"name": "d"}]},
+                "metadata": {"labels": {"k": null, "m": "2"}}}),
+        );
+        assert_eq!(o["spec"]["containers"], json!([
+            {"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]},
+            {"name": "b", "image": "2"}, {"name": "c", "image": "1"}, {"name": "d"}]));
+        assert_eq!(o["metadata"]["labels"], json!({"m": "2"}));
+    }
+
+    #[test]
+    fn directives_delete_and_replace() {
+        let o = run(pod(), json!({"spec": {"containers": [{"$patch": "delete", "name": "a"}]}}));
+        assert_eq!(o["spec"]["containers"].as_array().unwrap().len(), 2);
+        let o = run(pod(), json!({"spec": {"containers": [{"$patch": "replace"}, {"name": "z"}]}}));
+        assert_eq!(o["spec"]["containers"], json!([{"name": "z"}]));
+        let o = run(pod(), json!({"metadata": {"labels": {"$patch": "replace", "z": "1"}}}));
+        assert_eq!(o["metadata"]["labels"], json!({"z": "1"}));
+        let o = run(pod(), json!({"metadata": {"labels": {"$patch": "delete"}}}));
+        assert_eq!(o["metadata"]["labels"], json!({}));
+        let o = run(pod(), json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a/1"], "finalizers": ["c/3"]}}));
+        assert_eq!(o["metadata"]["finalizers"], json!(["b/2", "c/3"]));
+    }
+
+    #[test]
+    fn order_is_the_clients_and_strangers_keep_their_place() {
+        let names = |o: &Value| -> Vec<String> {
+            o["spec"]["containers"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().into()).collect()
+        };
+        let o = run(pod(), json!({"spec": {"$setElementOrder/containers": [{"name": "c"}, {"name": "a"}]}}));
+        assert_eq!(names(&o), ["c", "a", "b"]);
+        let o = run(pod(), json!({"spec": {"$setElementOrder/containers": [{"name": "n"}, {"name": "a"}, {"name": "c"}],
+            "containers": [{"name": "n"}]}}));
+        assert_eq!(names(&o), ["n", "a", "b", "c"]);
+    }
+
+    #[test]
+    fn changing_a_volume_drops_its_old_source() {
+        let o = run(
+            pod(),
+            json!({"spec": {"volumes": [{"name": "v", "$retainKeys": ["name", "hostPath"], "emptyDir": null, "hostPath": {"path": "/x"}}]}}),
+        );
+        assert_eq!(o["spec"]["volumes"], json!([{"name": "v", "hostPath": {"path": "/x"}}]));
+    }
+
+    #[test]
+    fn directives_never_reach_the_object() {
+        let o = run(json!({}), json!({"spec": {"$setElementOrder/containers": [{"name": "a"}],
+            "containers": [{"name": "a", "$patch": "merge"}, {"name": "q", "$patch": "delete"}]}}));
+        assert_eq!(o, json!({"spec": {"containers": [{"name": "a"}]}}));
+    }
+
+    #[test]
+    fn wrong_patches_are_refused() {
+        for patch in [
+            json!([]),
+            json!({"spec": {"containers": [{"image": "x"}]}}),
+            json!({"spec": {"$patch": "explode"}}),
+            json!({"spec": {"containers": ["a"]}}),
+            json!({"spec": {"volumes": [{"name": "v", "$retainKeys": ["name"], "hostPath": {}}]}}),
+        ] {
+            assert!(apply("Pod", &mut pod(), &patch).is_err(), "{patch}");
+        }
+    }
+}

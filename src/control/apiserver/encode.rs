@@ -1,0 +1,269 @@
+//! Objects, lists and events in the form a client accepts and the version it asked for.
+//!
+//! The common case (JSON, current version) copies stored bytes; Tables, bare metadata and
+//! old versions are built from the decoded object.
+
+use axum::response::Response;
+use bytes::Bytes;
+use cadet_api::resource::Resource;
+use cadet_api::status::Status;
+use cadet_api::{columns, convert, meta};
+use cadet_store::Revision;
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use crate::call::ObjectCall;
+use crate::negotiate::{self, Form};
+use crate::object::Object;
+use crate::respond;
+use crate::world::{Change, Listing, What, line_of};
+
+/// What a list says about its further pages.
+#[derive(Debug, Default)]
+pub struct Page {
+    pub continue_token: Option<String>,
+    pub remaining: Option<usize>,
+}
+
+/// How much of each object a Table row carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RowObject {
+    None,
+    Metadata,
+    Object,
+}
+
+impl RowObject {
+    fn of(call: &ObjectCall) -> Result<RowObject, Status> {
+        match call.parameters.get("includeObject") {
+            None | Some("Metadata") => Ok(RowObject::Metadata),
+            Some("None") => Ok(RowObject::None),
+            Some("Object") => Ok(RowObject::Object),
+            Some(other) => Err(Status::bad_request(format!(
+                "includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+            ))),
+        }
+    }
+}
+
+/// The object in the version the request names.
+fn in_version(resource: &'static Resource, object: &Object) -> Value {
+    let mut value = object.value();
+    if resource.is_old_version() {
+        convert::from_storage(resource, &mut value);
+    }
+    value
+}
+
+/// An object that may not be stored at all (a dry run), as the answer to its writer.
+pub fn value(call: &ObjectCall, code: StatusCode, mut value: Value) -> Result<Response, Status> {
+    let resource = call.resource();
+    if resource.is_old_version() {
+        convert::from_storage(resource, &mut value);
+    }
+    let body = match negotiate::form(&call.headers)? {
+        Form::Json => value,
+        Form::Table(version) => {
+            let rows = vec![row(resource, &value, version, RowObject::of(call)?)];
+            table(resource, version, rows, revision_of(&value))
+        }
+        Form::Metadata(version) => partial(&value, version),
+    };
+    Ok(old_version_warning(call, respond::json(code, body.to_string())))
+}
+
+/// One stored object.
+pub fn object(call: &ObjectCall, code: StatusCode, object: &Object) -> Result<Response, Status> {
+    if negotiate::form(&call.headers)? == Form::Json && !call.resource().is_old_version() {
+        return Ok(respond::json(code, object.to_bytes()));
+    }
+    value(call, code, object.value())
+}
+
+/// A list of stored objects.
+pub fn list(call: &ObjectCall, listing: &Listing, page: &Page) -> Result<Response, Status> {
+    let resource = call.resource();
+    let mut metadata = json!({"resourceVersion": listing.revision.to_string()});
+    if let Some(token) = &page.continue_token {
+        metadata["continue"] = json!(token);
+    }
+    if let Some(remaining) = page.remaining {
+        metadata["remainingItemCount"] = json!(remaining);
+    }
+    let body: Bytes = match negotiate::form(&call.headers)? {
+        Form::Json => items(resource, listing, &metadata).into(),
+        Form::Table(version) => {
+            let carry = RowObject::of(call)?;
+            let rows = listing
+                .objects
+                .iter()
+                .map(|object| row(resource, &in_version(resource, object), version, carry))
+                .collect();
+            table(resource, version, rows, metadata).to_string().into()
+        }
+        Form::Metadata(version) => {
+            let items: Vec<Value> = listing
+                .objects
+                .iter()
+                .map(|object| partial(&in_version(resource, object), version))
+                .collect();
+            json!({
+                "kind": "PartialObjectMetadataList",
+                "apiVersion": format!("meta.k8s.io/{version}"),
+                "metadata": metadata,
+                "items": items,
+            })
+            .to_string()
+            .into()
+        }
+    };
+    Ok(old_version_warning(call, respond::json(StatusCode::OK, body)))
+}
+
+/// A typed list: concatenated stored bytes, or converted objects of an old version.
+fn items(resource: &'static Resource, listing: &Listing, metadata: &Value) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256 + listing.objects.len() * 2048);
+    let head = format!(
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
+        resource.list_kind,
+        resource.gv.api_version()
+    );
+    out.extend_from_slice(head.as_bytes());
+    for (index, object) in listing.objects.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        if resource.is_old_version() {
+            out.extend_from_slice(in_version(resource, object).to_string().as_bytes());
+        } else {
+            object.write_item(&mut out);
+        }
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+fn revision_of(object: &Value) -> Value {
+    json!({"resourceVersion": cadet_api::json::str_at(object, "/metadata/resourceVersion")})
+}
+
+fn table(resource: &Resource, version: &str, rows: Vec<Value>, metadata: Value) -> Value {
+    json!({
+        "kind": "Table",
+        "apiVersion": format!("meta.k8s.io/{version}"),
+        "metadata": metadata,
+        "columnDefinitions": columns::definitions(resource),
+        "rows": rows,
+    })
+}
+
+fn row(resource: &Resource, object: &Value, version: &str, carry: RowObject) -> Value {
+    let mut row = Map::new();
+    let cells = columns::cells(resource, object, OffsetDateTime::now_utc());
+    row.insert("cells".into(), json!(cells));
+    match carry {
+        RowObject::None => {}
+        RowObject::Metadata => {
+            row.insert("object".into(), partial(object, version));
+        }
+        RowObject::Object => {
+            row.insert("object".into(), object.clone());
+        }
+    }
+    Value::Object(row)
+}
+
+fn partial(object: &Value, version: &str) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": format!("meta.k8s.io/{version}"),
+        "metadata": object["metadata"],
+    })
+}
+
+/// Tells users of an old version what to write today.
+pub fn old_version_warning(call: &ObjectCall, response: Response) -> Response {
+    match convert::version_warning(call.resource()) {
+        Some(warning) => respond::warn(response, &[warning]),
+        None => response,
+    }
+}
+
+/// Writes watch events for one client.
+#[derive(Debug, Clone)]
+pub struct EventEncoder {
+    resource: &'static Resource,
+    form: Form,
+    carry: RowObject,
+}
+
+impl EventEncoder {
+    pub fn new(call: &ObjectCall) -> Result<EventEncoder, Status> {
+        Ok(EventEncoder {
+            resource: call.resource(),
+            form: negotiate::form(&call.headers)?,
+            carry: RowObject::of(call)?,
+        })
+    }
+
+    /// A change; the common form is shared with every other watcher.
+    pub fn event(&self, change: &Change, what: What) -> Bytes {
+        if self.form == Form::Json && !self.resource.is_old_version() {
+            return change.line(what);
+        }
+        match change.shown(what) {
+            Some(object) => self.line(what, object, change.revision),
+            None => Bytes::new(),
+        }
+    }
+
+    /// An object that was there before the watch began.
+    pub fn initial(&self, object: &Object) -> Bytes {
+        if self.form == Form::Json && !self.resource.is_old_version() {
+            return line_of(What::Added, object, object.revision);
+        }
+        self.line(What::Added, object, object.revision)
+    }
+
+    fn line(&self, what: What, object: &Object, revision: Revision) -> Bytes {
+        let mut value = in_version(self.resource, object);
+        meta::set_resource_version(&mut value, revision);
+        let shown = match self.form {
+            Form::Json => value,
+            Form::Table(version) => {
+                let rows = vec![row(self.resource, &value, version, self.carry)];
+                table(self.resource, version, rows, revision_of(&value))
+            }
+            Form::Metadata(version) => partial(&value, version),
+        };
+        json!({"type": what.name(), "object": shown}).to_string().into()
+    }
+
+    /// A sign of life that carries a version; `last_initial` marks the end of the
+    /// initial events of a streamed list.
+    pub fn bookmark(&self, revision: Revision, last_initial: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
+        if last_initial {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = match self.form {
+            Form::Json => json!({
+                "kind": self.resource.kind,
+                "apiVersion": self.resource.gv.api_version(),
+                "metadata": metadata,
+            }),
+            Form::Table(version) => table(self.resource, version, vec![], metadata),
+            Form::Metadata(version) => partial(&json!({"metadata": metadata}), version),
+        };
+        json!({"type": "BOOKMARK", "object": object}).to_string().into()
+    }
+
+    /// The end of a watch that cannot go on, as its one line.
+    pub fn error(&self, status: &Status) -> Bytes {
+        let mut line = b"{\"type\":\"ERROR\",\"object\":".to_vec();
+        line.extend_from_slice(&status.to_json());
+        line.extend_from_slice(b"}\n");
+        line.into()
+    }
+}

@@ -1,0 +1,54 @@
+//! POST of a Binding: the scheduler's word on where a pod runs.
+
+use axum::response::Response;
+use bytes::Bytes;
+use cadet_api::status::Status;
+use cadet_api::{json, meta, strategy};
+use http::StatusCode;
+
+use crate::call::ObjectCall;
+use crate::query::WriteOptions;
+use crate::writing::{self, Proposal};
+use crate::{body, respond};
+
+pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
+    let options = WriteOptions::of(&call.parameters)?;
+    let binding = body::decode(&call.headers, bytes)?.value;
+    let kind = json::str_at(&binding, "/kind");
+    if !matches!(kind, "" | "Binding") {
+        return Err(Status::bad_request(format!("the body is a {kind}, not a Binding")));
+    }
+    let inside = json::str_at(&binding, "/metadata/name");
+    let name = match (call.name(), inside) {
+        ("", "") => return Err(Status::bad_request("name must be provided")),
+        ("", inside) => inside,
+        (name, inside) if !inside.is_empty() && inside != name => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({inside}) does not match the name on the URL ({name})"
+            )));
+        }
+        (name, _) => name,
+    };
+    let uid = json::str_at(&binding, "/metadata/uid");
+    let pods = call.stored();
+    writing::change(&call.app, pods, call.namespace(), name, options.dry_run, |old| {
+        let found = json::str_at(old, "/metadata/uid");
+        if !uid.is_empty() && uid != found {
+            let why = format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
+            );
+            return Err(Status::conflict_because(pods, name, &why));
+        }
+        let mut pod = old.clone();
+        strategy::bind_pod(&mut pod, &binding)?;
+        if let Some(annotations) = json::map_at(&binding, "/metadata/annotations") {
+            let metadata = meta::of_mut(&mut pod);
+            json::child(metadata, "annotations").extend(annotations.clone());
+        }
+        Ok(Proposal { value: pod, conditional: false, warnings: vec![] })
+    })
+    .await?;
+    let mut done = Status::failure(201, "", "");
+    done.status = "Success".to_owned();
+    Ok(respond::json(StatusCode::CREATED, done.to_json()))
+}

@@ -1,0 +1,118 @@
+//! POST: a new object.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use bytes::Bytes;
+use cadet_api::resource::Resource;
+use cadet_api::status::Status;
+use cadet_api::{convert, json, meta, strategy};
+use http::StatusCode;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::app::App;
+use crate::call::ObjectCall;
+use crate::object::Object;
+use crate::query::WriteOptions;
+use crate::writing::{self, Fault};
+use crate::{admission, body, encode, fields, respond};
+
+/// How often a generated name is tried anew when it is taken, as upstream.
+const NAME_ATTEMPTS: usize = 8;
+/// What generated names are made of: no vowels and no look-alikes, as upstream.
+const NAME_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
+    let options = WriteOptions::of(&call.parameters)?;
+    let resource = call.resource();
+    let decoded = body::decode(&call.headers, bytes)?;
+    let mut object = decoded.value;
+    strategy::check_body(resource, &object)?;
+    let mut warnings = fields::check(resource, &decoded.json, options.validation)?;
+    if resource.is_old_version() {
+        warnings.extend(convert::to_storage(resource, &mut object)?);
+    }
+    place(call, &mut object)?;
+    let birth = store_new(&call.app, call.stored(), object, options.dry_run).await?;
+    warnings.extend(birth.warnings);
+    let response = match birth.stored {
+        Some(stored) => encode::object(call, StatusCode::CREATED, &stored)?,
+        None => encode::value(call, StatusCode::CREATED, birth.value)?,
+    };
+    Ok(respond::warn(response, &warnings))
+}
+
+/// Puts the object into the namespace of the path.
+fn place(call: &ObjectCall, object: &mut Value) -> Result<(), Status> {
+    if !call.resource().namespaced {
+        meta::set(object, "namespace", Value::Null);
+        return Ok(());
+    }
+    let inside = json::str_at(object, "/metadata/namespace");
+    if call.namespace().is_empty() {
+        return Err(Status::method_not_allowed(call.resource(), "create"));
+    }
+    if !inside.is_empty() && inside != call.namespace() {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    meta::set(object, "namespace", call.namespace());
+    Ok(())
+}
+
+/// What became of a new object.
+pub struct Birth {
+    pub value: Value,
+    /// `None` after a dry run.
+    pub stored: Option<Arc<Object>>,
+    pub warnings: Vec<String>,
+}
+
+/// Brings a new object of a current version into the world; its namespace is set.
+pub async fn store_new(
+    app: &App,
+    resource: &'static Resource,
+    object: Value,
+    dry_run: bool,
+) -> Result<Birth, Status> {
+    for _ in 0..NAME_ATTEMPTS {
+        let mut object = object.clone();
+        let generated = strategy::finish_name(&mut object, &suffix()?);
+        let name = json::str_at(&object, "/metadata/name").to_owned();
+        let namespace = json::str_at(&object, "/metadata/namespace").to_owned();
+        admission::namespace_takes(&app.world, resource, &namespace, &name)?;
+        let uid = uuid::Uuid::new_v4().to_string();
+        meta::stamp_new(&mut object, &uid, OffsetDateTime::now_utc());
+        let warnings = strategy::prepare_create(resource, &mut object)?;
+        if app.world.get(resource, &namespace, &name).is_some() {
+            if generated {
+                continue;
+            }
+            return Err(Status::already_exists(resource, &name));
+        }
+        let held = admission::give_address(app, resource, &mut object)?;
+        if dry_run {
+            return Ok(Birth { value: object, stored: None, warnings });
+        }
+        match writing::create(app, resource, &object).await {
+            Ok(stored) => {
+                drop(held);
+                return Ok(Birth { value: object, stored: Some(stored), warnings });
+            }
+            Err(Fault::Exists) if generated => {}
+            Err(Fault::Exists) => return Err(Status::already_exists(resource, &name)),
+            Err(fault) => return Err(fault.into_status(resource, &name)),
+        }
+    }
+    let base = json::str_at(&object, "/metadata/generateName");
+    Err(Status::generate_name_conflict(resource, base))
+}
+
+fn suffix() -> Result<String, Status> {
+    let mut random = [0_u8; 5];
+    getrandom::fill(&mut random).map_err(Status::internal)?;
+    let letter = |byte: &u8| NAME_LETTERS[*byte as usize % NAME_LETTERS.len()] as char;
+    Ok(random.iter().map(letter).collect())
+}

@@ -1,0 +1,263 @@
+//! DELETE of one object: at once, or marked and left to whoever must finish it.
+//!
+//! ```text
+//!   alive ──delete──▶ marked (deletionTimestamp) ──▶ gone
+//!     │                 ▲ finalizers, a pod's grace period,
+//!     │                 │ a namespace's content
+//!     └── nothing to wait for ─────────────────────▶ gone
+//! ```
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use bytes::Bytes;
+use cadet_api::resource::Resource;
+use cadet_api::status::Status;
+use cadet_api::{json, meta, strategy};
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::app::App;
+use crate::call::ObjectCall;
+use crate::object::Object;
+use crate::query::{Parameters, dry_run};
+use crate::writing::{self, Outcome, Proposal};
+use crate::{admission, body, encode, respond};
+
+/// Kinds whose deletion is answered with the object rather than with a Status, as upstream.
+const ANSWERED_WITH_OBJECT: &[&str] = &["Pod", "Service", "ServiceAccount"];
+
+/// What a deletion may be asked with, from the body or the query.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeleteOptions {
+    grace_period_seconds: Option<i64>,
+    preconditions: Option<Preconditions>,
+    propagation_policy: Option<String>,
+    dry_run: Option<Vec<String>>,
+    orphan_dependents: Option<bool>,
+}
+
+/// What must still be true of the object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Preconditions {
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
+impl DeleteOptions {
+    pub fn of(
+        parameters: &Parameters,
+        headers: &http::HeaderMap,
+        bytes: Bytes,
+    ) -> Result<DeleteOptions, Status> {
+        let mut options = if bytes.is_empty() {
+            DeleteOptions::default()
+        } else {
+            let decoded = body::decode(headers, bytes)?;
+            let kind = json::str_at(&decoded.value, "/kind");
+            if !matches!(kind, "" | "DeleteOptions") {
+                return Err(Status::bad_request(format!(
+                    "decoded object cannot be converted to DeleteOptions: it is a {kind}"
+                )));
+            }
+            serde_json::from_value(decoded.value).map_err(|error| {
+                Status::bad_request(format!("DeleteOptions could not be read: {error}"))
+            })?
+        };
+        if let Some(seconds) = parameters.number("gracePeriodSeconds")? {
+            options.grace_period_seconds = Some(seconds);
+        }
+        if let Some(policy) = parameters.get("propagationPolicy") {
+            options.propagation_policy = Some(policy.to_owned());
+        }
+        if let Some(text) = parameters.get("dryRun") {
+            options.dry_run = Some(vec![text.to_owned()]);
+        }
+        options.check()?;
+        Ok(options)
+    }
+
+    fn check(&self) -> Result<(), Status> {
+        if let Some(policy) = &self.propagation_policy {
+            if !["Background", "Foreground", "Orphan"].contains(&policy.as_str()) {
+                return Err(Status::failure(422, "Invalid", format!(
+                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: {policy:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+                )));
+            }
+            if self.orphan_dependents.is_some() {
+                return Err(Status::failure(422, "Invalid",
+                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: orphanDependents and deletionPropagation cannot be both set"));
+            }
+        }
+        self.is_dry_run().map(|_| ())
+    }
+
+    fn is_dry_run(&self) -> Result<bool, Status> {
+        self.dry_run
+            .iter()
+            .flatten()
+            .map(|text| dry_run(Some(text)))
+            .try_fold(false, |all, one| Ok(all | one?))
+    }
+
+    fn check_preconditions(&self, resource: &Resource, old: &Value) -> Result<(), Status> {
+        let Some(wanted) = &self.preconditions else { return Ok(()) };
+        let name = json::str_at(old, "/metadata/name");
+        let refuse = |what: &str, wanted: &str, found: &str| {
+            let why = format!(
+                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+            );
+            Err(Status::conflict_because(resource, name, &why))
+        };
+        let uid = json::str_at(old, "/metadata/uid");
+        if let Some(wanted) = wanted.uid.as_deref().filter(|wanted| *wanted != uid) {
+            return refuse("UID", wanted, uid);
+        }
+        let version = json::str_at(old, "/metadata/resourceVersion");
+        if let Some(wanted) = wanted.resource_version.as_deref().filter(|w| *w != version) {
+            return refuse("ResourceVersion", wanted, version);
+        }
+        Ok(())
+    }
+}
+
+pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
+    let options = DeleteOptions::of(&call.parameters, &call.headers, bytes)?;
+    let resource = call.stored();
+    let deleted =
+        delete_one(&call.app, resource, call.namespace(), call.name(), &options).await?;
+    let with_object = ANSWERED_WITH_OBJECT.contains(&resource.kind);
+    match deleted {
+        Outcome::Removed(object) if !with_object => {
+            let meta = &object.meta;
+            Ok(respond::status(&Status::deleted(call.resource(), &meta.name, &meta.uid)))
+        }
+        Outcome::Removed(object) | Outcome::Stored(object) => {
+            encode::object(call, StatusCode::OK, &object)
+        }
+        Outcome::DryRun(value) if !with_object => {
+            let uid = json::str_at(&value, "/metadata/uid");
+            Ok(respond::status(&Status::deleted(call.resource(), call.name(), uid)))
+        }
+        Outcome::DryRun(value) => encode::value(call, StatusCode::OK, value),
+    }
+}
+
+/// Begins or finishes the deletion of one object.
+pub async fn delete_one(
+    app: &App,
+    resource: &'static Resource,
+    namespace: &str,
+    name: &str,
+    options: &DeleteOptions,
+) -> Result<Outcome, Status> {
+    admission::may_delete(resource, name)?;
+    let dry_run = options.is_dry_run()?;
+    writing::change(app, resource, namespace, name, dry_run, |old| {
+        options.check_preconditions(resource, old)?;
+        let value = mark(resource, old, options);
+        Ok(Proposal { value, conditional: false, warnings: vec![] })
+    })
+    .await
+    .map(|changed| changed.outcome)
+}
+
+/// The object with its deletion begun, or shortened if it had begun before.
+fn mark(resource: &Resource, old: &Value, options: &DeleteOptions) -> Value {
+    let mut new = old.clone();
+    let asked = options.grace_period_seconds;
+    let idle = strategy::default_grace_seconds(resource, old) == 0;
+    let grace = match asked {
+        // Below zero is upstream's way to say "at once".
+        Some(seconds) if seconds < 0 => 0,
+        Some(seconds) if resource.kind == "Pod" && !idle => seconds,
+        Some(_) => 0,
+        None => strategy::default_grace_seconds(resource, old),
+    };
+    let begun = json::int_at(old, "/metadata/deletionGracePeriodSeconds");
+    let deleting = old.pointer("/metadata/deletionTimestamp").is_some();
+    // A second deletion can only shorten the wait; one without a figure changes nothing.
+    if deleting && (asked.is_none() && !idle || grace >= begun.unwrap_or(0)) {
+        return new;
+    }
+    meta::begin_deletion(&mut new, OffsetDateTime::now_utc(), grace);
+    if resource.kind == "Pod" && !deleting {
+        let generation = json::int_at(old, "/metadata/generation").unwrap_or(0) + 1;
+        meta::set(&mut new, "generation", generation);
+    }
+    if resource.kind == "Namespace"
+        && let Some(status) = new.as_object_mut()
+    {
+        json::child(status, "status").insert("phase".into(), json!("Terminating"));
+    }
+    new
+}
+
+/// All objects as they were before their deletion, for `deletecollection`.
+pub fn survivors(outcomes: Vec<Outcome>) -> Vec<Arc<Object>> {
+    outcomes
+        .into_iter()
+        .filter_map(|outcome| match outcome {
+            Outcome::Stored(object) | Outcome::Removed(object) => Some(object),
+            Outcome::DryRun(_) => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cadet_api::resource::find;
+
+    fn marked(resource: &str, old: &Value, grace: Option<i64>) -> Option<i64> {
+        let resource = find("", "v1", resource).expect("row");
+        let options = DeleteOptions { grace_period_seconds: grace, ..Default::default() };
+        json::int_at(&mark(resource, old, &options), "/metadata/deletionGracePeriodSeconds")
+    }
+
+    #[test]
+    fn grace_is_for_running_pods_and_can_only_shrink() {
+        let idle = json!({"metadata": {"name": "a"}, "spec": {}});
+        let running = json!({"metadata": {"name": "a"},
+            "spec": {"nodeName": "n", "terminationGracePeriodSeconds": 7}});
+        assert_eq!(marked("pods", &idle, None), Some(0));
+        assert_eq!(marked("pods", &idle, Some(30)), Some(0));
+        assert_eq!(marked("pods", &running, None), Some(7));
+        assert_eq!(marked("pods", &running, Some(60)), Some(60));
+        assert_eq!(marked("pods", &running, Some(0)), Some(0));
+        assert_eq!(marked("configmaps", &idle, Some(60)), Some(0));
+        let mut dying = running.clone();
+        meta::begin_deletion(&mut dying, OffsetDateTime::now_utc(), 20);
+        assert_eq!(marked("pods", &dying, None), Some(20));
+        assert_eq!(marked("pods", &dying, Some(30)), Some(20));
+        assert_eq!(marked("pods", &dying, Some(5)), Some(5));
+        assert_eq!(marked("pods", &dying, Some(0)), Some(0));
+    }
+
+    #[test]
+    fn a_namespace_says_that_it_is_going() {
+        let namespaces = find("", "v1", "namespaces").expect("row");
+        let old = json!({"metadata": {"name": "a"}, "status": {"phase": "Active"}});
+        let new = mark(namespaces, &old, &DeleteOptions::default());
+        assert_eq!(new["status"]["phase"], "Terminating");
+    }
+
+    #[test]
+    fn preconditions_name_what_did_not_hold() {
+        let pods = find("", "v1", "pods").expect("row");
+        let old = json!({"metadata": {"name": "a", "uid": "u1", "resourceVersion": "3"}});
+        let check = |body: Value| {
+            let options: DeleteOptions = serde_json::from_value(body).expect("options");
+            options.check_preconditions(pods, &old).err().map(|s| s.message)
+        };
+        assert_eq!(check(json!({"preconditions": {"uid": "u1", "resourceVersion": "3"}})), None);
+        assert_eq!(
+            check(json!({"preconditions": {"uid": "u2"}})).as_deref(),
+            Some("Operation cannot be fulfilled on pods \"a\": Precondition failed: UID in precondition: u2, UID in object meta: u1")
+        );
+    }
+}

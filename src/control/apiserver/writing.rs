@@ -1,0 +1,214 @@
+//! From a decided change to the store and back into the world.
+//!
+//! ```text
+//!   read old ──▶ propose ──▶ same bytes? ── yes ──▶ nothing to do
+//!      ▲                        │ no
+//!      │                        ▼
+//!      └── somebody was ◀── compare and swap ──▶ wait until the world has it
+//!          faster
+//! ```
+
+use std::sync::Arc;
+
+use cadet_api::resource::Resource;
+use cadet_api::status::Status;
+use cadet_api::{json, meta::Meta};
+use cadet_store::{Change, CommitError, Entry, Revision};
+use serde_json::Value;
+
+use crate::app::App;
+use crate::object::{Object, key_of, to_stored};
+
+/// How often a change that names no version is tried against a newer object.
+const ATTEMPTS: usize = 16;
+
+/// Why a write did not take place.
+#[derive(Debug)]
+pub enum Fault {
+    Exists,
+    Missing,
+    /// Somebody was faster; the revision they reached.
+    Conflict(Revision),
+    Broken(Status),
+}
+
+impl Fault {
+    pub fn into_status(self, resource: &Resource, name: &str) -> Status {
+        match self {
+            Fault::Exists => Status::already_exists(resource, name),
+            Fault::Missing => Status::not_found(resource, name),
+            Fault::Conflict(_) => Status::conflict(resource, name),
+            Fault::Broken(status) => status,
+        }
+    }
+}
+
+impl From<CommitError> for Fault {
+    fn from(error: CommitError) -> Fault {
+        match error {
+            CommitError::Exists { .. } => Fault::Exists,
+            CommitError::Missing { .. } => Fault::Missing,
+            CommitError::Conflict { found, .. } => Fault::Conflict(found),
+            error @ (CommitError::Disk { .. } | CommitError::Closed { .. }) => {
+                Fault::Broken(Status::internal(error))
+            }
+        }
+    }
+}
+
+fn place_of(resource: &'static Resource, value: &Value) -> String {
+    let namespace = json::str_at(value, "/metadata/namespace");
+    key_of(resource, namespace, json::str_at(value, "/metadata/name"))
+}
+
+async fn put(
+    app: &App,
+    resource: &'static Resource,
+    value: &Value,
+    expect: Option<Revision>,
+) -> Result<Arc<Object>, Fault> {
+    let key = place_of(resource, value);
+    let bytes = to_stored(resource, value);
+    let change = match expect {
+        None => Change::Create(bytes.clone()),
+        Some(expect) => Change::Update { value: bytes.clone(), expect },
+    };
+    let revision = app.world.store().commit(&key, change).await?;
+    app.world.reach(revision).await;
+    let entry = Entry { key: key.into(), value: bytes, created: 0, modified: revision };
+    let object = Object::from_entry(&entry).map_err(|e| Fault::Broken(Status::internal(e)))?;
+    Ok(Arc::new(object))
+}
+
+/// Stores a new object.
+pub async fn create(
+    app: &App,
+    resource: &'static Resource,
+    value: &Value,
+) -> Result<Arc<Object>, Fault> {
+    put(app, resource, value, None).await
+}
+
+/// Removes an object as it was read.
+pub async fn remove(app: &App, object: &Object) -> Result<Revision, Fault> {
+    let key = key_of(object.resource, &object.meta.namespace, &object.meta.name);
+    let change = Change::Delete { expect: object.revision };
+    let revision = app.world.store().commit(&key, change).await?;
+    app.world.reach(revision).await;
+    Ok(revision)
+}
+
+/// What a writer wants an object to be.
+pub struct Proposal {
+    pub value: Value,
+    /// The client named the version it had read; a newer one is a conflict, not a retry.
+    pub conditional: bool,
+    pub warnings: Vec<String>,
+}
+
+/// What became of a change.
+pub struct Changed {
+    pub outcome: Outcome,
+    pub warnings: Vec<String>,
+}
+
+/// See [`Changed`].
+pub enum Outcome {
+    /// The object as it is now; perhaps nothing had to be written.
+    Stored(Arc<Object>),
+    /// The change let go of the last thing that kept a deleted object.
+    Removed(Arc<Object>),
+    /// What would have been stored.
+    DryRun(Value),
+}
+
+/// Changes one object: reads, proposes, writes if it differs, tries again if overtaken.
+pub async fn change(
+    app: &App,
+    resource: &'static Resource,
+    namespace: &str,
+    name: &str,
+    dry_run: bool,
+    mut propose: impl FnMut(&Value) -> Result<Proposal, Status>,
+) -> Result<Changed, Status> {
+    for _ in 0..ATTEMPTS {
+        let Some(old) = app.world.get(resource, namespace, name) else {
+            return Err(Status::not_found(resource, name));
+        };
+        let Proposal { value, conditional, warnings } = propose(&old.value())?;
+        let done = |outcome| Ok(Changed { outcome, warnings: warnings.clone() });
+        if dry_run {
+            return done(Outcome::DryRun(value));
+        }
+        let result = if is_finished(resource, &value) {
+            remove(app, &old).await.map(|_| Outcome::Removed(Arc::clone(&old)))
+        } else if to_stored(resource, &value) == *old.stored() {
+            return done(Outcome::Stored(old));
+        } else {
+            put(app, resource, &value, Some(old.revision)).await.map(Outcome::Stored)
+        };
+        match result {
+            Ok(outcome) => return done(outcome),
+            Err(Fault::Conflict(newer)) if !conditional => app.world.reach(newer).await,
+            Err(fault) => return Err(fault.into_status(resource, name)),
+        }
+    }
+    Err(Status::conflict(resource, name))
+}
+
+/// Whether an object that is being deleted has nothing left to wait for.
+pub fn is_finished(resource: &Resource, value: &Value) -> bool {
+    let Ok(meta) = Meta::of(value) else { return false };
+    meta.is_deleting()
+        && meta.finalizers.is_empty()
+        && meta.deletion_grace_period_seconds.unwrap_or(0) == 0
+        && (resource.kind != "Namespace" || json::list_at(value, "/spec/finalizers").is_empty())
+}
+
+/// The client's `resourceVersion`, if it gave one, must be that of the object.
+pub fn check_version(resource: &Resource, new: &Value, old: &Value) -> Result<bool, Status> {
+    let asked = json::str_at(new, "/metadata/resourceVersion");
+    if asked.is_empty() {
+        return Ok(false);
+    }
+    if asked == json::str_at(old, "/metadata/resourceVersion") {
+        return Ok(true);
+    }
+    Err(Status::conflict(resource, json::str_at(old, "/metadata/name")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cadet_api::resource::find;
+    use serde_json::json;
+
+    #[test]
+    fn an_object_goes_only_when_nothing_holds_it() {
+        let pods = find("", "v1", "pods").expect("pods");
+        let namespaces = find("", "v1", "namespaces").expect("namespaces");
+        let deleted = "2026-01-01T00:00:00Z";
+        for (resource, object, finished) in [
+            (pods, json!({"metadata": {}}), false),
+            (pods, json!({"metadata": {"deletionTimestamp": deleted}}), true),
+            (
+                pods,
+                json!({"metadata": {"deletionTimestamp": deleted, "finalizers": ["a/b"]}}),
+                false,
+            ),
+            (
+                pods,
+                json!({"metadata": {"deletionTimestamp": deleted, "deletionGracePeriodSeconds": 30}}),
+                false,
+            ),
+            (
+                namespaces,
+                json!({"metadata": {"deletionTimestamp": deleted}, "spec": {"finalizers": ["kubernetes"]}}),
+                false,
+            ),
+            (namespaces, json!({"metadata": {"deletionTimestamp": deleted}, "spec": {}}), true),
+        ] {
+            assert_eq!(is_finished(resource, &object), finished, "{object}");
+        }
+    }
+}

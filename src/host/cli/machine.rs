@@ -1,0 +1,301 @@
+//! A profile's machine as commands see it: its record, its state, switching it off.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use cadet_state::{Profile, ProfilePaths, Store};
+use cadet_vm::{
+    Accel, Arch, Disk, DiskFormat, Forward, Machine, MachineConfig, QmpEndpoint, State, StopDeadlines,
+    StopStage, Stopped,
+};
+
+use crate::Context;
+use crate::error::{CliError, Result};
+
+/// Port of sshd in the guest.
+pub const GUEST_SSH: u16 = 22;
+/// Port of the API server in the guest.
+pub const GUEST_API: u16 = 6443;
+
+/// The record of the command's profile.
+///
+/// # Errors
+/// GUEST_NOT_FOUND.
+pub fn profile(cx: &Context) -> Result<Profile> {
+    let none = || {
+        let create = again(cx, "start");
+        CliError::new("GUEST_NOT_FOUND", format!("there is no profile {}", cx.name))
+            .fix(format!("{create}      makes it\ncadet list      shows what there is"))
+    };
+    // Looking must not make folders: a question leaves no trace.
+    if !cx.world.home.database().exists() {
+        return Err(none());
+    }
+    Store::open(&cx.world.home)?.get(&cx.name)?.ok_or_else(none)
+}
+
+/// Keeps the record.
+///
+/// # Errors
+/// HOST_DISK_FULL, HOST_NOT_READABLE, HOST_STATE_CORRUPT.
+pub fn save(cx: &Context, profile: &Profile) -> Result<()> {
+    Ok(Store::open(&cx.world.home)?.put(profile)?)
+}
+
+/// What the machine is doing, in a command's words.
+pub struct MachineState {
+    state: Option<State>,
+    trouble: Option<String>,
+    since: Option<Duration>,
+}
+
+impl MachineState {
+    /// True if the guest executes.
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, Some(State::Running { .. }))
+    }
+
+    /// True if there is a QEMU process, whatever it does.
+    pub fn has_process(&self) -> bool {
+        matches!(
+            self.state,
+            Some(State::Running { .. } | State::Paused { .. } | State::Unresponsive { .. })
+        )
+    }
+
+    /// One word for tables and JSON.
+    pub fn word(&self) -> &'static str {
+        match &self.state {
+            Some(State::Running { .. }) => "Running",
+            Some(State::Paused { .. }) => "Paused",
+            Some(State::Unresponsive { .. }) => "Hanging",
+            Some(State::Died(_)) => "Died",
+            Some(State::Absent) | None => "Stopped",
+        }
+    }
+
+    /// Why it is not simply running or stopped.
+    pub fn reason(&self) -> Option<String> {
+        match &self.state {
+            Some(State::Paused { status, .. }) if status == "io-error" => {
+                Some("QEMU paused the guest because a write to its disk failed: is the disk full?".into())
+            }
+            Some(State::Paused { status, .. }) => Some(format!("QEMU says {status}")),
+            Some(State::Unresponsive { why, .. }) => Some(why.clone()),
+            Some(State::Died(death)) => Some(death.to_string()),
+            Some(State::Running { .. } | State::Absent) | None => self.trouble.clone(),
+        }
+    }
+
+    /// When QEMU was started, since 1970.
+    pub fn since(&self) -> Option<Duration> {
+        self.since
+    }
+}
+
+/// Looks at a profile's machine; answers within seconds.
+pub async fn state_of(files: &ProfilePaths, profile: &Profile) -> MachineState {
+    let since = std::fs::metadata(files.pid())
+        .and_then(|m| m.modified())
+        .ok()
+        .and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+    let Some(config) = config(files, profile) else {
+        return MachineState { state: None, trouble: None, since: None };
+    };
+    match Machine::look(&config).await {
+        Ok(state) => MachineState { state: Some(state), trouble: None, since },
+        Err(e) => MachineState { state: None, trouble: Some(e.to_string()), since },
+    }
+}
+
+/// The profile's record if its machine runs.
+///
+/// # Errors
+/// GUEST_NOT_FOUND, GUEST_NOT_RUNNING, DRIVER_MACHINE_DIED.
+pub async fn running(cx: &Context) -> Result<Profile> {
+    let profile = profile(cx)?;
+    let state = state_of(&cx.world.files(&cx.name), &profile).await;
+    if state.is_running() {
+        return Ok(profile);
+    }
+    Err(match &state.state {
+        Some(State::Died(_)) => died(cx, &state),
+        _ => not_running(cx, state.reason()),
+    })
+}
+
+/// The error for a machine that is off.
+pub fn not_running(cx: &Context, why: Option<String>) -> CliError {
+    CliError::new("GUEST_NOT_RUNNING", format!("the machine of profile {} is not running", cx.name))
+        .why(why.unwrap_or_else(|| "it was stopped, or its first start has not come that far".into()))
+        .fix(again(cx, "start"))
+}
+
+/// The error for a machine that ended by itself.
+pub fn died(cx: &Context, state: &MachineState) -> CliError {
+    let why = match &state.state {
+        Some(State::Died(death)) => {
+            let tail = if death.qemu_tail.is_empty() { &death.serial_tail } else { &death.qemu_tail };
+            let tail: Vec<_> = tail.iter().rev().take(4).rev().cloned().collect();
+            format!("{death}\n{}", tail.join("\n")).trim_end().to_string()
+        }
+        _ => state.reason().unwrap_or_else(|| "it is no longer there".into()),
+    };
+    CliError::new("DRIVER_MACHINE_DIED", format!("the machine of profile {} ended by itself", cx.name))
+        .why(why)
+        .fix(again(cx, "start"))
+        .log(again(cx, "logs --machine"))
+}
+
+/// Switches the machine off, gracefully first.
+///
+/// # Errors
+/// DRIVER_CONTROL if even SIGKILL does not help.
+pub async fn power_off(cx: &Context, graceful: Duration) -> Result<How> {
+    let profile = profile(cx)?;
+    let files = cx.world.files(&cx.name);
+    let Some(config) = config(&files, &profile) else { return Ok(How(Stopped::Already)) };
+    let Some(machine) = Machine::attach(&config).await? else {
+        cadet_vm::lifecycle::forget(&config)?;
+        return Ok(How(Stopped::Already));
+    };
+    let deadlines = StopDeadlines { graceful, ..StopDeadlines::default() };
+    let stopped = machine
+        .stop(deadlines, |stage| {
+            let text = match stage {
+                StopStage::PowerOff => "shutting down",
+                StopStage::Quit => "no answer to the power button; switching off",
+                StopStage::Kill => "QEMU hangs; killing it",
+            };
+            cx.ui.progress(text, None);
+        })
+        .await?;
+    Ok(How(stopped))
+}
+
+/// Removes the machine's process at once, for `delete`.
+///
+/// # Errors
+/// DRIVER_CONTROL if even SIGKILL does not help.
+pub async fn destroy(cx: &Context, profile: &Profile) -> Result<()> {
+    let files = cx.world.files(&cx.name);
+    let Some(config) = config(&files, profile) else { return Ok(()) };
+    if let Some(machine) = Machine::attach(&config).await? {
+        machine.destroy(StopDeadlines::default()).await?;
+    }
+    Ok(cadet_vm::lifecycle::forget(&config)?)
+}
+
+/// How a machine was stopped.
+pub struct How(Stopped);
+
+impl How {
+    /// For the step's line.
+    pub fn told(&self) -> &'static str {
+        match self.0 {
+            Stopped::Already => "was not running",
+            Stopped::Gracefully => "shut down",
+            Stopped::Forced => "switched off: the guest did not shut down in time",
+            Stopped::Killed => "killed: QEMU did not answer",
+        }
+    }
+}
+
+/// What QEMU is to be told, from the record; `None` before base and ports are known.
+pub fn config(files: &ProfilePaths, profile: &Profile) -> Option<MachineConfig> {
+    let (base, ports) = (profile.base.as_ref()?, profile.ports?);
+    let accel = match profile.accelerator.as_deref() {
+        Some("kvm") => Accel::Kvm,
+        Some("hvf") => Accel::Hvf,
+        Some("whpx") => Accel::Whpx,
+        _ => Accel::Tcg,
+    };
+    Some(MachineConfig {
+        name: profile.name.clone(),
+        arch: Arch::host()?,
+        accel,
+        cpus: profile.spec.cpus,
+        memory_mib: u32::try_from(profile.spec.memory_mib).ok()?,
+        kernel: base.kernel.clone(),
+        initrd: base.initrd.clone(),
+        kernel_args: base.cmdline.split_whitespace().map(str::to_string).collect(),
+        disks: vec![
+            Disk { path: files.disk(), format: DiskFormat::Qcow2, read_only: false },
+            Disk { path: files.seed(), format: DiskFormat::Raw, read_only: true },
+        ],
+        forwards: vec![
+            Forward { host_port: ports.ssh, guest_port: GUEST_SSH },
+            Forward { host_port: ports.api, guest_port: GUEST_API },
+        ],
+        mac: cadet_vm::config::mac_for(&profile.name),
+        qmp: QmpEndpoint::Unix(files.qmp()),
+        qmp_spare: None,
+        serial_log: files.serial_log(),
+        qemu_log: files.qemu_log(),
+        pid_file: files.pid(),
+        run_as: None,
+    })
+}
+
+/// The command line for `verb` on this profile, as it can be pasted.
+pub fn again(cx: &Context, verb: &str) -> String {
+    if cx.name.as_str() == "cadet" { format!("cadet {verb}") } else { format!("cadet -p {} {verb}", cx.name) }
+}
+
+/// An I/O failure on one of our files, as an error for people.
+pub fn io(act: &str, path: &Path, e: &std::io::Error) -> CliError {
+    if e.kind() == std::io::ErrorKind::StorageFull {
+        return disk_full(&path.display().to_string(), &e.to_string());
+    }
+    CliError::new("HOST_NOT_READABLE", format!("cannot {act} {}", path.display()))
+        .why(e.to_string())
+        .fix("CADET_HOME=/some/other/folder cadet start")
+}
+
+/// The error for a full disk.
+pub fn disk_full(place: &str, why: &str) -> CliError {
+    CliError::new("HOST_DISK_FULL", format!("no space is left on the disk that holds {place}"))
+        .why(why)
+        .fix("free some space, or move the home:  CADET_HOME=/big/disk cadet start")
+}
+
+/// Removes a folder and all in it; none there is fine.
+///
+/// # Errors
+/// HOST_NOT_READABLE.
+pub fn remove_dir(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(io("remove", dir, &e)),
+    }
+}
+
+/// `file` with `suffix` behind its whole name.
+pub fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.file_name().unwrap_or_default().to_os_string();
+    name.push(suffix);
+    file.with_file_name(name)
+}
+
+/// Writes a file only its owner may read, whole or not at all.
+///
+/// # Errors
+/// HOST_DISK_FULL, HOST_NOT_READABLE.
+pub fn write_private(file: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let beside = with_suffix(file, ".new");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let done = options
+        .open(&beside)
+        .and_then(|mut f| f.write_all(bytes).and_then(|()| f.sync_all()))
+        .and_then(|()| std::fs::rename(&beside, file));
+    done.map_err(|e| {
+        // What was half written helps nobody; the error below is the one to tell.
+        let _ = std::fs::remove_file(&beside);
+        io("write", file, &e)
+    })
+}

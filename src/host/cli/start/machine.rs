@@ -1,0 +1,131 @@
+//! Step `machine`: the disk, the accelerator, the ports, QEMU.
+
+use async_trait::async_trait;
+use cadet_state::{Ports, Profile};
+use cadet_vm::{Accel, HostOs, Machine as Vm, VmError, accel, overlay, ports, qemu};
+
+use super::{Note, Step, Voyage};
+use crate::error::{CliError, Result};
+use crate::{Context, computer, line, machine, ui};
+
+/// See the module.
+pub struct Machine;
+
+/// Space a young cluster needs on the laptop, in bytes.
+const SPACE: u64 = 2 << 30;
+
+#[async_trait]
+impl Step for Machine {
+    fn name(&self) -> &'static str {
+        "machine"
+    }
+
+    async fn plan(&self, v: &mut Voyage<'_>) -> Result<String> {
+        let spec = &v.profile.spec;
+        Ok(format!("QEMU with {} cores, {}, a disk of {} GiB that grows", spec.cpus, ui::mib(spec.memory_mib), spec.disk_gib))
+    }
+
+    async fn done(&self, v: &mut Voyage<'_>) -> Result<Option<Note>> {
+        let state = machine::state_of(&v.files, &v.profile).await;
+        if state.is_running() {
+            v.was_running = true;
+            return Ok(Some(Note::there("runs")));
+        }
+        if state.has_process() {
+            v.cx.ui.warn("machine", &format!("{}: switching it off first", state.reason().unwrap_or_default()));
+            machine::destroy(v.cx, &v.profile).await?;
+        }
+        Ok(None)
+    }
+
+    async fn run(&self, v: &mut Voyage<'_>) -> Result<Note> {
+        disk(v)?;
+        choose_ports(v).await?;
+        let emulator = match v.emulator.clone() {
+            Some(emulator) => emulator,
+            None => return Err(CliError::new("PROGRAM_INTERNAL", "QEMU was not looked for")),
+        };
+        v.cx.ui.progress("trying the accelerator", None);
+        let os = HostOs::current();
+        let choice = accel::choose(&emulator, os, v.files.dir())?;
+        if let Some(reason) = &choice.reason {
+            v.cx.ui.warn("accelerator", &format!("{reason}; using software emulation (slower)"));
+        }
+        boot(v, &emulator, choice.accel).await?;
+        let spec = &v.profile.spec;
+        let how = if choice.accel == Accel::Tcg { String::new() } else { format!(" with {}", choice.accel.name()) };
+        Ok(Note::new(format!("boots{how} on {} cores, {}", spec.cpus, ui::mib(spec.memory_mib))))
+    }
+
+    async fn undo(&self, cx: &Context, profile: &Profile) -> Result<()> {
+        line::stop_background(cx).await?;
+        machine::destroy(cx, profile).await
+    }
+}
+
+/// Starts QEMU; an accelerator that fails after its trial gives way to emulation.
+async fn boot(v: &mut Voyage<'_>, emulator: &cadet_vm::Emulator, first: Accel) -> Result<()> {
+    let mut accelerator = first;
+    loop {
+        v.profile.accelerator = Some(accelerator.name().into());
+        machine::save(v.cx, &v.profile)?;
+        let mut config = machine::config(&v.files, &v.profile)
+            .ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "the machine is not described"))?;
+        // SAFETY: geteuid only reads.
+        #[cfg(unix)]
+        let uid = unsafe { libc::geteuid() };
+        #[cfg(not(unix))]
+        let uid = 1;
+        config.run_as = emulator.run_as_for_root(uid);
+        match Vm::start(config, emulator).await {
+            Ok(_) => return Ok(()),
+            Err(VmError::AlreadyRunning { .. }) => return Ok(()),
+            Err(VmError::Died(death)) if accelerator != Accel::Tcg => {
+                v.cx.ui.warn("accelerator", &format!("{death}; using software emulation (slower)"));
+                accelerator = Accel::Tcg;
+            }
+            Err(e) => return Err(CliError::from(e).log(machine::again(v.cx, "logs --machine"))),
+        }
+    }
+}
+
+/// The overlay on the base: made once, checked when it is there.
+fn disk(v: &Voyage<'_>) -> Result<()> {
+    let base = v.profile.base.as_ref().ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "no image was chosen"))?;
+    let img = qemu::find_program("qemu-img", std::env::var_os("PATH").as_deref())?;
+    let disk = v.files.disk();
+    if disk.exists() {
+        overlay::check(&img, &disk)?;
+        return Ok(());
+    }
+    if let Some(free) = computer::free_bytes(&disk).filter(|free| *free < SPACE) {
+        return Err(machine::disk_full(
+            &disk.display().to_string(),
+            &format!("{:.1} GB are free, a young cluster needs {:.1} GB", gb(free), gb(SPACE)),
+        ));
+    }
+    Ok(overlay::create(&img, &base.disk, &disk, v.profile.spec.disk_gib << 30)?)
+}
+
+#[allow(clippy::cast_precision_loss)] // for people
+fn gb(bytes: u64) -> f64 {
+    bytes as f64 / 1e9
+}
+
+/// Keeps the ports of the last start if they are free, so that kubeconfigs and a running
+/// tunnel stay right.
+async fn choose_ports(v: &mut Voyage<'_>) -> Result<()> {
+    if let Some(old) = v.profile.ports {
+        if ports::check_free(old.ssh).is_ok() && ports::check_free(old.api).is_ok() {
+            return Ok(());
+        }
+        v.cx.ui.warn("machine", "a port of the last start is taken by another program; using new ones");
+        line::stop_background(v.cx).await?;
+    }
+    let free = ports::free(2)?;
+    let [ssh, api] = free[..] else {
+        return Err(CliError::new("PROGRAM_INTERNAL", "two ports were asked for"));
+    };
+    v.profile.ports = Some(Ports { ssh, api });
+    Ok(())
+}

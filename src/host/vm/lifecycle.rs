@@ -1,0 +1,501 @@
+//! One machine from start to end.
+//!
+//! ```text
+//!             start                    power-off by stop
+//!   Absent ──────────► Running ─────────────────────────────► Absent
+//!     ▲                 │  ▲ │
+//!     │ forget          │  │ └─ host disk full ─► Paused ─ resume ─► Running
+//!     │                 │  └─ (another cadet attaches by pid file or socket)
+//!     └──── Died ◄──────┘ process gone without stop: killed, panicked, powered off inside
+//! ```
+//!
+//! The truth is the process and its control socket; the pid file only remembers which
+//! process to look at. A machine whose starter was killed before it wrote the pid file
+//! is found again through the socket.
+
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::argv;
+use crate::config::{HostOs, MachineConfig, QmpEndpoint};
+use crate::diagnose::{self, Death, Exit};
+use crate::error::VmError;
+use crate::process::{self, Identity};
+use crate::qemu::Emulator;
+use crate::qmp::Qmp;
+
+/// How long QEMU may take to open its socket; a fraction of a second unless the host thrashes.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// For one question on an open socket.
+const ASK_DEADLINE: Duration = Duration::from_secs(5);
+/// For the connection by which `state` looks at a machine: status must never hang.
+const LOOK_DEADLINE: Duration = Duration::from_secs(2);
+/// Between two presses of the power button.
+const PRESS_AGAIN: Duration = Duration::from_secs(5);
+/// Between two looks at a process that should end.
+const POLL: Duration = Duration::from_millis(50);
+
+/// What a machine is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Never started, or stopped in order.
+    Absent,
+    /// The guest executes.
+    Running { pid: u32 },
+    /// QEMU holds the guest still. `io-error` means the host's disk is full or broken.
+    Paused { pid: u32, status: String },
+    /// The process is there but its control socket does not answer.
+    Unresponsive { pid: u32, why: String },
+    /// The process is gone though nobody stopped it through us.
+    Died(Box<Death>),
+}
+
+/// Patience for each stage of [`Machine::stop`].
+#[derive(Debug, Clone, Copy)]
+pub struct StopDeadlines {
+    /// For the guest to power itself off. Twenty seconds were seen with three stubborn containers.
+    pub graceful: Duration,
+    /// For QEMU to end when told so.
+    pub quit: Duration,
+    /// For the kernel to remove a killed process.
+    pub kill: Duration,
+}
+
+impl Default for StopDeadlines {
+    fn default() -> Self {
+        StopDeadlines {
+            graceful: Duration::from_secs(60),
+            quit: Duration::from_secs(10),
+            kill: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How the machine ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// It was not running.
+    Already,
+    /// The guest powered itself off.
+    Gracefully,
+    /// QEMU was told to quit: the guest lost what it had not written.
+    Forced,
+    /// The process was killed.
+    Killed,
+}
+
+/// What [`Machine::stop`] is waiting for, for progress lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopStage {
+    PowerOff,
+    Quit,
+    Kill,
+}
+
+/// A running machine.
+#[derive(Debug)]
+pub struct Machine {
+    config: MachineConfig,
+    identity: Identity,
+    /// Present when this process started it: only a parent learns the exit status.
+    child: Option<Child>,
+}
+
+impl Machine {
+    /// Starts QEMU and waits until the guest executes. The process outlives us.
+    ///
+    /// The caller holds the profile's lock: of two starts at once the loser would remove
+    /// the winner's sockets.
+    ///
+    /// # Errors
+    /// [`VmError::AlreadyRunning`], [`VmError::Missing`], [`VmError::Config`],
+    /// [`VmError::Died`] with the reason, [`VmError::NoAnswer`].
+    pub async fn start(config: MachineConfig, emulator: &Emulator) -> Result<Machine, VmError> {
+        let os = HostOs::current();
+        config.check(os)?;
+        check_files(&config)?;
+        if let Some(running) = Machine::attach(&config).await? {
+            let pid = running.identity.pid;
+            return Err(VmError::AlreadyRunning { pid });
+        }
+        clear_leftovers(&config)?;
+        let args = argv::build(&config, os);
+        let mut child = process::spawn_detached(&emulator.path, &args, &config.qemu_log)?;
+        let pid = child.id();
+        let Some(identity) = Identity::of(pid) else {
+            // It ended at once; the log says why.
+            let status = child.wait().map_err(|e| run_error(emulator, e))?;
+            return Err(died(&config, Exit::from_status(status, false)));
+        };
+        if let Err(error) = process::write_pid_file(&config.pid_file, &identity) {
+            identity.kill();
+            let _ = child.wait();
+            return Err(error);
+        }
+        let mut machine = Machine {
+            config,
+            identity,
+            child: Some(child),
+        };
+        if let Err(error) = machine.await_running().await {
+            machine.identity.kill();
+            machine.reap();
+            process::remove(&machine.config.pid_file)?;
+            return Err(error);
+        }
+        Ok(machine)
+    }
+
+    /// Finds the machine of this configuration if its process lives.
+    ///
+    /// # Errors
+    /// [`VmError::File`] if the pid file cannot be read. A damaged one is not an error as long
+    /// as the socket answers or nobody does.
+    pub async fn attach(config: &MachineConfig) -> Result<Option<Machine>, VmError> {
+        let recorded = match process::read_pid_file(&config.pid_file) {
+            Ok(recorded) => recorded,
+            Err(VmError::BadPidFile { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let identity = match recorded.filter(Identity::is_alive) {
+            Some(identity) => identity,
+            None => match find_by_socket(config).await {
+                Some(identity) => {
+                    process::write_pid_file(&config.pid_file, &identity)?;
+                    identity
+                }
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Machine {
+            config: config.clone(),
+            identity,
+            child: None,
+        }))
+    }
+
+    /// What the machine of this configuration is doing. Answers within a few seconds, always.
+    ///
+    /// # Errors
+    /// [`VmError::File`], [`VmError::BadPidFile`] if the pid file cannot be read.
+    pub async fn look(config: &MachineConfig) -> Result<State, VmError> {
+        if let Some(machine) = Machine::attach(config).await? {
+            return Ok(machine.state().await);
+        }
+        let Some(gone) = process::read_pid_file(&config.pid_file)? else {
+            return Ok(State::Absent);
+        };
+        let exit = Exit {
+            oom_kills: gone.oom_kills_since(),
+            ..Exit::default()
+        };
+        Ok(State::Died(Box::new(death(config, exit))))
+    }
+
+    /// Process id of QEMU.
+    pub fn pid(&self) -> u32 {
+        self.identity.pid
+    }
+
+    /// The configuration it was started with.
+    pub fn config(&self) -> &MachineConfig {
+        &self.config
+    }
+
+    /// What the machine is doing now.
+    pub async fn state(&self) -> State {
+        let pid = self.identity.pid;
+        match self.ask("query-status").await {
+            Ok(answer) => match answer["status"].as_str() {
+                Some("running") => State::Running { pid },
+                status => State::Paused {
+                    pid,
+                    status: status.unwrap_or("unknown").to_owned(),
+                },
+            },
+            Err(_) if !self.identity.is_alive() => {
+                let exit = Exit {
+                    oom_kills: self.identity.oom_kills_since(),
+                    ..Exit::default()
+                };
+                State::Died(Box::new(death(&self.config, exit)))
+            }
+            Err(error) => State::Unresponsive {
+                pid,
+                why: error.to_string(),
+            },
+        }
+    }
+
+    /// An error if the machine has ended or its kernel has panicked; for loops that wait for ssh.
+    ///
+    /// # Errors
+    /// [`VmError::Died`].
+    pub fn check_alive(&mut self) -> Result<(), VmError> {
+        if let Some(exit) = self.ended() {
+            return Err(died(&self.config, exit));
+        }
+        let serial = diagnose::read_tail(&self.config.serial_log);
+        if diagnose::kernel_panic(&serial).is_some() {
+            return Err(died(&self.config, Exit::default()));
+        }
+        Ok(())
+    }
+
+    /// Lets a machine continue that was paused by a full host disk.
+    ///
+    /// # Errors
+    /// Those of the control socket.
+    pub async fn resume(&self) -> Result<(), VmError> {
+        self.ask("cont").await.map(drop)
+    }
+
+    /// Ends the machine: power button, then `quit`, then SIGKILL, each with its deadline.
+    /// Forgets it afterwards (pid file and sockets are removed).
+    ///
+    /// # Errors
+    /// [`VmError::Unkillable`]; failures of a stage only lead to the next one.
+    pub async fn stop(
+        mut self,
+        deadlines: StopDeadlines,
+        mut progress: impl FnMut(StopStage),
+    ) -> Result<Stopped, VmError> {
+        if self.ended().is_some() {
+            forget(&self.config)?;
+            return Ok(Stopped::Already);
+        }
+        progress(StopStage::PowerOff);
+        let how = match self.power_off(deadlines.graceful).await {
+            Some(how) => how,
+            None => {
+                progress(StopStage::Quit);
+                self.force(deadlines, &mut progress).await?
+            }
+        };
+        forget(&self.config)?;
+        Ok(how)
+    }
+
+    /// Ends the machine at once, for `delete`: `quit`, then SIGKILL.
+    ///
+    /// # Errors
+    /// [`VmError::Unkillable`].
+    pub async fn destroy(mut self, deadlines: StopDeadlines) -> Result<Stopped, VmError> {
+        let how = self.force(deadlines, &mut |_| {}).await?;
+        forget(&self.config)?;
+        Ok(how)
+    }
+
+    /// Presses the power button until the guest is off; `None` if it does not go off.
+    ///
+    /// Again and again, because a guest that is still booting does not notice the first time.
+    async fn power_off(&mut self, deadline: Duration) -> Option<Stopped> {
+        let started = Instant::now();
+        let mut pressed = false;
+        loop {
+            if self.ask("system_powerdown").await.is_err() {
+                // Either it just ended, or QEMU does not listen and a button is of no use.
+                let how = if pressed {
+                    Stopped::Gracefully
+                } else {
+                    Stopped::Already
+                };
+                return self.ended().map(|_| how);
+            }
+            pressed = true;
+            let left = deadline.saturating_sub(started.elapsed());
+            if self.wait_end(left.min(PRESS_AGAIN)).await {
+                return Some(Stopped::Gracefully);
+            }
+            if left <= PRESS_AGAIN {
+                return None;
+            }
+        }
+    }
+
+    async fn force(
+        &mut self,
+        deadlines: StopDeadlines,
+        progress: &mut impl FnMut(StopStage),
+    ) -> Result<Stopped, VmError> {
+        // QEMU may close the socket before it answers `quit`: only the process counts.
+        let asked = self.ask("quit").await;
+        let listening = !matches!(
+            asked,
+            Err(VmError::QmpIo { .. } | VmError::QmpDeadline { .. })
+        );
+        if listening && self.wait_end(deadlines.quit).await {
+            return Ok(Stopped::Forced);
+        }
+        if self.ended().is_some() {
+            return Ok(Stopped::Already);
+        }
+        progress(StopStage::Kill);
+        self.identity.kill();
+        if self.wait_end(deadlines.kill).await {
+            return Ok(Stopped::Killed);
+        }
+        Err(VmError::Unkillable {
+            pid: self.identity.pid,
+            waited: deadlines.kill,
+        })
+    }
+
+    async fn await_running(&mut self) -> Result<(), VmError> {
+        let started = Instant::now();
+        loop {
+            if let Some(exit) = self.ended() {
+                return Err(died(&self.config, exit));
+            }
+            if let Ok(mut qmp) = Qmp::connect(&self.config.qmp, LOOK_DEADLINE).await {
+                let status = qmp
+                    .execute("query-status", Value::Null, ASK_DEADLINE)
+                    .await?;
+                if status["running"] == true {
+                    return Ok(());
+                }
+                if status["status"] == "internal-error" {
+                    return Err(died(&self.config, Exit::default()));
+                }
+            }
+            if started.elapsed() > START_DEADLINE {
+                return Err(VmError::NoAnswer {
+                    pid: self.identity.pid,
+                    waited: START_DEADLINE,
+                });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// One question over a fresh connection; the second endpoint serves if the first is busy.
+    async fn ask(&self, command: &str) -> Result<Value, VmError> {
+        let mut last = VmError::NotRunning;
+        for endpoint in std::iter::once(&self.config.qmp).chain(&self.config.qmp_spare) {
+            match Qmp::connect(endpoint, LOOK_DEADLINE).await {
+                Ok(mut qmp) => return qmp.execute(command, Value::Null, ASK_DEADLINE).await,
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn wait_end(&mut self, deadline: Duration) -> bool {
+        let started = Instant::now();
+        while self.ended().is_none() {
+            if started.elapsed() > deadline {
+                return false;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        true
+    }
+
+    /// How the process ended, or `None` while it lives.
+    fn ended(&mut self) -> Option<Exit> {
+        let status = match &mut self.child {
+            Some(child) => match child.try_wait() {
+                Ok(Some(status)) => Some(status),
+                Ok(None) if self.identity.is_alive() => return None,
+                // It ended between the two questions: the status is ready now.
+                Ok(None) => child.wait().ok(),
+                Err(_) => None,
+            },
+            None => None,
+        };
+        if status.is_none() && self.identity.is_alive() {
+            return None;
+        }
+        let oom_kills = self.identity.oom_kills_since();
+        Some(match status {
+            Some(status) => Exit::from_status(status, oom_kills),
+            None => Exit {
+                oom_kills,
+                ..Exit::default()
+            },
+        })
+    }
+
+    fn reap(&mut self) {
+        if let Some(child) = &mut self.child {
+            // The process was just killed; an error would mean that it is already reaped.
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Removes what a stopped or dead machine leaves behind (not its logs).
+///
+/// # Errors
+/// [`VmError::File`].
+pub fn forget(config: &MachineConfig) -> Result<(), VmError> {
+    process::remove(&config.pid_file)?;
+    for endpoint in std::iter::once(&config.qmp).chain(&config.qmp_spare) {
+        if let QmpEndpoint::Unix(path) = endpoint {
+            process::remove(path)?;
+        }
+    }
+    Ok(())
+}
+
+async fn find_by_socket(config: &MachineConfig) -> Option<Identity> {
+    for endpoint in std::iter::once(&config.qmp).chain(&config.qmp_spare) {
+        // Nobody listens there: the usual case, answered at once.
+        if let Ok(qmp) = Qmp::connect(endpoint, LOOK_DEADLINE).await {
+            return Identity::of(qmp.peer_pid?);
+        }
+    }
+    None
+}
+
+fn check_files(config: &MachineConfig) -> Result<(), VmError> {
+    let disks = config.disks.iter().map(|d| ("disk image", &d.path));
+    let boot = [
+        ("kernel", &config.kernel),
+        ("initial RAM disk", &config.initrd),
+    ];
+    for (what, path) in boot.into_iter().chain(disks) {
+        if !path.is_absolute() {
+            let why = format!("the {what} {} is not an absolute path", path.display());
+            return Err(VmError::Config(why));
+        }
+        if !path.is_file() {
+            let path = path.clone();
+            return Err(VmError::Missing { what, path });
+        }
+    }
+    Ok(())
+}
+
+/// Sockets of a dead machine, and the console of the run before, kept as `….1`.
+fn clear_leftovers(config: &MachineConfig) -> Result<(), VmError> {
+    forget(config)?;
+    let mut previous = config.serial_log.clone().into_os_string();
+    previous.push(".1");
+    match std::fs::rename(&config.serial_log, PathBuf::from(previous)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(VmError::file("rename", &config.serial_log, e))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn death(config: &MachineConfig, exit: Exit) -> Death {
+    let qemu = diagnose::read_tail(&config.qemu_log);
+    let serial = diagnose::read_tail(&config.serial_log);
+    diagnose::explain(exit, &qemu, &serial)
+}
+
+fn died(config: &MachineConfig, exit: Exit) -> VmError {
+    VmError::Died(Box::new(death(config, exit)))
+}
+
+fn run_error(emulator: &Emulator, source: std::io::Error) -> VmError {
+    VmError::Run {
+        program: emulator.path.clone(),
+        source,
+    }
+}
