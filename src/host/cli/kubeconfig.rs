@@ -134,6 +134,14 @@ pub fn remove(file: &Path, name: &str) -> Result<()> {
     })
 }
 
+/// True if `file` is there and a kubeconfig.
+///
+/// # Errors
+/// HOST_KUBECONFIG_INVALID, HOST_NOT_READABLE.
+pub fn check(file: &Path) -> Result<bool> {
+    Ok(read(file)?.is_some())
+}
+
 /// Writes a kubeconfig with nothing but `access`, for `cadet kubectl`.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ mod computer;
 mod commands;
 mod error;
 mod from_rooms;
+mod images;
 mod kubeconfig;
 mod line;
 mod machine;
@@ -70,7 +71,15 @@ fn execute(cli: Cli, ui: Ui) -> Result<u8, (Ui, CliError)> {
     // Fails only if a provider is set already, which is then the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let context = Context { world, name, ui };
+    // These end in their own way: the signal is part of what they do.
+    let own_signals = matches!(
+        cli.command,
+        Command::Tunnel(_) | Command::Kubectl(_) | Command::Ssh(_) | Command::Logs(_)
+    );
     let outcome = runtime.block_on(async {
+        if own_signals {
+            return dispatch(cli.command, &context).await;
+        }
         tokio::select! {
             outcome = dispatch(cli.command, &context) => outcome,
             signal = interrupted() => Err(CliError::new("PROGRAM_INTERRUPTED", signal)
@@ -104,7 +113,8 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
 }
 
 #[cfg(unix)]
-async fn interrupted() -> &'static str {
+/// Returns when the user or the system asks the program to end.
+pub(crate) async fn interrupted() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut int), Ok(mut term), Ok(mut hup)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
@@ -119,7 +129,8 @@ async fn interrupted() -> &'static str {
 }
 
 #[cfg(not(unix))]
-async fn interrupted() -> &'static str {
+/// Returns when the user or the system asks the program to end.
+pub(crate) async fn interrupted() -> &'static str {
     match tokio::signal::ctrl_c().await {
         Ok(()) => "interrupted by Ctrl-C",
         Err(_) => std::future::pending().await,

@@ -15,10 +15,12 @@ pub mod probe;
 pub mod process;
 pub mod qemu;
 pub mod qmp;
+pub mod stop;
 
 pub use accel::{Accel, AccelChoice};
 pub use config::{Arch, Disk, DiskFormat, Forward, HostOs, MachineConfig, QmpEndpoint};
 pub use diagnose::Death;
 pub use error::VmError;
-pub use lifecycle::{Machine, State, StopDeadlines, StopStage, Stopped};
+pub use lifecycle::{Machine, State};
 pub use qemu::{Emulator, MINIMUM_VERSION, Version};
+pub use stop::{StopDeadlines, StopStage, Stopped};

@@ -33,10 +33,8 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 const ASK_DEADLINE: Duration = Duration::from_secs(5);
 /// For the connection by which `state` looks at a machine: status must never hang.
 const LOOK_DEADLINE: Duration = Duration::from_secs(2);
-/// Between two presses of the power button.
-const PRESS_AGAIN: Duration = Duration::from_secs(5);
 /// Between two looks at a process that should end.
-const POLL: Duration = Duration::from_millis(50);
+pub(crate) const POLL: Duration = Duration::from_millis(50);
 
 /// What a machine is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,53 +51,11 @@ pub enum State {
     Died(Box<Death>),
 }
 
-/// Patience for each stage of [`Machine::stop`].
-#[derive(Debug, Clone, Copy)]
-pub struct StopDeadlines {
-    /// For the guest to power itself off. Twenty seconds were seen with three stubborn containers.
-    pub graceful: Duration,
-    /// For QEMU to end when told so.
-    pub quit: Duration,
-    /// For the kernel to remove a killed process.
-    pub kill: Duration,
-}
-
-impl Default for StopDeadlines {
-    fn default() -> Self {
-        StopDeadlines {
-            graceful: Duration::from_secs(60),
-            quit: Duration::from_secs(10),
-            kill: Duration::from_secs(10),
-        }
-    }
-}
-
-/// How the machine ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stopped {
-    /// It was not running.
-    Already,
-    /// The guest powered itself off.
-    Gracefully,
-    /// QEMU was told to quit: the guest lost what it had not written.
-    Forced,
-    /// The process was killed.
-    Killed,
-}
-
-/// What [`Machine::stop`] is waiting for, for progress lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopStage {
-    PowerOff,
-    Quit,
-    Kill,
-}
-
 /// A running machine.
 #[derive(Debug)]
 pub struct Machine {
-    config: MachineConfig,
-    identity: Identity,
+    pub(crate) config: MachineConfig,
+    pub(crate) identity: Identity,
     /// Present when this process started it: only a parent learns the exit status.
     child: Option<Child>,
 }
@@ -253,97 +209,6 @@ impl Machine {
         self.ask("cont").await.map(drop)
     }
 
-    /// Ends the machine: power button, then `quit`, then SIGKILL, each with its deadline.
-    /// Forgets it afterwards (pid file and sockets are removed).
-    ///
-    /// # Errors
-    /// [`VmError::Unkillable`]; failures of a stage only lead to the next one.
-    pub async fn stop(
-        mut self,
-        deadlines: StopDeadlines,
-        mut progress: impl FnMut(StopStage),
-    ) -> Result<Stopped, VmError> {
-        if self.ended().is_some() {
-            forget(&self.config)?;
-            return Ok(Stopped::Already);
-        }
-        progress(StopStage::PowerOff);
-        let how = match self.power_off(deadlines.graceful).await {
-            Some(how) => how,
-            None => {
-                progress(StopStage::Quit);
-                self.force(deadlines, &mut progress).await?
-            }
-        };
-        forget(&self.config)?;
-        Ok(how)
-    }
-
-    /// Ends the machine at once, for `delete`: `quit`, then SIGKILL.
-    ///
-    /// # Errors
-    /// [`VmError::Unkillable`].
-    pub async fn destroy(mut self, deadlines: StopDeadlines) -> Result<Stopped, VmError> {
-        let how = self.force(deadlines, &mut |_| {}).await?;
-        forget(&self.config)?;
-        Ok(how)
-    }
-
-    /// Presses the power button until the guest is off; `None` if it does not go off.
-    ///
-    /// Again and again, because a guest that is still booting does not notice the first time.
-    async fn power_off(&mut self, deadline: Duration) -> Option<Stopped> {
-        let started = Instant::now();
-        let mut pressed = false;
-        loop {
-            if self.ask("system_powerdown").await.is_err() {
-                // Either it just ended, or QEMU does not listen and a button is of no use.
-                let how = if pressed {
-                    Stopped::Gracefully
-                } else {
-                    Stopped::Already
-                };
-                return self.ended().map(|_| how);
-            }
-            pressed = true;
-            let left = deadline.saturating_sub(started.elapsed());
-            if self.wait_end(left.min(PRESS_AGAIN)).await {
-                return Some(Stopped::Gracefully);
-            }
-            if left <= PRESS_AGAIN {
-                return None;
-            }
-        }
-    }
-
-    async fn force(
-        &mut self,
-        deadlines: StopDeadlines,
-        progress: &mut impl FnMut(StopStage),
-    ) -> Result<Stopped, VmError> {
-        // QEMU may close the socket before it answers `quit`: only the process counts.
-        let asked = self.ask("quit").await;
-        let listening = !matches!(
-            asked,
-            Err(VmError::QmpIo { .. } | VmError::QmpDeadline { .. })
-        );
-        if listening && self.wait_end(deadlines.quit).await {
-            return Ok(Stopped::Forced);
-        }
-        if self.ended().is_some() {
-            return Ok(Stopped::Already);
-        }
-        progress(StopStage::Kill);
-        self.identity.kill();
-        if self.wait_end(deadlines.kill).await {
-            return Ok(Stopped::Killed);
-        }
-        Err(VmError::Unkillable {
-            pid: self.identity.pid,
-            waited: deadlines.kill,
-        })
-    }
-
     async fn await_running(&mut self) -> Result<(), VmError> {
         let started = Instant::now();
         loop {
@@ -372,7 +237,7 @@ impl Machine {
     }
 
     /// One question over a fresh connection; the second endpoint serves if the first is busy.
-    async fn ask(&self, command: &str) -> Result<Value, VmError> {
+    pub(crate) async fn ask(&self, command: &str) -> Result<Value, VmError> {
         let mut last = VmError::NotRunning;
         for endpoint in std::iter::once(&self.config.qmp).chain(&self.config.qmp_spare) {
             match Qmp::connect(endpoint, LOOK_DEADLINE).await {
@@ -383,19 +248,8 @@ impl Machine {
         Err(last)
     }
 
-    async fn wait_end(&mut self, deadline: Duration) -> bool {
-        let started = Instant::now();
-        while self.ended().is_none() {
-            if started.elapsed() > deadline {
-                return false;
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        true
-    }
-
     /// How the process ended, or `None` while it lives.
-    fn ended(&mut self) -> Option<Exit> {
+    pub(crate) fn ended(&mut self) -> Option<Exit> {
         let status = match &mut self.child {
             Some(child) => match child.try_wait() {
                 Ok(Some(status)) => Some(status),

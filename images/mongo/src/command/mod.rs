@@ -21,6 +21,10 @@ use crate::refusal::{Answer, Refusal};
 use crate::store::{Namespace, Store};
 use cursors::Cursors;
 
+pub use cursors::Results;
+pub use greeting::NOTICE;
+pub use read::skip_some;
+
 /// What all connections share.
 pub struct Server {
     /// The data.

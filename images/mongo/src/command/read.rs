@@ -69,7 +69,8 @@ pub fn find(call: &Call<'_>) -> Answer<Document> {
     first_batch(call.server, &namespace, results, call.amount("batchSize")?, call.flag("singleBatch"))
 }
 
-fn skip_some(results: Results, skip: u64) -> Results {
+/// Leaves out the first documents.
+pub fn skip_some(results: Results, skip: u64) -> Results {
     let mut left = skip;
     // Errors are never skipped over.
     Box::new(results.filter(move |item| {

@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-pub use catalog::{Collection, Namespace};
-pub use index::{Index, compile as compile_index};
+pub use catalog::{Collection, Namespace, check_database};
+pub use index::{compile as compile_index, is_simple_collation};
 
 use crate::refusal::Refusal;
 

@@ -15,6 +15,8 @@ mod machine;
 mod ready;
 mod seed;
 
+pub use host::fits;
+
 use std::time::Instant;
 
 use async_trait::async_trait;
