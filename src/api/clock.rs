@@ -7,7 +7,9 @@ use time::{OffsetDateTime, UtcOffset};
 /// `2026-11-20T20:16:00Z`: metadata timestamps have whole seconds.
 pub fn rfc3339(t: OffsetDateTime) -> String {
     t.to_offset(UtcOffset::UTC)
-        .format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z"))
+        .format(format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second]Z"
+        ))
         .unwrap_or_default()
 }
 

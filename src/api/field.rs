@@ -30,7 +30,12 @@ pub struct Error {
 
 impl Error {
     fn new(fault: Fault, field: &str, value: Value, detail: impl Into<String>) -> Error {
-        Error { fault, field: field.to_owned(), value, detail: detail.into() }
+        Error {
+            fault,
+            field: field.to_owned(),
+            value,
+            detail: detail.into(),
+        }
     }
 
     /// The field must be set.
@@ -67,7 +72,12 @@ impl Error {
 
     /// More than `max` bytes.
     pub fn too_long(field: &str, max: usize) -> Error {
-        Error::new(Fault::TooLong, field, Value::Null, format!("may not be more than {max} bytes"))
+        Error::new(
+            Fault::TooLong,
+            field,
+            Value::Null,
+            format!("may not be more than {max} bytes"),
+        )
     }
 
     /// More than `max` items.
@@ -132,7 +142,11 @@ pub fn key(path: &str, key: &str) -> String {
 
 /// `path.name`.
 pub fn member(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +158,10 @@ mod tests {
         let f = "spec.x";
         for (e, want) in [
             (Error::required(f, ""), "spec.x: Required value"),
-            (Error::invalid(f, "A", "bad"), "spec.x: Invalid value: \"A\": bad"),
+            (
+                Error::invalid(f, "A", "bad"),
+                "spec.x: Invalid value: \"A\": bad",
+            ),
             (Error::invalid(f, 0, "bad"), "spec.x: Invalid value: 0: bad"),
             (
                 Error::not_supported(f, "Z", &["A", "B"]),
@@ -153,8 +170,14 @@ mod tests {
             (Error::forbidden(f, "no"), "spec.x: Forbidden: no"),
             (Error::duplicate(f, "a"), "spec.x: Duplicate value: \"a\""),
             (Error::not_found(f, "a"), "spec.x: Not found: \"a\""),
-            (Error::too_long(f, 9), "spec.x: Too long: may not be more than 9 bytes"),
-            (Error::too_many(f, 5, 2), "spec.x: Too many: 5: must have at most 2 items"),
+            (
+                Error::too_long(f, 9),
+                "spec.x: Too long: may not be more than 9 bytes",
+            ),
+            (
+                Error::too_many(f, 5, 2),
+                "spec.x: Too many: 5: must have at most 2 items",
+            ),
         ] {
             assert_eq!(e.to_string(), want);
         }

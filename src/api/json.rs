@@ -21,7 +21,9 @@ pub fn bool_at(v: &Value, path: &str) -> bool {
 
 /// The array at `path`; absent counts as empty.
 pub fn list_at<'a>(v: &'a Value, path: &str) -> &'a [Value] {
-    v.pointer(path).and_then(Value::as_array).unwrap_or(&EMPTY_LIST)
+    v.pointer(path)
+        .and_then(Value::as_array)
+        .unwrap_or(&EMPTY_LIST)
 }
 
 /// The object at `path`, if there is one.
@@ -104,11 +106,17 @@ mod tests {
 
     #[test]
     fn default_fills_absent_null_and_empty_but_keeps_false_and_zero() {
-        let mut m = json!({"a": null, "b": "", "c": false, "d": 0}).as_object().cloned().unwrap();
+        let mut m = json!({"a": null, "b": "", "c": false, "d": 0})
+            .as_object()
+            .cloned()
+            .unwrap();
         for key in ["a", "b", "c", "d", "e"] {
             default(&mut m, key, "x");
         }
-        assert_eq!(Value::Object(m), json!({"a":"x","b":"x","c":false,"d":0,"e":"x"}));
+        assert_eq!(
+            Value::Object(m),
+            json!({"a":"x","b":"x","c":false,"d":0,"e":"x"})
+        );
     }
 
     #[test]

@@ -133,7 +133,12 @@ pub fn set_resource_version(object: &mut Value, revision: u64) {
 /// and whatever the client wrote about its deletion, revision or self link is dropped.
 pub fn stamp_new(object: &mut Value, uid: &str, now: OffsetDateTime) {
     let m = of_mut(object);
-    for key in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+    for key in [
+        "resourceVersion",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+    ] {
         m.remove(key);
     }
     m.insert("uid".into(), json!(uid));
@@ -143,10 +148,17 @@ pub fn stamp_new(object: &mut Value, uid: &str, now: OffsetDateTime) {
 /// Carries over from `old` what an update may never change: uid, creation time and the
 /// marks of a deletion that has begun.
 pub fn keep_system_fields(new: &mut Value, old: &Value) {
-    for key in
-        ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"]
-    {
-        let value = old.pointer(&format!("/metadata/{key}")).cloned().unwrap_or(Value::Null);
+    for key in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+    ] {
+        let value = old
+            .pointer(&format!("/metadata/{key}"))
+            .cloned()
+            .unwrap_or(Value::Null);
         set(new, key, value);
     }
     set(new, "selfLink", Value::Null);

@@ -88,7 +88,8 @@ fn is_word(s: &str) -> bool {
     let b = s.as_bytes();
     b.first().is_some_and(u8::is_ascii_alphanumeric)
         && b.last().is_some_and(u8::is_ascii_alphanumeric)
-        && b.iter().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(c))
+        && b.iter()
+            .all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(c))
 }
 
 /// What keeps `s` from being a label or annotation key: `[prefix/]name`.
@@ -101,7 +102,11 @@ pub fn qualified_name(s: &str) -> Vec<String> {
             if prefix.is_empty() {
                 out.push("prefix part must be non-empty".to_owned());
             } else {
-                out.extend(dns_subdomain(prefix).iter().map(|e| format!("prefix part {e}")));
+                out.extend(
+                    dns_subdomain(prefix)
+                        .iter()
+                        .map(|e| format!("prefix part {e}")),
+                );
             }
             *name
         }
@@ -141,7 +146,11 @@ pub fn config_key(s: &str) -> Vec<String> {
     if s.len() > SUBDOMAIN_MAX {
         out.push(too_long(SUBDOMAIN_MAX));
     }
-    if s.is_empty() || !s.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c)) {
+    if s.is_empty()
+        || !s
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c))
+    {
         out.push(CONFIG_KEY.to_owned());
     }
     if s == "." || s == ".." {
@@ -199,7 +208,11 @@ pub fn path_segment(s: &str) -> Vec<String> {
     if s == "." || s == ".." {
         return vec![format!("may not be '{s}'")];
     }
-    ["/", "%"].iter().filter(|c| s.contains(**c)).map(|c| format!("may not contain '{c}'")).collect()
+    ["/", "%"]
+        .iter()
+        .filter(|c| s.contains(**c))
+        .map(|c| format!("may not contain '{c}'"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -226,7 +239,10 @@ mod tests {
         assert_eq!(dns_label("a.b"), ["must not contain dots"]);
         assert!(dns_label("A")[0].starts_with("a lowercase RFC 1123 label must consist of"));
         assert!(dns_label("")[0].contains("(e.g. 'my-name',  or '123-abc', regex used"));
-        assert_eq!(dns_label(&"a".repeat(64)), ["must be no more than 63 bytes"]);
+        assert_eq!(
+            dns_label(&"a".repeat(64)),
+            ["must be no more than 63 bytes"]
+        );
         assert!(dns_subdomain("a..b")[0].starts_with("a lowercase RFC 1123 subdomain"));
         assert!(dns_subdomain("flask -service").len() == 1);
         assert!(dns1035_label("1a")[0].starts_with("a DNS-1035 label"));

@@ -27,7 +27,9 @@ const MAX: i128 = i64::MAX as i128 * NANO;
 impl Quantity {
     /// Exactly `n` units.
     pub fn units(n: i64) -> Quantity {
-        Quantity { nanos: i128::from(n) * NANO }
+        Quantity {
+            nanos: i128::from(n) * NANO,
+        }
     }
 
     /// Thousandths of a unit, rounded up: CPU in millicores.
@@ -68,7 +70,9 @@ fn div_up(n: i128, d: i128) -> i128 {
 impl std::ops::Add for Quantity {
     type Output = Quantity;
     fn add(self, other: Quantity) -> Quantity {
-        Quantity { nanos: (self.nanos + other.nanos).clamp(-MAX, MAX) }
+        Quantity {
+            nanos: (self.nanos + other.nanos).clamp(-MAX, MAX),
+        }
     }
 }
 
@@ -81,7 +85,9 @@ impl FromStr for Quantity {
             Some(b'+') => (false, &s[1..]),
             _ => (false, s),
         };
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
         let (number, suffix) = rest.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
@@ -89,7 +95,9 @@ impl FromStr for Quantity {
         }
         let scale = Scale::parse(suffix)?;
         let nanos = scale.apply(whole, fraction);
-        Ok(Quantity { nanos: if negative { -nanos } else { nanos } })
+        Ok(Quantity {
+            nanos: if negative { -nanos } else { nanos },
+        })
     }
 }
 
@@ -138,7 +146,11 @@ impl Scale {
         let lost = fraction[keep..].bytes().any(|b| b != b'0');
         let digits: String = whole.trim_start_matches('0').to_owned() + &fraction[..keep];
         let Ok(mut n) = digits.trim_start_matches('0').parse::<i128>().or_else(|e| {
-            if digits.bytes().all(|b| b == b'0') { Ok(0) } else { Err(e) }
+            if digits.bytes().all(|b| b == b'0') {
+                Ok(0)
+            } else {
+                Err(e)
+            }
         }) else {
             return MAX;
         };
@@ -154,14 +166,21 @@ impl Scale {
             },
         }
         let scaled = if ten >= 0 {
-            10i128.checked_pow(ten as u32).and_then(|p| n.checked_mul(p)).unwrap_or(MAX)
+            10i128
+                .checked_pow(ten as u32)
+                .and_then(|p| n.checked_mul(p))
+                .unwrap_or(MAX)
         } else {
             match 10i128.checked_pow(ten.unsigned_abs()) {
                 Some(p) => div_up(n, p),
                 None => 1,
             }
         };
-        let scaled = if lost { scaled.saturating_add(1) } else { scaled };
+        let scaled = if lost {
+            scaled.saturating_add(1)
+        } else {
+            scaled
+        };
         scaled.min(MAX)
     }
 }
@@ -195,7 +214,14 @@ impl fmt::Display for Quantity {
 
 /// `bytes` with the largest binary suffix that loses nothing: `512Mi`.
 pub fn binary(bytes: i64) -> String {
-    for (shift, suffix) in [(60, "Ei"), (50, "Pi"), (40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")] {
+    for (shift, suffix) in [
+        (60, "Ei"),
+        (50, "Pi"),
+        (40, "Ti"),
+        (30, "Gi"),
+        (20, "Mi"),
+        (10, "Ki"),
+    ] {
         let unit = 1i64 << shift;
         if bytes != 0 && bytes % unit == 0 {
             return format!("{}{suffix}", bytes / unit);

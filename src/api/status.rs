@@ -110,20 +110,35 @@ impl Status {
 
     /// An object was deleted at once; `kubectl delete` waits for the uid named here.
     pub fn deleted(res: &Resource, name: &str, uid: &str) -> Status {
-        let details = Details { uid: uid.to_owned(), ..about(res, name) };
-        Status { status: "Success".into(), ..Status::failure(0, "", "") }.with(details)
+        let details = Details {
+            uid: uid.to_owned(),
+            ..about(res, name)
+        };
+        Status {
+            status: "Success".into(),
+            ..Status::failure(0, "", "")
+        }
+        .with(details)
     }
 
     /// 404: there is no object of this name.
     pub fn not_found(res: &Resource, name: &str) -> Status {
-        Status::failure(404, "NotFound", format!("{} {name:?} not found", res.qualified()))
-            .with(about(res, name))
+        Status::failure(
+            404,
+            "NotFound",
+            format!("{} {name:?} not found", res.qualified()),
+        )
+        .with(about(res, name))
     }
 
     /// 404: there is no such path or resource.
     pub fn no_such_path() -> Status {
-        Status::failure(404, "NotFound", "the server could not find the requested resource")
-            .with(Details::default())
+        Status::failure(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
+        .with(Details::default())
     }
 
     /// 409: the name is taken.
@@ -138,13 +153,17 @@ impl Status {
             "{} {name:?} already exists, the server was not able to generate a unique name for the object",
             res.qualified()
         );
-        Status::failure(409, "AlreadyExists", message).with(about(res, name)).retry_after(1)
+        Status::failure(409, "AlreadyExists", message)
+            .with(about(res, name))
+            .retry_after(1)
     }
 
     /// 409 for another reason than a stale resourceVersion, e.g. a failed precondition.
     pub fn conflict_because(res: &Resource, name: &str, why: &str) -> Status {
-        let message =
-            format!("Operation cannot be fulfilled on {} {name:?}: {why}", res.qualified());
+        let message = format!(
+            "Operation cannot be fulfilled on {} {name:?}: {why}",
+            res.qualified()
+        );
         Status::failure(409, "Conflict", message).with(about(res, name))
     }
 
@@ -179,7 +198,11 @@ impl Status {
             })
             .collect();
         let message = format!("{} {name:?} is invalid: {all}", res.qualified_kind());
-        let details = Details { kind: res.kind.to_owned(), causes, ..about(res, name) };
+        let details = Details {
+            kind: res.kind.to_owned(),
+            causes,
+            ..about(res, name)
+        };
         Status::failure(422, "Invalid", message).with(details)
     }
 
@@ -221,7 +244,8 @@ impl Status {
             None => "at the cluster scope".to_owned(),
         };
         let group = res.gv.group;
-        let why = format!("User {user:?} cannot {verb} resource {what:?} in API group {group:?} {scope}");
+        let why =
+            format!("User {user:?} cannot {verb} resource {what:?} in API group {group:?} {scope}");
         Status::forbidden(res, name, &why)
     }
 
@@ -233,14 +257,19 @@ impl Status {
 
     /// 405: the resource does not know this verb.
     pub fn method_not_allowed(res: &Resource, verb: &str) -> Status {
-        let message = format!("{verb} is not supported on resources of kind {:?}", res.qualified());
+        let message = format!(
+            "{verb} is not supported on resources of kind {:?}",
+            res.qualified()
+        );
         Status::failure(405, "MethodNotAllowed", message).with(about(res, ""))
     }
 
     /// 406: we cannot answer in any form the client accepts.
     pub fn not_acceptable(offered: &[&str]) -> Status {
-        let message =
-            format!("only the following media types are accepted: {}", offered.join(", "));
+        let message = format!(
+            "only the following media types are accepted: {}",
+            offered.join(", ")
+        );
         Status::failure(406, "NotAcceptable", message)
     }
 
@@ -284,10 +313,12 @@ impl Status {
             message: "Too large resource version".into(),
             field: String::new(),
         };
-        let message =
-            format!("Timeout: Too large resource version: {asked}, current: {current}");
-        Status::failure(504, "Timeout", message)
-            .with(Details { causes: vec![cause], retry_after_seconds: 1, ..Details::default() })
+        let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
+        Status::failure(504, "Timeout", message).with(Details {
+            causes: vec![cause],
+            retry_after_seconds: 1,
+            ..Details::default()
+        })
     }
 
     /// 504: we did not finish in time.
@@ -303,9 +334,19 @@ impl Status {
 
     /// 500: our own fault; `why` is evidence, not blame.
     pub fn internal(why: impl std::fmt::Display) -> Status {
-        let cause = Cause { message: why.to_string(), ..Cause::default() };
-        Status::failure(500, "InternalError", format!("Internal error occurred: {why}"))
-            .with(Details { causes: vec![cause], ..Details::default() })
+        let cause = Cause {
+            message: why.to_string(),
+            ..Cause::default()
+        };
+        Status::failure(
+            500,
+            "InternalError",
+            format!("Internal error occurred: {why}"),
+        )
+        .with(Details {
+            causes: vec![cause],
+            ..Details::default()
+        })
     }
 
     /// 503: we, or a node we need, cannot be reached now.
@@ -351,8 +392,15 @@ mod tests {
         let pods = find("", "v1", "pods").unwrap();
         let e = field::Error::required("spec.containers[0].image", "");
         let s = Status::invalid(pods, "x", std::slice::from_ref(&e));
-        assert_eq!(s.message, "Pod \"x\" is invalid: spec.containers[0].image: Required value");
-        let s = Status::invalid(pods, "x", &[e.clone(), e, field::Error::required("spec.a", "why")]);
+        assert_eq!(
+            s.message,
+            "Pod \"x\" is invalid: spec.containers[0].image: Required value"
+        );
+        let s = Status::invalid(
+            pods,
+            "x",
+            &[e.clone(), e, field::Error::required("spec.a", "why")],
+        );
         assert_eq!(
             s.message,
             "Pod \"x\" is invalid: [spec.containers[0].image: Required value, spec.a: Required value: why]"

@@ -27,7 +27,10 @@ const GENERATE_NAME_MAX: usize = 58;
 /// 400 if `apiVersion` or `kind` is missing or belongs to something else.
 pub fn check_body(res: &Resource, object: &Value) -> Result<(), Status> {
     let want = res.gv.api_version();
-    let (version, kind) = (place::str_at(object, "/apiVersion"), place::str_at(object, "/kind"));
+    let (version, kind) = (
+        place::str_at(object, "/apiVersion"),
+        place::str_at(object, "/kind"),
+    );
     if !object.is_object() {
         return Err(Status::bad_request(format!(
             "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string; Kind string }}",
@@ -38,7 +41,11 @@ pub fn check_body(res: &Resource, object: &Value) -> Result<(), Status> {
     if (kind.is_empty() || kind == res.kind) && (version.is_empty() || version == want) {
         return Ok(());
     }
-    let version = if version.is_empty() { want.as_str() } else { version };
+    let version = if version.is_empty() {
+        want.as_str()
+    } else {
+        version
+    };
     let kind = if kind.is_empty() { res.kind } else { kind };
     if version != want {
         return Err(Status::bad_request(format!(
@@ -128,7 +135,10 @@ pub fn prepare_update(
             }
         }
         Part::Finalize => {
-            let finalizers = new.pointer("/spec/finalizers").cloned().unwrap_or(json!([]));
+            let finalizers = new
+                .pointer("/spec/finalizers")
+                .cloned()
+                .unwrap_or(json!([]));
             let revision = place::str_at(new, "/metadata/resourceVersion").to_owned();
             *new = old.clone();
             meta::set(new, "resourceVersion", revision);
@@ -159,13 +169,18 @@ pub fn prepare_update(
 /// # Errors
 /// 409 if the pod is bound or being deleted; 422 for a target that is no node.
 pub fn bind_pod(pod: &mut Value, binding: &Value) -> Result<(), Status> {
-    let pods = crate::resource::find("", "v1", "pods").ok_or_else(|| Status::internal("no pods"))?;
+    let pods =
+        crate::resource::find("", "v1", "pods").ok_or_else(|| Status::internal("no pods"))?;
     let name = place::str_at(pod, "/metadata/name").to_owned();
     let target = place::str_at(binding, "/target/name").to_owned();
     let kind = place::str_at(binding, "/target/kind");
     let mut errors = Vec::new();
     if !kind.is_empty() && kind != "Node" {
-        errors.push(field::Error::not_supported("target.kind", kind, &["Node", "<empty>"]));
+        errors.push(field::Error::not_supported(
+            "target.kind",
+            kind,
+            &["Node", "<empty>"],
+        ));
     }
     if target.is_empty() {
         errors.push(field::Error::required("target.name", ""));
@@ -191,8 +206,12 @@ pub fn bind_pod(pod: &mut Value, binding: &Value) -> Result<(), Status> {
 /// Sets a condition that is plainly true or false, with its transition time.
 fn set_pod_condition(pod: &mut Value, kind: &str, status: &str, at: &str) {
     let Some(m) = pod.as_object_mut() else { return };
-    let list = place::child(m, "status").entry("conditions").or_insert_with(|| json!([]));
-    let Some(list) = list.as_array_mut() else { return };
+    let list = place::child(m, "status")
+        .entry("conditions")
+        .or_insert_with(|| json!([]));
+    let Some(list) = list.as_array_mut() else {
+        return;
+    };
     let condition = json!({"type": kind, "status": status, "lastProbeTime": null,
         "lastTransitionTime": at});
     match list.iter_mut().find(|c| c["type"] == kind) {
@@ -212,17 +231,26 @@ pub fn default_grace_seconds(res: &Resource, object: &Value) -> i64 {
     if res.kind != "Pod" || place::str_at(object, "/spec/nodeName").is_empty() {
         return 0;
     }
-    if matches!(place::str_at(object, "/status/phase"), "Succeeded" | "Failed") {
+    if matches!(
+        place::str_at(object, "/status/phase"),
+        "Succeeded" | "Failed"
+    ) {
         return 0;
     }
-    place::int_at(object, "/spec/terminationGracePeriodSeconds").unwrap_or(30).max(0)
+    place::int_at(object, "/spec/terminationGracePeriodSeconds")
+        .unwrap_or(30)
+        .max(0)
 }
 
 fn refuse(res: &Resource, object: &Value, errors: &[field::Error]) -> Result<(), Status> {
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Status::invalid(res, place::str_at(object, "/metadata/name"), errors))
+    Err(Status::invalid(
+        res,
+        place::str_at(object, "/metadata/name"),
+        errors,
+    ))
 }
 
 /// Whether the kind's status is written through `/status` only.
@@ -251,7 +279,9 @@ fn carry_at(new: &mut Value, old: &Value, part: &str, key: &str) {
 
 /// Before defaults: what a client may not bring along at birth.
 fn begin(res: &Resource, object: &mut Value) {
-    let Some(m) = object.as_object_mut() else { return };
+    let Some(m) = object.as_object_mut() else {
+        return;
+    };
     match res.kind {
         "Pod" => {
             m.insert("status".into(), json!({"phase": "Pending"}));
@@ -305,10 +335,16 @@ mod tests {
         assert!(check_body(pods(), &pod()).is_ok());
         assert!(check_body(pods(), &json!({"metadata": {}})).is_ok());
         let e = check_body(pods(), &json!({"apiVersion": "v1", "kind": "Secret"})).unwrap_err();
-        assert!(e.message.starts_with("Secret in version \"v1\" cannot be handled as a Pod"));
+        assert!(
+            e.message
+                .starts_with("Secret in version \"v1\" cannot be handled as a Pod")
+        );
         assert_eq!(e.code, 400);
         let e = check_body(pods(), &json!({"apiVersion": "v2", "kind": "Pod"})).unwrap_err();
-        assert!(e.message.contains("(v2) does not match the expected API version (v1)"));
+        assert!(
+            e.message
+                .contains("(v2) does not match the expected API version (v1)")
+        );
         assert_eq!(check_body(pods(), &json!([1])).unwrap_err().code, 400);
     }
 
@@ -326,7 +362,10 @@ mod tests {
         let mut p = pod();
         p["status"] = json!({"phase": "Running"});
         prepare_create(pods(), &mut p).unwrap();
-        assert_eq!(p["status"], json!({"phase": "Pending", "qosClass": "BestEffort"}));
+        assert_eq!(
+            p["status"],
+            json!({"phase": "Pending", "qosClass": "BestEffort"})
+        );
         assert_eq!(p["metadata"]["generation"], 1);
     }
 
@@ -353,7 +392,10 @@ mod tests {
         let mut old = json!({"metadata": {"name": "x", "uid": "u"}});
         prepare_create(ns, &mut old).unwrap();
         assert_eq!(old["spec"]["finalizers"], json!(["kubernetes"]));
-        assert_eq!(old["metadata"]["labels"]["kubernetes.io/metadata.name"], "x");
+        assert_eq!(
+            old["metadata"]["labels"]["kubernetes.io/metadata.name"],
+            "x"
+        );
         let mut new = old.clone();
         new["spec"] = json!({"finalizers": []});
         let mut main = new.clone();
@@ -373,8 +415,14 @@ mod tests {
         assert_eq!(p["status"]["conditions"][0]["type"], "PodScheduled");
         let e = bind_pod(&mut p, &b).unwrap_err();
         assert_eq!(e.code, 409);
-        assert!(e.message.ends_with("pod a is already assigned to node \"n1\""));
-        assert_eq!(bind_pod(&mut p, &json!({"target": {}})).unwrap_err().code, 422);
+        assert!(
+            e.message
+                .ends_with("pod a is already assigned to node \"n1\"")
+        );
+        assert_eq!(
+            bind_pod(&mut p, &json!({"target": {}})).unwrap_err().code,
+            422
+        );
     }
 
     #[test]

@@ -112,7 +112,10 @@ mod tests {
         );
         assert_eq!(add(Bson::Int64(1), Bson::Int32(2)), Bson::Int64(3));
         assert_eq!(add(Bson::Int32(1), Bson::Double(0.5)), Bson::Double(1.5));
-        assert!(matches!(add(Bson::Int64(i64::MAX), Bson::Int32(1)), Bson::Double(_)));
+        assert!(matches!(
+            add(Bson::Int64(i64::MAX), Bson::Int32(1)),
+            Bson::Double(_)
+        ));
     }
 
     #[test]

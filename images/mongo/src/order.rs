@@ -147,7 +147,11 @@ fn append_number(out: &mut Vec<u8>, nearest: f64, rest: i16) {
         0
     } else {
         let bits = (nearest + 0.0).to_bits();
-        if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+        if bits >> 63 == 1 {
+            !bits
+        } else {
+            bits | 1 << 63
+        }
     };
     out.extend(bits.to_be_bytes());
     out.extend(((rest as u16) ^ 0x8000).to_be_bytes());

@@ -87,11 +87,6 @@ impl Refusal {
         Self::new(43, "CursorNotFound", format!("cursor id {id} not found"))
     }
 
-    /// 48: the collection exists with other options.
-    pub fn namespace_exists(message: impl Into<String>) -> Self {
-        Self::new(48, "NamespaceExists", message)
-    }
-
     /// 59: no such command.
     pub fn no_such_command(name: &str) -> Self {
         Self::new(59, "CommandNotFound", format!("no such command: '{name}'"))
@@ -167,7 +162,9 @@ impl Refusal {
         let mut refusal = Self::new(
             11000,
             "DuplicateKey",
-            format!("E11000 duplicate key error collection: {namespace} index: {index} dup key: {value}"),
+            format!(
+                "E11000 duplicate key error collection: {namespace} index: {index} dup key: {value}"
+            ),
         );
         refusal.details = doc! { "keyPattern": pattern, "keyValue": value };
         refusal

@@ -117,7 +117,11 @@ fn parse_message(id: i32, whole: &[u8], mut reader: Reader<'_>) -> Result<Reques
         return Err(WireError::Flags(unknown));
     }
     if flags & FLAG_CHECKSUM != 0 {
-        let split = reader.bytes.len().checked_sub(4).ok_or(WireError::Short("the checksum"))?;
+        let split = reader
+            .bytes
+            .len()
+            .checked_sub(4)
+            .ok_or(WireError::Short("the checksum"))?;
         let (sections, _) = reader.bytes.split_at(split);
         let (checked, sum) = whole.split_at(whole.len() - 4);
         if crc32c(checked).to_le_bytes() != *sum {
@@ -166,7 +170,10 @@ fn parse_query(id: i32, mut reader: Reader<'_>) -> Result<Request, WireError> {
     }
     // Old drivers wrap a command together with its read preference.
     if let Ok(inner) = body.get_document("$query").or(body.get_document("query"))
-        && body.keys().next().is_some_and(|k| k.trim_start_matches('$') == "query")
+        && body
+            .keys()
+            .next()
+            .is_some_and(|k| k.trim_start_matches('$') == "query")
     {
         body = inner.clone();
     }
@@ -183,7 +190,10 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize, inside: &'static str) -> Result<&'a [u8], WireError> {
-        let (head, rest) = self.bytes.split_at_checked(count).ok_or(WireError::Short(inside))?;
+        let (head, rest) = self
+            .bytes
+            .split_at_checked(count)
+            .ok_or(WireError::Short(inside))?;
         self.bytes = rest;
         Ok(head)
     }
@@ -203,7 +213,11 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self, inside: &'static str) -> Result<&'a str, WireError> {
-        let end = self.bytes.iter().position(|b| *b == 0).ok_or(WireError::Short(inside))?;
+        let end = self
+            .bytes
+            .iter()
+            .position(|b| *b == 0)
+            .ok_or(WireError::Short(inside))?;
         let text = self.take(end, inside)?;
         self.take(1, inside)?;
         std::str::from_utf8(text).map_err(|e| WireError::Document(e.to_string()))
@@ -246,7 +260,10 @@ impl<'a> Reader<'a> {
 /// Refuses documents so deep that walking them could exhaust the stack.
 pub fn check_depth(bytes: &[u8]) -> Result<(), WireError> {
     let malformed = |e: bson::error::Error| WireError::Document(e.to_string());
-    check_document(RawDocument::from_bytes(bytes).map_err(malformed)?, MAX_DEPTH)
+    check_document(
+        RawDocument::from_bytes(bytes).map_err(malformed)?,
+        MAX_DEPTH,
+    )
 }
 
 fn check_document(document: &RawDocument, left: usize) -> Result<(), WireError> {

@@ -15,8 +15,12 @@ pub(super) fn pod_to_v1(pod: &mut Value) -> Vec<Rename> {
         rename(spec, "spec", "host", "nodeName", &mut done);
         restart_policy(spec, &mut done);
         for list in CONTAINER_LISTS {
-            for (i, c) in
-                spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().enumerate()
+            for (i, c) in spec
+                .get_mut(list)
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+                .enumerate()
             {
                 if let Some(c) = c.as_object_mut() {
                     security(c, &format!("spec.{list}[{i}]"), &mut done);
@@ -35,7 +39,12 @@ pub(super) fn pod_from_v1(pod: &mut Value) {
     let mut unused = Vec::new();
     if let Some(Value::Object(spec)) = pod.get_mut("spec") {
         rename(spec, "spec", "nodeName", "host", &mut unused);
-        for c in spec.get_mut("containers").and_then(Value::as_array_mut).into_iter().flatten() {
+        for c in spec
+            .get_mut("containers")
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             let Some(c) = c.as_object_mut() else { continue };
             for key in ["privileged", "capabilities"] {
                 let value = c.get("securityContext").and_then(|s| s.get(key)).cloned();
@@ -61,14 +70,19 @@ fn rename(m: &mut Map<String, Value>, at: &str, old: &str, new: &str, done: &mut
 
 /// Early v1beta3 wrote `restartPolicy: {always: {}}`.
 fn restart_policy(spec: &mut Map<String, Value>, done: &mut Vec<Rename>) {
-    let Some(Value::Object(old)) = spec.get("restartPolicy") else { return };
+    let Some(Value::Object(old)) = spec.get("restartPolicy") else {
+        return;
+    };
     let policy = match old.keys().next().map(|k| k.to_lowercase()).as_deref() {
         Some("onfailure") => "OnFailure",
         Some("never") => "Never",
         _ => "Always",
     };
     spec.insert("restartPolicy".into(), json!(policy));
-    done.push(("spec.restartPolicy as an object".into(), format!("restartPolicy: {policy}")));
+    done.push((
+        "spec.restartPolicy as an object".into(),
+        format!("restartPolicy: {policy}"),
+    ));
 }
 
 fn security(c: &mut Map<String, Value>, at: &str, done: &mut Vec<Rename>) {
@@ -82,7 +96,12 @@ fn security(c: &mut Map<String, Value>, at: &str, done: &mut Vec<Rename>) {
 
 fn states(status: &mut Map<String, Value>, from: &str, to: &str) {
     for list in ["containerStatuses", "initContainerStatuses"] {
-        for c in status.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+        for c in status
+            .get_mut(list)
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             for key in ["state", "lastState"] {
                 if let Some(Value::Object(state)) = c.get_mut(key)
                     && let Some(value) = state.remove(from)
@@ -115,8 +134,14 @@ mod tests {
             p["spec"]["containers"][0]["securityContext"],
             json!({"privileged": true, "capabilities": {"add": ["NET_ADMIN"]}})
         );
-        assert!(p["spec"].get("host").is_none() && p["spec"]["containers"][0].get("privileged").is_none());
-        assert_eq!(warnings[0], "v1beta3 Pod is deprecated since Kubernetes 1.0 (2015): write apiVersion: v1");
+        assert!(
+            p["spec"].get("host").is_none()
+                && p["spec"]["containers"][0].get("privileged").is_none()
+        );
+        assert_eq!(
+            warnings[0],
+            "v1beta3 Pod is deprecated since Kubernetes 1.0 (2015): write apiVersion: v1"
+        );
         assert!(warnings.contains(&"spec.host is called spec.nodeName today".to_owned()));
         assert_eq!(warnings.len(), 5);
     }
@@ -129,12 +154,21 @@ mod tests {
         to_stored(old, &mut p).unwrap();
         assert_eq!(p["spec"]["nodeName"], "new");
         from_stored(old, &mut p);
-        assert_eq!((&p["apiVersion"], &p["spec"]["host"]), (&json!("v1beta3"), &json!("new")));
-        assert_eq!(p["status"]["containerStatuses"][0]["state"]["termination"]["exitCode"], 1);
+        assert_eq!(
+            (&p["apiVersion"], &p["spec"]["host"]),
+            (&json!("v1beta3"), &json!("new"))
+        );
+        assert_eq!(
+            p["status"]["containerStatuses"][0]["state"]["termination"]["exitCode"],
+            1
+        );
         assert!(p["status"].get("Condition").is_some());
         let mut back = p.clone();
         to_stored(old, &mut back).unwrap();
-        assert_eq!(back["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], 1);
+        assert_eq!(
+            back["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"],
+            1
+        );
     }
 
     #[test]

@@ -23,7 +23,10 @@ pub fn apply(res: &Resource, object: &mut Value) {
 }
 
 fn namespace(object: &mut Value) {
-    let name = object.pointer("/metadata/name").cloned().unwrap_or(Value::Null);
+    let name = object
+        .pointer("/metadata/name")
+        .cloned()
+        .unwrap_or(Value::Null);
     if name.as_str().is_none_or(str::is_empty) {
         return;
     }
@@ -33,7 +36,9 @@ fn namespace(object: &mut Value) {
 
 fn node(object: &mut Value) {
     for part in ["capacity", "allocatable"] {
-        if let Some(m) = object.pointer_mut(&format!("/status/{part}")).and_then(Value::as_object_mut)
+        if let Some(m) = object
+            .pointer_mut(&format!("/status/{part}"))
+            .and_then(Value::as_object_mut)
         {
             quantities(m);
         }
@@ -41,7 +46,9 @@ fn node(object: &mut Value) {
 }
 
 fn secret(object: &mut Value) {
-    let Some(m) = object.as_object_mut() else { return };
+    let Some(m) = object.as_object_mut() else {
+        return;
+    };
     default(m, "type", "Opaque");
     // stringData is write-only: it is folded into data and wins over it.
     if let Some(Value::Object(plain)) = m.remove("stringData") {
@@ -54,8 +61,14 @@ fn secret(object: &mut Value) {
 }
 
 fn endpoints(object: &mut Value) {
-    for subset in crate::json::list_mut(object, "/subsets").into_iter().flatten() {
-        for port in crate::json::list_mut(subset, "/ports").into_iter().flatten() {
+    for subset in crate::json::list_mut(object, "/subsets")
+        .into_iter()
+        .flatten()
+    {
+        for port in crate::json::list_mut(subset, "/ports")
+            .into_iter()
+            .flatten()
+        {
             if let Some(p) = port.as_object_mut() {
                 default(p, "protocol", "TCP");
             }
@@ -81,7 +94,11 @@ pub fn base64_encode(bytes: &[u8]) -> String {
     const ABC: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let b = [chunk[0], *chunk.get(1).unwrap_or(&0), *chunk.get(2).unwrap_or(&0)];
+        let b = [
+            chunk[0],
+            *chunk.get(1).unwrap_or(&0),
+            *chunk.get(2).unwrap_or(&0),
+        ];
         let n = u32::from(b[0]) << 16 | u32::from(b[1]) << 8 | u32::from(b[2]);
         for i in 0..4 {
             if i <= chunk.len() {
@@ -111,7 +128,13 @@ mod tests {
 
     #[test]
     fn base64_has_the_right_padding() {
-        for (raw, want) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("\u{ff}", "w78=")] {
+        for (raw, want) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("\u{ff}", "w78="),
+        ] {
             assert_eq!(base64_encode(raw.as_bytes()), want);
         }
     }
@@ -120,6 +143,9 @@ mod tests {
     fn node_amounts_become_canonical_text() {
         let mut n = json!({"status": {"capacity": {"cpu": 2, "memory": "2048Mi", "pods": "110"}}});
         apply(find("", "v1", "nodes").unwrap(), &mut n);
-        assert_eq!(n["status"]["capacity"], json!({"cpu": "2", "memory": "2Gi", "pods": "110"}));
+        assert_eq!(
+            n["status"]["capacity"],
+            json!({"cpu": "2", "memory": "2Gi", "pods": "110"})
+        );
     }
 }

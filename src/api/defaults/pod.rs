@@ -13,7 +13,9 @@ const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralCo
 
 /// Fills in what the client left open.
 pub fn apply(object: &mut Value) {
-    let Some(root) = object.as_object_mut() else { return };
+    let Some(root) = object.as_object_mut() else {
+        return;
+    };
     let spec = child(root, "spec");
     default(spec, "restartPolicy", "Always");
     default(spec, "dnsPolicy", "ClusterFirst");
@@ -25,15 +27,28 @@ pub fn apply(object: &mut Value) {
     child(spec, "securityContext");
     service_account(spec);
     tolerations(spec);
-    let host_network = spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or(false);
+    let host_network = spec
+        .get("hostNetwork")
+        .and_then(Value::as_bool)
+        .unwrap_or(false);
     for list in CONTAINER_LISTS {
-        for c in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+        for c in spec
+            .get_mut(list)
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             if let Some(c) = c.as_object_mut() {
                 container(c, host_network);
             }
         }
     }
-    for v in spec.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
+    for v in spec
+        .get_mut("volumes")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         if let Some(v) = v.as_object_mut() {
             volume(v);
         }
@@ -45,8 +60,16 @@ pub fn apply(object: &mut Value) {
 
 /// The account has two names; the old one follows the new one.
 fn service_account(spec: &mut Map<String, Value>) {
-    let old = spec.get("serviceAccount").and_then(Value::as_str).unwrap_or("").to_owned();
-    let name = if old.is_empty() { "default".to_owned() } else { old };
+    let old = spec
+        .get("serviceAccount")
+        .and_then(Value::as_str)
+        .unwrap_or("")
+        .to_owned();
+    let name = if old.is_empty() {
+        "default".to_owned()
+    } else {
+        old
+    };
     default(spec, "serviceAccountName", name);
     let name = spec["serviceAccountName"].clone();
     spec.insert("serviceAccount".into(), name);
@@ -54,22 +77,33 @@ fn service_account(spec: &mut Map<String, Value>) {
 
 fn tolerations(spec: &mut Map<String, Value>) {
     let list = spec.entry("tolerations").or_insert_with(|| json!([]));
-    let Some(list) = list.as_array_mut() else { return };
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+    let Some(list) = list.as_array_mut() else {
+        return;
+    };
+    for key in [
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+    ] {
         let covered = list.iter().any(|t| {
             let (k, e) = (str_at(t, "/key"), str_at(t, "/effect"));
             (k == key || (k.is_empty() && str_at(t, "/operator") == "Exists"))
                 && (e.is_empty() || e == "NoExecute")
         });
         if !covered {
-            list.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute",
-                "tolerationSeconds": NODE_DOWN_SECONDS}));
+            list.push(
+                json!({"key": key, "operator": "Exists", "effect": "NoExecute",
+                "tolerationSeconds": NODE_DOWN_SECONDS}),
+            );
         }
     }
 }
 
 fn container(c: &mut Map<String, Value>, host_network: bool) {
-    let image = c.get("image").and_then(Value::as_str).unwrap_or("").to_owned();
+    let image = c
+        .get("image")
+        .and_then(Value::as_str)
+        .unwrap_or("")
+        .to_owned();
     default(c, "imagePullPolicy", pull_policy(&image));
     default(c, "terminationMessagePath", "/dev/termination-log");
     default(c, "terminationMessagePolicy", "File");
@@ -86,7 +120,12 @@ fn container(c: &mut Map<String, Value>, host_network: bool) {
             requests.entry(name).or_insert(amount);
         }
     }
-    for port in c.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+    for port in c
+        .get_mut("ports")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         if let Some(p) = port.as_object_mut() {
             default(p, "protocol", "TCP");
             if host_network && let Some(n) = p.get("containerPort").cloned() {
@@ -94,7 +133,12 @@ fn container(c: &mut Map<String, Value>, host_network: bool) {
             }
         }
     }
-    for env in c.get_mut("env").and_then(Value::as_array_mut).into_iter().flatten() {
+    for env in c
+        .get_mut("env")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         field_ref(env.pointer_mut("/valueFrom/fieldRef"));
     }
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
@@ -125,9 +169,12 @@ pub fn pull_policy(image: &str) -> &'static str {
 }
 
 fn probe(p: &mut Map<String, Value>) {
-    for (key, value) in
-        [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
-    {
+    for (key, value) in [
+        ("timeoutSeconds", 1),
+        ("periodSeconds", 10),
+        ("successThreshold", 1),
+        ("failureThreshold", 3),
+    ] {
         if p.get(key).and_then(Value::as_i64).unwrap_or(0) == 0 {
             p.insert(key.into(), json!(value));
         }
@@ -157,7 +204,9 @@ fn volume(v: &mut Map<String, Value>) {
         v.insert("emptyDir".into(), json!({}));
     }
     for (kind, source) in v.iter_mut() {
-        let Some(s) = source.as_object_mut() else { continue };
+        let Some(s) = source.as_object_mut() else {
+            continue;
+        };
         match kind.as_str() {
             "secret" | "configMap" => default(s, "defaultMode", FILE_MODE),
             "hostPath" => drop(s.entry("type").or_insert_with(|| json!(""))),
@@ -167,7 +216,11 @@ fn volume(v: &mut Map<String, Value>) {
             }
             "projected" => {
                 default(s, "defaultMode", FILE_MODE);
-                for source in s.get_mut("sources").and_then(Value::as_array_mut).into_iter().flatten()
+                for source in s
+                    .get_mut("sources")
+                    .and_then(Value::as_array_mut)
+                    .into_iter()
+                    .flatten()
                 {
                     downward(source.pointer_mut("/downwardAPI/items"));
                     if let Some(Value::Object(t)) = source.pointer_mut("/serviceAccountToken") {
@@ -197,8 +250,9 @@ fn downward(items: Option<&mut Value>) {
 pub fn qos_class(pod: &Value) -> &'static str {
     let mut any = false;
     let mut guaranteed = true;
-    let containers =
-        list_at(pod, "/spec/containers").iter().chain(list_at(pod, "/spec/initContainers"));
+    let containers = list_at(pod, "/spec/containers")
+        .iter()
+        .chain(list_at(pod, "/spec/initContainers"));
     for c in containers {
         for name in ["cpu", "memory"] {
             let amount = |part: &str| {
@@ -284,7 +338,10 @@ mod tests {
             json!({"cpu": "1", "memory": "1Gi"})
         );
         assert_eq!(qos_class(&p), "Guaranteed");
-        assert_eq!(qos_class(&pod(json!({"requests": {"cpu": "0.1"}}))), "Burstable");
+        assert_eq!(
+            qos_class(&pod(json!({"requests": {"cpu": "0.1"}}))),
+            "Burstable"
+        );
         assert_eq!(qos_class(&pod(json!({}))), "BestEffort");
     }
 
@@ -295,7 +352,10 @@ mod tests {
             "containers": [{"name": "c", "image": "x", "ports": [{"containerPort": 80}],
                 "livenessProbe": {"httpGet": {"port": 80}, "periodSeconds": 3}}]}});
         apply(&mut p);
-        assert_eq!(p["spec"]["volumes"][0], json!({"name": "a", "emptyDir": {}}));
+        assert_eq!(
+            p["spec"]["volumes"][0],
+            json!({"name": "a", "emptyDir": {}})
+        );
         assert_eq!(p["spec"]["volumes"][1]["configMap"]["defaultMode"], 420);
         assert_eq!(p["spec"]["volumes"][2]["emptyDir"]["sizeLimit"], "1024");
         let c = &p["spec"]["containers"][0];

@@ -9,7 +9,9 @@ const AFFINITY_SECONDS: i64 = 10_800;
 
 /// Fills in what the client left open.
 pub fn apply(object: &mut Value) {
-    let Some(root) = object.as_object_mut() else { return };
+    let Some(root) = object.as_object_mut() else {
+        return;
+    };
     let spec = child(root, "spec");
     default(spec, "sessionAffinity", "None");
     default(spec, "type", "ClusterIP");
@@ -19,7 +21,12 @@ pub fn apply(object: &mut Value) {
     } else {
         spec.remove("sessionAffinityConfig");
     }
-    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+    for port in spec
+        .get_mut("ports")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         if let Some(p) = port.as_object_mut() {
             port_defaults(p);
         }
@@ -52,7 +59,9 @@ fn port_defaults(p: &mut Map<String, Value>) {
 /// Writes the address given to a Service; `None` makes it headless. IPv4 only, like the
 /// service range.
 pub fn set_cluster_ip(object: &mut Value, ip: Option<&str>) {
-    let Some(root) = object.as_object_mut() else { return };
+    let Some(root) = object.as_object_mut() else {
+        return;
+    };
     let spec = child(root, "spec");
     let ip = ip.unwrap_or("None");
     spec.insert("clusterIP".into(), json!(ip));
@@ -66,12 +75,17 @@ pub fn set_cluster_ip(object: &mut Value, ip: Option<&str>) {
 pub fn keep_allocated(new: &mut Value, old: &Value) {
     let wants_ip = str_at(new, "/spec/type") != "ExternalName";
     let had_ip = str_at(old, "/spec/type") != "ExternalName";
-    let Some(root) = new.as_object_mut() else { return };
+    let Some(root) = new.as_object_mut() else {
+        return;
+    };
     let spec = child(root, "spec");
     if !(wants_ip && had_ip) {
         return;
     }
-    let left_out = spec.get("clusterIP").and_then(Value::as_str).is_none_or(str::is_empty);
+    let left_out = spec
+        .get("clusterIP")
+        .and_then(Value::as_str)
+        .is_none_or(str::is_empty);
     if left_out {
         for key in ["clusterIP", "clusterIPs"] {
             if let Some(v) = old.pointer(&format!("/spec/{key}")) {
@@ -111,7 +125,10 @@ mod tests {
     fn sticky_sessions_last_three_hours() {
         let mut s = json!({"spec": {"sessionAffinity": "ClientIP", "type": "NodePort"}});
         apply(&mut s);
-        assert_eq!(s["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"], 10800);
+        assert_eq!(
+            s["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"],
+            10800
+        );
         assert_eq!(s["spec"]["externalTrafficPolicy"], "Cluster");
     }
 

@@ -17,7 +17,10 @@ pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), Error> {
         .as_array()
         .ok_or_else(|| Error::Malformed("a JSON patch is a list of operations".into()))?;
     if operations.len() > MAX_OPERATIONS {
-        return Err(Error::TooManyOperations { max: MAX_OPERATIONS, got: operations.len() });
+        return Err(Error::TooManyOperations {
+            max: MAX_OPERATIONS,
+            got: operations.len(),
+        });
     }
     operations.iter().try_for_each(|op| apply(object, op))
 }
@@ -46,14 +49,19 @@ fn apply(object: &mut Value, op: &Value) -> Result<(), Error> {
         "move" => {
             let from = text("from")?;
             if path.starts_with(&format!("{from}/")) {
-                return Err(Error::Inapplicable(format!("move operation: {path} lies inside {from}")));
+                return Err(Error::Inapplicable(format!(
+                    "move operation: {path} lies inside {from}"
+                )));
             }
             let moved = remove(object, from, "move")?;
             add(object, path, moved)
         }
         "copy" => {
             let from = text("from")?;
-            let copied = object.pointer(from).ok_or_else(|| inapplicable("copy", from))?.clone();
+            let copied = object
+                .pointer(from)
+                .ok_or_else(|| inapplicable("copy", from))?
+                .clone();
             add(object, path, copied)
         }
         "test" => {
@@ -62,7 +70,9 @@ fn apply(object: &mut Value, op: &Value) -> Result<(), Error> {
             if object.pointer(path).unwrap_or(&Value::Null) == want {
                 Ok(())
             } else {
-                Err(Error::Inapplicable(format!("testing value {path} failed: test failed")))
+                Err(Error::Inapplicable(format!(
+                    "testing value {path} failed: test failed"
+                )))
             }
         }
         other => Err(Error::Malformed(format!("unexpected kind: {other}"))),
@@ -70,7 +80,9 @@ fn apply(object: &mut Value, op: &Value) -> Result<(), Error> {
 }
 
 fn inapplicable(op: &str, path: &str) -> Error {
-    Error::Inapplicable(format!("{op} operation does not apply: doc is missing path: {path}"))
+    Error::Inapplicable(format!(
+        "{op} operation does not apply: doc is missing path: {path}"
+    ))
 }
 
 /// Parent of a pointer and its last token, unescaped.
@@ -83,7 +95,8 @@ fn split(path: &str) -> Result<(&str, String), Error> {
 
 fn position(token: &str, len: usize) -> Option<usize> {
     // No leading zeros, no signs: RFC 6901.
-    let plain = token == "0" || (!token.starts_with('0') && token.bytes().all(|b| b.is_ascii_digit()));
+    let plain =
+        token == "0" || (!token.starts_with('0') && token.bytes().all(|b| b.is_ascii_digit()));
     token.parse().ok().filter(|i| plain && *i <= len)
 }
 
@@ -99,7 +112,11 @@ fn add(object: &mut Value, path: &str, value: Value) -> Result<(), Error> {
             m.insert(last, value);
         }
         Value::Array(a) => {
-            let at = if last == "-" { a.len() } else { position(&last, a.len()).ok_or_else(missing)? };
+            let at = if last == "-" {
+                a.len()
+            } else {
+                position(&last, a.len()).ok_or_else(missing)?
+            };
             a.insert(at, value);
         }
         _ => return Err(missing()),
@@ -113,7 +130,9 @@ fn remove(object: &mut Value, path: &str, op: &str) -> Result<Value, Error> {
     match object.pointer_mut(parent).ok_or_else(missing)? {
         Value::Object(m) => m.remove(&last).ok_or_else(missing),
         Value::Array(a) => {
-            let at = position(&last, a.len()).filter(|i| *i < a.len()).ok_or_else(missing)?;
+            let at = position(&last, a.len())
+                .filter(|i| *i < a.len())
+                .ok_or_else(missing)?;
             Ok(a.remove(at))
         }
         _ => Err(missing()),
@@ -133,15 +152,51 @@ mod tests {
     #[test]
     fn operations() {
         for (doc, op, want) in [
-            (json!({"a": [1, 2]}), json!({"op": "add", "path": "/a/1", "value": 9}), json!({"a": [1, 9, 2]})),
-            (json!({"a": [1]}), json!({"op": "add", "path": "/a/-", "value": 2}), json!({"a": [1, 2]})),
-            (json!({"a": 1}), json!({"op": "add", "path": "/x~1y~0z", "value": null}), json!({"a": 1, "x/y~z": null})),
-            (json!({"a": [1, 2]}), json!({"op": "remove", "path": "/a/0"}), json!({"a": [2]})),
-            (json!({"a": 1}), json!({"op": "replace", "path": "/a", "value": 2}), json!({"a": 2})),
-            (json!({"a": 1}), json!({"op": "move", "from": "/a", "path": "/b"}), json!({"b": 1})),
-            (json!({"a": 1}), json!({"op": "copy", "from": "/a", "path": "/b"}), json!({"a": 1, "b": 1})),
-            (json!({"a": 1}), json!({"op": "test", "path": "/a", "value": 1}), json!({"a": 1})),
-            (json!({"a": 1}), json!({"op": "add", "path": "", "value": [1]}), json!([1])),
+            (
+                json!({"a": [1, 2]}),
+                json!({"op": "add", "path": "/a/1", "value": 9}),
+                json!({"a": [1, 9, 2]}),
+            ),
+            (
+                json!({"a": [1]}),
+                json!({"op": "add", "path": "/a/-", "value": 2}),
+                json!({"a": [1, 2]}),
+            ),
+            (
+                json!({"a": 1}),
+                json!({"op": "add", "path": "/x~1y~0z", "value": null}),
+                json!({"a": 1, "x/y~z": null}),
+            ),
+            (
+                json!({"a": [1, 2]}),
+                json!({"op": "remove", "path": "/a/0"}),
+                json!({"a": [2]}),
+            ),
+            (
+                json!({"a": 1}),
+                json!({"op": "replace", "path": "/a", "value": 2}),
+                json!({"a": 2}),
+            ),
+            (
+                json!({"a": 1}),
+                json!({"op": "move", "from": "/a", "path": "/b"}),
+                json!({"b": 1}),
+            ),
+            (
+                json!({"a": 1}),
+                json!({"op": "copy", "from": "/a", "path": "/b"}),
+                json!({"a": 1, "b": 1}),
+            ),
+            (
+                json!({"a": 1}),
+                json!({"op": "test", "path": "/a", "value": 1}),
+                json!({"a": 1}),
+            ),
+            (
+                json!({"a": 1}),
+                json!({"op": "add", "path": "", "value": [1]}),
+                json!([1]),
+            ),
         ] {
             assert_eq!(run(doc, json!([op])).unwrap(), want, "{op}");
         }
@@ -161,7 +216,11 @@ mod tests {
             (json!({"op": "add", "path": "/a"}), 400),
             (json!({"op": "add", "path": "a", "value": 1}), 400),
         ] {
-            assert_eq!(run(doc.clone(), json!([op])).unwrap_err().status().code, code, "{op}");
+            assert_eq!(
+                run(doc.clone(), json!([op])).unwrap_err().status().code,
+                code,
+                "{op}"
+            );
         }
         assert_eq!(run(doc.clone(), json!({})).unwrap_err().status().code, 400);
         let many = vec![json!({"op": "test", "path": "/a", "value": [1]}); MAX_OPERATIONS + 1];

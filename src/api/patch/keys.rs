@@ -25,7 +25,12 @@ pub(super) enum How {
 }
 
 const fn row(owner: &'static str, field: &'static str, child: &'static str, how: How) -> Row {
-    Row { owner, field, child, how }
+    Row {
+        owner,
+        field,
+        child,
+        how,
+    }
 }
 
 /// Name of a type in the table.
@@ -64,7 +69,12 @@ static TABLE: &[Row] = &[
     row("PodSpec", "imagePullSecrets", "", ByKey("name")),
     row("PodSpec", "resourceClaims", "", ByKeyRetain("name")),
     row("PodSpec", "schedulingGates", "", ByKey("name")),
-    row("PodSpec", "topologySpreadConstraints", "", ByKey("topologyKey")),
+    row(
+        "PodSpec",
+        "topologySpreadConstraints",
+        "",
+        ByKey("topologyKey"),
+    ),
     row("PodSpec", "volumes", "", ByKeyRetain("name")),
     row("Container", "env", "", ByKey("name")),
     row("Container", "ports", "", ByKey("containerPort")),
@@ -73,11 +83,31 @@ static TABLE: &[Row] = &[
     row("PodStatus", "conditions", "", ByKey("type")),
     row("PodStatus", "hostIPs", "", ByKey("ip")),
     row("PodStatus", "podIPs", "", ByKey("ip")),
-    row("PodStatus", "resourceClaimStatuses", "", ByKeyRetain("name")),
+    row(
+        "PodStatus",
+        "resourceClaimStatuses",
+        "",
+        ByKeyRetain("name"),
+    ),
     row("PodStatus", "containerStatuses", "ContainerStatus", Plain),
-    row("PodStatus", "initContainerStatuses", "ContainerStatus", Plain),
-    row("PodStatus", "ephemeralContainerStatuses", "ContainerStatus", Plain),
-    row("ContainerStatus", "allocatedResourcesStatus", "", ByKey("name")),
+    row(
+        "PodStatus",
+        "initContainerStatuses",
+        "ContainerStatus",
+        Plain,
+    ),
+    row(
+        "PodStatus",
+        "ephemeralContainerStatuses",
+        "ContainerStatus",
+        Plain,
+    ),
+    row(
+        "ContainerStatus",
+        "allocatedResourcesStatus",
+        "",
+        ByKey("name"),
+    ),
     row("ContainerStatus", "volumeMounts", "", ByKey("mountPath")),
     row("Namespace", "status", "NamespaceStatus", Plain),
     row("NamespaceStatus", "conditions", "", ByKey("type")),
@@ -86,12 +116,42 @@ static TABLE: &[Row] = &[
     row("NodeSpec", "podCIDRs", "", Set),
     row("NodeStatus", "addresses", "", ByKey("type")),
     row("NodeStatus", "conditions", "", ByKey("type")),
-    row("PersistentVolumeClaim", "status", "PersistentVolumeClaimStatus", Plain),
-    row("PersistentVolumeClaimStatus", "conditions", "", ByKey("type")),
-    row("ReplicationController", "spec", "ReplicationControllerSpec", Plain),
-    row("ReplicationController", "status", "ReplicationControllerStatus", Plain),
-    row("ReplicationControllerSpec", "template", "PodTemplateSpec", Plain),
-    row("ReplicationControllerStatus", "conditions", "", ByKey("type")),
+    row(
+        "PersistentVolumeClaim",
+        "status",
+        "PersistentVolumeClaimStatus",
+        Plain,
+    ),
+    row(
+        "PersistentVolumeClaimStatus",
+        "conditions",
+        "",
+        ByKey("type"),
+    ),
+    row(
+        "ReplicationController",
+        "spec",
+        "ReplicationControllerSpec",
+        Plain,
+    ),
+    row(
+        "ReplicationController",
+        "status",
+        "ReplicationControllerStatus",
+        Plain,
+    ),
+    row(
+        "ReplicationControllerSpec",
+        "template",
+        "PodTemplateSpec",
+        Plain,
+    ),
+    row(
+        "ReplicationControllerStatus",
+        "conditions",
+        "",
+        ByKey("type"),
+    ),
     row("Service", "spec", "ServiceSpec", Plain),
     row("Service", "status", "ServiceStatus", Plain),
     row("ServiceSpec", "ports", "", ByKey("port")),
@@ -122,17 +182,47 @@ static TABLE: &[Row] = &[
     row("CronJob", "spec", "CronJobSpec", Plain),
     row("CronJobSpec", "jobTemplate", "JobTemplateSpec", Plain),
     row("JobTemplateSpec", "spec", "JobSpec", Plain),
-    row("HorizontalPodAutoscaler", "status", "HorizontalPodAutoscalerStatus", Plain),
-    row("HorizontalPodAutoscalerStatus", "conditions", "", ByKey("type")),
+    row(
+        "HorizontalPodAutoscaler",
+        "status",
+        "HorizontalPodAutoscalerStatus",
+        Plain,
+    ),
+    row(
+        "HorizontalPodAutoscalerStatus",
+        "conditions",
+        "",
+        ByKey("type"),
+    ),
     // Everything else.
-    row("PodDisruptionBudget", "spec", "PodDisruptionBudgetSpec", Plain),
-    row("PodDisruptionBudget", "status", "PodDisruptionBudgetStatus", Plain),
+    row(
+        "PodDisruptionBudget",
+        "spec",
+        "PodDisruptionBudgetSpec",
+        Plain,
+    ),
+    row(
+        "PodDisruptionBudget",
+        "status",
+        "PodDisruptionBudgetStatus",
+        Plain,
+    ),
     row("PodDisruptionBudgetSpec", "selector", "", Replace),
     row("PodDisruptionBudgetStatus", "conditions", "", ByKey("type")),
     row("FlowSchema", "status", "FlowSchemaStatus", Plain),
     row("FlowSchemaStatus", "conditions", "", ByKey("type")),
-    row("PriorityLevelConfiguration", "status", "PriorityLevelConfigurationStatus", Plain),
-    row("PriorityLevelConfigurationStatus", "conditions", "", ByKey("type")),
+    row(
+        "PriorityLevelConfiguration",
+        "status",
+        "PriorityLevelConfigurationStatus",
+        Plain,
+    ),
+    row(
+        "PriorityLevelConfigurationStatus",
+        "conditions",
+        "",
+        ByKey("type"),
+    ),
     row("ServiceCIDR", "status", "ServiceCIDRStatus", Plain),
     row("ServiceCIDRStatus", "conditions", "", ByKey("type")),
     row("APIService", "status", "APIServiceStatus", Plain),
@@ -141,11 +231,31 @@ static TABLE: &[Row] = &[
     row("ResourceClaimStatus", "reservedFor", "", ByKey("uid")),
     row("CSINode", "spec", "CSINodeSpec", Plain),
     row("CSINodeSpec", "drivers", "", ByKey("name")),
-    row("MutatingWebhookConfiguration", "webhooks", "Webhook", ByKey("name")),
-    row("ValidatingWebhookConfiguration", "webhooks", "Webhook", ByKey("name")),
+    row(
+        "MutatingWebhookConfiguration",
+        "webhooks",
+        "Webhook",
+        ByKey("name"),
+    ),
+    row(
+        "ValidatingWebhookConfiguration",
+        "webhooks",
+        "Webhook",
+        ByKey("name"),
+    ),
     row("Webhook", "matchConditions", "", ByKey("name")),
-    row("MutatingAdmissionPolicy", "spec", "AdmissionPolicySpec", Plain),
-    row("ValidatingAdmissionPolicy", "spec", "AdmissionPolicySpec", Plain),
+    row(
+        "MutatingAdmissionPolicy",
+        "spec",
+        "AdmissionPolicySpec",
+        Plain,
+    ),
+    row(
+        "ValidatingAdmissionPolicy",
+        "spec",
+        "AdmissionPolicySpec",
+        Plain,
+    ),
     row("AdmissionPolicySpec", "matchConditions", "", ByKey("name")),
     row("AdmissionPolicySpec", "variables", "", ByKey("name")),
 ];
@@ -157,20 +267,34 @@ mod tests {
     #[test]
     fn every_child_type_is_used_and_reachable() {
         for r in TABLE.iter().filter(|r| !r.child.is_empty()) {
-            assert!(TABLE.iter().any(|x| x.owner == r.child), "{} leads nowhere", r.child);
+            assert!(
+                TABLE.iter().any(|x| x.owner == r.child),
+                "{} leads nowhere",
+                r.child
+            );
         }
         let inner = |o: &str| TABLE.iter().any(|r| r.child == o);
         for r in TABLE {
-            let is_kind = r.field == "spec" || r.field == "status" || r.field == "template"
+            let is_kind = r.field == "spec"
+                || r.field == "status"
+                || r.field == "template"
                 || ["webhooks", "secrets", "conditions"].contains(&r.field);
-            assert!(inner(r.owner) || is_kind || r.owner == "ObjectMeta", "{} unreachable", r.owner);
+            assert!(
+                inner(r.owner) || is_kind || r.owner == "ObjectMeta",
+                "{} unreachable",
+                r.owner
+            );
         }
     }
 
     #[test]
     fn rows_are_unique() {
         for (i, a) in TABLE.iter().enumerate() {
-            assert!(!TABLE[i + 1..].iter().any(|b| a.owner == b.owner && a.field == b.field));
+            assert!(
+                !TABLE[i + 1..]
+                    .iter()
+                    .any(|b| a.owner == b.owner && a.field == b.field)
+            );
         }
     }
 }

@@ -13,7 +13,9 @@ const DELETE: &str = "$deleteFromPrimitiveList/";
 /// Applies `patch` to `object`, whose type is `kind`.
 pub(super) fn apply(kind: Type, object: &mut Value, patch: &Value) -> Result<(), Error> {
     let (Value::Object(o), Value::Object(p)) = (object, patch) else {
-        return Err(Error::Malformed("a strategic merge patch is a JSON object".into()));
+        return Err(Error::Malformed(
+            "a strategic merge patch is a JSON object".into(),
+        ));
     };
     merge_map(kind, o, p)
 }
@@ -52,7 +54,14 @@ fn merge_map(
             continue;
         }
         let (how, child) = look(kind, key);
-        merge_member(object, key, change, how, child, patch.get(&format!("{ORDER}{key}")))?;
+        merge_member(
+            object,
+            key,
+            change,
+            how,
+            child,
+            patch.get(&format!("{ORDER}{key}")),
+        )?;
     }
     // An order without a change to the list itself still sorts it.
     for (key, order) in patch {
@@ -132,14 +141,21 @@ fn merge_list(
     changes: &[Value],
     merge_by: &str,
 ) -> Result<(), Error> {
-    if changes.iter().any(|c| c.get(DIRECTIVE).is_some_and(|d| d == "replace")) {
+    if changes
+        .iter()
+        .any(|c| c.get(DIRECTIVE).is_some_and(|d| d == "replace"))
+    {
         list.clear();
     }
     for change in changes {
         let Value::Object(change) = change else {
-            return Err(Error::Malformed(format!("item of a list merged by {merge_by} is no object: {change}")));
+            return Err(Error::Malformed(format!(
+                "item of a list merged by {merge_by} is no object: {change}"
+            )));
         };
-        let directive = change.get(DIRECTIVE).map(|d| d.as_str().unwrap_or_default());
+        let directive = change
+            .get(DIRECTIVE)
+            .map(|d| d.as_str().unwrap_or_default());
         let Some(id) = change.get(merge_by) else {
             // A lone {"$patch": "replace"} only says what to do with the list.
             if directive == Some("replace") && change.len() == 1 {
@@ -175,14 +191,15 @@ fn merge_list(
 }
 
 /// `$retainKeys` names all members that stay; others of the object go.
-fn retain_keys(
-    object: &mut Map<String, Value>,
-    patch: &Map<String, Value>,
-) -> Result<(), Error> {
-    let Some(keep) = patch.get(RETAIN) else { return Ok(()) };
+fn retain_keys(object: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), Error> {
+    let Some(keep) = patch.get(RETAIN) else {
+        return Ok(());
+    };
     let keep = keep.as_array().ok_or_else(|| not_a_list(RETAIN))?;
     let kept = |key: &str| keep.iter().any(|k| k == key);
-    let stray = patch.iter().find(|(k, v)| !k.starts_with('$') && !v.is_null() && !kept(k));
+    let stray = patch
+        .iter()
+        .find(|(k, v)| !k.starts_with('$') && !v.is_null() && !kept(k));
     if let Some((key, _)) = stray {
         return Err(Error::Malformed(format!(
             "{RETAIN} does not contain field {key:?} of the patch"
@@ -207,7 +224,8 @@ fn sort(list: &mut Vec<Value>, order: &[Value], before: &[Value], key: Option<&s
     let mut known = known.into_iter().peekable();
     for mine in own {
         while let Some(next) = known.peek() {
-            let first = matches!((place(before, &mine), place(before, next)), (Some(m), Some(n)) if m < n);
+            let first =
+                matches!((place(before, &mine), place(before, next)), (Some(m), Some(n)) if m < n);
             if first {
                 break;
             }
@@ -250,35 +268,61 @@ mod tests {
             json!({"spec": {"containers": [{"name": "b", "image": "2"}, {"name": "a", "env": [{"name": "Y", "value": "2"}]}, {"name": "d"}]},
                 "metadata": {"labels": {"k": null, "m": "2"}}}),
         );
-        assert_eq!(o["spec"]["containers"], json!([
+        assert_eq!(
+            o["spec"]["containers"],
+            json!([
             {"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]},
-            {"name": "b", "image": "2"}, {"name": "c", "image": "1"}, {"name": "d"}]));
+            {"name": "b", "image": "2"}, {"name": "c", "image": "1"}, {"name": "d"}])
+        );
         assert_eq!(o["metadata"]["labels"], json!({"m": "2"}));
     }
 
     #[test]
     fn directives_delete_and_replace() {
-        let o = run(pod(), json!({"spec": {"containers": [{"$patch": "delete", "name": "a"}]}}));
+        let o = run(
+            pod(),
+            json!({"spec": {"containers": [{"$patch": "delete", "name": "a"}]}}),
+        );
         assert_eq!(o["spec"]["containers"].as_array().unwrap().len(), 2);
-        let o = run(pod(), json!({"spec": {"containers": [{"$patch": "replace"}, {"name": "z"}]}}));
+        let o = run(
+            pod(),
+            json!({"spec": {"containers": [{"$patch": "replace"}, {"name": "z"}]}}),
+        );
         assert_eq!(o["spec"]["containers"], json!([{"name": "z"}]));
-        let o = run(pod(), json!({"metadata": {"labels": {"$patch": "replace", "z": "1"}}}));
+        let o = run(
+            pod(),
+            json!({"metadata": {"labels": {"$patch": "replace", "z": "1"}}}),
+        );
         assert_eq!(o["metadata"]["labels"], json!({"z": "1"}));
         let o = run(pod(), json!({"metadata": {"labels": {"$patch": "delete"}}}));
         assert_eq!(o["metadata"]["labels"], json!({}));
-        let o = run(pod(), json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a/1"], "finalizers": ["c/3"]}}));
+        let o = run(
+            pod(),
+            json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a/1"], "finalizers": ["c/3"]}}),
+        );
         assert_eq!(o["metadata"]["finalizers"], json!(["b/2", "c/3"]));
     }
 
     #[test]
     fn order_is_the_clients_and_strangers_keep_their_place() {
         let names = |o: &Value| -> Vec<String> {
-            o["spec"]["containers"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().into()).collect()
+            o["spec"]["containers"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|c| c["name"].as_str().unwrap().into())
+                .collect()
         };
-        let o = run(pod(), json!({"spec": {"$setElementOrder/containers": [{"name": "c"}, {"name": "a"}]}}));
+        let o = run(
+            pod(),
+            json!({"spec": {"$setElementOrder/containers": [{"name": "c"}, {"name": "a"}]}}),
+        );
         assert_eq!(names(&o), ["c", "a", "b"]);
-        let o = run(pod(), json!({"spec": {"$setElementOrder/containers": [{"name": "n"}, {"name": "a"}, {"name": "c"}],
-            "containers": [{"name": "n"}]}}));
+        let o = run(
+            pod(),
+            json!({"spec": {"$setElementOrder/containers": [{"name": "n"}, {"name": "a"}, {"name": "c"}],
+            "containers": [{"name": "n"}]}}),
+        );
         assert_eq!(names(&o), ["n", "a", "b", "c"]);
     }
 
@@ -288,13 +332,19 @@ mod tests {
             pod(),
             json!({"spec": {"volumes": [{"name": "v", "$retainKeys": ["name", "hostPath"], "emptyDir": null, "hostPath": {"path": "/x"}}]}}),
         );
-        assert_eq!(o["spec"]["volumes"], json!([{"name": "v", "hostPath": {"path": "/x"}}]));
+        assert_eq!(
+            o["spec"]["volumes"],
+            json!([{"name": "v", "hostPath": {"path": "/x"}}])
+        );
     }
 
     #[test]
     fn directives_never_reach_the_object() {
-        let o = run(json!({}), json!({"spec": {"$setElementOrder/containers": [{"name": "a"}],
-            "containers": [{"name": "a", "$patch": "merge"}, {"name": "q", "$patch": "delete"}]}}));
+        let o = run(
+            json!({}),
+            json!({"spec": {"$setElementOrder/containers": [{"name": "a"}],
+            "containers": [{"name": "a", "$patch": "merge"}, {"name": "q", "$patch": "delete"}]}}),
+        );
         assert_eq!(o, json!({"spec": {"containers": [{"name": "a"}]}}));
     }
 

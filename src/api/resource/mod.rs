@@ -135,13 +135,15 @@ pub fn all() -> &'static [Resource] {
 
 /// The resource at `/apis/<group>/<version>/<plural>`; group "" is the core group.
 pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-    ALL.iter().find(|r| r.gv.group == group && r.gv.version == version && r.plural == plural)
+    ALL.iter()
+        .find(|r| r.gv.group == group && r.gv.version == version && r.plural == plural)
 }
 
 /// The resource an object of this `apiVersion` and `kind` belongs to.
 pub fn find_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    ALL.iter().find(|r| r.gv.group == group && r.gv.version == version && r.kind == kind)
+    ALL.iter()
+        .find(|r| r.gv.group == group && r.gv.version == version && r.kind == kind)
 }
 
 /// Served groups with their versions in order of preference, core group first.
@@ -160,7 +162,8 @@ pub fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
 /// The rows of one group and version.
 pub fn in_version(group: &str, version: &str) -> impl Iterator<Item = &'static Resource> {
     let (group, version) = (group.to_owned(), version.to_owned());
-    ALL.iter().filter(move |r| r.gv.group == group && r.gv.version == version)
+    ALL.iter()
+        .filter(move |r| r.gv.group == group && r.gv.version == version)
 }
 
 #[cfg(test)]
@@ -173,7 +176,11 @@ mod tests {
         let mut seen = HashSet::new();
         for r in all() {
             assert!(seen.insert((r.gv, r.plural)), "{} twice", r.plural);
-            assert!(!r.stored_as().is_old_version(), "{} has no stored row", r.plural);
+            assert!(
+                !r.stored_as().is_old_version(),
+                "{} has no stored row",
+                r.plural
+            );
             assert_eq!(r.list_kind, format!("{}List", r.kind));
             assert!(r.singular == r.kind.to_lowercase(), "{}", r.plural);
             if r.is_old_version() {
@@ -199,6 +206,9 @@ mod tests {
         assert_eq!(groups()[0], ("", vec!["v1", "v1beta3"]));
         let old = find_kind("v1beta3", "Pod").unwrap();
         assert_eq!(old.stored_as(), find("", "v1", "pods").unwrap());
-        assert_eq!(old.path(Some("default"), Some("x")), "api/v1beta3/namespaces/default/pods/x");
+        assert_eq!(
+            old.path(Some("default"), Some("x")),
+            "api/v1beta3/namespaces/default/pods/x"
+        );
     }
 }

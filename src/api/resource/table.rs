@@ -2,33 +2,76 @@
 
 use super::{Field, Gv, Resource, Subresource};
 
-const CORE_V1: Gv = Gv { group: "", version: "v1" };
-const CORE_V1BETA3: Gv = Gv { group: "", version: "v1beta3" };
-const COORDINATION_V1: Gv = Gv { group: "coordination.k8s.io", version: "v1" };
+const CORE_V1: Gv = Gv {
+    group: "",
+    version: "v1",
+};
+const CORE_V1BETA3: Gv = Gv {
+    group: "",
+    version: "v1beta3",
+};
+const COORDINATION_V1: Gv = Gv {
+    group: "coordination.k8s.io",
+    version: "v1",
+};
 
 /// Every verb of an ordinary resource, in the order discovery lists them.
-const ALL_VERBS: &[&str] =
-    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-const NO_DELETE_COLLECTION: &[&str] =
-    &["create", "delete", "get", "list", "patch", "update", "watch"];
-const OLD_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+const ALL_VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+const NO_DELETE_COLLECTION: &[&str] = &[
+    "create", "delete", "get", "list", "patch", "update", "watch",
+];
+const OLD_VERBS: &[&str] = &[
+    "create", "delete", "get", "list", "patch", "update", "watch",
+];
 const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
 
 const fn status(kind: &'static str) -> Subresource {
-    Subresource { name: "status", gv: CORE_V1, kind, verbs: STATUS_VERBS }
+    Subresource {
+        name: "status",
+        gv: CORE_V1,
+        kind,
+        verbs: STATUS_VERBS,
+    }
 }
 
 const fn field(name: &'static str, paths: &'static [&'static str]) -> Field {
-    Field { name, paths, absent: "" }
+    Field {
+        name,
+        paths,
+        absent: "",
+    }
 }
 
 const fn flag(name: &'static str, paths: &'static [&'static str]) -> Field {
-    Field { name, paths, absent: "false" }
+    Field {
+        name,
+        paths,
+        absent: "false",
+    }
 }
 
 const POD_SUBRESOURCES: &[Subresource] = &[
-    Subresource { name: "binding", gv: CORE_V1, kind: "Binding", verbs: &["create"] },
-    Subresource { name: "log", gv: CORE_V1, kind: "Pod", verbs: &["get"] },
+    Subresource {
+        name: "binding",
+        gv: CORE_V1,
+        kind: "Binding",
+        verbs: &["create"],
+    },
+    Subresource {
+        name: "log",
+        gv: CORE_V1,
+        kind: "Pod",
+        verbs: &["get"],
+    },
     status("Pod"),
 ];
 
@@ -49,7 +92,10 @@ const EVENT_FIELDS: &[Field] = &[
     field("involvedObject.name", &["/involvedObject/name"]),
     field("involvedObject.uid", &["/involvedObject/uid"]),
     field("involvedObject.apiVersion", &["/involvedObject/apiVersion"]),
-    field("involvedObject.resourceVersion", &["/involvedObject/resourceVersion"]),
+    field(
+        "involvedObject.resourceVersion",
+        &["/involvedObject/resourceVersion"],
+    ),
     field("involvedObject.fieldPath", &["/involvedObject/fieldPath"]),
     field("reason", &["/reason"]),
     field("reportingComponent", &["/reportingComponent"]),
@@ -83,18 +129,44 @@ const fn core(
 
 /// All rows. Versions of one group stand in order of preference.
 pub static ALL: &[Resource] = &[
-    core("ConfigMap", "ConfigMapList", "configmaps", "configmap", &["cm"]),
-    core("Endpoints", "EndpointsList", "endpoints", "endpoints", &["ep"]),
-    Resource { fields: EVENT_FIELDS, ..core("Event", "EventList", "events", "event", &["ev"]) },
+    core(
+        "ConfigMap",
+        "ConfigMapList",
+        "configmaps",
+        "configmap",
+        &["cm"],
+    ),
+    core(
+        "Endpoints",
+        "EndpointsList",
+        "endpoints",
+        "endpoints",
+        &["ep"],
+    ),
+    Resource {
+        fields: EVENT_FIELDS,
+        ..core("Event", "EventList", "events", "event", &["ev"])
+    },
     Resource {
         namespaced: false,
         verbs: NO_DELETE_COLLECTION,
         subresources: &[
-            Subresource { name: "finalize", gv: CORE_V1, kind: "Namespace", verbs: &["update"] },
+            Subresource {
+                name: "finalize",
+                gv: CORE_V1,
+                kind: "Namespace",
+                verbs: &["update"],
+            },
             status("Namespace"),
         ],
         fields: &[field("status.phase", &["/status/phase"])],
-        ..core("Namespace", "NamespaceList", "namespaces", "namespace", &["ns"])
+        ..core(
+            "Namespace",
+            "NamespaceList",
+            "namespaces",
+            "namespace",
+            &["ns"],
+        )
     },
     Resource {
         namespaced: false,
@@ -112,11 +184,20 @@ pub static ALL: &[Resource] = &[
         fields: &[field("type", &["/type"])],
         ..core("Secret", "SecretList", "secrets", "secret", &[])
     },
-    core("ServiceAccount", "ServiceAccountList", "serviceaccounts", "serviceaccount", &["sa"]),
+    core(
+        "ServiceAccount",
+        "ServiceAccountList",
+        "serviceaccounts",
+        "serviceaccount",
+        &["sa"],
+    ),
     Resource {
         categories: &["all"],
         subresources: &[status("Service")],
-        fields: &[field("spec.clusterIP", &["/spec/clusterIP"]), field("spec.type", &["/spec/type"])],
+        fields: &[
+            field("spec.clusterIP", &["/spec/clusterIP"]),
+            field("spec.type", &["/spec/type"]),
+        ],
         ..core("Service", "ServiceList", "services", "service", &["svc"])
     },
     Resource {

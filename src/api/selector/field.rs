@@ -26,12 +26,21 @@ impl FieldSelector {
     pub fn parse(text: &str) -> Result<FieldSelector, Error> {
         let mut terms = Vec::new();
         for term in split_terms(text).into_iter().filter(|t| !t.is_empty()) {
-            let bad = || Error::FieldTerm { selector: text.to_owned(), term: term.clone() };
+            let bad = || Error::FieldTerm {
+                selector: text.to_owned(),
+                term: term.clone(),
+            };
             let (field, equal, value) = split_operator(&term).ok_or_else(bad)?;
             let value = unescape(value).ok_or_else(|| {
-                Error::Syntax(format!("invalid field selector: invalid escape sequence in {value:?}"))
+                Error::Syntax(format!(
+                    "invalid field selector: invalid escape sequence in {value:?}"
+                ))
             })?;
-            terms.push(Term { field: field.to_owned(), value, equal });
+            terms.push(Term {
+                field: field.to_owned(),
+                value,
+                equal,
+            });
         }
         Ok(FieldSelector { terms })
     }
@@ -57,17 +66,24 @@ impl FieldSelector {
 
     /// The value `field` must have, if an equality term pins it. Lets a caller use an index.
     pub fn exact(&self, field: &str) -> Option<&str> {
-        self.terms.iter().find(|t| t.equal && t.field == field).map(|t| t.value.as_str())
+        self.terms
+            .iter()
+            .find(|t| t.equal && t.field == field)
+            .map(|t| t.value.as_str())
     }
 
     /// Whether an object is selected whose fields `lookup` tells; `None` counts as "".
     pub fn matches<'a>(&self, lookup: impl Fn(&str) -> Option<&'a str>) -> bool {
-        self.terms.iter().all(|t| (lookup(&t.field).unwrap_or("") == t.value) == t.equal)
+        self.terms
+            .iter()
+            .all(|t| (lookup(&t.field).unwrap_or("") == t.value) == t.equal)
     }
 
     /// Whether this object of kind `res` is selected.
     pub fn matches_object(&self, res: &Resource, object: &Value) -> bool {
-        self.terms.iter().all(|t| (value_of(res, object, &t.field) == t.value) == t.equal)
+        self.terms
+            .iter()
+            .all(|t| (value_of(res, object, &t.field) == t.value) == t.equal)
     }
 }
 
@@ -188,7 +204,10 @@ mod tests {
         );
         assert!(FieldSelector::parse(r"a=\x").is_err());
         let pods = find("", "v1", "pods").unwrap();
-        let e = FieldSelector::parse("spec.color=red").unwrap().check(pods).unwrap_err();
+        let e = FieldSelector::parse("spec.color=red")
+            .unwrap()
+            .check(pods)
+            .unwrap_err();
         assert_eq!(e.to_string(), "field label not supported: spec.color");
     }
 }

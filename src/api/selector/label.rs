@@ -38,7 +38,11 @@ impl LabelSelector {
     /// # Errors
     /// The text does not follow the grammar, or names an impossible label.
     pub fn parse(text: &str) -> Result<LabelSelector, Error> {
-        Parser { tokens: tokens(text), at: 0 }.selector()
+        Parser {
+            tokens: tokens(text),
+            at: 0,
+        }
+        .selector()
     }
 
     /// Reads a `metav1.LabelSelector` (`matchLabels`, `matchExpressions`).
@@ -109,7 +113,10 @@ impl Requirement {
 
 fn requirement(key: &str, op: Op, values: BTreeSet<String>) -> Result<Requirement, Error> {
     let wrong = |field: &str, value: &str, why: &[String]| {
-        Err(Error::Requirement(format!("{field}: Invalid value: {value:?}: {}", why.join("; "))))
+        Err(Error::Requirement(format!(
+            "{field}: Invalid value: {value:?}: {}",
+            why.join("; ")
+        )))
     };
     let why = names::qualified_name(key);
     if !why.is_empty() {
@@ -117,7 +124,11 @@ fn requirement(key: &str, op: Op, values: BTreeSet<String>) -> Result<Requiremen
     }
     match op {
         Op::In | Op::NotIn if values.is_empty() => {
-            return wrong("values", "", &["for 'in', 'notin' operators, values set can't be empty".into()]);
+            return wrong(
+                "values",
+                "",
+                &["for 'in', 'notin' operators, values set can't be empty".into()],
+            );
         }
         Op::Greater | Op::Less => {
             if let Some(v) = values.iter().find(|v| v.parse::<i64>().is_err()) {
@@ -133,7 +144,11 @@ fn requirement(key: &str, op: Op, values: BTreeSet<String>) -> Result<Requiremen
             return wrong(&format!("values[{i}][{key}]"), v, &why);
         }
     }
-    Ok(Requirement { key: key.to_owned(), op, values })
+    Ok(Requirement {
+        key: key.to_owned(),
+        op,
+        values,
+    })
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -269,16 +284,20 @@ impl Parser {
         match self.peek() {
             Token::End | Token::Symbol(",") => Ok(String::new()),
             Token::Word(_) => Ok(self.next().text().to_owned()),
-            t => {
-                Err(Error::Requirement(format!("found '{}', expected: identifier", t.text())))
-            }
+            t => Err(Error::Requirement(format!(
+                "found '{}', expected: identifier",
+                t.text()
+            ))),
         }
     }
 
     fn set(&mut self) -> Result<BTreeSet<String>, Error> {
         let open = self.next();
         if open != Token::Symbol("(") {
-            return Err(Error::Requirement(format!("found '{}' expected: '('", open.text())));
+            return Err(Error::Requirement(format!(
+                "found '{}' expected: '('",
+                open.text()
+            )));
         }
         let mut values = BTreeSet::new();
         // `(,b)` and `(a,)` hold the empty string besides.
@@ -318,7 +337,10 @@ mod tests {
     use serde_json::json;
 
     fn matches(selector: &str, labels: &[(&str, &str)]) -> bool {
-        let labels = labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let labels = labels
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect();
         LabelSelector::parse(selector).unwrap().matches(&labels)
     }
 
@@ -356,12 +378,23 @@ mod tests {
     #[test]
     fn errors_are_upstreams() {
         let err = |s: &str| LabelSelector::parse(s).unwrap_err().to_string();
-        assert_eq!(err("a b"), "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt");
+        assert_eq!(
+            err("a b"),
+            "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"
+        );
         assert_eq!(err("a,"), "found '', expected: identifier after ','");
-        assert_eq!(err("=a"), "found '=', expected: !, identifier, or 'end of string'");
-        assert_eq!(err("a in b"), "unable to parse requirement: found 'b' expected: '('");
+        assert_eq!(
+            err("=a"),
+            "found '=', expected: !, identifier, or 'end of string'"
+        );
+        assert_eq!(
+            err("a in b"),
+            "unable to parse requirement: found 'b' expected: '('"
+        );
         assert!(err("a=b!").contains("found '!', expected: ',' or 'end of string'"));
-        assert!(err("-a=b").starts_with("unable to parse requirement: key: Invalid value: \"-a\": name part must"));
+        assert!(err("-a=b").starts_with(
+            "unable to parse requirement: key: Invalid value: \"-a\": name part must"
+        ));
         assert!(err("a=b$").contains("a valid label must be"));
         assert!(err("a>x").contains("must be an integer"));
         assert!(err("a in (b").contains("expected: ',', or ')'"));
@@ -375,9 +408,18 @@ mod tests {
                                  {"key": "x", "operator": "DoesNotExist"}]
         }))
         .unwrap();
-        let labels = |l: &[(&str, &str)]| l.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let labels = |l: &[(&str, &str)]| {
+            l.iter()
+                .map(|(k, v)| (k.to_string(), v.to_string()))
+                .collect()
+        };
         assert!(s.matches(&labels(&[("app", "web")])));
         assert!(!s.matches(&labels(&[("app", "web"), ("tier", "db")])));
-        assert!(LabelSelector::from_object(&json!({"matchExpressions": [{"key": "a", "operator": "Is"}]})).is_err());
+        assert!(
+            LabelSelector::from_object(
+                &json!({"matchExpressions": [{"key": "a", "operator": "Is"}]})
+            )
+            .is_err()
+        );
     }
 }

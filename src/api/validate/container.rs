@@ -28,9 +28,19 @@ pub(super) fn rules(e: &mut Vec<Error>, path: &str, c: &Value, volumes: &[String
         e.push(Error::invalid(&at("image"), image, why));
     }
     let policy = str_at(c, "/imagePullPolicy");
-    one_of(e, &at("imagePullPolicy"), policy, &["Always", "IfNotPresent", "Never"]);
+    one_of(
+        e,
+        &at("imagePullPolicy"),
+        policy,
+        &["Always", "IfNotPresent", "Never"],
+    );
     let policy = str_at(c, "/terminationMessagePolicy");
-    one_of(e, &at("terminationMessagePolicy"), policy, &["FallbackToLogsOnError", "File"]);
+    one_of(
+        e,
+        &at("terminationMessagePolicy"),
+        policy,
+        &["FallbackToLogsOnError", "File"],
+    );
     ports(e, path, c);
     environment(e, path, c);
     mounts(e, path, c, volumes);
@@ -39,7 +49,10 @@ pub(super) fn rules(e: &mut Vec<Error>, path: &str, c: &Value, volumes: &[String
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(p) = c.get(probe) else { continue };
         if init && !restartable {
-            e.push(Error::forbidden(&at(probe), "may not be set for init containers without restartPolicy=Always"));
+            e.push(Error::forbidden(
+                &at(probe),
+                "may not be set for init containers without restartPolicy=Always",
+            ));
             continue;
         }
         one_handler(e, &at(probe), p, &HANDLERS);
@@ -86,8 +99,16 @@ fn environment(e: &mut Vec<Error>, path: &str, c: &Value) {
         } else {
             all(e, &at("name"), &json!(name), names::env_name(name));
         }
-        let Some(from) = v.get("valueFrom").and_then(Value::as_object) else { continue };
-        let sources = ["configMapKeyRef", "fieldRef", "fileKeyRef", "resourceFieldRef", "secretKeyRef"];
+        let Some(from) = v.get("valueFrom").and_then(Value::as_object) else {
+            continue;
+        };
+        let sources = [
+            "configMapKeyRef",
+            "fieldRef",
+            "fileKeyRef",
+            "resourceFieldRef",
+            "secretKeyRef",
+        ];
         let given: Vec<&&str> = sources.iter().filter(|s| from.contains_key(**s)).collect();
         let value = json!("");
         match given.as_slice() {
@@ -108,7 +129,10 @@ fn environment(e: &mut Vec<Error>, path: &str, c: &Value) {
                 };
                 for field in need {
                     if str_at(v, &format!("/valueFrom/{one}/{field}")).is_empty() {
-                        e.push(Error::required(&at(&format!("valueFrom.{one}.{field}")), ""));
+                        e.push(Error::required(
+                            &at(&format!("valueFrom.{one}.{field}")),
+                            "",
+                        ));
                     }
                 }
             }
@@ -139,7 +163,11 @@ fn mounts(e: &mut Vec<Error>, path: &str, c: &Value, volumes: &[String]) {
         paths.push(mount);
         let sub = str_at(m, "/subPath");
         if sub.starts_with('/') {
-            e.push(Error::invalid(&at("subPath"), sub, "must be a relative path"));
+            e.push(Error::invalid(
+                &at("subPath"),
+                sub,
+                "must be a relative path",
+            ));
         } else if sub.split('/').any(|p| p == "..") {
             e.push(Error::invalid(&at("subPath"), sub, "must not contain '..'"));
         }
@@ -155,13 +183,20 @@ fn resources(e: &mut Vec<Error>, path: &str, c: &Value) {
     };
     for part in ["limits", "requests"] {
         let base = format!("{path}.resources.{part}");
-        for (name, value) in map_at(c, &format!("/resources/{part}")).into_iter().flatten() {
+        for (name, value) in map_at(c, &format!("/resources/{part}"))
+            .into_iter()
+            .flatten()
+        {
             let at = key(&base, name);
             resource_name(e, &at, name);
             match value.as_str().unwrap_or_default().parse::<Quantity>() {
                 Err(why) => e.push(Error::invalid(&at, value.clone(), why.to_string())),
                 Ok(q) if q.is_negative() => {
-                    e.push(Error::invalid(&at, value.clone(), "must be greater than or equal to 0"));
+                    e.push(Error::invalid(
+                        &at,
+                        value.clone(),
+                        "must be greater than or equal to 0",
+                    ));
                 }
                 Ok(_) => {}
             }
@@ -171,23 +206,37 @@ fn resources(e: &mut Vec<Error>, path: &str, c: &Value) {
         if let (Some(request), Some(limit)) = (amount("requests", name), amount("limits", name))
             && request > limit
         {
-            let limit = map_at(c, "/resources/limits").and_then(|m| m[name].as_str()).unwrap_or("");
+            let limit = map_at(c, "/resources/limits")
+                .and_then(|m| m[name].as_str())
+                .unwrap_or("");
             let why = format!("must be less than or equal to {name} limit of {limit}");
-            e.push(Error::invalid(&format!("{path}.resources.requests"), value.clone(), why));
+            e.push(Error::invalid(
+                &format!("{path}.resources.requests"),
+                value.clone(),
+                why,
+            ));
         }
     }
 }
 
 fn resource_name(e: &mut Vec<Error>, at: &str, name: &str) {
     all(e, at, &json!(name), names::qualified_name(name));
-    let standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
+    let standard =
+        matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
     if !name.contains('/') && !standard {
-        e.push(Error::invalid(at, name, "must be a standard resource for containers"));
+        e.push(Error::invalid(
+            at,
+            name,
+            "must be a standard resource for containers",
+        ));
     }
 }
 
 fn one_handler(e: &mut Vec<Error>, path: &str, handler: &Value, known: &[&str]) {
-    let given: Vec<&&str> = known.iter().filter(|k| handler.get(**k).is_some()).collect();
+    let given: Vec<&&str> = known
+        .iter()
+        .filter(|k| handler.get(**k).is_some())
+        .collect();
     if given.is_empty() {
         e.push(Error::required(path, "must specify a handler type"));
     }
@@ -210,7 +259,9 @@ fn one_handler(e: &mut Vec<Error>, path: &str, handler: &Value, known: &[&str]) 
                     all(e, &at, &json!(n), names::port_number(n));
                 }
             }
-            if kind == "httpGet" && !matches!(str_at(handler, "/httpGet/scheme"), "HTTP" | "HTTPS" | "") {
+            if kind == "httpGet"
+                && !matches!(str_at(handler, "/httpGet/scheme"), "HTTP" | "HTTPS" | "")
+            {
                 let value = str_at(handler, "/httpGet/scheme");
                 let at = format!("{path}.httpGet.scheme");
                 e.push(Error::not_supported(&at, value, &["HTTP", "HTTPS"]));
@@ -221,9 +272,13 @@ fn one_handler(e: &mut Vec<Error>, path: &str, handler: &Value, known: &[&str]) 
 }
 
 fn probe_numbers(e: &mut Vec<Error>, path: &str, p: &Value, probe: &str) {
-    for name in
-        ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
-    {
+    for name in [
+        "initialDelaySeconds",
+        "timeoutSeconds",
+        "periodSeconds",
+        "successThreshold",
+        "failureThreshold",
+    ] {
         if let Some(n) = int_at(p, &format!("/{name}"))
             && n < 0
         {
@@ -233,7 +288,11 @@ fn probe_numbers(e: &mut Vec<Error>, path: &str, p: &Value, probe: &str) {
     }
     let successes = int_at(p, "/successThreshold").unwrap_or(1);
     if probe != "readinessProbe" && successes != 1 {
-        e.push(Error::invalid(&format!("{path}.successThreshold"), successes, "must be 1"));
+        e.push(Error::invalid(
+            &format!("{path}.successThreshold"),
+            successes,
+            "must be 1",
+        ));
     }
 }
 
@@ -245,8 +304,17 @@ mod tests {
         let mut pod = json!({"spec": {"containers": [c]}});
         crate::defaults::pod::apply(&mut pod);
         let mut e = Vec::new();
-        rules(&mut e, "spec.containers[0]", &pod["spec"]["containers"][0], &["v".into()], false);
-        e.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        rules(
+            &mut e,
+            "spec.containers[0]",
+            &pod["spec"]["containers"][0],
+            &["v".into()],
+            false,
+        );
+        e.iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     #[test]

@@ -23,7 +23,11 @@ pub(super) fn config_map(object: &Value) -> Vec<Error> {
                 e.push(Error::invalid(&at, name.as_str(), why));
             }
             let text = value.as_str().unwrap_or_default();
-            bytes += if binary { text.len() / 4 * 3 } else { text.len() };
+            bytes += if binary {
+                text.len() / 4 * 3
+            } else {
+                text.len()
+            };
         }
     }
     if bytes > DATA_MAX {
@@ -37,7 +41,12 @@ pub(super) fn secret(object: &Value) -> Vec<Error> {
     let mut e = Vec::new();
     let mut bytes = 0;
     for (name, value) in map_at(object, "/data").into_iter().flatten() {
-        all(&mut e, &key("data", name), &json!(name), names::config_key(name));
+        all(
+            &mut e,
+            &key("data", name),
+            &json!(name),
+            names::config_key(name),
+        );
         bytes += value.as_str().unwrap_or_default().len() / 4 * 3;
     }
     if bytes > DATA_MAX {
@@ -72,15 +81,25 @@ pub(super) fn secret(object: &Value) -> Vec<Error> {
 pub(super) fn data_update(new: &Value, old: &Value) -> Vec<Error> {
     let mut e = Vec::new();
     if old.get("type").is_some() && new.get("type") != old.get("type") {
-        e.push(Error::invalid("type", str_at(new, "/type"), "field is immutable"));
+        e.push(Error::invalid(
+            "type",
+            str_at(new, "/type"),
+            "field is immutable",
+        ));
     }
     if bool_at(old, "/immutable") {
         if !bool_at(new, "/immutable") {
-            e.push(Error::forbidden("immutable", "field is immutable when `immutable` is set"));
+            e.push(Error::forbidden(
+                "immutable",
+                "field is immutable when `immutable` is set",
+            ));
         }
         for part in ["data", "binaryData"] {
             if new.get(part) != old.get(part) {
-                e.push(Error::forbidden(part, "field is immutable when `immutable` is set"));
+                e.push(Error::forbidden(
+                    part,
+                    "field is immutable when `immutable` is set",
+                ));
             }
         }
     }
@@ -93,10 +112,25 @@ pub(super) fn node(object: &Value) -> Vec<Error> {
     for (i, t) in list_at(object, "/spec/taints").iter().enumerate() {
         let at = |field: &str| format!("spec.taints[{i}].{field}");
         let (name, effect) = (str_at(t, "/key"), str_at(t, "/effect"));
-        all(&mut e, &at("key"), &json!(name), names::qualified_name(name));
+        all(
+            &mut e,
+            &at("key"),
+            &json!(name),
+            names::qualified_name(name),
+        );
         let value = str_at(t, "/value");
-        all(&mut e, &at("value"), &json!(value), names::label_value(value));
-        one_of(&mut e, &at("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
+        all(
+            &mut e,
+            &at("value"),
+            &json!(value),
+            names::label_value(value),
+        );
+        one_of(
+            &mut e,
+            &at("effect"),
+            effect,
+            &["NoSchedule", "PreferNoSchedule", "NoExecute"],
+        );
         if seen.contains(&(name, effect)) {
             let mut d = Error::duplicate(&format!("spec.taints[{i}]"), t.clone());
             d.detail = "taints must be unique by key and effect pair".into();
@@ -105,8 +139,14 @@ pub(super) fn node(object: &Value) -> Vec<Error> {
         seen.push((name, effect));
     }
     for part in ["capacity", "allocatable"] {
-        for (name, value) in map_at(object, &format!("/status/{part}")).into_iter().flatten() {
-            let parsed = value.as_str().unwrap_or_default().parse::<crate::quantity::Quantity>();
+        for (name, value) in map_at(object, &format!("/status/{part}"))
+            .into_iter()
+            .flatten()
+        {
+            let parsed = value
+                .as_str()
+                .unwrap_or_default()
+                .parse::<crate::quantity::Quantity>();
             if let Err(why) = parsed {
                 let at = key(&format!("status.{part}"), name);
                 e.push(Error::invalid(&at, value.clone(), why.to_string()));
@@ -119,8 +159,14 @@ pub(super) fn node(object: &Value) -> Vec<Error> {
 pub(super) fn node_update(new: &Value, old: &Value) -> Vec<Error> {
     let mut e = Vec::new();
     for (field, words) in [
-        ("podCIDR", "node updates may not change podCIDR except from \"\" to valid"),
-        ("providerID", "node updates may not change providerID except from \"\" to valid"),
+        (
+            "podCIDR",
+            "node updates may not change podCIDR except from \"\" to valid",
+        ),
+        (
+            "providerID",
+            "node updates may not change providerID except from \"\" to valid",
+        ),
     ] {
         let pointer = format!("/spec/{field}");
         let (now, before) = (str_at(new, &pointer), str_at(old, &pointer));
@@ -138,13 +184,25 @@ pub(super) fn event(object: &Value) -> Vec<Error> {
     if about == own || (about.is_empty() && (own == "default" || own == "kube-system")) {
         return Vec::new();
     }
-    vec![Error::invalid("involvedObject.namespace", about, "does not match event.namespace")]
+    vec![Error::invalid(
+        "involvedObject.namespace",
+        about,
+        "does not match event.namespace",
+    )]
 }
 
 pub(super) fn lease(object: &Value) -> Vec<Error> {
     let mut e = Vec::new();
-    if object.pointer("/spec/holderIdentity").and_then(Value::as_str) == Some("") {
-        e.push(Error::invalid("spec.holderIdentity", "", "must not be empty"));
+    if object
+        .pointer("/spec/holderIdentity")
+        .and_then(Value::as_str)
+        == Some("")
+    {
+        e.push(Error::invalid(
+            "spec.holderIdentity",
+            "",
+            "must not be empty",
+        ));
     }
     for field in ["leaseDurationSeconds", "leaseTransitions"] {
         let least = i64::from(field == "leaseDurationSeconds");
@@ -168,7 +226,10 @@ pub(super) fn endpoints(object: &Value) -> Vec<Error> {
         let path = format!("subsets[{i}]");
         let ready = list_at(subset, "/addresses");
         if ready.is_empty() && list_at(subset, "/notReadyAddresses").is_empty() {
-            e.push(Error::required(&path, "must specify `addresses` or `notReadyAddresses`"));
+            e.push(Error::required(
+                &path,
+                "must specify `addresses` or `notReadyAddresses`",
+            ));
         }
         for part in ["addresses", "notReadyAddresses"] {
             for (j, a) in list_at(subset, &format!("/{part}")).iter().enumerate() {
@@ -197,18 +258,33 @@ mod tests {
     use super::*;
 
     fn words(errors: &[Error]) -> String {
-        errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        errors
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     #[test]
     fn keys_and_sizes_of_data() {
-        let w = words(&config_map(&json!({"data": {"a/b": "x", "k": "1"}, "binaryData": {"k": "AAAA"}})));
+        let w = words(&config_map(
+            &json!({"data": {"a/b": "x", "k": "1"}, "binaryData": {"k": "AAAA"}}),
+        ));
         assert!(w.contains("data[a/b]: Invalid value: \"a/b\": a valid config key must"));
-        assert!(w.contains("data[k]: Invalid value: \"k\": duplicate of key present in binaryData"));
+        assert!(
+            w.contains("data[k]: Invalid value: \"k\": duplicate of key present in binaryData")
+        );
         let big = config_map(&json!({"data": {"k": "x".repeat(DATA_MAX + 1)}}));
-        assert_eq!(big[0].body(), "Too long: may not be more than 1048576 bytes");
-        assert_eq!(words(&secret(&json!({"type": "kubernetes.io/tls", "data": {"tls.crt": "AAAA"}}))),
-            "data[tls.key]: Required value");
+        assert_eq!(
+            big[0].body(),
+            "Too long: may not be more than 1048576 bytes"
+        );
+        assert_eq!(
+            words(&secret(
+                &json!({"type": "kubernetes.io/tls", "data": {"tls.crt": "AAAA"}})
+            )),
+            "data[tls.key]: Required value"
+        );
     }
 
     #[test]
@@ -222,7 +298,9 @@ mod tests {
     #[test]
     fn taints_are_unique_by_key_and_effect() {
         let t = json!({"key": "k", "effect": "NoSchedule"});
-        let w = words(&node(&json!({"spec": {"taints": [t, t, {"key": "k", "effect": "Never"}]}})));
+        let w = words(&node(
+            &json!({"spec": {"taints": [t, t, {"key": "k", "effect": "Never"}]}}),
+        ));
         assert!(w.contains("spec.taints[1]: Duplicate value"));
         assert!(w.contains("spec.taints[2].effect: Unsupported value: \"Never\""));
         let set = json!({"spec": {"podCIDR": "10.244.0.0/24"}});
@@ -233,15 +311,24 @@ mod tests {
     #[test]
     fn events_live_beside_what_they_tell_of() {
         let e = |own: &str, about: &str| {
-            event(&json!({"metadata": {"namespace": own}, "involvedObject": {"namespace": about}})).len()
+            event(&json!({"metadata": {"namespace": own}, "involvedObject": {"namespace": about}}))
+                .len()
         };
-        assert_eq!((e("a", "a"), e("default", ""), e("a", ""), e("a", "b")), (0, 0, 1, 1));
+        assert_eq!(
+            (e("a", "a"), e("default", ""), e("a", ""), e("a", "b")),
+            (0, 0, 1, 1)
+        );
     }
 
     #[test]
     fn leases_and_endpoints() {
-        assert_eq!(lease(&json!({"spec": {"holderIdentity": "", "leaseDurationSeconds": 0}})).len(), 2);
-        let w = words(&endpoints(&json!({"subsets": [{"addresses": [{"ip": "x"}], "ports": [{"port": 0}]}, {}]})));
+        assert_eq!(
+            lease(&json!({"spec": {"holderIdentity": "", "leaseDurationSeconds": 0}})).len(),
+            2
+        );
+        let w = words(&endpoints(
+            &json!({"subsets": [{"addresses": [{"ip": "x"}], "ports": [{"port": 0}]}, {}]}),
+        ));
         assert!(w.contains("subsets[0].addresses[0].ip: Invalid value: \"x\""));
         assert!(w.contains("subsets[0].ports[0].port: Invalid value: 0"));
         assert!(w.contains("subsets[1]: Required value"));

@@ -20,12 +20,25 @@ pub(super) fn create(res: &Resource, object: &Value) -> Vec<Error> {
     if !generate.is_empty() {
         // The suffix to come may complete a base that ends in a dash.
         let probe = format!("{}x", generate.trim_end_matches('-'));
-        all(&mut errors, "metadata.generateName", &json!(generate), name_rule(res, &probe));
+        all(
+            &mut errors,
+            "metadata.generateName",
+            &json!(generate),
+            name_rule(res, &probe),
+        );
     }
     if name.is_empty() {
-        errors.push(Error::required("metadata.name", "name or generateName is required"));
+        errors.push(Error::required(
+            "metadata.name",
+            "name or generateName is required",
+        ));
     } else {
-        all(&mut errors, "metadata.name", &json!(name), name_rule(res, name));
+        all(
+            &mut errors,
+            "metadata.name",
+            &json!(name),
+            name_rule(res, name),
+        );
     }
     let namespace = str_at(object, "/metadata/namespace");
     if res.namespaced {
@@ -36,7 +49,10 @@ pub(super) fn create(res: &Resource, object: &Value) -> Vec<Error> {
             all(&mut errors, "metadata.namespace", &json!(namespace), why);
         }
     } else if !namespace.is_empty() {
-        errors.push(Error::forbidden("metadata.namespace", "not allowed on this type"));
+        errors.push(Error::forbidden(
+            "metadata.namespace",
+            "not allowed on this type",
+        ));
     }
     common(&mut errors, object);
     errors
@@ -48,7 +64,11 @@ pub(super) fn update(res: &Resource, new: &Value, old: &Value) -> Vec<Error> {
         let pointer = format!("/metadata/{key}");
         let (now, before) = (str_at(new, &pointer), str_at(old, &pointer));
         if now != before && (key == "name" || res.namespaced) {
-            errors.push(Error::invalid(&format!("metadata.{key}"), now, "field is immutable"));
+            errors.push(Error::invalid(
+                &format!("metadata.{key}"),
+                now,
+                "field is immutable",
+            ));
         }
     }
     common(&mut errors, new);
@@ -84,7 +104,10 @@ pub fn identity(new: &Value, old: &Value) -> Vec<Error> {
 fn common(errors: &mut Vec<Error>, object: &Value) {
     labels(errors, "metadata.labels", object, "/metadata/labels");
     let mut bytes = 0;
-    for (key, value) in map_at(object, "/metadata/annotations").into_iter().flatten() {
+    for (key, value) in map_at(object, "/metadata/annotations")
+        .into_iter()
+        .flatten()
+    {
         // Old annotations have upper-case prefixes; upstream compares in lower case.
         let why = names::qualified_name(&key.to_lowercase());
         all(errors, "metadata.annotations", &json!(key), why);
@@ -107,7 +130,10 @@ fn common(errors: &mut Vec<Error>, object: &Value) {
 
 fn owners(errors: &mut Vec<Error>, object: &Value) {
     let mut controllers = 0;
-    for (i, o) in list_at(object, "/metadata/ownerReferences").iter().enumerate() {
+    for (i, o) in list_at(object, "/metadata/ownerReferences")
+        .iter()
+        .enumerate()
+    {
         let path = format!("metadata.ownerReferences[{i}]");
         for (key, words) in [
             ("apiVersion", "version must not be empty"),
@@ -124,7 +150,10 @@ fn owners(errors: &mut Vec<Error>, object: &Value) {
     if controllers > 1 {
         errors.push(Error::invalid(
             "metadata.ownerReferences",
-            object.pointer("/metadata/ownerReferences").cloned().unwrap_or_default(),
+            object
+                .pointer("/metadata/ownerReferences")
+                .cloned()
+                .unwrap_or_default(),
             "Only one reference can have Controller set to true",
         ));
     }
@@ -152,15 +181,30 @@ mod tests {
     fn names_are_required_and_checked_by_kind() {
         let pods = find("", "v1", "pods").unwrap();
         let e = create(pods, &json!({"metadata": {"namespace": "d"}}));
-        assert_eq!(words(&e), ["metadata.name: Required value: name or generateName is required"]);
+        assert_eq!(
+            words(&e),
+            ["metadata.name: Required value: name or generateName is required"]
+        );
         let services = find("", "v1", "services").unwrap();
-        let e = create(services, &json!({"metadata": {"namespace": "d", "name": "flask-kubernetes -service"}}));
+        let e = create(
+            services,
+            &json!({"metadata": {"namespace": "d", "name": "flask-kubernetes -service"}}),
+        );
         assert!(words(&e)[0].starts_with(
             "metadata.name: Invalid value: \"flask-kubernetes -service\": a DNS-1035 label must"
         ));
         let ns = find("", "v1", "namespaces").unwrap();
-        assert_eq!(create(ns, &json!({"metadata": {"name": "a.b"}}))[0].detail, "must not contain dots");
-        assert!(create(pods, &json!({"metadata": {"namespace": "d", "name": "a1", "generateName": "a-"}})).is_empty());
+        assert_eq!(
+            create(ns, &json!({"metadata": {"name": "a.b"}}))[0].detail,
+            "must not contain dots"
+        );
+        assert!(
+            create(
+                pods,
+                &json!({"metadata": {"namespace": "d", "name": "a1", "generateName": "a-"}})
+            )
+            .is_empty()
+        );
     }
 
     #[test]
@@ -173,9 +217,13 @@ mod tests {
         let w = words(&errors).join("\n");
         assert!(w.contains("metadata.labels: Invalid value: \"a b\": name part must"));
         assert!(w.contains("metadata.labels: Invalid value: \"-\": a valid label"));
-        assert!(w.contains("metadata.annotations: Invalid value: \"/\": prefix part must be non-empty"));
+        assert!(
+            w.contains("metadata.annotations: Invalid value: \"/\": prefix part must be non-empty")
+        );
         assert!(w.contains("metadata.finalizers[1]: Invalid value: \"mine\": name is neither"));
-        assert!(w.contains("metadata.ownerReferences[0].uid: Invalid value: \"\": must not be empty"));
+        assert!(
+            w.contains("metadata.ownerReferences[0].uid: Invalid value: \"\": must not be empty")
+        );
         assert!(!w.contains("finalizers[0]") && !w.contains("Example"));
     }
 

@@ -98,7 +98,10 @@ fn one_of(errors: &mut Vec<Error>, path: &str, value: &str, known: &[&str]) {
 
 /// Adds an Invalid error for every sentence in `why`.
 fn all(errors: &mut Vec<Error>, path: &str, value: &Value, why: Vec<String>) {
-    errors.extend(why.into_iter().map(|w| Error::invalid(path, value.clone(), w)));
+    errors.extend(
+        why.into_iter()
+            .map(|w| Error::invalid(path, value.clone(), w)),
+    );
 }
 
 /// `metadata.labels`-like maps: keys and values must be labels.

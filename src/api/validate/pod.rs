@@ -16,7 +16,12 @@ pub(super) fn spec(object: &Value) -> Vec<Error> {
     let volumes = volumes(e, object);
     containers(e, object, &volumes);
     let text = |key: &str| str_at(object, &format!("/spec/{key}"));
-    one_of(e, "spec.restartPolicy", text("restartPolicy"), &["Always", "OnFailure", "Never"]);
+    one_of(
+        e,
+        "spec.restartPolicy",
+        text("restartPolicy"),
+        &["Always", "OnFailure", "Never"],
+    );
     one_of(
         e,
         "spec.dnsPolicy",
@@ -32,13 +37,23 @@ pub(super) fn spec(object: &Value) -> Vec<Error> {
     for key in ["serviceAccountName", "nodeName"] {
         let name = text(key);
         if !name.is_empty() {
-            all(e, &format!("spec.{key}"), &json!(name), names::dns_subdomain(name));
+            all(
+                e,
+                &format!("spec.{key}"),
+                &json!(name),
+                names::dns_subdomain(name),
+            );
         }
     }
     for key in ["hostname", "subdomain"] {
         let name = text(key);
         if !name.is_empty() {
-            all(e, &format!("spec.{key}"), &json!(name), names::dns_label(name));
+            all(
+                e,
+                &format!("spec.{key}"),
+                &json!(name),
+                names::dns_label(name),
+            );
         }
     }
     if let Some(n) = int_at(object, "/spec/activeDeadlineSeconds")
@@ -53,7 +68,11 @@ pub(super) fn spec(object: &Value) -> Vec<Error> {
         let ip = str_at(alias, "/ip");
         if ip.parse::<std::net::IpAddr>().is_err() {
             let path = format!("spec.hostAliases[{i}].ip");
-            e.push(Error::invalid(&path, ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"));
+            e.push(Error::invalid(
+                &path,
+                ip,
+                "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            ));
         }
     }
     errors
@@ -105,8 +124,13 @@ fn volumes(e: &mut Vec<Error>, object: &Value) -> Vec<String> {
             all(e, &at, &json!(name), names::dns_label(name));
         }
         seen.push(name.to_owned());
-        let sources: Vec<&String> =
-            v.as_object().into_iter().flatten().map(|(k, _)| k).filter(|k| *k != "name").collect();
+        let sources: Vec<&String> = v
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(k, _)| k)
+            .filter(|k| *k != "name")
+            .collect();
         for extra in sources.iter().skip(1) {
             e.push(Error::forbidden(
                 &format!("{path}.{extra}"),
@@ -142,7 +166,12 @@ fn tolerations(e: &mut Vec<Error>, object: &Value) {
         let (key, operator) = (str_at(t, "/key"), str_at(t, "/operator"));
         let (value, effect) = (str_at(t, "/value"), str_at(t, "/effect"));
         if !key.is_empty() {
-            all(e, &format!("{path}.key"), &json!(key), names::qualified_name(key));
+            all(
+                e,
+                &format!("{path}.key"),
+                &json!(key),
+                names::qualified_name(key),
+            );
         } else if operator != "Exists" {
             let why = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
             e.push(Error::invalid(&format!("{path}.operator"), operator, why));
@@ -153,7 +182,12 @@ fn tolerations(e: &mut Vec<Error>, object: &Value) {
         }
         match operator {
             "" | "Equal" => {
-                all(e, &format!("{path}.value"), &json!(value), names::label_value(value));
+                all(
+                    e,
+                    &format!("{path}.value"),
+                    &json!(value),
+                    names::label_value(value),
+                );
             }
             "Exists" if !value.is_empty() => {
                 let why = "value must be empty when `operator` is 'Exists'";
@@ -161,7 +195,11 @@ fn tolerations(e: &mut Vec<Error>, object: &Value) {
             }
             "Exists" => {}
             other => {
-                e.push(Error::not_supported(&format!("{path}.operator"), other, &["Equal", "Exists"]));
+                e.push(Error::not_supported(
+                    &format!("{path}.operator"),
+                    other,
+                    &["Equal", "Exists"],
+                ));
             }
         }
         if !effect.is_empty() {
@@ -177,7 +215,11 @@ mod tests {
 
     fn words(mut pod: Value) -> String {
         crate::defaults::pod::apply(&mut pod);
-        spec(&pod).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        spec(&pod)
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     #[test]
@@ -210,7 +252,10 @@ mod tests {
         ] {
             assert!(w.contains(want), "{want}\n--\n{w}");
         }
-        assert_eq!(words(json!({"spec": {}})), "spec.containers: Required value");
+        assert_eq!(
+            words(json!({"spec": {}})),
+            "spec.containers: Required value"
+        );
     }
 
     #[test]
@@ -218,6 +263,9 @@ mod tests {
         let p = json!({"spec": {"containers": [
             {"name": "a", "image": "b", "ports": [{"containerPort": 1, "hostPort": 80}]},
             {"name": "c", "image": "b", "ports": [{"containerPort": 2, "hostPort": 80}]}]}});
-        assert_eq!(words(p), "spec.containers[1].ports[0].hostPort: Duplicate value: \"TCP//80\"");
+        assert_eq!(
+            words(p),
+            "spec.containers[1].ports[0].hostPort: Duplicate value: \"TCP//80\""
+        );
     }
 }

@@ -12,9 +12,10 @@ const WORDS: &str = "pod updates may not change fields other than \
 
 pub(super) fn update(new: &Value, old: &Value) -> Vec<Error> {
     let mut errors = Vec::new();
-    for (list, path) in
-        [("/spec/containers", "spec.containers"), ("/spec/initContainers", "spec.initContainers")]
-    {
+    for (list, path) in [
+        ("/spec/containers", "spec.containers"),
+        ("/spec/initContainers", "spec.initContainers"),
+    ] {
         if list_at(new, list).len() != list_at(old, list).len() {
             // Upstream stops here: a comparison of lists of two lengths says nothing.
             let why = "pod updates may not add or remove containers";
@@ -36,7 +37,10 @@ pub(super) fn update(new: &Value, old: &Value) -> Vec<Error> {
     if a != b {
         let mut lines = Vec::new();
         differences("spec", &b, &a, &mut lines);
-        errors.push(Error::forbidden("spec", format!("{WORDS}\n{}", lines.join("\n"))));
+        errors.push(Error::forbidden(
+            "spec",
+            format!("{WORDS}\n{}", lines.join("\n")),
+        ));
     }
     errors
 }
@@ -47,7 +51,12 @@ fn allowed(spec: &mut Value) {
         m.remove("activeDeadlineSeconds");
         m.remove("tolerations");
         for list in ["containers", "initContainers"] {
-            for c in m.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            for c in m
+                .get_mut(list)
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
                 if let Some(c) = c.as_object_mut() {
                     c.remove("image");
                 }
@@ -103,7 +112,10 @@ fn differences(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
     match (old, new) {
         (Value::Object(a), Value::Object(b)) => {
             for key in a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))) {
-                let (x, y) = (a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null));
+                let (x, y) = (
+                    a.get(key).unwrap_or(&Value::Null),
+                    b.get(key).unwrap_or(&Value::Null),
+                );
                 differences(&format!("{path}.{key}"), x, y, out);
             }
         }
@@ -139,7 +151,10 @@ mod tests {
         new["spec"]["containers"][0]["image"] = json!("x:2");
         new["spec"]["activeDeadlineSeconds"] = json!(5);
         new["spec"]["tolerations"][0]["tolerationSeconds"] = json!(9);
-        new["spec"]["tolerations"].as_array_mut().unwrap().push(json!({"key": "b"}));
+        new["spec"]["tolerations"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"key": "b"}));
         assert!(update(&new, &pod()).is_empty());
     }
 
@@ -150,10 +165,15 @@ mod tests {
         let e = update(&new, &pod());
         let w = e[0].to_string();
         assert!(w.starts_with("spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"));
-        assert!(w.contains("\n- spec.containers[0].env[0].value: \"1\"\n+ spec.containers[0].env[0].value: \"2\""));
+        assert!(w.contains(
+            "\n- spec.containers[0].env[0].value: \"1\"\n+ spec.containers[0].env[0].value: \"2\""
+        ));
 
         let mut new = pod();
-        new["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "d"}));
+        new["spec"]["containers"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"name": "d"}));
         assert_eq!(
             update(&new, &pod())[0].to_string(),
             "spec.containers: Forbidden: pod updates may not add or remove containers"

@@ -16,7 +16,12 @@ pub(super) fn spec(object: &Value) -> Vec<Error> {
     let headless = str_at(object, "/spec/clusterIP") == "None";
     let ports = list_at(object, "/spec/ports");
     one_of(e, "spec.type", kind, &TYPES);
-    one_of(e, "spec.sessionAffinity", str_at(object, "/spec/sessionAffinity"), &["ClientIP", "None"]);
+    one_of(
+        e,
+        "spec.sessionAffinity",
+        str_at(object, "/spec/sessionAffinity"),
+        &["ClientIP", "None"],
+    );
     if ports.is_empty() && !headless && kind != "ExternalName" {
         e.push(Error::required("spec.ports", ""));
     }
@@ -25,7 +30,12 @@ pub(super) fn spec(object: &Value) -> Vec<Error> {
         if name.is_empty() {
             e.push(Error::required("spec.externalName", ""));
         } else {
-            all(e, "spec.externalName", &json!(name), names::dns_subdomain(name));
+            all(
+                e,
+                "spec.externalName",
+                &json!(name),
+                names::dns_subdomain(name),
+            );
         }
     }
     if headless && matches!(kind, "NodePort" | "LoadBalancer") {
@@ -55,11 +65,17 @@ pub(super) fn spec(object: &Value) -> Vec<Error> {
         match p.get("targetPort") {
             Some(Value::String(s)) => all(e, &at("targetPort"), &json!(s), names::port_name(s)),
             Some(v) => {
-                all(e, &at("targetPort"), v, names::port_number(v.as_i64().unwrap_or(0)));
+                all(
+                    e,
+                    &at("targetPort"),
+                    v,
+                    names::port_number(v.as_i64().unwrap_or(0)),
+                );
             }
             None => {}
         }
-        if int_at(p, "/nodePort").unwrap_or(0) != 0 && matches!(kind, "ClusterIP" | "ExternalName") {
+        if int_at(p, "/nodePort").unwrap_or(0) != 0 && matches!(kind, "ClusterIP" | "ExternalName")
+        {
             let why = format!("may not be used when `type` is '{kind}'");
             e.push(Error::forbidden(&at("nodePort"), why));
         }
@@ -73,13 +89,20 @@ pub(super) fn spec(object: &Value) -> Vec<Error> {
 }
 
 pub(super) fn update(new: &Value, old: &Value) -> Vec<Error> {
-    let (now, before) = (str_at(new, "/spec/clusterIP"), str_at(old, "/spec/clusterIP"));
-    let external = str_at(new, "/spec/type") == "ExternalName"
-        || str_at(old, "/spec/type") == "ExternalName";
+    let (now, before) = (
+        str_at(new, "/spec/clusterIP"),
+        str_at(old, "/spec/clusterIP"),
+    );
+    let external =
+        str_at(new, "/spec/type") == "ExternalName" || str_at(old, "/spec/type") == "ExternalName";
     if before.is_empty() || now == before || external {
         return Vec::new();
     }
-    vec![Error::invalid("spec.clusterIPs[0]", json!([now]), "may not change once set")]
+    vec![Error::invalid(
+        "spec.clusterIPs[0]",
+        json!([now]),
+        "may not change once set",
+    )]
 }
 
 #[cfg(test)]
@@ -89,21 +112,33 @@ mod tests {
     fn words(spec_: Value) -> String {
         let mut s = json!({"spec": spec_});
         crate::defaults::service::apply(&mut s);
-        spec(&s).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        spec(&s)
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     #[test]
     fn good_services_pass() {
-        assert_eq!(words(json!({"ports": [{"port": 80, "targetPort": "http"}]})), "");
+        assert_eq!(
+            words(json!({"ports": [{"port": 80, "targetPort": "http"}]})),
+            ""
+        );
         assert_eq!(words(json!({"clusterIP": "None"})), "");
-        assert_eq!(words(json!({"type": "ExternalName", "externalName": "a.example.com"})), "");
+        assert_eq!(
+            words(json!({"type": "ExternalName", "externalName": "a.example.com"})),
+            ""
+        );
     }
 
     #[test]
     fn each_rule_speaks() {
         assert_eq!(words(json!({})), "spec.ports: Required value");
-        let w = words(json!({"type": "Magic", "sessionAffinity": "Glue", "selector": {"a b": "c"}, "ports": [
-            {"port": 80}, {"name": "x", "port": 0, "protocol": "ICMP"}, {"name": "x", "port": 80, "targetPort": 99999}]}));
+        let w = words(
+            json!({"type": "Magic", "sessionAffinity": "Glue", "selector": {"a b": "c"}, "ports": [
+            {"port": 80}, {"name": "x", "port": 0, "protocol": "ICMP"}, {"name": "x", "port": 80, "targetPort": 99999}]}),
+        );
         for want in [
             "spec.type: Unsupported value: \"Magic\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"",
             "spec.sessionAffinity: Unsupported value: \"Glue\"",

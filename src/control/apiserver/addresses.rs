@@ -40,7 +40,9 @@ impl Drop for Held {
 pub enum AddressError {
     #[error("failed to allocate IP {0}: provided IP is already allocated")]
     Taken(Ipv4Addr),
-    #[error("failed to allocate IP {asked}: the provided network does not contain it, the valid range is {range}")]
+    #[error(
+        "failed to allocate IP {asked}: the provided network does not contain it, the valid range is {range}"
+    )]
     Outside { asked: String, range: String },
     #[error("failed to allocate a serviceIP: range is full")]
     Full,
@@ -50,14 +52,20 @@ impl Addresses {
     /// Reads a range such as `10.96.0.0/12`; the error says what is wrong with it.
     pub fn new(cidr: &str) -> Result<Addresses, String> {
         let (address, bits) = cidr.split_once('/').ok_or("no / in it")?;
-        let address: Ipv4Addr = address.parse().map_err(|_| "no IPv4 address before the /")?;
+        let address: Ipv4Addr = address
+            .parse()
+            .map_err(|_| "no IPv4 address before the /")?;
         let bits: u32 = bits.parse().map_err(|_| "no number after the /")?;
         if !(8..=29).contains(&bits) {
             return Err("the prefix must have 8 to 29 bits".to_owned());
         }
         let size = 1 << (32 - bits);
         let network = u32::from(address) & !(size - 1);
-        Ok(Addresses { network, size, pending: Arc::default() })
+        Ok(Addresses {
+            network,
+            size,
+            pending: Arc::default(),
+        })
     }
 
     /// The address of the `kubernetes` Service: the first of the range.
@@ -66,12 +74,19 @@ impl Addresses {
     }
 
     fn range(&self) -> String {
-        format!("{}/{}", Ipv4Addr::from(self.network), 32 - self.size.trailing_zeros())
+        format!(
+            "{}/{}",
+            Ipv4Addr::from(self.network),
+            32 - self.size.trailing_zeros()
+        )
     }
 
     /// Holds the address a client asks for.
     pub fn hold(&self, world: &World, asked: &str) -> Result<Held, AddressError> {
-        let outside = || AddressError::Outside { asked: asked.to_owned(), range: self.range() };
+        let outside = || AddressError::Outside {
+            asked: asked.to_owned(),
+            range: self.range(),
+        };
         let address: Ipv4Addr = asked.parse().map_err(|_| outside())?;
         let number = u32::from(address);
         // Neither the network's own address nor its broadcast address.
@@ -82,7 +97,10 @@ impl Addresses {
         if used(world).contains(&number) || !pending.insert(number) {
             return Err(AddressError::Taken(address));
         }
-        Ok(Held { address, pending: Arc::clone(&self.pending) })
+        Ok(Held {
+            address,
+            pending: Arc::clone(&self.pending),
+        })
     }
 
     /// Holds any free address. `seed` spreads the choice, so that a new Service does not
@@ -90,7 +108,9 @@ impl Addresses {
     pub fn hold_any(&self, world: &World, seed: u32) -> Result<Held, AddressError> {
         let mut pending = lock(&self.pending);
         let used = used(world);
-        let band = (self.size / 16).clamp(16, STATIC_BAND_MAX).min(self.size / 2);
+        let band = (self.size / 16)
+            .clamp(16, STATIC_BAND_MAX)
+            .min(self.size / 2);
         let last = self.size - 1;
         let dynamic = last - band;
         let upper = (0..dynamic).map(|n| band + (seed % dynamic + n) % dynamic);
@@ -100,7 +120,10 @@ impl Addresses {
             .find(|number| !used.contains(number) && !pending.contains(number))
             .ok_or(AddressError::Full)?;
         pending.insert(number);
-        Ok(Held { address: Ipv4Addr::from(number), pending: Arc::clone(&self.pending) })
+        Ok(Held {
+            address: Ipv4Addr::from(number),
+            pending: Arc::clone(&self.pending),
+        })
     }
 }
 
@@ -145,7 +168,10 @@ mod tests {
         assert!(!distinct.contains(&Ipv4Addr::new(10, 0, 0, 0)));
         assert!(!distinct.contains(&addresses.first()));
         assert!(!distinct.contains(&Ipv4Addr::new(10, 0, 0, 15)));
-        assert_eq!(addresses.hold_any(&world, 3).err(), Some(AddressError::Full));
+        assert_eq!(
+            addresses.hold_any(&world, 3).err(),
+            Some(AddressError::Full)
+        );
         let gone = held.pop().map(|h| h.address);
         assert_eq!(addresses.hold_any(&world, 3).ok().map(|h| h.address), gone);
     }
@@ -171,7 +197,14 @@ mod tests {
 
     #[test]
     fn odd_ranges_are_refused_in_words() {
-        for cidr in ["10.0.0.0", "x/8", "10.0.0.0/x", "10.0.0.0/31", "10.0.0.0/4", "::/64"] {
+        for cidr in [
+            "10.0.0.0",
+            "x/8",
+            "10.0.0.0/x",
+            "10.0.0.0/31",
+            "10.0.0.0/4",
+            "::/64",
+        ] {
             assert!(Addresses::new(cidr).is_err(), "{cidr}");
         }
     }

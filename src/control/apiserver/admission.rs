@@ -70,7 +70,8 @@ pub fn give_address(
         match error {
             AddressError::Full => Status::internal(error),
             error => {
-                let error = field::Error::invalid("spec.clusterIPs", vec![asked], error.to_string());
+                let error =
+                    field::Error::invalid("spec.clusterIPs", vec![asked], error.to_string());
                 Status::invalid(resource, name, &[error])
             }
         }
@@ -82,7 +83,11 @@ pub fn give_address(
 /// The first namespaces cannot be deleted: too much leans on them.
 pub fn may_delete(resource: &Resource, name: &str) -> Result<(), Status> {
     if resource.kind == "Namespace" && ETERNAL_NAMESPACES.contains(&name) {
-        return Err(Status::forbidden(resource, name, "this namespace may not be deleted"));
+        return Err(Status::forbidden(
+            resource,
+            name,
+            "this namespace may not be deleted",
+        ));
     }
     Ok(())
 }

@@ -66,12 +66,13 @@ pub enum StartError {
 /// Longest an ordinary request may take; upstream's limit. Watches and logs are exempt.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-pub(crate) struct Inner {
-    pub config: Config,
-    pub world: Arc<World>,
-    pub addresses: Addresses,
-    pub metrics: Metrics,
-    pub stopping: CancellationToken,
+/// What all clones of an [`App`] share.
+pub struct Inner {
+    pub(crate) config: Config,
+    pub(crate) world: Arc<World>,
+    pub(crate) addresses: Addresses,
+    pub(crate) metrics: Metrics,
+    pub(crate) stopping: CancellationToken,
 }
 
 /// The API server. Cheap to clone; all clones are one server.
@@ -90,9 +91,11 @@ impl App {
     /// Loads everything from the store, starts following it, and makes what every cluster
     /// has (the first namespaces, the `kubernetes` Service). Needs a tokio runtime.
     pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<App, StartError> {
-        let addresses = Addresses::new(&config.service_cidr).map_err(|reason| {
-            StartError::ServiceRange { cidr: config.service_cidr.clone(), reason }
-        })?;
+        let addresses =
+            Addresses::new(&config.service_cidr).map_err(|reason| StartError::ServiceRange {
+                cidr: config.service_cidr.clone(),
+                reason,
+            })?;
         let world = World::load(store, config.watch_window, config.watch_buffer)?;
         let world = Arc::new(world);
         let stopping = CancellationToken::new();
@@ -106,7 +109,13 @@ impl App {
             }
         });
         let metrics = Metrics::default();
-        let app = App(Arc::new(Inner { config, world, addresses, metrics, stopping }));
+        let app = App(Arc::new(Inner {
+            config,
+            world,
+            addresses,
+            metrics,
+            stopping,
+        }));
         bootstrap::run(&app).await?;
         Ok(app)
     }
@@ -130,18 +139,18 @@ impl App {
 
 /// What each request passes before it is routed: no panic gets out, nobody gets in who may
 /// not, everything is counted.
-async fn guard(
-    State(app): State<App>,
-    request: Request,
-    next: axum::middleware::Next,
-) -> Response {
+async fn guard(State(app): State<App>, request: Request, next: axum::middleware::Next) -> Response {
     let target = Target::of(request.uri().path());
     let parameters = match Parameters::of(request.uri()) {
         Ok(parameters) => parameters,
         Err(status) => return respond::status(&status),
     };
     let verb = target.verb(request.method(), parameters.flag("watch"));
-    let user = request.extensions().get::<User>().cloned().unwrap_or_else(User::anonymous);
+    let user = request
+        .extensions()
+        .get::<User>()
+        .cloned()
+        .unwrap_or_else(User::anonymous);
     let path = request.uri().path().to_owned();
     let kind = match &target {
         Target::Object(reference) => reference.resource.plural,
@@ -188,4 +197,3 @@ async fn resources(request: Request) -> Response {
         Err(status) => respond::status(&status),
     }
 }
-

@@ -22,13 +22,17 @@ pub async fn read(body: Body) -> Result<Bytes, Status> {
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
             Err(Status::body_too_large(LIMIT))
         }
-        Err(error) => Err(Status::bad_request(format!("the body could not be read: {error}"))),
+        Err(error) => Err(Status::bad_request(format!(
+            "the body could not be read: {error}"
+        ))),
     }
 }
 
 /// The media type of a body without parameters; JSON when the client does not say.
 pub fn media_type(headers: &HeaderMap) -> Result<String, Status> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(JSON.to_owned()) };
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Ok(JSON.to_owned());
+    };
     let text = value
         .to_str()
         .map_err(|_| Status::unsupported_media_type(&[JSON, YAML]))?
@@ -37,7 +41,11 @@ pub fn media_type(headers: &HeaderMap) -> Result<String, Status> {
         .unwrap_or_default()
         .trim()
         .to_ascii_lowercase();
-    Ok(if text.is_empty() { JSON.to_owned() } else { text })
+    Ok(if text.is_empty() {
+        JSON.to_owned()
+    } else {
+        text
+    })
 }
 
 /// A decoded body together with the JSON it was decoded from.
@@ -81,7 +89,10 @@ fn decode_yaml(bytes: &Bytes) -> Result<Decoded, Status> {
     let value: Value = serde_saphyr::from_str(text).map_err(|error| bad(error.to_string()))?;
     check_object(&value)?;
     let json = serde_json::to_vec(&value).map_err(|error| bad(error.to_string()))?;
-    Ok(Decoded { value, json: json.into() })
+    Ok(Decoded {
+        value,
+        json: json.into(),
+    })
 }
 
 fn check_object(value: &Value) -> Result<(), Status> {
@@ -105,18 +116,26 @@ mod tests {
     }
 
     fn code(content_type: &str, body: &'static [u8]) -> Option<u16> {
-        decode(&headers(content_type), Bytes::from_static(body)).err().map(|s| s.code)
+        decode(&headers(content_type), Bytes::from_static(body))
+            .err()
+            .map(|s| s.code)
     }
 
     #[test]
     fn bodies_are_read_by_their_type_and_json_is_the_default() {
         let body = Bytes::from_static(b"{\"kind\":\"Pod\"}");
-        assert_eq!(decode(&HeaderMap::new(), body).map(|d| d.value["kind"].clone()), Ok("Pod".into()));
+        assert_eq!(
+            decode(&HeaderMap::new(), body).map(|d| d.value["kind"].clone()),
+            Ok("Pod".into())
+        );
         assert_eq!(code("application/json; charset=utf-8", b"{}"), None);
         let yaml = Bytes::from_static(b"kind: Pod\nmetadata:\n  name: yes-man\n");
         let read = decode(&headers("application/yaml"), yaml).expect("yaml");
         assert_eq!(read.value["metadata"]["name"], "yes-man");
-        assert_eq!(code("application/vnd.kubernetes.protobuf", b"k8s\0"), Some(415));
+        assert_eq!(
+            code("application/vnd.kubernetes.protobuf", b"k8s\0"),
+            Some(415)
+        );
         assert_eq!(code("text/plain", b"{}"), Some(415));
     }
 
@@ -135,7 +154,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_beyond_the_limit_is_cut_off_with_413() {
-        assert_eq!(read(Body::from(vec![b' '; LIMIT])).await.map(|b| b.len()), Ok(LIMIT));
+        assert_eq!(
+            read(Body::from(vec![b' '; LIMIT])).await.map(|b| b.len()),
+            Ok(LIMIT)
+        );
         let long = read(Body::from(vec![b' '; LIMIT + 1])).await;
         assert_eq!(long.err().map(|s| s.code), Some(413));
     }

@@ -26,7 +26,13 @@ impl Call {
         parameters: Parameters,
         verb: &'static str,
     ) -> Call {
-        Call { app, user, target, parameters, verb }
+        Call {
+            app,
+            user,
+            target,
+            parameters,
+            verb,
+        }
     }
 }
 

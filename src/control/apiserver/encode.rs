@@ -5,12 +5,13 @@
 
 use axum::response::Response;
 use bytes::Bytes;
+use cadet_api::columns::{self, Frame, Include};
 use cadet_api::resource::Resource;
 use cadet_api::status::Status;
-use cadet_api::{columns, convert, meta};
+use cadet_api::{convert, meta};
 use cadet_store::Revision;
 use http::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::call::ObjectCall;
@@ -26,24 +27,14 @@ pub struct Page {
     pub remaining: Option<usize>,
 }
 
-/// How much of each object a Table row carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RowObject {
-    None,
-    Metadata,
-    Object,
-}
-
-impl RowObject {
-    fn of(call: &ObjectCall) -> Result<RowObject, Status> {
-        match call.parameters.get("includeObject") {
-            None | Some("Metadata") => Ok(RowObject::Metadata),
-            Some("None") => Ok(RowObject::None),
-            Some("Object") => Ok(RowObject::Object),
-            Some(other) => Err(Status::bad_request(format!(
-                "includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
-            ))),
-        }
+fn include_of(call: &ObjectCall) -> Result<Include, Status> {
+    match call.parameters.get("includeObject") {
+        None | Some("Metadata") => Ok(Include::Metadata),
+        Some("None") => Ok(Include::None),
+        Some("Object") => Ok(Include::Object),
+        Some(other) => Err(Status::bad_request(format!(
+            "includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+        ))),
     }
 }
 
@@ -51,7 +42,7 @@ impl RowObject {
 fn in_version(resource: &'static Resource, object: &Object) -> Value {
     let mut value = object.value();
     if resource.is_old_version() {
-        convert::from_storage(resource, &mut value);
+        convert::from_stored(resource, &mut value);
     }
     value
 }
@@ -60,17 +51,17 @@ fn in_version(resource: &'static Resource, object: &Object) -> Value {
 pub fn value(call: &ObjectCall, code: StatusCode, mut value: Value) -> Result<Response, Status> {
     let resource = call.resource();
     if resource.is_old_version() {
-        convert::from_storage(resource, &mut value);
+        convert::from_stored(resource, &mut value);
     }
     let body = match negotiate::form(&call.headers)? {
         Form::Json => value,
         Form::Table(version) => {
-            let rows = vec![row(resource, &value, version, RowObject::of(call)?)];
-            table(resource, version, rows, revision_of(&value))
+            let rows = vec![row(resource, &value, include_of(call)?)];
+            columns::table(resource, version, rows, &frame_of(&value))
         }
         Form::Metadata(version) => partial(&value, version),
     };
-    Ok(old_version_warning(call, respond::json(code, body.to_string())))
+    Ok(respond::json(code, body.to_string()))
 }
 
 /// One stored object.
@@ -84,23 +75,24 @@ pub fn object(call: &ObjectCall, code: StatusCode, object: &Object) -> Result<Re
 /// A list of stored objects.
 pub fn list(call: &ObjectCall, listing: &Listing, page: &Page) -> Result<Response, Status> {
     let resource = call.resource();
-    let mut metadata = json!({"resourceVersion": listing.revision.to_string()});
-    if let Some(token) = &page.continue_token {
-        metadata["continue"] = json!(token);
-    }
-    if let Some(remaining) = page.remaining {
-        metadata["remainingItemCount"] = json!(remaining);
-    }
     let body: Bytes = match negotiate::form(&call.headers)? {
-        Form::Json => items(resource, listing, &metadata).into(),
+        Form::Json => items(resource, listing, &metadata_of(listing, page)).into(),
         Form::Table(version) => {
-            let carry = RowObject::of(call)?;
+            let include = include_of(call)?;
             let rows = listing
                 .objects
                 .iter()
-                .map(|object| row(resource, &in_version(resource, object), version, carry))
+                .map(|object| row(resource, &in_version(resource, object), include))
                 .collect();
-            table(resource, version, rows, metadata).to_string().into()
+            let frame = Frame {
+                resource_version: listing.revision.to_string(),
+                continue_token: page.continue_token.clone().unwrap_or_default(),
+                remaining: page.remaining.map(|n| n as u64),
+                without_columns: false,
+            };
+            columns::table(resource, version, rows, &frame)
+                .to_string()
+                .into()
         }
         Form::Metadata(version) => {
             let items: Vec<Value> = listing
@@ -111,14 +103,17 @@ pub fn list(call: &ObjectCall, listing: &Listing, page: &Page) -> Result<Respons
             json!({
                 "kind": "PartialObjectMetadataList",
                 "apiVersion": format!("meta.k8s.io/{version}"),
-                "metadata": metadata,
+                "metadata": metadata_of(listing, page),
                 "items": items,
             })
             .to_string()
             .into()
         }
     };
-    Ok(old_version_warning(call, respond::json(StatusCode::OK, body)))
+    Ok(old_version_warning(
+        call,
+        respond::json(StatusCode::OK, body),
+    ))
 }
 
 /// A typed list: concatenated stored bytes, or converted objects of an old version.
@@ -144,50 +139,50 @@ fn items(resource: &'static Resource, listing: &Listing, metadata: &Value) -> Ve
     out
 }
 
-fn revision_of(object: &Value) -> Value {
-    json!({"resourceVersion": cadet_api::json::str_at(object, "/metadata/resourceVersion")})
-}
-
-fn table(resource: &Resource, version: &str, rows: Vec<Value>, metadata: Value) -> Value {
-    json!({
-        "kind": "Table",
-        "apiVersion": format!("meta.k8s.io/{version}"),
-        "metadata": metadata,
-        "columnDefinitions": columns::definitions(resource),
-        "rows": rows,
-    })
-}
-
-fn row(resource: &Resource, object: &Value, version: &str, carry: RowObject) -> Value {
-    let mut row = Map::new();
-    let cells = columns::cells(resource, object, OffsetDateTime::now_utc());
-    row.insert("cells".into(), json!(cells));
-    match carry {
-        RowObject::None => {}
-        RowObject::Metadata => {
-            row.insert("object".into(), partial(object, version));
-        }
-        RowObject::Object => {
-            row.insert("object".into(), object.clone());
-        }
+/// A list's own metadata.
+fn metadata_of(listing: &Listing, page: &Page) -> Value {
+    let mut metadata = json!({"resourceVersion": listing.revision.to_string()});
+    if let Some(token) = &page.continue_token {
+        metadata["continue"] = json!(token);
     }
-    Value::Object(row)
+    if let Some(remaining) = page.remaining {
+        metadata["remainingItemCount"] = json!(remaining);
+    }
+    metadata
+}
+
+/// The frame of a Table about one object.
+fn frame_of(object: &Value) -> Frame {
+    let version = cadet_api::json::str_at(object, "/metadata/resourceVersion");
+    Frame {
+        resource_version: version.to_owned(),
+        ..Frame::default()
+    }
+}
+
+fn row(resource: &Resource, object: &Value, include: Include) -> Value {
+    columns::row(resource, object, OffsetDateTime::now_utc(), include)
 }
 
 fn partial(object: &Value, version: &str) -> Value {
-    json!({
-        "kind": "PartialObjectMetadata",
-        "apiVersion": format!("meta.k8s.io/{version}"),
-        "metadata": object["metadata"],
-    })
+    let mut partial = columns::partial(object);
+    partial["apiVersion"] = json!(format!("meta.k8s.io/{version}"));
+    partial
 }
 
-/// Tells users of an old version what to write today.
+/// Tells readers of an old version what to ask for today; writers hear it from the
+/// conversion of what they sent.
 pub fn old_version_warning(call: &ObjectCall, response: Response) -> Response {
-    match convert::version_warning(call.resource()) {
-        Some(warning) => respond::warn(response, &[warning]),
-        None => response,
+    let resource = call.resource();
+    if !resource.is_old_version() {
+        return response;
     }
+    let (old, today) = (resource.gv.api_version(), resource.storage.api_version());
+    let kind = resource.kind;
+    let warning = format!(
+        "{old} {kind} is deprecated since Kubernetes 1.0 (2015): write apiVersion: {today}"
+    );
+    respond::warn(response, &[warning])
 }
 
 /// Writes watch events for one client.
@@ -195,7 +190,7 @@ pub fn old_version_warning(call: &ObjectCall, response: Response) -> Response {
 pub struct EventEncoder {
     resource: &'static Resource,
     form: Form,
-    carry: RowObject,
+    include: Include,
 }
 
 impl EventEncoder {
@@ -203,7 +198,7 @@ impl EventEncoder {
         Ok(EventEncoder {
             resource: call.resource(),
             form: negotiate::form(&call.headers)?,
-            carry: RowObject::of(call)?,
+            include: include_of(call)?,
         })
     }
 
@@ -232,12 +227,14 @@ impl EventEncoder {
         let shown = match self.form {
             Form::Json => value,
             Form::Table(version) => {
-                let rows = vec![row(self.resource, &value, version, self.carry)];
-                table(self.resource, version, rows, revision_of(&value))
+                let rows = vec![row(self.resource, &value, self.include)];
+                columns::table(self.resource, version, rows, &frame_of(&value))
             }
             Form::Metadata(version) => partial(&value, version),
         };
-        json!({"type": what.name(), "object": shown}).to_string().into()
+        json!({"type": what.name(), "object": shown})
+            .to_string()
+            .into()
     }
 
     /// A sign of life that carries a version; `last_initial` marks the end of the
@@ -253,10 +250,16 @@ impl EventEncoder {
                 "apiVersion": self.resource.gv.api_version(),
                 "metadata": metadata,
             }),
-            Form::Table(version) => table(self.resource, version, vec![], metadata),
+            Form::Table(version) => {
+                let mut table = columns::table(self.resource, version, vec![], &Frame::default());
+                table["metadata"] = metadata;
+                table
+            }
             Form::Metadata(version) => partial(&json!({"metadata": metadata}), version),
         };
-        json!({"type": "BOOKMARK", "object": object}).to_string().into()
+        json!({"type": "BOOKMARK", "object": object})
+            .to_string()
+            .into()
     }
 
     /// The end of a watch that cannot go on, as its one line.

@@ -1,1 +1,42 @@
-//! cadet-apiserver
+//! The Kubernetes API over a store: unmodified clients are its specification.
+//!
+//! ```text
+//!   serve ──▶ service ──▶ app (guard: access, panics, metrics) ──▶ handlers, one verb per file
+//!   (TLS)     (who)                                                  │ read        │ write
+//!                                                                    ▼             ▼
+//!                                              world (memory) ◀── follows ── store (durable)
+//! ```
+//! Rules: reads never touch the store's disk; every write compares with the revision it
+//! read; nothing a client sends can make the server panic, hang or grow without bound.
+
+mod access;
+mod addresses;
+mod admission;
+mod app;
+mod body;
+mod bootstrap;
+mod call;
+mod documents;
+mod encode;
+mod fields;
+mod handlers;
+mod health;
+mod kubelet;
+mod metrics;
+mod negotiate;
+mod object;
+mod query;
+mod respond;
+mod selection;
+mod serve;
+mod service;
+mod target;
+mod world;
+mod writing;
+
+pub use access::{BadCertificate, User};
+pub use app::{App, Config, StartError};
+pub use health::git_version;
+pub use object::BadRecord;
+pub use serve::{TlsError, serve, tls_config};
+pub use service::LocalService;

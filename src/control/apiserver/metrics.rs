@@ -42,8 +42,17 @@ impl Metrics {
     /// The page of `/metrics`.
     pub fn page(&self, world: &World) -> String {
         let mut page = String::new();
-        head(&mut page, "apiserver_request_total", "counter", "Requests answered.");
-        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        head(
+            &mut page,
+            "apiserver_request_total",
+            "counter",
+            "Requests answered.",
+        );
+        let requests = self
+            .requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         for ((verb, resource, code), number) in requests {
             let verb = verb.to_uppercase();
             let _ = writeln!(
@@ -51,14 +60,35 @@ impl Metrics {
                 "apiserver_request_total{{verb=\"{verb}\",resource=\"{resource}\",code=\"{code}\"}} {number}"
             );
         }
-        head(&mut page, "apiserver_longrunning_requests", "gauge", "Watches open now.");
+        head(
+            &mut page,
+            "apiserver_longrunning_requests",
+            "gauge",
+            "Watches open now.",
+        );
         let open = self.watches.load(Ordering::Relaxed);
-        let _ = writeln!(page, "apiserver_longrunning_requests{{verb=\"WATCH\"}} {open}");
-        head(&mut page, "apiserver_storage_objects", "gauge", "Objects stored.");
+        let _ = writeln!(
+            page,
+            "apiserver_longrunning_requests{{verb=\"WATCH\"}} {open}"
+        );
+        head(
+            &mut page,
+            "apiserver_storage_objects",
+            "gauge",
+            "Objects stored.",
+        );
         for (resource, number) in world.counts() {
-            let _ = writeln!(page, "apiserver_storage_objects{{resource=\"{resource}\"}} {number}");
+            let _ = writeln!(
+                page,
+                "apiserver_storage_objects{{resource=\"{resource}\"}} {number}"
+            );
         }
-        head(&mut page, "cadet_store_revision", "gauge", "Newest revision of the store.");
+        head(
+            &mut page,
+            "cadet_store_revision",
+            "gauge",
+            "Newest revision of the store.",
+        );
         let _ = writeln!(page, "cadet_store_revision {}", world.revision());
         page
     }

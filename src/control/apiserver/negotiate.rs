@@ -95,24 +95,36 @@ fn first<T>(
     headers: &HeaderMap,
     pick: impl Fn(&Clause<'_>) -> Option<T>,
 ) -> Option<Result<T, Status>> {
-    let text: Vec<&str> =
-        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let text: Vec<&str> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
     let text = text.join(",");
-    let mut clauses: Vec<Clause<'_>> =
-        text.split(',').map(parse).filter(|clause| !clause.media.is_empty()).collect();
+    let mut clauses: Vec<Clause<'_>> = text
+        .split(',')
+        .map(parse)
+        .filter(|clause| !clause.media.is_empty())
+        .collect();
     if clauses.is_empty() {
         return None;
     }
     // Stable: clauses of one quality stay in the client's order.
     clauses.sort_by_key(|clause| std::cmp::Reverse(clause.quality));
-    let best = clauses.iter().filter(|clause| clause.quality > 0).find_map(pick);
+    let best = clauses
+        .iter()
+        .filter(|clause| clause.quality > 0)
+        .find_map(pick);
     Some(best.ok_or_else(|| Status::not_acceptable(OFFERED)))
 }
 
 fn parse(clause: &str) -> Clause<'_> {
     let mut parts = clause.split(';').map(str::trim);
-    let mut parsed =
-        Clause { media: parts.next().unwrap_or_default(), quality: 1000, ..Clause::default() };
+    let mut parsed = Clause {
+        media: parts.next().unwrap_or_default(),
+        quality: 1000,
+        ..Clause::default()
+    };
     for part in parts {
         match part.split_once('=') {
             Some(("as", kind)) => parsed.kind = Some(kind),
@@ -165,9 +177,18 @@ mod tests {
     fn discovery_is_aggregated_for_those_who_ask() {
         let new = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
                    application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
-        assert_eq!(discovery_form(&accept(new)).ok(), Some(DiscoveryForm::Aggregated("v2")));
+        assert_eq!(
+            discovery_form(&accept(new)).ok(),
+            Some(DiscoveryForm::Aggregated("v2"))
+        );
         let old = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
-        assert_eq!(discovery_form(&accept(old)).ok(), Some(DiscoveryForm::Aggregated("v2beta1")));
-        assert_eq!(discovery_form(&accept("application/json")).ok(), Some(DiscoveryForm::Legacy));
+        assert_eq!(
+            discovery_form(&accept(old)).ok(),
+            Some(DiscoveryForm::Aggregated("v2beta1"))
+        );
+        assert_eq!(
+            discovery_form(&accept("application/json")).ok(),
+            Some(DiscoveryForm::Legacy)
+        );
     }
 }

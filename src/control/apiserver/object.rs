@@ -42,13 +42,18 @@ pub struct BadRecord {
 impl Object {
     /// Reads a record of the store.
     pub fn from_entry(entry: &Entry) -> Result<Object, BadRecord> {
-        let bad = |reason: String| BadRecord { key: entry.key.to_string(), reason };
+        let bad = |reason: String| BadRecord {
+            key: entry.key.to_string(),
+            reason,
+        };
         let resource =
             resource_of_key(&entry.key).ok_or_else(|| bad("the kind is not served".to_owned()))?;
         let head = head_of(resource).len();
         let tail = entry.value.get(head..).unwrap_or_default();
         if !tail.starts_with(METADATA.as_bytes()) {
-            return Err(bad("the record does not open with its kind and metadata".to_owned()));
+            return Err(bad(
+                "the record does not open with its kind and metadata".to_owned()
+            ));
         }
         let value: Value = serde_json::from_slice(&entry.value).map_err(|e| bad(e.to_string()))?;
         let meta = Meta::of(&value).map_err(|e| bad(e.to_string()))?;
@@ -69,7 +74,10 @@ impl Object {
 
     /// The value of a selectable field; `None` if selectors cannot name it.
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value.as_str())
+        self.fields
+            .iter()
+            .find(|(field, _)| *field == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The object with its resource version, decoded.
@@ -109,7 +117,11 @@ impl Object {
         out.extend_from_slice(b"\"resourceVersion\":\"");
         out.extend_from_slice(revision.to_string().as_bytes());
         let rest = &self.stored[self.head + METADATA.len()..];
-        out.extend_from_slice(if rest.first() == Some(&b'}') { b"\"" } else { b"\"," });
+        out.extend_from_slice(if rest.first() == Some(&b'}') {
+            b"\""
+        } else {
+            b"\","
+        });
         out.extend_from_slice(rest);
     }
 }
@@ -121,7 +133,10 @@ pub fn to_stored(resource: &Resource, value: &Value) -> Bytes {
     let object = value.as_object().unwrap_or(&empty);
     let mut first = true;
     out.extend_from_slice(METADATA.as_bytes());
-    let metadata = object.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
+    let metadata = object
+        .get("metadata")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty);
     for (key, field) in metadata.iter().filter(|(key, _)| *key != "resourceVersion") {
         write_member(&mut out, &mut first, key, field);
     }
@@ -147,7 +162,10 @@ fn write_member(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) {
 
 fn head_of(resource: &Resource) -> String {
     let api_version = resource.storage.api_version();
-    format!("{{\"apiVersion\":\"{api_version}\",\"kind\":\"{}\",", resource.kind)
+    format!(
+        "{{\"apiVersion\":\"{api_version}\",\"kind\":\"{}\",",
+        resource.kind
+    )
 }
 
 /// Where all objects of a resource lie in the store: `/pods/`, `/leases.coordination.k8s.io/`.

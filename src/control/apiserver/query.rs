@@ -79,7 +79,9 @@ impl ListOptions {
         let fields = FieldSelector::parse(parameters.get("fieldSelector").unwrap_or(""));
         let fields = fields.map_err(bad)?;
         fields.check(resource).map_err(bad)?;
-        let limit = parameters.number::<i64>("limit")?.filter(|limit| *limit != 0);
+        let limit = parameters
+            .number::<i64>("limit")?
+            .filter(|limit| *limit != 0);
         let options = ListOptions {
             labels: labels.map_err(bad)?,
             fields,
@@ -88,7 +90,10 @@ impl ListOptions {
                 .transpose()
                 .map_err(|_| Status::bad_request("limit must not be negative"))?,
             continue_token: parameters.get("continue").map(str::to_owned),
-            revision: parameters.get("resourceVersion").map(parse_revision).transpose()?,
+            revision: parameters
+                .get("resourceVersion")
+                .map(parse_revision)
+                .transpose()?,
             revision_match: match parameters.get("resourceVersionMatch") {
                 None => None,
                 Some("Exact") => Some(Match::Exact),
@@ -108,7 +113,11 @@ impl ListOptions {
                 .map(|_| parameters.flag("sendInitialEvents")),
             timeout_seconds: parameters.number("timeoutSeconds")?,
         };
-        if watch { options.check_watch() } else { options.check_list() }?;
+        if watch {
+            options.check_watch()
+        } else {
+            options.check_list()
+        }?;
         Ok(options)
     }
 
@@ -156,7 +165,11 @@ impl ListOptions {
                 "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
             ));
         }
-        if errors.is_empty() { Ok(()) } else { Err(invalid_options(&errors)) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(invalid_options(&errors))
+        }
     }
 }
 
@@ -176,7 +189,9 @@ fn invalid_options(errors: &[field::Error]) -> Status {
 /// Reads a `resourceVersion` that a client got from us.
 pub fn parse_revision(text: &str) -> Result<Revision, Status> {
     text.parse().map_err(|_| {
-        Status::bad_request(format!("resourceVersion: Invalid value: {text:?}: not a version this server gave out"))
+        Status::bad_request(format!(
+            "resourceVersion: Invalid value: {text:?}: not a version this server gave out"
+        ))
     })
 }
 
@@ -242,7 +257,10 @@ mod tests {
 
     #[test]
     fn empty_parameters_count_as_absent_and_odd_query_starts_are_tolerated() {
-        let read = options("&limit=500&resourceVersion=&fieldSelector=spec.nodeName%3Dn1", false);
+        let read = options(
+            "&limit=500&resourceVersion=&fieldSelector=spec.nodeName%3Dn1",
+            false,
+        );
         let read = read.expect("valid");
         assert_eq!((read.limit, read.revision), (Some(500), None));
         assert_eq!(read.fields.exact("spec.nodeName"), Some("n1"));
@@ -251,7 +269,10 @@ mod tests {
     #[test]
     fn combinations_that_make_no_sense_are_refused_with_422() {
         let watch_list = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
-        assert_eq!(options(watch_list, true).map(|o| o.initial_events), Ok(Some(true)));
+        assert_eq!(
+            options(watch_list, true).map(|o| o.initial_events),
+            Ok(Some(true))
+        );
         for (query, watch) in [
             ("sendInitialEvents=true", true),
             ("resourceVersionMatch=NotOlderThan&resourceVersion=1", true),
@@ -260,7 +281,11 @@ mod tests {
             ("resourceVersionMatch=Newest&resourceVersion=1", false),
             (watch_list, false),
         ] {
-            assert_eq!(options(query, watch).err().map(|s| s.code), Some(422), "{query}");
+            assert_eq!(
+                options(query, watch).err().map(|s| s.code),
+                Some(422),
+                "{query}"
+            );
         }
     }
 
@@ -274,7 +299,11 @@ mod tests {
             "fieldSelector=spec.colour%3Dred",
             "timeoutSeconds=soon",
         ] {
-            assert_eq!(options(query, false).err().map(|s| s.code), Some(400), "{query}");
+            assert_eq!(
+                options(query, false).err().map(|s| s.code),
+                Some(400),
+                "{query}"
+            );
         }
     }
 }

@@ -4,8 +4,8 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use cadet_api::status::Status;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
 use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
 
 /// A complete answer in JSON.
 pub fn json(code: StatusCode, body: impl Into<Bytes>) -> Response {
@@ -26,9 +26,14 @@ pub fn with_type(code: StatusCode, media: &'static str, body: impl Into<Bytes>) 
 pub fn status(status: &Status) -> Response {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::OK);
     let mut response = json(code, status.to_json());
-    let wait = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+    let wait = status
+        .details
+        .as_ref()
+        .map_or(0, |details| details.retry_after_seconds);
     if wait > 0 {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(wait));
     }
     response
 }
@@ -69,10 +74,17 @@ mod tests {
     fn a_warning_cannot_break_out_of_its_header() {
         let response = warn(
             json(StatusCode::OK, "{}"),
-            &["unknown field \"a\\b\"\r\nSet-Cookie: x".to_owned(), "zweite größe".to_owned()],
+            &[
+                "unknown field \"a\\b\"\r\nSet-Cookie: x".to_owned(),
+                "zweite größe".to_owned(),
+            ],
         );
-        let all: Vec<_> =
-            response.headers().get_all(WARNING).iter().map(|v| v.to_str().expect("ascii")).collect();
+        let all: Vec<_> = response
+            .headers()
+            .get_all(WARNING)
+            .iter()
+            .map(|v| v.to_str().expect("ascii"))
+            .collect();
         assert_eq!(
             all,
             [

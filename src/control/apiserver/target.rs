@@ -9,7 +9,11 @@ pub enum Target {
     /// An object or a collection of a served resource.
     Object(Reference),
     /// A resource path whose kind is not served: group, version, plural.
-    Unknown { group: String, version: String, plural: String },
+    Unknown {
+        group: String,
+        version: String,
+        plural: String,
+    },
     /// Anything else: discovery, health, documents.
     Path,
 }
@@ -28,8 +32,11 @@ pub struct Reference {
 impl Target {
     /// Reads a path. Nothing is looked up in the world.
     pub fn of(path: &str) -> Target {
-        let segments: Vec<String> =
-            path.split('/').filter(|s| !s.is_empty()).map(decode_segment).collect();
+        let segments: Vec<String> = path
+            .split('/')
+            .filter(|s| !s.is_empty())
+            .map(decode_segment)
+            .collect();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         let (group, version, rest) = match segments.as_slice() {
             ["api", version, rest @ ..] => ("", *version, rest),
@@ -47,7 +54,9 @@ impl Target {
             }
             rest => (None, rest.to_vec()),
         };
-        let (Some(plural), tail) = (rest.first(), &rest[1..]) else { return Target::Path };
+        let (Some(plural), tail) = (rest.first(), &rest[1..]) else {
+            return Target::Path;
+        };
         let owned = |s: &&str| (*s).to_owned();
         // The old form of binding a pod names it in the body only.
         if group.is_empty() && *plural == "bindings" && tail.is_empty() && namespace.is_some() {
@@ -131,7 +140,12 @@ mod tests {
 
     fn object(path: &str) -> (String, Option<String>, Option<String>, Option<String>) {
         match Target::of(path) {
-            Target::Object(r) => (r.resource.path(None, None), r.namespace, r.name, r.subresource),
+            Target::Object(r) => (
+                r.resource.path(None, None),
+                r.namespace,
+                r.name,
+                r.subresource,
+            ),
             other => panic!("{path}: {other:?}"),
         }
     }
@@ -141,14 +155,23 @@ mod tests {
         let s = |s: &str| Some(s.to_owned());
         let pods = || "api/v1/pods".to_owned();
         assert_eq!(object("/api/v1/pods"), (pods(), None, None, None));
-        assert_eq!(object("/api/v1/namespaces/a/pods/"), (pods(), s("a"), None, None));
+        assert_eq!(
+            object("/api/v1/namespaces/a/pods/"),
+            (pods(), s("a"), None, None)
+        );
         assert_eq!(
             object("/api/v1/namespaces/a/pods/x/log"),
             (pods(), s("a"), s("x"), s("log"))
         );
         let namespaces = || "api/v1/namespaces".to_owned();
-        assert_eq!(object("/api/v1/namespaces"), (namespaces(), None, None, None));
-        assert_eq!(object("/api/v1/namespaces/a"), (namespaces(), None, s("a"), None));
+        assert_eq!(
+            object("/api/v1/namespaces"),
+            (namespaces(), None, None, None)
+        );
+        assert_eq!(
+            object("/api/v1/namespaces/a"),
+            (namespaces(), None, s("a"), None)
+        );
         assert_eq!(
             object("/api/v1/namespaces/a/finalize"),
             (namespaces(), None, s("a"), s("finalize"))
@@ -158,12 +181,23 @@ mod tests {
             object("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n%2E1").2,
             s("n.1")
         );
-        assert_eq!(object("/api/v1/namespaces/a/bindings"), (pods(), s("a"), None, s("binding")));
+        assert_eq!(
+            object("/api/v1/namespaces/a/bindings"),
+            (pods(), s("a"), None, s("binding"))
+        );
     }
 
     #[test]
     fn what_is_no_object_is_said_so() {
-        for path in ["/", "/api", "/api/v1", "/apis", "/apis/apps/v1", "/version", "/openapi/v3"] {
+        for path in [
+            "/",
+            "/api",
+            "/api/v1",
+            "/apis",
+            "/apis/apps/v1",
+            "/version",
+            "/openapi/v3",
+        ] {
             assert_eq!(Target::of(path), Target::Path, "{path}");
         }
         for path in [

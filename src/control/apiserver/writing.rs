@@ -71,11 +71,19 @@ async fn put(
     let bytes = to_stored(resource, value);
     let change = match expect {
         None => Change::Create(bytes.clone()),
-        Some(expect) => Change::Update { value: bytes.clone(), expect },
+        Some(expect) => Change::Update {
+            value: bytes.clone(),
+            expect,
+        },
     };
     let revision = app.world.store().commit(&key, change).await?;
     app.world.reach(revision).await;
-    let entry = Entry { key: key.into(), value: bytes, created: 0, modified: revision };
+    let entry = Entry {
+        key: key.into(),
+        value: bytes,
+        created: 0,
+        modified: revision,
+    };
     let object = Object::from_entry(&entry).map_err(|e| Fault::Broken(Status::internal(e)))?;
     Ok(Arc::new(object))
 }
@@ -92,7 +100,9 @@ pub async fn create(
 /// Removes an object as it was read.
 pub async fn remove(app: &App, object: &Object) -> Result<Revision, Fault> {
     let key = key_of(object.resource, &object.meta.namespace, &object.meta.name);
-    let change = Change::Delete { expect: object.revision };
+    let change = Change::Delete {
+        expect: object.revision,
+    };
     let revision = app.world.store().commit(&key, change).await?;
     app.world.reach(revision).await;
     Ok(revision)
@@ -135,17 +145,30 @@ pub async fn change(
         let Some(old) = app.world.get(resource, namespace, name) else {
             return Err(Status::not_found(resource, name));
         };
-        let Proposal { value, conditional, warnings } = propose(&old.value())?;
-        let done = |outcome| Ok(Changed { outcome, warnings: warnings.clone() });
+        let Proposal {
+            value,
+            conditional,
+            warnings,
+        } = propose(&old.value())?;
+        let done = |outcome| {
+            Ok(Changed {
+                outcome,
+                warnings: warnings.clone(),
+            })
+        };
         if dry_run {
             return done(Outcome::DryRun(value));
         }
         let result = if is_finished(resource, &value) {
-            remove(app, &old).await.map(|_| Outcome::Removed(Arc::clone(&old)))
+            remove(app, &old)
+                .await
+                .map(|_| Outcome::Removed(Arc::clone(&old)))
         } else if to_stored(resource, &value) == *old.stored() {
             return done(Outcome::Stored(old));
         } else {
-            put(app, resource, &value, Some(old.revision)).await.map(Outcome::Stored)
+            put(app, resource, &value, Some(old.revision))
+                .await
+                .map(Outcome::Stored)
         };
         match result {
             Ok(outcome) => return done(outcome),
@@ -158,7 +181,9 @@ pub async fn change(
 
 /// Whether an object that is being deleted has nothing left to wait for.
 pub fn is_finished(resource: &Resource, value: &Value) -> bool {
-    let Ok(meta) = Meta::of(value) else { return false };
+    let Ok(meta) = Meta::of(value) else {
+        return false;
+    };
     meta.is_deleting()
         && meta.finalizers.is_empty()
         && meta.deletion_grace_period_seconds.unwrap_or(0) == 0
@@ -174,7 +199,10 @@ pub fn check_version(resource: &Resource, new: &Value, old: &Value) -> Result<bo
     if asked == json::str_at(old, "/metadata/resourceVersion") {
         return Ok(true);
     }
-    Err(Status::conflict(resource, json::str_at(old, "/metadata/name")))
+    Err(Status::conflict(
+        resource,
+        json::str_at(old, "/metadata/name"),
+    ))
 }
 
 #[cfg(test)]
@@ -190,7 +218,11 @@ mod tests {
         let deleted = "2026-01-01T00:00:00Z";
         for (resource, object, finished) in [
             (pods, json!({"metadata": {}}), false),
-            (pods, json!({"metadata": {"deletionTimestamp": deleted}}), true),
+            (
+                pods,
+                json!({"metadata": {"deletionTimestamp": deleted}}),
+                true,
+            ),
             (
                 pods,
                 json!({"metadata": {"deletionTimestamp": deleted, "finalizers": ["a/b"]}}),
@@ -206,7 +238,11 @@ mod tests {
                 json!({"metadata": {"deletionTimestamp": deleted}, "spec": {"finalizers": ["kubernetes"]}}),
                 false,
             ),
-            (namespaces, json!({"metadata": {"deletionTimestamp": deleted}, "spec": {}}), true),
+            (
+                namespaces,
+                json!({"metadata": {"deletionTimestamp": deleted}, "spec": {}}),
+                true,
+            ),
         ] {
             assert_eq!(is_finished(resource, &object), finished, "{object}");
         }

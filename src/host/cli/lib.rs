@@ -7,6 +7,7 @@ mod cluster;
 mod computer;
 mod commands;
 mod error;
+mod from_image;
 mod from_rooms;
 mod images;
 mod kubeconfig;

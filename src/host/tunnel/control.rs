@@ -7,12 +7,13 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::stats::Snapshot;
 use crate::{Result, Tunnel, TunnelError};
@@ -102,12 +103,12 @@ impl Control {
         forwards: Vec<ForwardStatus>,
         shutdown: impl Future<Output = ()>,
     ) -> bool {
-        let (stop, mut stopped) = watch::channel(false);
+        let stop = Arc::new(Notify::new());
         tokio::pin!(shutdown);
         let asked = loop {
             tokio::select! {
                 () = &mut shutdown => break false,
-                _ = stopped.wait_for(|asked| *asked) => break true,
+                () = stop.notified() => break true,
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         let (tunnel, forwards, stop) =
@@ -140,7 +141,7 @@ async fn answer(
     tunnel: &Tunnel,
     socks: SocketAddr,
     forwards: Vec<ForwardStatus>,
-    stop: &watch::Sender<bool>,
+    stop: &Notify,
 ) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
@@ -161,7 +162,8 @@ async fn answer(
     write.write_all(&line).await?;
     write.shutdown().await?;
     if question == Question::Stop {
-        stop.send_replace(true);
+        // Kept for the listener even if it is not waiting at this moment.
+        stop.notify_one();
     }
     Ok(())
 }

@@ -59,6 +59,8 @@ pub(crate) async fn relay(
     if end == End::Broken {
         // Fails only on a socket that is gone already.
         let _ = write.as_ref().set_zero_linger();
+        // Dropping would first say a polite end.
+        write.forget();
     } else {
         outgoing.disarm();
     }

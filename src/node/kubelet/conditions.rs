@@ -6,6 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::plan::is_sidecar;
 use crate::status::Inputs;
 
+/// Conditions the kubelet writes; all others belong to somebody else.
+pub(crate) const OWN_CONDITIONS: [&str; 5] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
 /// What one condition should say.
 struct Verdict {
     type_: &'static str,

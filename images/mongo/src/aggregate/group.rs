@@ -58,18 +58,27 @@ impl Group {
         let mut fields = Vec::new();
         for (name, value) in spec.iter().filter(|(name, _)| *name != "_id") {
             if name.contains('.') || name.starts_with('$') {
-                return Err(Refusal::bad_value(format!("The field name '{name}' cannot be used in $group")));
+                return Err(Refusal::bad_value(format!(
+                    "The field name '{name}' cannot be used in $group"
+                )));
             }
-            let single = value.as_document().filter(|d| d.len() == 1).and_then(|d| d.iter().next());
+            let single = value
+                .as_document()
+                .filter(|d| d.len() == 1)
+                .and_then(|d| d.iter().next());
             let Some((operator, argument)) = single else {
-                return Err(Refusal::bad_value(format!("The field '{name}' must be an accumulator object")));
+                return Err(Refusal::bad_value(format!(
+                    "The field '{name}' must be an accumulator object"
+                )));
             };
             if operator == "$count" {
                 fields.push((name.clone(), Kind::Sum, Expression::Literal(Bson::Int32(1))));
                 continue;
             }
             let Some((_, kind)) = KINDS.iter().find(|(known, _)| known == operator) else {
-                return Err(Refusal::bad_value(format!("unknown group operator '{operator}'")));
+                return Err(Refusal::bad_value(format!(
+                    "unknown group operator '{operator}'"
+                )));
             };
             fields.push((name.clone(), *kind, Expression::parse(argument)?));
         }
@@ -83,7 +92,11 @@ impl Group {
     pub fn counting(expression: &Bson) -> Answer<Self> {
         Ok(Self {
             id: Expression::parse(expression)?,
-            fields: vec![("count".into(), Kind::Sum, Expression::Literal(Bson::Int32(1)))],
+            fields: vec![(
+                "count".into(),
+                Kind::Sum,
+                Expression::Literal(Bson::Int32(1)),
+            )],
         })
     }
 
@@ -105,7 +118,8 @@ impl Group {
                     groups.len() - 1
                 }
             };
-            for ((_, kind, expression), accumulator) in self.fields.iter().zip(&mut groups[place].1) {
+            for ((_, kind, expression), accumulator) in self.fields.iter().zip(&mut groups[place].1)
+            {
                 if let Some(value) = expression.find(&document)? {
                     held = held.saturating_add(accumulator.add(*kind, value)?);
                 } else if *kind == Kind::First || *kind == Kind::Last {
@@ -113,7 +127,9 @@ impl Group {
                 }
             }
             if held > MEMORY_LIMIT {
-                return Err(Refusal::bad_value(format!("$group would hold more than {MEMORY_LIMIT} bytes")));
+                return Err(Refusal::bad_value(format!(
+                    "$group would hold more than {MEMORY_LIMIT} bytes"
+                )));
             }
         }
         let finished = groups.into_iter().map(|(id, accumulators)| {

@@ -9,7 +9,7 @@ use crate::order::{class, class_of};
 use crate::query::expression::Expression;
 use crate::query::filter::{Filter, whole_number};
 use crate::query::path::Path;
-use crate::query::project::{Projection, put};
+use crate::query::project::{Projection, exclude, put};
 use crate::query::sort::Sort;
 use crate::refusal::{Answer, Refusal};
 use group::Group;
@@ -42,11 +42,16 @@ impl Pipeline {
     /// Code 40324 for stages that are not known, `BadValue` for bad arguments.
     pub fn parse(stages: &[Bson]) -> Answer<Self> {
         if stages.len() > MAX_STAGES {
-            return Err(Refusal::bad_value(format!("a pipeline may have at most {MAX_STAGES} stages")));
+            return Err(Refusal::bad_value(format!(
+                "a pipeline may have at most {MAX_STAGES} stages"
+            )));
         }
         let mut parsed = Vec::new();
         for stage in stages {
-            let single = stage.as_document().filter(|d| d.len() == 1).and_then(|d| d.iter().next());
+            let single = stage
+                .as_document()
+                .filter(|d| d.len() == 1)
+                .and_then(|d| d.iter().next());
             let Some((name, argument)) = single else {
                 return Err(Refusal::bad_value(
                     "A pipeline stage specification object must contain exactly one field.",
@@ -76,7 +81,9 @@ impl Pipeline {
 
     /// Connects the stages to the documents that go in.
     pub fn run(self, documents: Results) -> Answer<Results> {
-        self.stages.into_iter().try_fold(documents, |input, stage| stage.run(input))
+        self.stages
+            .into_iter()
+            .try_fold(documents, |input, stage| stage.run(input))
     }
 }
 
@@ -89,7 +96,11 @@ fn document<'a>(name: &str, argument: &'a Bson) -> Answer<&'a Document> {
 fn amount(name: &str, argument: &Bson) -> Answer<u64> {
     whole_number(argument)
         .and_then(|n| u64::try_from(n).ok())
-        .ok_or_else(|| Refusal::bad_value(format!("the argument to {name} must be a number that is not negative")))
+        .ok_or_else(|| {
+            Refusal::bad_value(format!(
+                "the argument to {name} must be a number that is not negative"
+            ))
+        })
 }
 
 fn parse_stage(name: &str, argument: &Bson) -> Answer<Stage> {
@@ -109,20 +120,29 @@ fn parse_stage(name: &str, argument: &Bson) -> Answer<Stage> {
         },
         "$project" => Projection::parse(document(name, argument)?)?
             .map(Stage::Project)
-            .ok_or_else(|| Refusal::bad_value("$project specification must have at least one field"))?,
+            .ok_or_else(|| {
+                Refusal::bad_value("$project specification must have at least one field")
+            })?,
         "$addFields" | "$set" => {
             let fields = document(name, argument)?.iter();
-            let parsed: Answer<Vec<_>> =
-                fields.map(|(path, value)| Ok((Path::parse(path)?, Expression::parse(value)?))).collect();
+            let parsed: Answer<Vec<_>> = fields
+                .map(|(path, value)| Ok((Path::parse(path)?, Expression::parse(value)?)))
+                .collect();
             Stage::AddFields(parsed?)
         }
         "$unset" => unset(argument)?,
         "$group" => Stage::Group(Group::parse(document(name, argument)?)?),
         "$count" => match argument {
-            Bson::String(field) if !field.is_empty() && !field.starts_with('$') && !field.contains('.') => {
+            Bson::String(field)
+                if !field.is_empty() && !field.starts_with('$') && !field.contains('.') =>
+            {
                 Stage::Count(field.clone())
             }
-            _ => return Err(Refusal::bad_value("the count field must be a plain non-empty string")),
+            _ => {
+                return Err(Refusal::bad_value(
+                    "the count field must be a plain non-empty string",
+                ));
+            }
         },
         "$unwind" => unwind(argument)?,
         unknown => return Err(Refusal::unknown_stage(unknown)),
@@ -151,16 +171,21 @@ fn unwind(argument: &Bson) -> Answer<Stage> {
         Bson::Document(options) => {
             let known = ["path", "preserveNullAndEmptyArrays"];
             if let Some(extra) = options.keys().find(|key| !known.contains(&key.as_str())) {
-                return Err(Refusal::not_supported(&format!("the $unwind option '{extra}'")));
+                return Err(Refusal::not_supported(&format!(
+                    "the $unwind option '{extra}'"
+                )));
             }
             let path = options.get_str("path").unwrap_or_default();
-            (path, crate::update::flag(options, "preserveNullAndEmptyArrays"))
+            (
+                path,
+                crate::update::flag(options, "preserveNullAndEmptyArrays"),
+            )
         }
         _ => ("", false),
     };
-    let path = path
-        .strip_prefix('$')
-        .ok_or_else(|| Refusal::bad_value("path option to $unwind stage should be prefixed with a '$'"))?;
+    let path = path.strip_prefix('$').ok_or_else(|| {
+        Refusal::bad_value("path option to $unwind stage should be prefixed with a '$'")
+    })?;
     Ok(Stage::Unwind {
         path: Path::parse(path)?,
         keep_empty,
@@ -183,7 +208,9 @@ impl Stage {
             }
             Stage::Sort(sort) => Box::new(sort.apply(input)?.into_iter().map(Ok)),
             Stage::Skip(count) => crate::command::skip_some(input, count),
-            Stage::Limit(count) => Box::new(input.take(usize::try_from(count).unwrap_or(usize::MAX))),
+            Stage::Limit(count) => {
+                Box::new(input.take(usize::try_from(count).unwrap_or(usize::MAX)))
+            }
             Stage::Project(projection) | Stage::Unset(projection) => {
                 Box::new(input.map(move |document| projection.apply(document?)))
             }
@@ -193,9 +220,7 @@ impl Stage {
                 for (path, expression) in &fields {
                     match expression.find(&before)? {
                         Some(value) => put(&mut after, path.parts(), value),
-                        None => {
-                            after.remove(path.parts().join("."));
-                        }
+                        None => exclude(&mut after, path.parts()),
                     }
                 }
                 Ok(after)
@@ -213,9 +238,14 @@ impl Stage {
                 // Nothing counted is nothing handed on, as in MongoDB.
                 Box::new((count > 0).then_some(Ok(counted)).into_iter())
             }
-            Stage::Unwind { path, keep_empty } => Box::new(input.flat_map(move |document| match document {
-                Err(refusal) => vec![Err(refusal)],
-                Ok(document) => unwound(document, &path, keep_empty).into_iter().map(Ok).collect(),
+            Stage::Unwind { path, keep_empty } => Box::new(input.flat_map(move |document| {
+                match document {
+                    Err(refusal) => vec![Err(refusal)],
+                    Ok(document) => unwound(document, &path, keep_empty)
+                        .into_iter()
+                        .map(Ok)
+                        .collect(),
+                }
             })),
         })
     }

@@ -27,9 +27,11 @@ pub fn aggregate(call: &Call<'_>) -> Answer<Document> {
     if !matches!(call.body.get(call.name), Some(Bson::String(_))) {
         return Err(Refusal::not_supported("aggregating over a whole database"));
     }
-    let cursor = call
-        .document("cursor")?
-        .ok_or_else(|| Refusal::failed_to_parse("The 'cursor' option is required, except for aggregate with the explain argument"))?;
+    let cursor = call.document("cursor")?.ok_or_else(|| {
+        Refusal::failed_to_parse(
+            "The 'cursor' option is required, except for aggregate with the explain argument",
+        )
+    })?;
     if let Some(extra) = cursor.keys().find(|key| *key != "batchSize") {
         return Err(Refusal::unknown_field("aggregate.cursor", extra));
     }
@@ -38,7 +40,9 @@ pub fn aggregate(call: &Call<'_>) -> Answer<Document> {
         Some(value) => Some(
             whole_number(value)
                 .and_then(|n| u64::try_from(n).ok())
-                .ok_or_else(|| Refusal::bad_value("cursor.batchSize must be a number that is not negative"))?,
+                .ok_or_else(|| {
+                    Refusal::bad_value("cursor.batchSize must be a number that is not negative")
+                })?,
         ),
     };
     let mut pipeline = Pipeline::parse(call.array("pipeline")?)?;
@@ -48,5 +52,11 @@ pub fn aggregate(call: &Call<'_>) -> Answer<Document> {
     let query = pipeline.take_leading_match().unwrap_or_default();
     let found = matching(call.server, collection.as_ref(), &query)?.map(|item| Ok(item?.1));
     let results = pipeline.run(Box::new(found))?;
-    first_batch(call.server, &call.namespace()?.to_string(), results, size, false)
+    first_batch(
+        call.server,
+        &call.namespace()?.to_string(),
+        results,
+        size,
+        false,
+    )
 }

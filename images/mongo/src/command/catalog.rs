@@ -67,7 +67,9 @@ pub fn list_databases(call: &Call<'_>) -> Answer<Document> {
         if !call.flag("nameOnly") {
             bytes = data_size(call, &collection)?;
         }
-        *sizes.entry(collection.namespace.database.clone()).or_default() += bytes;
+        *sizes
+            .entry(collection.namespace.database.clone())
+            .or_default() += bytes;
     }
     let listed = sizes
         .into_iter()
@@ -105,7 +107,11 @@ pub fn list_collections(call: &Call<'_>) -> Answer<Document> {
         }
         let mut item = doc! { "name": &collection.namespace.collection, "type": "collection" };
         if !call.flag("nameOnly") {
-            let id = collection.indexes.first().map(|i| i.spec.clone()).unwrap_or_default();
+            let id = collection
+                .indexes
+                .first()
+                .map(|i| i.spec.clone())
+                .unwrap_or_default();
             item.extend(doc! { "options": {}, "info": { "readOnly": false }, "idIndex": id });
         }
         listed.push(item);
@@ -117,7 +123,9 @@ pub fn list_collections(call: &Call<'_>) -> Answer<Document> {
 fn cursor_over(call: &Call<'_>, collection: &str, documents: Vec<Document>) -> Answer<Document> {
     let size = match call.document("cursor")?.and_then(|c| c.get("batchSize")) {
         None => None,
-        Some(value) => crate::query::filter::whole_number(value).and_then(|n| u64::try_from(n).ok()),
+        Some(value) => {
+            crate::query::filter::whole_number(value).and_then(|n| u64::try_from(n).ok())
+        }
     };
     let results: Results = Box::new(documents.into_iter().map(Ok));
     let namespace = format!("{}.{collection}", call.database);
@@ -131,7 +139,7 @@ pub fn create(call: &Call<'_>) -> Answer<Document> {
     let lock = call.server.store.write();
     // Creating it again with the same (default) options is no error since MongoDB 7.
     call.server.store.ensure_collection(&namespace, &lock)?;
-    drop(lock);
+    std::mem::drop(lock);
     call.server.store.make_durable()?;
     Ok(Document::new())
 }
@@ -139,7 +147,11 @@ pub fn create(call: &Call<'_>) -> Answer<Document> {
 pub fn drop(call: &Call<'_>) -> Answer<Document> {
     let namespace = call.namespace()?;
     let lock = call.server.store.write();
-    let indexes = call.server.store.collection(&namespace).map_or(0, |c| c.indexes.len());
+    let indexes = call
+        .server
+        .store
+        .collection(&namespace)
+        .map_or(0, |c| c.indexes.len());
     let existed = call.server.store.drop_collection(&namespace, &lock)?;
     std::mem::drop(lock);
     call.server.store.make_durable()?;
@@ -155,7 +167,9 @@ pub fn drop_database(call: &Call<'_>) -> Answer<Document> {
     let lock = call.server.store.write();
     for collection in call.server.store.collections() {
         if collection.namespace.database == call.database {
-            call.server.store.drop_collection(&collection.namespace, &lock)?;
+            call.server
+                .store
+                .drop_collection(&collection.namespace, &lock)?;
         }
     }
     std::mem::drop(lock);
@@ -180,7 +194,9 @@ pub fn create_indexes(call: &Call<'_>) -> Answer<Document> {
         wanted.push(spec);
     }
     if wanted.is_empty() {
-        return Err(Refusal::bad_value("Must specify at least one index to create"));
+        return Err(Refusal::bad_value(
+            "Must specify at least one index to create",
+        ));
     }
     let store = &call.server.store;
     let lock = store.write();
@@ -190,7 +206,10 @@ pub fn create_indexes(call: &Call<'_>) -> Answer<Document> {
     for spec in wanted {
         let key = |spec: &Document| spec.get("key").map(key_of);
         let name = spec.get_str("name").unwrap_or_default();
-        let same = collection.indexes.iter().find(|i| i.name() == name || key(&i.spec) == key(&spec));
+        let same = collection
+            .indexes
+            .iter()
+            .find(|i| i.name() == name || key(&i.spec) == key(&spec));
         match same {
             Some(existing) if is_same(&existing.spec, &spec) => {}
             Some(existing) => {
@@ -220,9 +239,13 @@ pub fn create_indexes(call: &Call<'_>) -> Answer<Document> {
 fn is_same(a: &Document, b: &Document) -> bool {
     let flag = |d: &Document, name: &str| crate::update::flag(d, name);
     let part = |d: &Document, name: &str| d.get(name).map(key_of);
-    ["name", "key", "partialFilterExpression"].iter().all(|name| part(a, name) == part(b, name))
-        && ["unique", "sparse"].iter().all(|name| flag(a, name) == flag(b, name))
-        || (a.get_str("name") == Ok("_id_") && part(a, "key") == part(b, "key"))
+    ["name", "key", "partialFilterExpression"]
+        .iter()
+        .all(|name| part(a, name) == part(b, name))
+        && ["unique", "sparse"]
+            .iter()
+            .all(|name| flag(a, name) == flag(b, name))
+        || (a.get_str("name").is_ok_and(|name| name == "_id_") && part(a, "key") == part(b, "key"))
 }
 
 pub fn list_indexes(call: &Call<'_>) -> Answer<Document> {
@@ -252,26 +275,43 @@ pub fn drop_indexes(call: &Call<'_>) -> Answer<Document> {
             .map(|i| i.name().to_owned())
             .collect(),
         Bson::String(name) => vec![name.clone()],
-        Bson::Array(names) => names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect(),
+        Bson::Array(names) => names
+            .iter()
+            .filter_map(|n| n.as_str().map(str::to_owned))
+            .collect(),
         Bson::Document(key) => collection
             .indexes
             .iter()
-            .filter(|i| key_of(&Bson::Document(i.pattern())) == key_of(&Bson::Document(key.clone())))
+            .filter(|i| {
+                key_of(&Bson::Document(i.pattern())) == key_of(&Bson::Document(key.clone()))
+            })
             .map(|i| i.name().to_owned())
             .collect(),
         _ => return Err(call.wrong_type("index", "a name, names or a key")),
     };
     for name in &names {
         match collection.indexes.iter().find(|i| i.name() == name) {
-            None => return Err(Refusal::no_such_index(format!("index not found with name [{name}]"))),
-            Some(index) if index.number == 0 => return Err(Refusal::invalid_options("cannot drop _id index")),
+            None => {
+                return Err(Refusal::no_such_index(format!(
+                    "index not found with name [{name}]"
+                )));
+            }
+            Some(index) if index.number == 0 => {
+                return Err(Refusal::invalid_options("cannot drop _id index"));
+            }
             Some(_) => {}
         }
     }
     if names.is_empty() && !matches!(&wanted, Bson::String(star) if star == "*") {
-        return Err(Refusal::no_such_index(format!("can't find index with key: {wanted}")));
+        return Err(Refusal::no_such_index(format!(
+            "can't find index with key: {wanted}"
+        )));
     }
-    store.remove_indexes(&collection, |index| names.iter().any(|n| n == index.name()), &lock)?;
+    store.remove_indexes(
+        &collection,
+        |index| names.iter().any(|n| n == index.name()),
+        &lock,
+    )?;
     std::mem::drop(lock);
     store.make_durable()?;
     Ok(doc! { "nIndexesWas": i32::try_from(collection.indexes.len()).unwrap_or(i32::MAX) })

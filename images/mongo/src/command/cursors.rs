@@ -41,14 +41,19 @@ pub struct Cursors {
 impl Cursors {
     /// How many are open.
     pub fn open(&self) -> usize {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     fn keep(&self, cursor: Open) -> Answer<i64> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, cursor| cursor.used.elapsed() < IDLE);
         if open.len() >= MAX_OPEN {
-            return Err(Refusal::internal(format!("{MAX_OPEN} cursors are open already")));
+            return Err(Refusal::internal(format!(
+                "{MAX_OPEN} cursors are open already"
+            )));
         }
         // Not guessable, so that one client cannot stumble into another's results.
         let mut hasher = self.random.build_hasher();
@@ -66,11 +71,17 @@ impl Cursors {
     }
 
     fn take(&self, id: i64) -> Option<Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id)
     }
 
     fn put_back(&self, id: i64, cursor: Open) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(id, cursor);
+        self.open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, cursor);
     }
 }
 
@@ -125,9 +136,16 @@ pub fn get_more(call: &Call<'_>) -> Answer<Document> {
         .get_str("collection")
         .map_err(|_| call.wrong_type("collection", "a string"))?;
     let namespace = format!("{}.{collection}", call.database);
-    let mut cursor = call.server.cursors.take(id).ok_or_else(|| Refusal::no_such_cursor(id))?;
+    let mut cursor = call
+        .server
+        .cursors
+        .take(id)
+        .ok_or_else(|| Refusal::no_such_cursor(id))?;
     if cursor.namespace != namespace {
-        let message = format!("cursor {id} belongs to {}, not {namespace}", cursor.namespace);
+        let message = format!(
+            "cursor {id} belongs to {}, not {namespace}",
+            cursor.namespace
+        );
         call.server.cursors.put_back(id, cursor);
         return Err(Refusal::bad_value(message));
     }
@@ -138,16 +156,21 @@ pub fn get_more(call: &Call<'_>) -> Answer<Document> {
         cursor.used = Instant::now();
         call.server.cursors.put_back(id, cursor);
     }
-    Ok(doc! { "cursor": { "id": if more { id } else { 0 }, "ns": namespace, "nextBatch": documents } })
+    Ok(
+        doc! { "cursor": { "id": if more { id } else { 0 }, "ns": namespace, "nextBatch": documents } },
+    )
 }
 
 pub fn kill_cursors(call: &Call<'_>) -> Answer<Document> {
     let namespace: Namespace = call.namespace()?;
     let (mut killed, mut unknown) = (Vec::new(), Vec::new());
     for item in call.array("cursors")? {
-        let id = whole_number(item).ok_or_else(|| call.wrong_type("cursors", "an array of longs"))?;
+        let id =
+            whole_number(item).ok_or_else(|| call.wrong_type("cursors", "an array of longs"))?;
         match call.server.cursors.take(id) {
-            Some(cursor) if cursor.namespace == namespace.to_string() => killed.push(Bson::Int64(id)),
+            Some(cursor) if cursor.namespace == namespace.to_string() => {
+                killed.push(Bson::Int64(id))
+            }
             Some(cursor) => {
                 call.server.cursors.put_back(id, cursor);
                 unknown.push(Bson::Int64(id));
@@ -155,5 +178,7 @@ pub fn kill_cursors(call: &Call<'_>) -> Answer<Document> {
             None => unknown.push(Bson::Int64(id)),
         }
     }
-    Ok(doc! { "cursorsKilled": killed, "cursorsNotFound": unknown, "cursorsAlive": [], "cursorsUnknown": [] })
+    Ok(
+        doc! { "cursorsKilled": killed, "cursorsNotFound": unknown, "cursorsAlive": [], "cursorsUnknown": [] },
+    )
 }

@@ -29,17 +29,27 @@ pub const FIELDS: &[&str] = &[
 pub fn find_and_modify(call: &Call<'_>) -> Answer<Document> {
     call.refuse_if_used(&["let"])?;
     call.refuse_collation()?;
-    if call.body.get_array("arrayFilters").is_ok_and(|filters| !filters.is_empty()) {
+    if call
+        .body
+        .get_array("arrayFilters")
+        .is_ok_and(|filters| !filters.is_empty())
+    {
         return Err(Refusal::not_supported("arrayFilters"));
     }
     let remove = call.flag("remove");
     let update = match call.body.get("update") {
         Some(update) if !remove => Some(Update::parse(update)?),
         None if remove => None,
-        _ => return Err(Refusal::failed_to_parse("Either an update or remove=true must be specified")),
+        _ => {
+            return Err(Refusal::failed_to_parse(
+                "Either an update or remove=true must be specified",
+            ));
+        }
     };
     if remove && (call.flag("upsert") || call.flag("new")) {
-        return Err(Refusal::failed_to_parse("Cannot specify both upsert=true or new=true and remove=true"));
+        return Err(Refusal::failed_to_parse(
+            "Cannot specify both upsert=true or new=true and remove=true",
+        ));
     }
     let empty = Document::new();
     let query = call.document("query")?.unwrap_or(&empty);
@@ -87,7 +97,10 @@ pub fn find_and_modify(call: &Call<'_>) -> Answer<Document> {
             if call.flag("upsert") {
                 let document = upsert(call, &namespace, query, &update, &lock)?;
                 last.insert("n", 1);
-                last.insert("upserted", document.get("_id").cloned().unwrap_or(Bson::Null));
+                last.insert(
+                    "upserted",
+                    document.get("_id").cloned().unwrap_or(Bson::Null),
+                );
                 value = call.flag("new").then_some(document);
             }
         }

@@ -25,7 +25,7 @@ pub fn hello(call: &Call<'_>) -> Answer<Document> {
 
 pub fn is_master(call: &Call<'_>) -> Answer<Document> {
     let mut reply = doc! { "ismaster": true };
-    if super::super::update::flag(call.body, "helloOk") {
+    if call.flag("helloOk") {
         reply.insert("helloOk", true);
     }
     reply.extend(common(call));

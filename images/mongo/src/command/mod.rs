@@ -132,22 +132,50 @@ static COMMANDS: &[Command] = &[
     command("buildInfo", &[], server_info::build_info),
     command("buildinfo", &[], server_info::build_info),
     command("hostInfo", &[], server_info::host_info),
-    command("serverStatus", server_info::STATUS_FIELDS, server_info::server_status),
-    command("getParameter", server_info::PARAMETER_FIELDS, server_info::get_parameter),
+    command(
+        "serverStatus",
+        server_info::STATUS_FIELDS,
+        server_info::server_status,
+    ),
+    command(
+        "getParameter",
+        server_info::PARAMETER_FIELDS,
+        server_info::get_parameter,
+    ),
     command("getCmdLineOpts", &[], server_info::command_line),
     command("getLog", &[], server_info::get_log),
-    command("connectionStatus", &["showPrivileges"], server_info::connection_status),
+    command(
+        "connectionStatus",
+        &["showPrivileges"],
+        server_info::connection_status,
+    ),
     command("whatsmyuri", &[], server_info::whats_my_uri),
     command("listCommands", &[], server_info::list_commands),
-    command("replSetGetStatus", &["initialSync"], server_info::repl_set_get_status),
-    command("saslStart", &["mechanism", "payload", "options", "autoAuthorize"], server_info::sasl_start),
+    command(
+        "replSetGetStatus",
+        &["initialSync"],
+        server_info::repl_set_get_status,
+    ),
+    command(
+        "saslStart",
+        &["mechanism", "payload", "options", "autoAuthorize"],
+        server_info::sasl_start,
+    ),
     command("logout", &[], server_info::ping),
     command("endSessions", &[], sessions::end),
     command("refreshSessions", &[], sessions::end),
     command("killSessions", &[], sessions::end),
     command("startSession", &[], sessions::start),
-    command("commitTransaction", &["recoveryToken"], sessions::transaction),
-    command("abortTransaction", &["recoveryToken"], sessions::transaction),
+    command(
+        "commitTransaction",
+        &["recoveryToken"],
+        sessions::transaction,
+    ),
+    command(
+        "abortTransaction",
+        &["recoveryToken"],
+        sessions::transaction,
+    ),
     command(
         "listDatabases",
         &["filter", "nameOnly", "authorizedDatabases"],
@@ -161,22 +189,54 @@ static COMMANDS: &[Command] = &[
     command("create", catalog::CREATE_FIELDS, catalog::create),
     command("drop", &[], catalog::drop),
     command("dropDatabase", &[], catalog::drop_database),
-    command("createIndexes", &["indexes", "commitQuorum", "ignoreUnknownIndexOptions"], catalog::create_indexes),
+    command(
+        "createIndexes",
+        &["indexes", "commitQuorum", "ignoreUnknownIndexOptions"],
+        catalog::create_indexes,
+    ),
     command("listIndexes", &["cursor"], catalog::list_indexes),
     command("dropIndexes", &["index"], catalog::drop_indexes),
     command("dbStats", &["scale", "freeStorage"], catalog::db_stats),
     command("collStats", &["scale"], catalog::coll_stats),
     command("find", read::FIND_FIELDS, read::find),
-    command("count", &["query", "limit", "skip", "hint", "collation", "fields"], read::count),
-    command("distinct", &["key", "query", "collation", "hint"], read::distinct),
-    command("getMore", &["collection", "batchSize", "term"], cursors::get_more),
+    command(
+        "count",
+        &["query", "limit", "skip", "hint", "collation", "fields"],
+        read::count,
+    ),
+    command(
+        "distinct",
+        &["key", "query", "collation", "hint"],
+        read::distinct,
+    ),
+    command(
+        "getMore",
+        &["collection", "batchSize", "term"],
+        cursors::get_more,
+    ),
     command("killCursors", &["cursors"], cursors::kill_cursors),
     command("aggregate", aggregation::FIELDS, aggregation::aggregate),
-    command("insert", &["documents", "ordered", "bypassDocumentValidation"], write::insert),
-    command("update", &["updates", "ordered", "bypassDocumentValidation", "let"], write::update),
+    command(
+        "insert",
+        &["documents", "ordered", "bypassDocumentValidation"],
+        write::insert,
+    ),
+    command(
+        "update",
+        &["updates", "ordered", "bypassDocumentValidation", "let"],
+        write::update,
+    ),
     command("delete", &["deletes", "ordered", "let"], write::delete),
-    command("findAndModify", find_and_modify::FIELDS, find_and_modify::find_and_modify),
-    command("findandmodify", find_and_modify::FIELDS, find_and_modify::find_and_modify),
+    command(
+        "findAndModify",
+        find_and_modify::FIELDS,
+        find_and_modify::find_and_modify,
+    ),
+    command(
+        "findandmodify",
+        find_and_modify::FIELDS,
+        find_and_modify::find_and_modify,
+    ),
 ];
 
 /// Carries out a command and returns the reply, also when it is refused.
@@ -222,7 +282,11 @@ impl Call<'_> {
         match self.body.get("apiVersion") {
             None => {}
             Some(Bson::String(version)) if version == "1" => {}
-            Some(other) => return Err(Refusal::bad_value(format!("API version {other} is not known, only '1'"))),
+            Some(other) => {
+                return Err(Refusal::bad_value(format!(
+                    "API version {other} is not known, only '1'"
+                )));
+            }
         }
         if let Some(concern) = self.document("readConcern")? {
             match concern.get("level").and_then(Bson::as_str) {
@@ -241,7 +305,9 @@ impl Call<'_> {
                 Some(number) => whole_number(number).is_some_and(|n| (0..=1).contains(&n)),
             };
             if !alone {
-                return Err(Refusal::bad_value("cannot use 'w' > 1 when a host is not replicated"));
+                return Err(Refusal::bad_value(
+                    "cannot use 'w' > 1 when a host is not replicated",
+                ));
             }
         }
         Ok(())
@@ -270,7 +336,10 @@ impl Call<'_> {
     fn array(&self, name: &str) -> Answer<&[Bson]> {
         match self.body.get(name) {
             Some(Bson::Array(items)) => Ok(items),
-            None => Err(Refusal::failed_to_parse(format!("'{}' needs the field '{name}'", self.name))),
+            None => Err(Refusal::failed_to_parse(format!(
+                "'{}' needs the field '{name}'",
+                self.name
+            ))),
             Some(_) => Err(self.wrong_type(name, "an array")),
         }
     }
@@ -280,10 +349,11 @@ impl Call<'_> {
         match self.body.get(name) {
             None | Some(Bson::Null) => Ok(None),
             Some(value) => {
-                let number = whole_number(value).ok_or_else(|| self.wrong_type(name, "a number"))?;
-                u64::try_from(number)
-                    .map(Some)
-                    .map_err(|_| Refusal::bad_value(format!("'{name}' must not be negative: {number}")))
+                let number =
+                    whole_number(value).ok_or_else(|| self.wrong_type(name, "a number"))?;
+                u64::try_from(number).map(Some).map_err(|_| {
+                    Refusal::bad_value(format!("'{name}' must not be negative: {number}"))
+                })
             }
         }
     }
@@ -293,7 +363,10 @@ impl Call<'_> {
     }
 
     fn wrong_type(&self, name: &str, wanted: &str) -> Refusal {
-        Refusal::type_mismatch(format!("BSON field '{}.{name}' must be {wanted}", self.name))
+        Refusal::type_mismatch(format!(
+            "BSON field '{}.{name}' must be {wanted}",
+            self.name
+        ))
     }
 
     /// Refuses fields that would change the result in a way the stand-in cannot give.
@@ -305,7 +378,10 @@ impl Call<'_> {
                 Some(_) => true,
             };
             if used {
-                return Err(Refusal::not_supported(&format!("'{name}' in {}", self.name)));
+                return Err(Refusal::not_supported(&format!(
+                    "'{name}' in {}",
+                    self.name
+                )));
             }
         }
         Ok(())
@@ -322,7 +398,9 @@ fn refuse_collation(document: &Document) -> Answer<()> {
         None | Some(Bson::Null) => Ok(()),
         Some(value) if crate::store::is_simple_collation(value) => Ok(()),
         Some(Bson::Document(empty)) if empty.is_empty() => Ok(()),
-        Some(_) => Err(Refusal::not_supported("a collation other than {locale: 'simple'}")),
+        Some(_) => Err(Refusal::not_supported(
+            "a collation other than {locale: 'simple'}",
+        )),
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use bson::{Bson, Document, doc};
 
+use super::Call;
 use super::cursors::{Results, first_batch};
 use super::target::{check_hint, matching};
-use super::Call;
 use crate::order::key_of;
 use crate::query::filter::whole_number;
 use crate::query::path::Path;
@@ -39,8 +39,16 @@ pub const FIND_FIELDS: &[&str] = &[
     "let",
 ];
 
-const REFUSED: [&str; 8] =
-    ["max", "min", "returnKey", "showRecordId", "tailable", "awaitData", "oplogReplay", "let"];
+const REFUSED: [&str; 8] = [
+    "max",
+    "min",
+    "returnKey",
+    "showRecordId",
+    "tailable",
+    "awaitData",
+    "oplogReplay",
+    "let",
+];
 
 pub fn find(call: &Call<'_>) -> Answer<Document> {
     call.refuse_if_used(&REFUSED)?;
@@ -66,7 +74,13 @@ pub fn find(call: &Call<'_>) -> Answer<Document> {
         results = Box::new(results.map(move |document| projection.apply(document?)));
     }
     let namespace = call.namespace()?.to_string();
-    first_batch(call.server, &namespace, results, call.amount("batchSize")?, call.flag("singleBatch"))
+    first_batch(
+        call.server,
+        &namespace,
+        results,
+        call.amount("batchSize")?,
+        call.flag("singleBatch"),
+    )
 }
 
 /// Leaves out the first documents.
@@ -99,7 +113,12 @@ pub fn count(call: &Call<'_>) -> Answer<Document> {
     }
     counted = counted.saturating_sub(call.amount("skip")?.unwrap_or(0));
     // A negative limit means the same as a positive one, from the time of OP_QUERY.
-    let limit = call.body.get("limit").and_then(whole_number).unwrap_or(0).unsigned_abs();
+    let limit = call
+        .body
+        .get("limit")
+        .and_then(whole_number)
+        .unwrap_or(0)
+        .unsigned_abs();
     if limit > 0 {
         counted = counted.min(limit);
     }
@@ -114,7 +133,10 @@ pub fn distinct(call: &Call<'_>) -> Answer<Document> {
     call.refuse_collation()?;
     let collection = call.collection()?;
     check_hint(collection.as_ref(), call.body.get("hint"))?;
-    let key = call.body.get_str("key").map_err(|_| call.wrong_type("key", "a string"))?;
+    let key = call
+        .body
+        .get_str("key")
+        .map_err(|_| call.wrong_type("key", "a string"))?;
     let path = Path::parse(key)?;
     let empty = Document::new();
     let query = call.document("query")?.unwrap_or(&empty);

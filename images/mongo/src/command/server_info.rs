@@ -61,7 +61,9 @@ pub fn build_info(_: &Call<'_>) -> Answer<Document> {
 
 fn read_trimmed(path: &str) -> String {
     // Absent outside of Linux or in odd sandboxes; the field is then empty, as in mongod.
-    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+    std::fs::read_to_string(path)
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
 }
 
 fn memory_megabytes() -> i64 {
@@ -107,12 +109,16 @@ pub fn server_status(call: &Call<'_>) -> Answer<Document> {
 
 pub fn get_parameter(call: &Call<'_>) -> Answer<Document> {
     let known: [(&str, Bson); 4] = [
-        ("featureCompatibilityVersion", Bson::Document(doc! { "version": "7.0" })),
+        (
+            "featureCompatibilityVersion",
+            Bson::Document(doc! { "version": "7.0" }),
+        ),
         ("authenticationMechanisms", Bson::Array(Vec::new())),
         ("enableTestCommands", Bson::Boolean(false)),
         ("requireApiVersion", Bson::Boolean(false)),
     ];
-    let all = matches!(call.body.get(call.name), Some(Bson::String(star)) if star == "*") || call.flag("allParameters");
+    let all = matches!(call.body.get(call.name), Some(Bson::String(star)) if star == "*")
+        || call.flag("allParameters");
     let mut reply = Document::new();
     for (name, value) in known {
         if all || call.flag(name) {
@@ -126,7 +132,9 @@ pub fn get_parameter(call: &Call<'_>) -> Answer<Document> {
 }
 
 pub fn command_line(call: &Call<'_>) -> Answer<Document> {
-    Ok(doc! { "argv": call.server.arguments.clone(), "parsed": { "net": { "port": i32::from(call.server.port) } } })
+    Ok(
+        doc! { "argv": call.server.arguments.clone(), "parsed": { "net": { "port": i32::from(call.server.port) } } },
+    )
 }
 
 /// `startupWarnings` is what shells show at the prompt: the right place for the truth.
@@ -139,7 +147,9 @@ pub fn get_log(call: &Call<'_>) -> Answer<Document> {
             );
             Ok(doc! { "totalLinesWritten": 1, "log": [line] })
         }
-        Some(Bson::String(name)) => Err(Refusal::illegal_operation(format!("No log named '{name}'"))),
+        Some(Bson::String(name)) => {
+            Err(Refusal::illegal_operation(format!("No log named '{name}'")))
+        }
         _ => Err(Refusal::type_mismatch("getLog needs the name of a log")),
     }
 }

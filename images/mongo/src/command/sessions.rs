@@ -30,5 +30,7 @@ pub fn transaction(_: &Call<'_>) -> Answer<Document> {
 
 /// The words and code of a MongoDB that stands alone.
 pub fn no_transactions() -> Refusal {
-    Refusal::illegal_operation("Transaction numbers are only allowed on a replica set member or mongos")
+    Refusal::illegal_operation(
+        "Transaction numbers are only allowed on a replica set member or mongos",
+    )
 }

@@ -14,15 +14,20 @@ use crate::store::{Collection, StoreError};
 pub type Matches = Box<dyn Iterator<Item = Answer<(u64, Document)>> + Send>;
 
 /// Every document of the collection that passes the query.
-pub fn matching(server: &Server, collection: Option<&Arc<Collection>>, query: &Document) -> Answer<Matches> {
+pub fn matching(
+    server: &Server,
+    collection: Option<&Arc<Collection>>,
+    query: &Document,
+) -> Answer<Matches> {
     let filter = Filter::parse(query)?;
     let Some(collection) = collection else {
         return Ok(Box::new(std::iter::empty()));
     };
-    let candidates: Box<dyn Iterator<Item = Result<(u64, Document), StoreError>> + Send> = match named_ids(query) {
-        Some(ids) => Box::new(by_id(server, collection, &ids)?.into_iter().map(Ok)),
-        None => Box::new(server.store.scan(collection)),
-    };
+    let candidates: Box<dyn Iterator<Item = Result<(u64, Document), StoreError>> + Send> =
+        match named_ids(query) {
+            Some(ids) => Box::new(by_id(server, collection, &ids)?.into_iter().map(Ok)),
+            None => Box::new(server.store.scan(collection)),
+        };
     Ok(Box::new(candidates.filter_map(move |candidate| {
         let (record, document) = match candidate {
             Ok(found) => found,
@@ -45,7 +50,12 @@ fn by_id(server: &Server, collection: &Collection, ids: &[Bson]) -> Answer<Vec<(
     records.dedup();
     let mut found = Vec::new();
     for record in records {
-        found.extend(server.store.fetch(collection, record)?.map(|document| (record, document)));
+        found.extend(
+            server
+                .store
+                .fetch(collection, record)?
+                .map(|document| (record, document)),
+        );
     }
     Ok(found)
 }
@@ -59,11 +69,15 @@ pub fn check_hint(collection: Option<&Arc<Collection>>, hint: Option<&Bson>) -> 
         Bson::Null => true,
         Bson::String(name) => collection.indexes.iter().any(|i| i.name() == name),
         Bson::Document(key) if key.is_empty() || key.contains_key("$natural") => true,
-        Bson::Document(key) => collection
-            .indexes
-            .iter()
-            .any(|i| crate::order::key_of(&Bson::Document(i.pattern())) == crate::order::key_of(&Bson::Document(key.clone()))),
-        _ => return Err(Refusal::failed_to_parse("hint must be a string or a document")),
+        Bson::Document(key) => collection.indexes.iter().any(|i| {
+            crate::order::key_of(&Bson::Document(i.pattern()))
+                == crate::order::key_of(&Bson::Document(key.clone()))
+        }),
+        _ => {
+            return Err(Refusal::failed_to_parse(
+                "hint must be a string or a document",
+            ));
+        }
     };
     if known {
         return Ok(());

@@ -17,7 +17,10 @@ use crate::wire::MAX_WRITE_BATCH;
 /// `BadValue` for an `_id` that is an array, a pattern or undefined.
 pub fn with_id(document: Document) -> Answer<Document> {
     let mut ready = Document::new();
-    let id = document.get("_id").cloned().unwrap_or_else(|| ObjectId::new().into());
+    let id = document
+        .get("_id")
+        .cloned()
+        .unwrap_or_else(|| ObjectId::new().into());
     match class_of(&id) {
         class::ARRAY | class::REGEX | class::UNDEFINED => {
             return Err(Refusal::bad_value(format!("can't use {id} for _id")));
@@ -27,7 +30,9 @@ pub fn with_id(document: Document) -> Answer<Document> {
     if let Bson::Document(inner) = &id
         && inner.keys().any(|key| key.starts_with('$'))
     {
-        return Err(Refusal::bad_value("the fields of _id must not begin with '$'"));
+        return Err(Refusal::bad_value(
+            "the fields of _id must not begin with '$'",
+        ));
     }
     ready.insert("_id", id);
     ready.extend(document.into_iter().filter(|(name, _)| name != "_id"));
@@ -47,7 +52,10 @@ fn statements(
             items.len()
         )));
     }
-    let ordered = call.body.get("ordered").is_none_or(|_| call.flag("ordered"));
+    let ordered = call
+        .body
+        .get("ordered")
+        .is_none_or(|_| call.flag("ordered"));
     let mut errors = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let outcome = match item {
@@ -105,20 +113,41 @@ pub fn update(call: &Call<'_>) -> Answer<Document> {
     let namespace = call.namespace()?;
     let (mut n, mut modified, mut upserted) = (0, 0, Vec::new());
     let errors = statements(call, call.array("updates")?, |index, statement| {
-        let known = ["q", "u", "upsert", "multi", "hint", "collation", "arrayFilters"];
+        let known = [
+            "q",
+            "u",
+            "upsert",
+            "multi",
+            "hint",
+            "collation",
+            "arrayFilters",
+        ];
         refuse_unknown("update.updates", statement, &known)?;
         refuse_collation(statement)?;
-        if statement.get_array("arrayFilters").is_ok_and(|filters| !filters.is_empty()) {
+        if statement
+            .get_array("arrayFilters")
+            .is_ok_and(|filters| !filters.is_empty())
+        {
             return Err(Refusal::not_supported("arrayFilters"));
         }
         let query = query_of(statement)?;
         let update = Update::parse(statement.get("u").unwrap_or(&Bson::Null))?;
         let multi = flag(statement, "multi");
         if multi && !update.is_change() {
-            return Err(Refusal::failed_to_parse("multi update is not supported for replacement-style update"));
+            return Err(Refusal::failed_to_parse(
+                "multi update is not supported for replacement-style update",
+            ));
         }
         let lock = call.server.store.write();
-        let found = change_matching(call, &namespace, query, statement.get("hint"), &update, multi, &lock)?;
+        let found = change_matching(
+            call,
+            &namespace,
+            query,
+            statement.get("hint"),
+            &update,
+            multi,
+            &lock,
+        )?;
         n += found.matched;
         modified += found.modified;
         if found.matched == 0 && flag(statement, "upsert") {
@@ -153,7 +182,10 @@ fn change_matching(
     let store = &call.server.store;
     let collection = store.collection(namespace);
     check_hint(collection.as_ref(), hint)?;
-    let mut changed = Changed { matched: 0, modified: 0 };
+    let mut changed = Changed {
+        matched: 0,
+        modified: 0,
+    };
     // A change keeps a document's record number, and the lock keeps others away, so the
     // scan meets every document once.
     for item in matching(call.server, collection.as_ref(), query)? {
@@ -183,7 +215,10 @@ pub fn upsert(
         seed_of(query)?
     } else {
         // A replacement takes nothing from the query but the _id.
-        seed_of(query)?.into_iter().filter(|(name, _)| name == "_id").collect()
+        seed_of(query)?
+            .into_iter()
+            .filter(|(name, _)| name == "_id")
+            .collect()
     };
     let document = with_id(update.apply(&seed, true)?)?;
     let collection = call.server.store.ensure_collection(namespace, lock)?;
@@ -196,12 +231,20 @@ pub fn delete(call: &Call<'_>) -> Answer<Document> {
     let namespace = call.namespace()?;
     let mut n = 0;
     let errors = statements(call, call.array("deletes")?, |_, statement| {
-        refuse_unknown("delete.deletes", statement, &["q", "limit", "hint", "collation"])?;
+        refuse_unknown(
+            "delete.deletes",
+            statement,
+            &["q", "limit", "hint", "collation"],
+        )?;
         refuse_collation(statement)?;
         let one = match statement.get("limit").and_then(whole_number) {
             Some(0) => false,
             Some(1) => true,
-            _ => return Err(Refusal::failed_to_parse("The limit field in delete objects must be 0 or 1")),
+            _ => {
+                return Err(Refusal::failed_to_parse(
+                    "The limit field in delete objects must be 0 or 1",
+                ));
+            }
         };
         let store = &call.server.store;
         let lock = store.write();

@@ -122,7 +122,8 @@ impl Expression {
                 Ok(Some(Bson::Document(built)))
             }
             Expression::Array(items) => {
-                let values: Answer<Vec<Bson>> = items.iter().map(|e| e.evaluate(document)).collect();
+                let values: Answer<Vec<Bson>> =
+                    items.iter().map(|e| e.evaluate(document)).collect();
                 Ok(Some(Bson::Array(values?)))
             }
             Expression::Call(operator, operands) => call(*operator, operands, document),
@@ -144,7 +145,9 @@ fn parse_variable(variable: &str) -> Answer<Expression> {
         ("ROOT" | "CURRENT", Some(path)) => Ok(Expression::Field(components(path)?)),
         ("NOW", None) => Ok(Expression::Now),
         ("REMOVE", None) => Ok(Expression::Remove),
-        _ => Err(Refusal::bad_value(format!("Use of undefined variable: {name}"))),
+        _ => Err(Refusal::bad_value(format!(
+            "Use of undefined variable: {name}"
+        ))),
     }
 }
 
@@ -178,7 +181,8 @@ fn parse_document(document: &Document) -> Answer<Expression> {
     if name == "$literal" {
         return Ok(Expression::Literal(argument.clone()));
     }
-    let Some((_, operator, fewest, most)) = OPERATORS.iter().find(|(known, ..)| known == name) else {
+    let Some((_, operator, fewest, most)) = OPERATORS.iter().find(|(known, ..)| known == name)
+    else {
         return Err(Refusal::unknown_expression(name));
     };
     let operands = match argument {
@@ -196,14 +200,21 @@ fn parse_document(document: &Document) -> Answer<Expression> {
 }
 
 fn parse_condition(named: &Document) -> Answer<Vec<Expression>> {
-    if let Some(extra) = named.keys().find(|k| !matches!(k.as_str(), "if" | "then" | "else")) {
-        return Err(Refusal::bad_value(format!("Unrecognized parameter to $cond: {extra}")));
+    if let Some(extra) = named
+        .keys()
+        .find(|k| !matches!(k.as_str(), "if" | "then" | "else"))
+    {
+        return Err(Refusal::bad_value(format!(
+            "Unrecognized parameter to $cond: {extra}"
+        )));
     }
     ["if", "then", "else"]
         .iter()
         .map(|part| match named.get(part) {
             Some(value) => Expression::parse(value),
-            None => Err(Refusal::bad_value(format!("Missing '{part}' parameter to $cond"))),
+            None => Err(Refusal::bad_value(format!(
+                "Missing '{part}' parameter to $cond"
+            ))),
         })
         .collect()
 }
@@ -238,7 +249,11 @@ fn call(operator: Operator, operands: &[Expression], document: &Document) -> Ans
     // These decide which operands are looked at.
     match operator {
         Operator::Cond => {
-            let chosen = if truth(&operands[0].evaluate(document)?) { 1 } else { 2 };
+            let chosen = if truth(&operands[0].evaluate(document)?) {
+                1
+            } else {
+                2
+            };
             return operands[chosen].find(document);
         }
         Operator::And | Operator::Or => {
@@ -271,7 +286,12 @@ fn apply(operator: Operator, values: &[Bson]) -> Answer<Option<Bson>> {
         Operator::Add => fold(Arithmetic::Add, 0, values)?,
         Operator::Multiply => fold(Arithmetic::Multiply, 1, values)?,
         Operator::Subtract if values.iter().any(is_null) => Bson::Null,
-        Operator::Subtract => calculate(Arithmetic::Subtract, &values[0], &values[1], Overflow::Widen)?,
+        Operator::Subtract => calculate(
+            Arithmetic::Subtract,
+            &values[0],
+            &values[1],
+            Overflow::Widen,
+        )?,
         Operator::Divide if values.iter().any(is_null) => Bson::Null,
         Operator::Divide => {
             let divisor = as_double(&values[1])?;
@@ -302,7 +322,11 @@ fn apply(operator: Operator, values: &[Bson]) -> Answer<Option<Bson>> {
         }
         Operator::In => {
             let wanted = key_of(&values[0]);
-            Bson::Boolean(array("$in", &values[1])?.iter().any(|v| key_of(v) == wanted))
+            Bson::Boolean(
+                array("$in", &values[1])?
+                    .iter()
+                    .any(|v| key_of(v) == wanted),
+            )
         }
         Operator::ArrayElemAt if values.iter().any(is_null) => Bson::Null,
         Operator::ArrayElemAt => {
@@ -310,8 +334,15 @@ fn apply(operator: Operator, values: &[Bson]) -> Answer<Option<Bson>> {
             let index = super::filter::whole_number(&values[1])
                 .ok_or_else(|| Refusal::bad_value("$arrayElemAt needs a whole number"))?;
             let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
-            let index = if index < 0 { length.saturating_add(index) } else { index };
-            return Ok(usize::try_from(index).ok().and_then(|i| items.get(i)).cloned());
+            let index = if index < 0 {
+                length.saturating_add(index)
+            } else {
+                index
+            };
+            return Ok(usize::try_from(index)
+                .ok()
+                .and_then(|i| items.get(i))
+                .cloned());
         }
         Operator::Cond | Operator::And | Operator::Or | Operator::IfNull => {
             return Err(Refusal::internal("a lazy operator was applied to values"));
@@ -327,7 +358,9 @@ fn fold(what: Arithmetic, start: i32, values: &[Bson]) -> Answer<Bson> {
     let mut result = Bson::Int32(start);
     for value in values {
         if !is_number(value) {
-            return Err(Refusal::type_mismatch(format!("only numbers can be calculated with, not {value}")));
+            return Err(Refusal::type_mismatch(format!(
+                "only numbers can be calculated with, not {value}"
+            )));
         }
         result = calculate(what, &result, value, Overflow::Widen)?;
     }
@@ -337,12 +370,16 @@ fn fold(what: Arithmetic, start: i32, values: &[Bson]) -> Answer<Bson> {
 fn text(operator: &str, value: &Bson) -> Answer<String> {
     match value {
         Bson::String(text) => Ok(text.clone()),
-        other => Err(Refusal::bad_value(format!("{operator} only supports strings, not {other}"))),
+        other => Err(Refusal::bad_value(format!(
+            "{operator} only supports strings, not {other}"
+        ))),
     }
 }
 
 fn array<'a>(operator: &str, value: &'a Bson) -> Answer<&'a Vec<Bson>> {
-    value
-        .as_array()
-        .ok_or_else(|| Refusal::bad_value(format!("the argument to {operator} must be an array, but was {value}")))
+    value.as_array().ok_or_else(|| {
+        Refusal::bad_value(format!(
+            "the argument to {operator} must be an array, but was {value}"
+        ))
+    })
 }

@@ -177,7 +177,9 @@ impl Condition {
             }
             Condition::In(keys, patterns) => {
                 keys.contains(&key_of(value.unwrap_or(&Bson::Null)))
-                    || patterns.iter().any(|pattern| matches_pattern(pattern, value))
+                    || patterns
+                        .iter()
+                        .any(|pattern| matches_pattern(pattern, value))
             }
             Condition::Regex(pattern) => matches_pattern(pattern, value),
             Condition::Exists(wanted) => value.is_some() == *wanted,

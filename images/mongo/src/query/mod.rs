@@ -7,3 +7,6 @@ pub mod path;
 pub mod pattern;
 pub mod project;
 pub mod sort;
+
+#[cfg(test)]
+mod filter_tests;

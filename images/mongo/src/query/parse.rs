@@ -78,7 +78,9 @@ fn parse_list(name: &str, value: &Bson) -> Answer<Vec<Filter>> {
         .iter()
         .map(|item| match item {
             Bson::Document(query) => Filter::parse(query),
-            _ => Err(Refusal::bad_value(format!("{name}'s entries need to be documents"))),
+            _ => Err(Refusal::bad_value(format!(
+                "{name}'s entries need to be documents"
+            ))),
         })
         .collect()
 }
@@ -131,7 +133,9 @@ fn operator_conditions(operators: &Document) -> Answer<Vec<Condition>> {
 
 fn compare(ordered: Ordered, value: &Bson) -> Answer<Condition> {
     if let Bson::RegularExpression(_) = value {
-        return Err(Refusal::bad_value("Can't have RegEx as arg to an order operator"));
+        return Err(Refusal::bad_value(
+            "Can't have RegEx as arg to an order operator",
+        ));
     }
     // Nothing is above or below NaN; equal is what is left of "or equal".
     if matches!(value, Bson::Double(v) if v.is_nan()) {
@@ -167,7 +171,9 @@ fn negated(value: &Bson) -> Answer<Vec<Condition>> {
     match value {
         Bson::RegularExpression(regex) => Ok(vec![Condition::Regex(Pattern::from_value(regex)?)]),
         Bson::Document(operators) if is_operators(operators) => operator_conditions(operators),
-        _ => Err(Refusal::bad_value("$not needs a regex or a document of operators")),
+        _ => Err(Refusal::bad_value(
+            "$not needs a regex or a document of operators",
+        )),
     }
 }
 
@@ -230,7 +236,9 @@ fn modulo(value: &Bson) -> Answer<Condition> {
             divisor: *divisor,
             remainder: *remainder,
         }),
-        _ => Err(Refusal::bad_value("malformed mod, needs to be an array of two numbers")),
+        _ => Err(Refusal::bad_value(
+            "malformed mod, needs to be an array of two numbers",
+        )),
     }
 }
 
@@ -245,13 +253,19 @@ fn types(value: &Bson) -> Answer<BTreeSet<i32>> {
         match item {
             Bson::String(name) => match TYPE_NAMES.iter().find(|(known, _)| known == name) {
                 Some((_, numbers)) => wanted.extend(numbers.iter().copied()),
-                None => return Err(Refusal::bad_value(format!("Unknown type name alias: {name}"))),
+                None => {
+                    return Err(Refusal::bad_value(format!(
+                        "Unknown type name alias: {name}"
+                    )));
+                }
             },
             number => {
                 let number = whole_number(number)
                     .and_then(|n| i32::try_from(n).ok())
                     .filter(|n| TYPE_NAMES.iter().any(|(_, numbers)| numbers.contains(n)))
-                    .ok_or_else(|| Refusal::bad_value(format!("Invalid numerical type code: {number}")))?;
+                    .ok_or_else(|| {
+                        Refusal::bad_value(format!("Invalid numerical type code: {number}"))
+                    })?;
                 wanted.insert(number);
             }
         }

@@ -129,13 +129,17 @@ mod tests {
 
     #[test]
     fn walks_documents_and_arrays() {
-        let document = doc! { "a": [ { "b": 1 }, { "b": [2, 3] }, { "c": 4 }, 5 ], "d": { "e": 6 }, "f": 7 };
+        let document =
+            doc! { "a": [ { "b": 1 }, { "b": [2, 3] }, { "c": 4 }, 5 ], "d": { "e": 6 }, "f": 7 };
         assert_eq!(
             seen(&document, "a.b"),
             [Some(Bson::Int32(1)), Some(bson::bson!([2, 3])), None]
         );
         assert_eq!(seen(&document, "a.1.b.0"), [Some(Bson::Int32(2))]);
-        assert_eq!(seen(&document, "a.3"), [Some(Bson::Int32(5)), None, None, None]);
+        assert_eq!(
+            seen(&document, "a.3"),
+            [Some(Bson::Int32(5)), None, None, None]
+        );
         assert_eq!(seen(&document, "d.e"), [Some(Bson::Int32(6))]);
         assert_eq!(seen(&document, "f.g"), [None]);
         assert_eq!(seen(&document, "g"), [None]);

@@ -42,9 +42,9 @@ impl Pattern {
             pattern: pattern
                 .try_into()
                 .map_err(|_| Refusal::bad_value("the regular expression holds a zero byte"))?,
-            options: options
-                .try_into()
-                .map_err(|_| Refusal::bad_value("the regular expression's options hold a zero byte"))?,
+            options: options.try_into().map_err(|_| {
+                Refusal::bad_value("the regular expression's options hold a zero byte")
+            })?,
         };
         Ok(Self { source, compiled })
     }

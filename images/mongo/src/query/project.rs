@@ -121,7 +121,9 @@ impl Projection {
 }
 
 fn slice(operators: &Document) -> Answer<(i64, Option<i64>)> {
-    let bad = || Refusal::bad_value("$slice needs a number or an array of two numbers, the second positive");
+    let bad = || {
+        Refusal::bad_value("$slice needs a number or an array of two numbers, the second positive")
+    };
     if operators.len() != 1 {
         return Err(bad());
     }
@@ -165,13 +167,17 @@ fn include_value(value: &Bson, paths: &[&[String]]) -> Option<Bson> {
             Some(Bson::Document(kept))
         }
         Bson::Array(items) => Some(Bson::Array(
-            items.iter().filter_map(|item| include_value(item, paths)).collect(),
+            items
+                .iter()
+                .filter_map(|item| include_value(item, paths))
+                .collect(),
         )),
         _ => None,
     }
 }
 
-fn exclude(document: &mut Document, parts: &[String]) {
+/// Removes what a path names; arrays are mapped over.
+pub fn exclude(document: &mut Document, parts: &[String]) {
     match parts {
         [] => {}
         [last] => {
@@ -201,7 +207,10 @@ pub fn put(document: &mut Document, parts: &[String], value: Bson) {
             document.insert(last, value);
         }
         [first, rest @ ..] => {
-            if !matches!(document.get(first), Some(Bson::Document(_) | Bson::Array(_))) {
+            if !matches!(
+                document.get(first),
+                Some(Bson::Document(_) | Bson::Array(_))
+            ) {
                 document.insert(first, Document::new());
             }
             match document.get_mut(first) {
@@ -234,7 +243,11 @@ fn apply_slice(document: &mut Document, parts: &[String], skip: i64, limit: Opti
                 None if skip < 0 => (skip, skip.saturating_neg()),
                 None => (0, skip),
             };
-            let from = if from < 0 { length.saturating_add(from).max(0) } else { from };
+            let from = if from < 0 {
+                length.saturating_add(from).max(0)
+            } else {
+                from
+            };
             let from = usize::try_from(from).unwrap_or(usize::MAX);
             let count = usize::try_from(count).unwrap_or(usize::MAX);
             *items = items.drain(..).skip(from).take(count).collect();
@@ -257,13 +270,20 @@ mod tests {
     use bson::doc;
 
     fn projected(spec: Document, document: Document) -> Document {
-        Projection::parse(&spec).unwrap().unwrap().apply(document).unwrap()
+        Projection::parse(&spec)
+            .unwrap()
+            .unwrap()
+            .apply(document)
+            .unwrap()
     }
 
     #[test]
     fn includes_excludes_computes_and_slices() {
         let whole = doc! { "_id": 1, "a": { "b": 1, "c": 2 }, "l": [ { "x": 1, "y": 2 }, 3 ], "t": [1, 2, 3] };
-        assert_eq!(projected(doc! { "a.b": 1 }, whole.clone()), doc! { "_id": 1, "a": { "b": 1 } });
+        assert_eq!(
+            projected(doc! { "a.b": 1 }, whole.clone()),
+            doc! { "_id": 1, "a": { "b": 1 } }
+        );
         assert_eq!(
             projected(doc! { "_id": 0, "l.x": true }, whole.clone()),
             doc! { "l": [ { "x": 1 } ] }
@@ -272,10 +292,19 @@ mod tests {
             projected(doc! { "a": 0, "l": 0, "_id": 0 }, whole.clone()),
             doc! { "t": [1, 2, 3] }
         );
-        assert_eq!(projected(doc! { "_id": 1 }, whole.clone()), doc! { "_id": 1 });
-        assert_eq!(projected(doc! { "_id": 0 }, doc! { "_id": 1, "a": 2 }), doc! { "a": 2 });
         assert_eq!(
-            projected(doc! { "_id": 0, "n": { "$size": "$t" }, "b": "$a.b" }, whole.clone()),
+            projected(doc! { "_id": 1 }, whole.clone()),
+            doc! { "_id": 1 }
+        );
+        assert_eq!(
+            projected(doc! { "_id": 0 }, doc! { "_id": 1, "a": 2 }),
+            doc! { "a": 2 }
+        );
+        assert_eq!(
+            projected(
+                doc! { "_id": 0, "n": { "$size": "$t" }, "b": "$a.b" },
+                whole.clone()
+            ),
             doc! { "n": 3, "b": 1 }
         );
         assert_eq!(

@@ -33,16 +33,24 @@ impl Sort {
             };
             if name == "$natural" {
                 if spec.len() > 1 || descending {
-                    return Err(Refusal::not_supported("$natural other than {$natural: 1} alone"));
+                    return Err(Refusal::not_supported(
+                        "$natural other than {$natural: 1} alone",
+                    ));
                 }
                 return Ok(None);
             }
             if name.starts_with('$') {
-                return Err(Refusal::bad_value(format!("FieldPath field names may not start with '$': {name}")));
+                return Err(Refusal::bad_value(format!(
+                    "FieldPath field names may not start with '$': {name}"
+                )));
             }
             parts.push((Path::parse(name)?, descending));
         }
-        Ok(if parts.is_empty() { None } else { Some(Self { parts }) })
+        Ok(if parts.is_empty() {
+            None
+        } else {
+            Some(Self { parts })
+        })
     }
 
     /// The bytes by which a document sorts. Of an array, the lowest element counts,
@@ -109,7 +117,10 @@ mod tests {
             doc! { "_id": 3, "a": "x", "b": 2.5 },
             doc! { "_id": 4 },
         ];
-        assert_eq!(sorted(doc! { "a": 1, "b": -1 }, documents.clone()), [4, 3, 1, 2]);
+        assert_eq!(
+            sorted(doc! { "a": 1, "b": -1 }, documents.clone()),
+            [4, 3, 1, 2]
+        );
         assert_eq!(sorted(doc! { "a": -1, "b": 1 }, documents), [2, 1, 3, 4]);
     }
 

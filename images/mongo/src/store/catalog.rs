@@ -61,9 +61,12 @@ impl Namespace {
 /// # Errors
 /// `InvalidNamespace`.
 pub fn check_database(name: &str) -> Answer<()> {
-    let bad = name.is_empty() || name.len() > 63 || name.contains(['/', '\\', '.', ' ', '"', '$', '\0']);
+    let bad =
+        name.is_empty() || name.len() > 63 || name.contains(['/', '\\', '.', ' ', '"', '$', '\0']);
     if bad {
-        return Err(Refusal::invalid_namespace(format!("Invalid database name: '{name}'")));
+        return Err(Refusal::invalid_namespace(format!(
+            "Invalid database name: '{name}'"
+        )));
     }
     Ok(())
 }
@@ -146,15 +149,19 @@ impl Store {
             };
             let mut indexes = Vec::new();
             for item in entry.get_array("indexes").map_err(damaged)? {
-                let item = item.as_document().ok_or_else(|| damaged("an index is no document"))?;
+                let item = item
+                    .as_document()
+                    .ok_or_else(|| damaged("an index is no document"))?;
                 let spec = item.get_document("spec").map_err(damaged)?;
                 indexes.push(index::compile(number(item, "number")?, spec).map_err(damaged)?);
             }
             let id = number(&entry, "id")?;
-            self.next_collection.fetch_max(id.saturating_add(1), Ordering::SeqCst);
+            self.next_collection
+                .fetch_max(id.saturating_add(1), Ordering::SeqCst);
             let (mut last, mut count) = (0, 0);
             for key in self.tree.scan_prefix(keys::documents(id)).keys() {
-                last = keys::record_of(&key?).ok_or_else(|| damaged("a document key is too short"))?;
+                last =
+                    keys::record_of(&key?).ok_or_else(|| damaged("a document key is too short"))?;
                 count += 1;
             }
             let collection = Collection {
@@ -174,7 +181,8 @@ impl Store {
         let known: BTreeSet<u32> = self.collections().iter().map(|c| c.id).collect();
         let mut from = vec![keys::CONTENT];
         while let Some((key, _)) = self.tree.range(from.clone()..).next().transpose()? {
-            let id = keys::collection_of(&key).ok_or_else(|| damaged("a content key is too short"))?;
+            let id =
+                keys::collection_of(&key).ok_or_else(|| damaged("a content key is too short"))?;
             if !known.contains(&id) {
                 self.clear_content(&keys::collection(id))?;
             }
@@ -215,12 +223,18 @@ impl Store {
     }
 
     /// The collection, created with its `_id_` index if it does not exist.
-    pub fn ensure_collection(&self, namespace: &Namespace, lock: &Writing<'_>) -> Answer<Arc<Collection>> {
+    pub fn ensure_collection(
+        &self,
+        namespace: &Namespace,
+        lock: &Writing<'_>,
+    ) -> Answer<Arc<Collection>> {
         if let Some(existing) = self.collection(namespace) {
             return Ok(existing);
         }
         let id = self.next_collection.load(Ordering::SeqCst);
-        let next = id.checked_add(1).ok_or_else(|| Refusal::internal("no collection numbers are left"))?;
+        let next = id
+            .checked_add(1)
+            .ok_or_else(|| Refusal::internal("no collection numbers are left"))?;
         self.next_collection.store(next, Ordering::SeqCst);
         // An interrupted drop may have left content under a number above all known ones.
         self.clear_content(&keys::collection(id))?;
@@ -235,7 +249,12 @@ impl Store {
     }
 
     /// Writes a collection's entry together with `batch` and makes it visible.
-    fn save(&self, collection: Collection, mut batch: sled::Batch, lock: &Writing<'_>) -> Answer<Arc<Collection>> {
+    fn save(
+        &self,
+        collection: Collection,
+        mut batch: sled::Batch,
+        lock: &Writing<'_>,
+    ) -> Answer<Arc<Collection>> {
         let entry = collection
             .entry()
             .to_vec()
@@ -267,8 +286,18 @@ impl Store {
     ///
     /// # Errors
     /// `DuplicateKey` if they already break it; then nothing has changed.
-    pub fn add_index(&self, collection: &Collection, spec: &Document, lock: &Writing<'_>) -> Answer<Arc<Collection>> {
-        let number = collection.indexes.iter().map(|i| i.number).max().map_or(1, |n| n + 1);
+    pub fn add_index(
+        &self,
+        collection: &Collection,
+        spec: &Document,
+        lock: &Writing<'_>,
+    ) -> Answer<Arc<Collection>> {
+        let number = collection
+            .indexes
+            .iter()
+            .map(|i| i.number)
+            .max()
+            .map_or(1, |n| n + 1);
         let index = index::compile(number, spec)?;
         let mut batch = sled::Batch::default();
         if index.unique {
@@ -284,7 +313,10 @@ impl Store {
                             index.values(&document),
                         ));
                     }
-                    batch.insert(keys::entry(collection.id, number, &key), &record.to_be_bytes());
+                    batch.insert(
+                        keys::entry(collection.id, number, &key),
+                        &record.to_be_bytes(),
+                    );
                     taken.insert(key);
                 }
             }
@@ -301,7 +333,8 @@ impl Store {
         gone: impl Fn(&Index) -> bool,
         lock: &Writing<'_>,
     ) -> Answer<Arc<Collection>> {
-        let (removed, kept): (Vec<Index>, Vec<Index>) = collection.indexes.iter().cloned().partition(gone);
+        let (removed, kept): (Vec<Index>, Vec<Index>) =
+            collection.indexes.iter().cloned().partition(gone);
         let saved = self.save(collection.with_indexes(kept), sled::Batch::default(), lock)?;
         for index in removed {
             self.clear_content(&keys::index(collection.id, index.number))?;

@@ -42,7 +42,9 @@ pub fn compile(number: u32, spec: &Document) -> Answer<Index> {
         .get_str("name")
         .map_err(|_| Refusal::failed_to_parse("an index needs a 'name'"))?;
     if key.is_empty() || name.is_empty() {
-        return Err(Refusal::cannot_create_index("index keys and names cannot be empty"));
+        return Err(Refusal::cannot_create_index(
+            "index keys and names cannot be empty",
+        ));
     }
     let mut paths = Vec::new();
     for (field, direction) in key {
@@ -52,7 +54,9 @@ pub fn compile(number: u32, spec: &Document) -> Answer<Index> {
             )));
         }
         if field.contains('$') {
-            return Err(Refusal::cannot_create_index(format!("the index key '{field}' is not supported")));
+            return Err(Refusal::cannot_create_index(format!(
+                "the index key '{field}' is not supported"
+            )));
         }
         paths.push(Path::parse(field)?);
     }
@@ -63,7 +67,11 @@ pub fn compile(number: u32, spec: &Document) -> Answer<Index> {
             known if HARMLESS.contains(&known) => {}
             "partialFilterExpression" => match value {
                 Bson::Document(filter) => partial = Some(Filter::parse(filter)?),
-                _ => return Err(Refusal::cannot_create_index("partialFilterExpression must be a document")),
+                _ => {
+                    return Err(Refusal::cannot_create_index(
+                        "partialFilterExpression must be a document",
+                    ));
+                }
             },
             "collation" if is_simple_collation(value) => {}
             other => {
@@ -89,7 +97,7 @@ pub fn compile(number: u32, spec: &Document) -> Answer<Index> {
 pub fn is_simple_collation(value: &Bson) -> bool {
     value
         .as_document()
-        .is_some_and(|d| d.len() == 1 && d.get_str("locale") == Ok("simple"))
+        .is_some_and(|d| d.len() == 1 && d.get_str("locale").is_ok_and(|name| name == "simple"))
 }
 
 impl Index {

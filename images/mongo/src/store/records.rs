@@ -40,16 +40,22 @@ impl Store {
         &self,
         collection: &Collection,
     ) -> impl Iterator<Item = Result<(u64, Document), StoreError>> + Send + use<> {
-        self.tree.scan_prefix(keys::documents(collection.id)).map(|item| {
-            let (key, value) = item?;
-            let record =
-                keys::record_of(&key).ok_or_else(|| StoreError::Damaged("a document key is too short".into()))?;
-            Ok((record, decode(&value)?))
-        })
+        self.tree
+            .scan_prefix(keys::documents(collection.id))
+            .map(|item| {
+                let (key, value) = item?;
+                let record = keys::record_of(&key)
+                    .ok_or_else(|| StoreError::Damaged("a document key is too short".into()))?;
+                Ok((record, decode(&value)?))
+            })
     }
 
     /// One document by its record number.
-    pub fn fetch(&self, collection: &Collection, record: u64) -> Result<Option<Document>, StoreError> {
+    pub fn fetch(
+        &self,
+        collection: &Collection,
+        record: u64,
+    ) -> Result<Option<Document>, StoreError> {
         let found = self.tree.get(keys::document(collection.id, record))?;
         found.map(|bytes| decode(&bytes)).transpose()
     }
@@ -59,7 +65,8 @@ impl Store {
         let entry = self.tree.get(keys::entry(collection.id, 0, &key_of(id)))?;
         entry
             .map(|bytes| {
-                keys::record_of(&bytes).ok_or_else(|| StoreError::Damaged("an index entry is too short".into()))
+                keys::record_of(&bytes)
+                    .ok_or_else(|| StoreError::Damaged("an index entry is too short".into()))
             })
             .transpose()
     }
@@ -68,7 +75,12 @@ impl Store {
     ///
     /// # Errors
     /// `DuplicateKey`, `BSONObjectTooLarge`.
-    pub fn insert(&self, collection: &Collection, document: &Document, lock: &Writing<'_>) -> Answer<()> {
+    pub fn insert(
+        &self,
+        collection: &Collection,
+        document: &Document,
+        lock: &Writing<'_>,
+    ) -> Answer<()> {
         let bytes = encode(document)?;
         let mut batch = sled::Batch::default();
         let record = collection.last_record.load(Ordering::SeqCst) + 1;
@@ -120,7 +132,13 @@ impl Store {
     }
 
     /// Removes a document.
-    pub fn remove(&self, collection: &Collection, record: u64, before: &Document, lock: &Writing<'_>) -> Answer<()> {
+    pub fn remove(
+        &self,
+        collection: &Collection,
+        record: u64,
+        before: &Document,
+        lock: &Writing<'_>,
+    ) -> Answer<()> {
         let mut batch = sled::Batch::default();
         for index in collection.indexes.iter().filter(|i| i.unique) {
             for key in index.keys(before)? {

@@ -46,8 +46,9 @@ impl Push {
         };
         for (name, argument) in modifiers {
             let whole = || {
-                whole_number(argument)
-                    .ok_or_else(|| Refusal::bad_value(format!("{name} in $push must be a whole number")))
+                whole_number(argument).ok_or_else(|| {
+                    Refusal::bad_value(format!("{name} in $push must be a whole number"))
+                })
             };
             match name.as_str() {
                 "$each" => push.values = each("$push", argument)?,
@@ -55,7 +56,9 @@ impl Push {
                 "$slice" => push.slice = Some(whole()?),
                 "$sort" => push.order = Some(order(argument)?),
                 unknown => {
-                    return Err(Refusal::bad_value(format!("Unrecognized clause in $push: {unknown}")));
+                    return Err(Refusal::bad_value(format!(
+                        "Unrecognized clause in $push: {unknown}"
+                    )));
                 }
             }
         }
@@ -106,7 +109,9 @@ fn order(argument: &Bson) -> Answer<Order> {
         number => match whole_number(number) {
             Some(1) => Ok(Order::Values { descending: false }),
             Some(-1) => Ok(Order::Values { descending: true }),
-            _ => Err(Refusal::bad_value("$sort in $push must be 1, -1 or a document")),
+            _ => Err(Refusal::bad_value(
+                "$sort in $push must be 1, -1 or a document",
+            )),
         },
     }
 }
@@ -114,7 +119,9 @@ fn order(argument: &Bson) -> Answer<Order> {
 fn each(operator: &str, argument: &Bson) -> Answer<Vec<Bson>> {
     match argument {
         Bson::Array(items) => Ok(items.clone()),
-        _ => Err(Refusal::type_mismatch(format!("The argument to $each in {operator} must be an array"))),
+        _ => Err(Refusal::type_mismatch(format!(
+            "The argument to $each in {operator} must be an array"
+        ))),
     }
 }
 
@@ -123,13 +130,15 @@ pub fn add_to_set(value: &Bson) -> Answer<Vec<Bson>> {
     match value {
         Bson::Document(modifiers) if modifiers.contains_key("$each") => {
             if let Some(extra) = modifiers.keys().find(|k| *k != "$each") {
-                return Err(Refusal::bad_value(format!("Found unexpected field after $each in $addToSet: {extra}")));
+                return Err(Refusal::bad_value(format!(
+                    "Found unexpected field after $each in $addToSet: {extra}"
+                )));
             }
             each("$addToSet", &modifiers["$each"])
         }
-        Bson::Document(operators) if is_operators(operators) => {
-            Err(Refusal::bad_value("$addToSet takes a value or {$each: […]}"))
-        }
+        Bson::Document(operators) if is_operators(operators) => Err(Refusal::bad_value(
+            "$addToSet takes a value or {$each: […]}",
+        )),
         plain => Ok(vec![plain.clone()]),
     }
 }

@@ -92,7 +92,9 @@ impl Update {
             }
             for (field, value) in fields {
                 if field.contains('$') {
-                    return Err(Refusal::not_supported(&format!("the positional path '{field}'")));
+                    return Err(Refusal::not_supported(&format!(
+                        "the positional path '{field}'"
+                    )));
                 }
                 changes.push((Path::parse(field)?, change(operator, field, value)?));
             }
@@ -122,7 +124,12 @@ impl Update {
                 {
                     return Err(immutable_id());
                 }
-                after.extend(replacement.iter().filter(|(k, _)| *k != "_id").map(|(k, v)| (k.clone(), v.clone())));
+                after.extend(
+                    replacement
+                        .iter()
+                        .filter(|(k, _)| *k != "_id")
+                        .map(|(k, v)| (k.clone(), v.clone())),
+                );
                 after
             }
             Update::Change(changes) => {
@@ -145,7 +152,9 @@ impl Update {
 }
 
 fn immutable_id() -> Refusal {
-    Refusal::immutable_field("Performing an update on the path '_id' would modify the immutable field '_id'")
+    Refusal::immutable_field(
+        "Performing an update on the path '_id' would modify the immutable field '_id'",
+    )
 }
 
 fn change(operator: &str, field: &str, value: &Bson) -> Answer<Change> {
@@ -180,7 +189,11 @@ fn change(operator: &str, field: &str, value: &Bson) -> Answer<Change> {
             Some(-1) => Change::Pop { first: true },
             _ => return Err(Refusal::failed_to_parse("$pop expects 1 or -1")),
         },
-        unknown => return Err(Refusal::failed_to_parse(format!("Unknown modifier: {unknown}"))),
+        unknown => {
+            return Err(Refusal::failed_to_parse(format!(
+                "Unknown modifier: {unknown}"
+            )));
+        }
     })
 }
 
@@ -201,7 +214,9 @@ fn current_date(value: &Bson) -> Answer<Change> {
 
 fn rename(field: &str, value: &Bson) -> Answer<Change> {
     match value {
-        Bson::String(to) if to != field && !to.contains('$') => Ok(Change::RenameTo(Path::parse(to)?)),
+        Bson::String(to) if to != field && !to.contains('$') => {
+            Ok(Change::RenameTo(Path::parse(to)?))
+        }
         _ => Err(Refusal::bad_value(format!(
             "the 'to' field for $rename must be another field's name: {field}: {value}"
         ))),
@@ -217,7 +232,10 @@ fn refuse_conflicts(changes: &[(Path, Change)]) -> Answer<()> {
             places.push(to.parts());
         }
         for place in places {
-            if let Some(other) = touched.iter().find(|o| o.starts_with(place) || place.starts_with(o)) {
+            if let Some(other) = touched
+                .iter()
+                .find(|o| o.starts_with(place) || place.starts_with(o))
+            {
                 return Err(Refusal::conflicting_update(format!(
                     "Updating the path '{}' would create a conflict at '{}'",
                     place.join("."),
@@ -230,7 +248,12 @@ fn refuse_conflicts(changes: &[(Path, Change)]) -> Answer<()> {
     Ok(())
 }
 
-fn apply_change(document: &mut Document, path: &Path, change: &Change, inserting: bool) -> Answer<()> {
+fn apply_change(
+    document: &mut Document,
+    path: &Path,
+    change: &Change,
+    inserting: bool,
+) -> Answer<()> {
     let parts = path.parts();
     let current = place::get(document, parts).cloned();
     match change {
@@ -243,14 +266,18 @@ fn apply_change(document: &mut Document, path: &Path, change: &Change, inserting
         }
         Change::Calculate(what, amount) => {
             let result = match (current, what) {
-                (Some(value), _) if is_number(&value) => calculate(*what, &value, amount, Overflow::Refuse)?,
+                (Some(value), _) if is_number(&value) => {
+                    calculate(*what, &value, amount, Overflow::Refuse)?
+                }
                 (Some(value), _) => {
                     return Err(Refusal::type_mismatch(format!(
                         "Cannot calculate with the non-numeric value {value} of '{}'",
                         parts.join(".")
                     )));
                 }
-                (None, Arithmetic::Multiply) => calculate(*what, &Bson::Int32(0), amount, Overflow::Refuse)?,
+                (None, Arithmetic::Multiply) => {
+                    calculate(*what, &Bson::Int32(0), amount, Overflow::Refuse)?
+                }
                 (None, _) => amount.clone(),
             };
             place::set(document, parts, result)
@@ -331,7 +358,15 @@ fn now_timestamp() -> Bson {
 /// An empty timestamp at the top level of a stored document means "now" (as in MongoDB).
 pub fn stamp_dates(document: &mut Document) {
     for (name, value) in document.iter_mut() {
-        if name != "_id" && matches!(value, Bson::Timestamp(Timestamp { time: 0, increment: 0 })) {
+        if name != "_id"
+            && matches!(
+                value,
+                Bson::Timestamp(Timestamp {
+                    time: 0,
+                    increment: 0
+                })
+            )
+        {
             *value = now_timestamp();
         }
     }

@@ -79,7 +79,9 @@ fn set_inside(holder: &mut Bson, name: &str, parts: &[String], value: Bson) -> A
 }
 
 fn not_viable(field: &str, element: &str) -> Refusal {
-    Refusal::path_not_viable(format!("Cannot create field '{field}' in element {element}"))
+    Refusal::path_not_viable(format!(
+        "Cannot create field '{field}' in element {element}"
+    ))
 }
 
 /// Removes a place; an array element becomes null, so that its neighbours keep their index.

@@ -28,7 +28,9 @@ fn body(document: &Document) -> Vec<u8> {
 fn sequence(name: &str, documents: &[Document]) -> Vec<u8> {
     let mut inner = name.as_bytes().to_vec();
     inner.push(0);
-    documents.iter().for_each(|d| inner.extend(d.to_vec().unwrap()));
+    documents
+        .iter()
+        .for_each(|d| inner.extend(d.to_vec().unwrap()));
     let mut out = vec![1];
     out.extend((inner.len() as i32 + 4).to_le_bytes());
     out.extend(inner);
@@ -54,7 +56,10 @@ fn messages_with_sequences_and_checksum() {
         assert_eq!(request.style, Style::Message { silent: false });
         assert_eq!(request.id, 7);
     }
-    assert_eq!(parse(&message(2, &sections)).unwrap().style, Style::Message { silent: true });
+    assert_eq!(
+        parse(&message(2, &sections)).unwrap().style,
+        Style::Message { silent: true }
+    );
 }
 
 #[test]
@@ -62,11 +67,20 @@ fn refusals() {
     let good = body(&doc! { "ping": 1 });
     assert_eq!(parse(&message(4, &good)), Err(WireError::Flags(4)));
     assert_eq!(parse(&message(0, &[])), Err(WireError::Sections("no body")));
-    assert_eq!(parse(&message(0, &[9])), Err(WireError::Sections("unknown kind")));
+    assert_eq!(
+        parse(&message(0, &[9])),
+        Err(WireError::Sections("unknown kind"))
+    );
     let twice = [good.clone(), good.clone()].concat();
-    assert_eq!(parse(&message(0, &twice)), Err(WireError::Sections("two bodies")));
+    assert_eq!(
+        parse(&message(0, &twice)),
+        Err(WireError::Sections("two bodies"))
+    );
     let clash = [good.clone(), sequence("ping", &[])].concat();
-    assert_eq!(parse(&message(0, &clash)), Err(WireError::Sections("a field is given twice")));
+    assert_eq!(
+        parse(&message(0, &clash)),
+        Err(WireError::Sections("a field is given twice"))
+    );
     let mut broken = message(1, &good);
     let last = broken.len() - 1;
     broken[last] ^= 1;
@@ -86,12 +100,21 @@ fn queries_of_old_drivers() {
     out.extend(b"admin.$cmd\0");
     out.extend(0i32.to_le_bytes());
     out.extend((-1i32).to_le_bytes());
-    out.extend(doc! { "$query": { "isMaster": 1 }, "$readPreference": {} }.to_vec().unwrap());
+    out.extend(
+        doc! { "$query": { "isMaster": 1 }, "$readPreference": {} }
+            .to_vec()
+            .unwrap(),
+    );
     let length = out.len() as i32;
     out[..4].copy_from_slice(&length.to_le_bytes());
     let request = parse(&out).unwrap();
     assert_eq!(request.body, doc! { "isMaster": 1 });
-    assert_eq!(request.style, Style::Query { namespace: "admin.$cmd".into() });
+    assert_eq!(
+        request.style,
+        Style::Query {
+            namespace: "admin.$cmd".into()
+        }
+    );
     let answer = reply(9, &request.style, 1, &doc! { "ok": 1.0 }).unwrap();
     assert_eq!(answer[12..16], OP_REPLY.to_le_bytes());
     assert_eq!(answer[8..12], 9i32.to_le_bytes());
@@ -146,7 +169,11 @@ fn noise_never_panics() {
         let mut bytes: Vec<u8> = (0..length).map(|_| noise.next() as u8).collect();
         if length >= 16 {
             bytes[..4].copy_from_slice(&(length as i32).to_le_bytes());
-            let operation = if noise.next() % 2 == 0 { OP_MSG } else { OP_QUERY };
+            let operation = if noise.next() % 2 == 0 {
+                OP_MSG
+            } else {
+                OP_QUERY
+            };
             bytes[12..16].copy_from_slice(&operation.to_le_bytes());
             if length >= 20 && noise.next() % 2 == 0 {
                 bytes[16..20].copy_from_slice(&[0; 4]);
@@ -163,7 +190,10 @@ fn damaged_messages_never_panic() {
         "b": bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![1, 2, 3] },
         "r": bson::Regex { pattern: "a".try_into().unwrap(), options: "i".try_into().unwrap() },
     });
-    sections.extend(sequence("documents", &[doc! { "x": { "y": [1, { "z": true }] } }]));
+    sections.extend(sequence(
+        "documents",
+        &[doc! { "x": { "y": [1, { "z": true }] } }],
+    ));
     let good = message(0, &sections);
     let mut noise = Noise(42);
     for _ in 0..20_000 {

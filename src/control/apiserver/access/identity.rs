@@ -28,7 +28,10 @@ pub enum BadCertificate {
 impl User {
     /// A user with groups, e.g. a loop of the server itself.
     pub fn new(name: impl Into<String>, groups: &[&str]) -> User {
-        User { name: name.into(), groups: groups.iter().map(|g| (*g).to_owned()).collect() }
+        User {
+            name: name.into(),
+            groups: groups.iter().map(|g| (*g).to_owned()).collect(),
+        }
     }
 
     /// Whoever shows no certificate.
@@ -52,7 +55,10 @@ impl User {
             .map(str::to_owned)
             .collect();
         groups.push("system:authenticated".to_owned());
-        Ok(User { name: name.to_owned(), groups })
+        Ok(User {
+            name: name.to_owned(),
+            groups,
+        })
     }
 
     pub fn is_anonymous(&self) -> bool {
@@ -68,7 +74,9 @@ impl User {
         if !self.is_in(NODES) {
             return None;
         }
-        self.name.strip_prefix(NODE_USER_PREFIX).filter(|name| !name.is_empty())
+        self.name
+            .strip_prefix(NODE_USER_PREFIX)
+            .filter(|name| !name.is_empty())
     }
 }
 
@@ -87,7 +95,11 @@ mod tests {
         }
         parameters.distinguished_name = subject;
         let key = rcgen::KeyPair::generate().expect("key");
-        parameters.self_signed(&key).expect("certificate").der().to_vec()
+        parameters
+            .self_signed(&key)
+            .expect("certificate")
+            .der()
+            .to_vec()
     }
 
     #[test]
@@ -113,6 +125,9 @@ mod tests {
             User::from_certificate(&certificate(None, &["system:masters"])),
             Err(BadCertificate::NoCommonName)
         );
-        assert!(matches!(User::from_certificate(b"x"), Err(BadCertificate::Unreadable(_))));
+        assert!(matches!(
+            User::from_certificate(b"x"),
+            Err(BadCertificate::Unreadable(_))
+        ));
     }
 }

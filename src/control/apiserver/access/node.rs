@@ -51,7 +51,11 @@ pub(super) fn authorize(
         ("services" | "serviceaccounts" | "namespaces" | "endpoints", None) => read,
         _ => false,
     };
-    if allowed { Ok(()) } else { Err(refuse(asked, reference)) }
+    if allowed {
+        Ok(())
+    } else {
+        Err(refuse(asked, reference))
+    }
 }
 
 /// A node may list and watch pods only with a selector that pins them to it.

@@ -35,7 +35,10 @@ const LOOPS: &[&str] = &[
 pub fn authorize(world: &World, asked: &Attributes<'_>) -> Result<(), Status> {
     let user = asked.user;
     let public = PUBLIC.iter().any(|path| {
-        asked.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        asked
+            .path
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
     if public && asked.verb == "get" {
         return Ok(());

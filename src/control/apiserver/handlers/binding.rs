@@ -16,7 +16,9 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let binding = body::decode(&call.headers, bytes)?.value;
     let kind = json::str_at(&binding, "/kind");
     if !matches!(kind, "" | "Binding") {
-        return Err(Status::bad_request(format!("the body is a {kind}, not a Binding")));
+        return Err(Status::bad_request(format!(
+            "the body is a {kind}, not a Binding"
+        )));
     }
     let inside = json::str_at(&binding, "/metadata/name");
     let name = match (call.name(), inside) {
@@ -31,22 +33,33 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     };
     let uid = json::str_at(&binding, "/metadata/uid");
     let pods = call.stored();
-    writing::change(&call.app, pods, call.namespace(), name, options.dry_run, |old| {
-        let found = json::str_at(old, "/metadata/uid");
-        if !uid.is_empty() && uid != found {
-            let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
-            );
-            return Err(Status::conflict_because(pods, name, &why));
-        }
-        let mut pod = old.clone();
-        strategy::bind_pod(&mut pod, &binding)?;
-        if let Some(annotations) = json::map_at(&binding, "/metadata/annotations") {
-            let metadata = meta::of_mut(&mut pod);
-            json::child(metadata, "annotations").extend(annotations.clone());
-        }
-        Ok(Proposal { value: pod, conditional: false, warnings: vec![] })
-    })
+    writing::change(
+        &call.app,
+        pods,
+        call.namespace(),
+        name,
+        options.dry_run,
+        |old| {
+            let found = json::str_at(old, "/metadata/uid");
+            if !uid.is_empty() && uid != found {
+                let why = format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
+                );
+                return Err(Status::conflict_because(pods, name, &why));
+            }
+            let mut pod = old.clone();
+            strategy::bind_pod(&mut pod, &binding)?;
+            if let Some(annotations) = json::map_at(&binding, "/metadata/annotations") {
+                let metadata = meta::of_mut(&mut pod);
+                json::child(metadata, "annotations").extend(annotations.clone());
+            }
+            Ok(Proposal {
+                value: pod,
+                conditional: false,
+                warnings: vec![],
+            })
+        },
+    )
     .await?;
     let mut done = Status::failure(201, "", "");
     done.status = "Success".to_owned();

@@ -29,10 +29,9 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let decoded = body::decode(&call.headers, bytes)?;
     let mut object = decoded.value;
     strategy::check_body(resource, &object)?;
-    let mut warnings = fields::check(resource, &decoded.json, options.validation)?;
-    if resource.is_old_version() {
-        warnings.extend(convert::to_storage(resource, &mut object)?);
-    }
+    let mut warnings = convert::to_stored(resource, &mut object)?;
+    let text = Some(decoded.json.as_ref());
+    warnings.extend(fields::check(resource, &object, text, options.validation)?);
     place(call, &mut object)?;
     let birth = store_new(&call.app, call.stored(), object, options.dry_run).await?;
     warnings.extend(birth.warnings);
@@ -94,12 +93,20 @@ pub async fn store_new(
         }
         let held = admission::give_address(app, resource, &mut object)?;
         if dry_run {
-            return Ok(Birth { value: object, stored: None, warnings });
+            return Ok(Birth {
+                value: object,
+                stored: None,
+                warnings,
+            });
         }
         match writing::create(app, resource, &object).await {
             Ok(stored) => {
                 drop(held);
-                return Ok(Birth { value: object, stored: Some(stored), warnings });
+                return Ok(Birth {
+                    value: object,
+                    stored: Some(stored),
+                    warnings,
+                });
             }
             Err(Fault::Exists) if generated => {}
             Err(Fault::Exists) => return Err(Status::already_exists(resource, &name)),

@@ -84,13 +84,20 @@ impl DeleteOptions {
     fn check(&self) -> Result<(), Status> {
         if let Some(policy) = &self.propagation_policy {
             if !["Background", "Foreground", "Orphan"].contains(&policy.as_str()) {
-                return Err(Status::failure(422, "Invalid", format!(
-                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: {policy:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
-                )));
+                return Err(Status::failure(
+                    422,
+                    "Invalid",
+                    format!(
+                        "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: {policy:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+                    ),
+                ));
             }
             if self.orphan_dependents.is_some() {
-                return Err(Status::failure(422, "Invalid",
-                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: orphanDependents and deletionPropagation cannot be both set"));
+                return Err(Status::failure(
+                    422,
+                    "Invalid",
+                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: orphanDependents and deletionPropagation cannot be both set",
+                ));
             }
         }
         self.is_dry_run().map(|_| ())
@@ -105,7 +112,9 @@ impl DeleteOptions {
     }
 
     fn check_preconditions(&self, resource: &Resource, old: &Value) -> Result<(), Status> {
-        let Some(wanted) = &self.preconditions else { return Ok(()) };
+        let Some(wanted) = &self.preconditions else {
+            return Ok(());
+        };
         let name = json::str_at(old, "/metadata/name");
         let refuse = |what: &str, wanted: &str, found: &str| {
             let why = format!(
@@ -128,20 +137,27 @@ impl DeleteOptions {
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let options = DeleteOptions::of(&call.parameters, &call.headers, bytes)?;
     let resource = call.stored();
-    let deleted =
-        delete_one(&call.app, resource, call.namespace(), call.name(), &options).await?;
+    let deleted = delete_one(&call.app, resource, call.namespace(), call.name(), &options).await?;
     let with_object = ANSWERED_WITH_OBJECT.contains(&resource.kind);
     match deleted {
         Outcome::Removed(object) if !with_object => {
             let meta = &object.meta;
-            Ok(respond::status(&Status::deleted(call.resource(), &meta.name, &meta.uid)))
+            Ok(respond::status(&Status::deleted(
+                call.resource(),
+                &meta.name,
+                &meta.uid,
+            )))
         }
         Outcome::Removed(object) | Outcome::Stored(object) => {
             encode::object(call, StatusCode::OK, &object)
         }
         Outcome::DryRun(value) if !with_object => {
             let uid = json::str_at(&value, "/metadata/uid");
-            Ok(respond::status(&Status::deleted(call.resource(), call.name(), uid)))
+            Ok(respond::status(&Status::deleted(
+                call.resource(),
+                call.name(),
+                uid,
+            )))
         }
         Outcome::DryRun(value) => encode::value(call, StatusCode::OK, value),
     }
@@ -160,7 +176,11 @@ pub async fn delete_one(
     writing::change(app, resource, namespace, name, dry_run, |old| {
         options.check_preconditions(resource, old)?;
         let value = mark(resource, old, options);
-        Ok(Proposal { value, conditional: false, warnings: vec![] })
+        Ok(Proposal {
+            value,
+            conditional: false,
+            warnings: vec![],
+        })
     })
     .await
     .map(|changed| changed.outcome)
@@ -215,8 +235,14 @@ mod tests {
 
     fn marked(resource: &str, old: &Value, grace: Option<i64>) -> Option<i64> {
         let resource = find("", "v1", resource).expect("row");
-        let options = DeleteOptions { grace_period_seconds: grace, ..Default::default() };
-        json::int_at(&mark(resource, old, &options), "/metadata/deletionGracePeriodSeconds")
+        let options = DeleteOptions {
+            grace_period_seconds: grace,
+            ..Default::default()
+        };
+        json::int_at(
+            &mark(resource, old, &options),
+            "/metadata/deletionGracePeriodSeconds",
+        )
     }
 
     #[test]
@@ -252,12 +278,20 @@ mod tests {
         let old = json!({"metadata": {"name": "a", "uid": "u1", "resourceVersion": "3"}});
         let check = |body: Value| {
             let options: DeleteOptions = serde_json::from_value(body).expect("options");
-            options.check_preconditions(pods, &old).err().map(|s| s.message)
+            options
+                .check_preconditions(pods, &old)
+                .err()
+                .map(|s| s.message)
         };
-        assert_eq!(check(json!({"preconditions": {"uid": "u1", "resourceVersion": "3"}})), None);
+        assert_eq!(
+            check(json!({"preconditions": {"uid": "u1", "resourceVersion": "3"}})),
+            None
+        );
         assert_eq!(
             check(json!({"preconditions": {"uid": "u2"}})).as_deref(),
-            Some("Operation cannot be fulfilled on pods \"a\": Precondition failed: UID in precondition: u2, UID in object meta: u1")
+            Some(
+                "Operation cannot be fulfilled on pods \"a\": Precondition failed: UID in precondition: u2, UID in object meta: u1"
+            )
         );
     }
 }

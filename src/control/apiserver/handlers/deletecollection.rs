@@ -15,9 +15,16 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let options = DeleteOptions::of(&call.parameters, &call.headers, bytes)?;
     let selected = ListOptions::of(&call.parameters, call.resource(), false)?;
     let selection = Selection::new(&selected, call.reference.namespace.as_deref());
-    let listing = call.app.world.list(call.resource(), call.reference.namespace.as_deref());
+    let listing = call
+        .app
+        .world
+        .list(call.resource(), call.reference.namespace.as_deref());
     let mut outcomes = vec![];
-    for object in listing.objects.iter().filter(|object| selection.holds(object)) {
+    for object in listing
+        .objects
+        .iter()
+        .filter(|object| selection.holds(object))
+    {
         let meta = &object.meta;
         let resource = call.stored();
         match delete_one(&call.app, resource, &meta.namespace, &meta.name, &options).await {
@@ -27,6 +34,9 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
             Err(status) => return Err(status),
         }
     }
-    let listing = Listing { revision: call.app.world.revision(), objects: survivors(outcomes) };
+    let listing = Listing {
+        revision: call.app.world.revision(),
+        objects: survivors(outcomes),
+    };
     encode::list(call, &listing, &Page::default())
 }

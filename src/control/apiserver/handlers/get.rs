@@ -20,5 +20,6 @@ pub fn run(call: &ObjectCall) -> Result<Response, Status> {
         .world
         .get(call.resource(), call.namespace(), call.name())
         .ok_or_else(|| call.not_found())?;
-    encode::object(call, StatusCode::OK, &object)
+    let response = encode::object(call, StatusCode::OK, &object)?;
+    Ok(encode::old_version_warning(call, response))
 }

@@ -33,13 +33,21 @@ impl Token {
             .decode(text)
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .ok_or_else(|| Status::bad_request("continue key is not valid: it was not given out by this server"))
+            .ok_or_else(|| {
+                Status::bad_request(
+                    "continue key is not valid: it was not given out by this server",
+                )
+            })
     }
 }
 
 pub async fn run(call: &ObjectCall) -> Result<Response, Status> {
     let options = ListOptions::of(&call.parameters, call.resource(), false)?;
-    let token = options.continue_token.as_deref().map(Token::read).transpose()?;
+    let token = options
+        .continue_token
+        .as_deref()
+        .map(Token::read)
+        .transpose()?;
     let mut listing = snapshot(call, &options, token.as_ref())?;
     let selection = Selection::new(&options, call.reference.namespace.as_deref());
     listing.objects.retain(|object| selection.holds(object));
@@ -98,12 +106,20 @@ fn cut(listing: &mut Listing, options: &ListOptions) -> Page {
     };
     let rest = listing.objects.len() - limit;
     listing.objects.truncate(limit);
-    let Some(last) = listing.objects.last() else { return Page::default() };
+    let Some(last) = listing.objects.last() else {
+        return Page::default();
+    };
     let after = (last.meta.namespace.clone(), last.meta.name.clone());
-    let token = Token { revision: listing.revision, after };
+    let token = Token {
+        revision: listing.revision,
+        after,
+    };
     // With selectors upstream does not know how many of the rest would match, so says nothing.
     let count = options.labels.is_empty() && options.fields.is_empty();
-    Page { continue_token: Some(token.write()), remaining: count.then_some(rest) }
+    Page {
+        continue_token: Some(token.write()),
+        remaining: count.then_some(rest),
+    }
 }
 
 #[cfg(test)]
@@ -112,10 +128,17 @@ mod tests {
 
     #[test]
     fn tokens_come_back_as_they_went_and_foreign_ones_are_refused() {
-        let token = Token { revision: 7, after: ("ns".into(), "n\"ame".into()) };
+        let token = Token {
+            revision: 7,
+            after: ("ns".into(), "n\"ame".into()),
+        };
         assert_eq!(Token::read(&token.write()), Ok(token));
         for foreign in ["", "!", "eyJ2IjoibWV0YS5rOHMuaW8vdjEifQ", "AAAA"] {
-            assert_eq!(Token::read(foreign).err().map(|s| s.code), Some(400), "{foreign}");
+            assert_eq!(
+                Token::read(foreign).err().map(|s| s.code),
+                Some(400),
+                "{foreign}"
+            );
         }
     }
 }

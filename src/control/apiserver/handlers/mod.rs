@@ -22,7 +22,7 @@ use crate::body;
 use crate::call::{Call, ObjectCall};
 use crate::target::Target;
 
-pub(crate) use create::{Birth, store_new};
+pub(crate) use create::store_new;
 
 /// Parts of objects that Kubernetes has and this cluster does not serve yet. They are
 /// answered at once and plainly, because clients wait for ever on a hanging upgrade.
@@ -51,7 +51,10 @@ pub async fn dispatch(call: Call, parts: Parts, body: Body) -> Result<Response, 
         Some(name) => match resource.subresource(name) {
             Some(subresource) => Some(subresource),
             None if NOT_YET.contains(&name) => {
-                return Err(Status::not_served(&format!("{}/{name}", resource.qualified())));
+                return Err(Status::not_served(&format!(
+                    "{}/{name}",
+                    resource.qualified()
+                )));
             }
             None => return Err(Status::no_such_path()),
         },
@@ -62,7 +65,6 @@ pub async fn dispatch(call: Call, parts: Parts, body: Body) -> Result<Response, 
     }
     let call_of = ObjectCall {
         app: call.app,
-        user: call.user,
         reference,
         parameters: call.parameters,
         headers: parts.headers,
@@ -79,9 +81,7 @@ pub async fn dispatch(call: Call, parts: Parts, body: Body) -> Result<Response, 
         ("update", _) => update::run(call_of, which(name)?, body::read(body).await?).await,
         ("patch", _) => patch::run(call_of, which(name)?, body::read(body).await?).await,
         ("delete", None) => delete::run(call_of, body::read(body).await?).await,
-        ("deletecollection", None) => {
-            deletecollection::run(call_of, body::read(body).await?).await
-        }
+        ("deletecollection", None) => deletecollection::run(call_of, body::read(body).await?).await,
         (verb, _) => Err(Status::method_not_allowed(resource, verb)),
     }
 }
@@ -102,8 +102,11 @@ fn unknown(group: &str, plural: &str) -> Status {
     if !known {
         return Status::no_such_path();
     }
-    let name =
-        if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
+    let name = if group.is_empty() {
+        plural.to_owned()
+    } else {
+        format!("{plural}.{group}")
+    };
     Status::failure(
         404,
         "NotFound",

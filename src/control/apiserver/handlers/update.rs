@@ -18,10 +18,9 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     let decoded = body::decode(&call.headers, bytes)?;
     let mut sent = decoded.value;
     strategy::check_body(resource, &sent)?;
-    let mut warnings = fields::check(resource, &decoded.json, options.validation)?;
-    if resource.is_old_version() {
-        warnings.extend(convert::to_storage(resource, &mut sent)?);
-    }
+    let mut warnings = convert::to_stored(resource, &mut sent)?;
+    let text = Some(decoded.json.as_ref());
+    warnings.extend(fields::check(resource, &sent, text, options.validation)?);
     check_names(call, &sent)?;
     let stored = call.stored();
     let mut held = None;
@@ -38,7 +37,11 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
             if becomes_addressed(&new) && held.is_none() {
                 held = admission::give_address(&call.app, stored, &mut new)?;
             }
-            Ok(Proposal { value: new, conditional, warnings })
+            Ok(Proposal {
+                value: new,
+                conditional,
+                warnings,
+            })
         },
     )
     .await?;

@@ -41,7 +41,11 @@ pub fn run(call: &ObjectCall) -> Result<Response, Status> {
     let options = ListOptions::of(&call.parameters, call.resource(), true)?;
     let namespace = call.reference.namespace.as_deref();
     // `watch=true` on one object is a watch on the collection with that name.
-    let name = call.reference.name.as_deref().or_else(|| options.fields.exact("metadata.name"));
+    let name = call
+        .reference
+        .name
+        .as_deref()
+        .or_else(|| options.fields.exact("metadata.name"));
     let node = options.fields.exact("spec.nodeName");
     let scope = Scope::new(call.resource(), namespace, name, node);
     let encoder = EventEncoder::new(call)?;
@@ -62,11 +66,15 @@ pub fn run(call: &ObjectCall) -> Result<Response, Status> {
         (None, Some(_)) => false,
     };
     let begun = if initial {
-        world.list_and_watch(call.resource(), namespace, scope).map(|(listing, s)| (Some(listing), s))
+        world
+            .list_and_watch(call.resource(), namespace, scope)
+            .map(|(listing, s)| (Some(listing), s))
     } else {
         // Events up to a version from the future are not wanted; there are none yet.
         let from = options.revision.map(|asked| asked.min(world.revision()));
-        world.watch(scope, from).map(|subscription| (None, subscription))
+        world
+            .watch(scope, from)
+            .map(|subscription| (None, subscription))
     };
     let (listing, subscription) = match begun {
         Ok(begun) => begun,
@@ -83,9 +91,16 @@ pub fn run(call: &ObjectCall) -> Result<Response, Status> {
     let mut seen = options.revision.unwrap_or(0);
     if let Some(listing) = listing {
         let named = |object: &crate::object::Object| {
-            call.reference.name.as_ref().is_none_or(|name| object.meta.name == *name)
+            call.reference
+                .name
+                .as_ref()
+                .is_none_or(|name| object.meta.name == *name)
         };
-        for object in listing.objects.iter().filter(|o| selection.holds(o) && named(o)) {
+        for object in listing
+            .objects
+            .iter()
+            .filter(|o| selection.holds(o) && named(o))
+        {
             push(&mut first, &encoder.initial(object));
         }
         if options.initial_events == Some(true) && options.bookmarks {
@@ -124,7 +139,10 @@ fn life_seconds(options: &ListOptions) -> u64 {
     // Without randomness all watches live equally long, which is no reason to fail one.
     let _ = getrandom::fill(&mut random);
     let spread = u64::from(u16::from_be_bytes(random)) % MIN_LIFE_SECONDS;
-    options.timeout_seconds.filter(|seconds| *seconds > 0).unwrap_or(MIN_LIFE_SECONDS + spread)
+    options
+        .timeout_seconds
+        .filter(|seconds| *seconds > 0)
+        .unwrap_or(MIN_LIFE_SECONDS + spread)
 }
 
 fn bookmark_clock(every: Duration) -> Interval {
@@ -207,8 +225,14 @@ impl Watcher {
             return;
         }
         self.seen = change.revision;
-        let before = change.previous.as_ref().is_some_and(|object| self.selection.holds(object));
-        let after = change.current.as_ref().is_some_and(|object| self.selection.holds(object));
+        let before = change
+            .previous
+            .as_ref()
+            .is_some_and(|object| self.selection.holds(object));
+        let after = change
+            .current
+            .as_ref()
+            .is_some_and(|object| self.selection.holds(object));
         if let Some(what) = change.seen(before, after) {
             push(frame, &self.encoder.event(change, what));
         }

@@ -134,7 +134,10 @@ impl Scope {
             (None, _, Some(ns)) => Where::Namespace(ns.to_owned()),
             (None, _, None) => Where::Everywhere,
         };
-        Scope { kind: super::kind_key(resource), place }
+        Scope {
+            kind: super::kind_key(resource),
+            place,
+        }
     }
 
     /// All index places a change must be brought to.
@@ -143,7 +146,10 @@ impl Scope {
             return vec![];
         };
         let meta = &object.meta;
-        let mut places = vec![Where::Everywhere, Where::Name(String::new(), meta.name.clone())];
+        let mut places = vec![
+            Where::Everywhere,
+            Where::Name(String::new(), meta.name.clone()),
+        ];
         if object.resource.namespaced {
             places.push(Where::Namespace(meta.namespace.clone()));
             places.push(Where::Name(meta.namespace.clone(), meta.name.clone()));
@@ -156,7 +162,10 @@ impl Scope {
             places.extend(before.map(Where::Node));
         }
         let kind = super::kind_key(object.resource);
-        places.into_iter().map(|place| Scope { kind, place }).collect()
+        places
+            .into_iter()
+            .map(|place| Scope { kind, place })
+            .collect()
     }
 }
 
@@ -184,7 +193,9 @@ impl Subscription {
 
     /// A change that waits already.
     pub fn try_next(&mut self) -> Option<Arc<Change>> {
-        self.backlog.pop_front().or_else(|| self.live.try_recv().ok())
+        self.backlog
+            .pop_front()
+            .or_else(|| self.live.try_recv().ok())
     }
 }
 
@@ -212,7 +223,9 @@ impl Hub {
 
     pub(super) fn publish(&mut self, change: Arc<Change>) {
         for scope in Scope::of(&change) {
-            let Some(watchers) = self.watchers.get_mut(&scope) else { continue };
+            let Some(watchers) = self.watchers.get_mut(&scope) else {
+                continue;
+            };
             // Full: too slow. Closed: gone. Either way it leaves; dropping the sender ends
             // the stream of a slow one.
             watchers.retain(|watcher| watcher.try_send(Arc::clone(&change)).is_ok());
@@ -240,12 +253,20 @@ impl Hub {
         from: Revision,
     ) -> Result<Subscription, RevisionError> {
         if from > self.newest {
-            return Err(RevisionError::Future { asked: from, newest: self.newest });
+            return Err(RevisionError::Future {
+                asked: from,
+                newest: self.newest,
+            });
         }
         if from < self.oldest {
-            return Err(RevisionError::TooOld { asked: from, oldest: self.oldest });
+            return Err(RevisionError::TooOld {
+                asked: from,
+                oldest: self.oldest,
+            });
         }
-        let start = self.window.partition_point(|change| change.revision <= from);
+        let start = self
+            .window
+            .partition_point(|change| change.revision <= from);
         let backlog = self
             .window
             .range(start..)
@@ -258,7 +279,11 @@ impl Hub {
         // not collect them.
         watchers.retain(|watcher| !watcher.is_closed());
         watchers.push(sender);
-        Ok(Subscription { from, backlog, live })
+        Ok(Subscription {
+            from,
+            backlog,
+            live,
+        })
     }
 }
 
@@ -322,20 +347,30 @@ mod tests {
             (Scope::new(pods(), None, None, None), vec![1, 2, 3, 4, 5]),
             (Scope::new(pods(), Some("a"), None, None), vec![1, 2, 3, 5]),
             (Scope::new(pods(), Some("b"), None, None), vec![4]),
-            (Scope::new(pods(), Some("a"), Some("x"), None), vec![1, 2, 3, 5]),
-            (Scope::new(pods(), None, Some("x"), None), vec![1, 2, 3, 4, 5]),
+            (
+                Scope::new(pods(), Some("a"), Some("x"), None),
+                vec![1, 2, 3, 5],
+            ),
+            (
+                Scope::new(pods(), None, Some("x"), None),
+                vec![1, 2, 3, 4, 5],
+            ),
             (Scope::new(pods(), None, Some("y"), None), vec![]),
             (Scope::new(pods(), None, None, Some("n1")), vec![2, 3, 4]),
             (Scope::new(pods(), None, None, Some("n2")), vec![3, 5]),
         ];
         let mut hub = Hub::new(0, 100, 100);
-        let live: Vec<_> =
-            expected.iter().map(|(s, _)| hub.subscribe(s.clone(), 0).expect("now")).collect();
+        let live: Vec<_> = expected
+            .iter()
+            .map(|(s, _)| hub.subscribe(s.clone(), 0).expect("now"))
+            .collect();
         for change in story() {
             hub.publish(change);
         }
-        let late: Vec<_> =
-            expected.iter().map(|(s, _)| hub.subscribe(s.clone(), 0).expect("kept")).collect();
+        let late: Vec<_> = expected
+            .iter()
+            .map(|(s, _)| hub.subscribe(s.clone(), 0).expect("kept"))
+            .collect();
         drop(hub);
         for (((scope, want), live), late) in expected.into_iter().zip(live).zip(late) {
             assert_eq!(drain(live).await, want, "live {scope:?}");
@@ -346,7 +381,9 @@ mod tests {
     #[tokio::test]
     async fn a_slow_watcher_is_cut_after_what_it_had_room_for() {
         let mut hub = Hub::new(0, 100, 2);
-        let slow = hub.subscribe(Scope::new(pods(), None, None, None), 0).expect("now");
+        let slow = hub
+            .subscribe(Scope::new(pods(), None, None, None), 0)
+            .expect("now");
         for change in story() {
             hub.publish(change);
         }
@@ -363,12 +400,18 @@ mod tests {
         let all = || Scope::new(pods(), None, None, None);
         assert_eq!(
             hub.subscribe(all(), 1).err(),
-            Some(RevisionError::TooOld { asked: 1, oldest: 2 })
+            Some(RevisionError::TooOld {
+                asked: 1,
+                oldest: 2
+            })
         );
         assert!(hub.subscribe(all(), 2).is_ok());
         assert_eq!(
             hub.subscribe(all(), 6).err(),
-            Some(RevisionError::Future { asked: 6, newest: 5 })
+            Some(RevisionError::Future {
+                asked: 6,
+                newest: 5
+            })
         );
     }
 

@@ -70,7 +70,11 @@ impl World {
             state.put(Arc::new(Object::from_entry(entry)?));
         }
         let (reached, _) = watch::channel(state.revision);
-        Ok(World { store, state: RwLock::new(state), reached })
+        Ok(World {
+            store,
+            state: RwLock::new(state),
+            reached,
+        })
     }
 
     /// Follows the store until it closes. Run once, by the server.
@@ -97,13 +101,15 @@ impl World {
 
     fn take(&self, event: &cadet_store::Event) {
         let read = |entry: &Option<cadet_store::Entry>| {
-            entry.as_ref().and_then(|entry| match Object::from_entry(entry) {
-                Ok(object) => Some(Arc::new(object)),
-                Err(error) => {
-                    tracing::error!(%error, "a record is left out");
-                    None
-                }
-            })
+            entry
+                .as_ref()
+                .and_then(|entry| match Object::from_entry(entry) {
+                    Ok(object) => Some(Arc::new(object)),
+                    Err(error) => {
+                        tracing::error!(%error, "a record is left out");
+                        None
+                    }
+                })
         };
         let current = read(&event.current);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -114,7 +120,9 @@ impl World {
         };
         state.revision = event.revision;
         if current.is_some() || previous.is_some() {
-            state.hub.publish(Arc::new(Change::new(event.revision, current, previous)));
+            state
+                .hub
+                .publish(Arc::new(Change::new(event.revision, current, previous)));
         } else {
             state.hub.skip(event.revision);
         }
@@ -161,7 +169,10 @@ impl World {
             }
             _ => kind.values().map(Arc::clone).collect(),
         });
-        Listing { revision: state.revision, objects: objects.unwrap_or_default() }
+        Listing {
+            revision: state.revision,
+            objects: objects.unwrap_or_default(),
+        }
     }
 
     /// As [`World::list`], at an earlier revision, as long as the store remembers it.
@@ -175,7 +186,9 @@ impl World {
         if now.revision == revision {
             return Ok(now);
         }
-        let listing = self.store.list(&prefix_of(resource, namespace), Some(revision))?;
+        let listing = self
+            .store
+            .list(&prefix_of(resource, namespace), Some(revision))?;
         let objects = listing
             .entries
             .iter()
@@ -229,11 +242,16 @@ impl State {
 
     fn put(&mut self, object: Arc<Object>) -> Option<Arc<Object>> {
         let place = (object.meta.namespace.clone(), object.meta.name.clone());
-        self.kinds.entry(kind_key(object.resource)).or_default().insert(place, object)
+        self.kinds
+            .entry(kind_key(object.resource))
+            .or_default()
+            .insert(place, object)
     }
 
     fn remove(&mut self, object: &Object) -> Option<Arc<Object>> {
         let place = (object.meta.namespace.clone(), object.meta.name.clone());
-        self.kinds.get_mut(&kind_key(object.resource))?.remove(&place)
+        self.kinds
+            .get_mut(&kind_key(object.resource))?
+            .remove(&place)
     }
 }

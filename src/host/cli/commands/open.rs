@@ -59,7 +59,7 @@ pub async fn run(cx: &Context, args: OpenArgs) -> Result<u8> {
     let place = find(&cluster, &args).await?;
     let proxy = line::ensure_background(cx).await?;
     let url = place.url();
-    let curl = cadet_browser::curl_line(proxy, &url);
+    let curl = format!("curl --socks5-hostname 127.0.0.1:{proxy} {url}");
     if cx.ui.json() {
         cx.ui.object(&json!({"type": "open", "url": url, "socks": format!("127.0.0.1:{proxy}"), "curl": curl, "pod": place.behind}));
     } else {

@@ -82,7 +82,6 @@ pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
         return Ok(0);
     }
     v.profile.phase = Phase::Starting;
-    machine::save(cx, &v.profile)?;
     start::run_all(&mut v, "kubectl").await?;
     v.profile.phase = Phase::Running;
     v.profile.step = None;

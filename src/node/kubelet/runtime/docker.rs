@@ -254,6 +254,19 @@ impl Runtime for DockerRuntime {
         self.signal(id, "SIGKILL").await
     }
 
+    async fn wait(&self, id: &str) -> Result<()> {
+        let docker = self.client().await?;
+        let mut ended = std::pin::pin!(docker.wait_container(id, None));
+        match ended.next().await {
+            // An exit code other than zero comes as an error.
+            None | Some(Ok(_) | Err(DockerError::DockerContainerWaitError { .. })) => Ok(()),
+            Some(Err(error)) => match self.failed("wait for a container")(error) {
+                error if error.is_not_found() => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
     async fn remove(&self, id: &str) -> Result<()> {
         let options = RemoveContainerOptions {
             v: true,

@@ -213,6 +213,8 @@ pub trait Runtime: Send + Sync + 'static {
     async fn ask_to_stop(&self, id: &str) -> Result<()>;
     /// Kills a container; one that has ended is no error.
     async fn kill(&self, id: &str) -> Result<()>;
+    /// Returns when the container does not run (any more), or is gone.
+    async fn wait(&self, id: &str) -> Result<()>;
     /// Removes an ended container with its anonymous volumes; a missing one is no error.
     async fn remove(&self, id: &str) -> Result<()>;
     /// The image under this reference, if the engine has it.

@@ -60,10 +60,13 @@ impl Sshd {
         let authorized = put("authorized_keys", &format!("{}\n", client.public));
         put("client_key", &client.private);
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {host}\nAuthorizedKeysFile {auth}\n\
+            "# The login shell must not read its user's settings: SHLVL makes bash think it is nested.\n\
+             SetEnv HOME={home} SHLVL=2\n\
+             Port {port}\nListenAddress 127.0.0.1\nHostKey {host}\nAuthorizedKeysFile {auth}\n\
              PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n\
              PermitRootLogin prohibit-password\nAllowTcpForwarding yes\nUseDNS no\n\
              MaxStartups 100\nLogLevel ERROR\n",
+            home = dir.path().display(),
             port = address.port(),
             host = host_key.display(),
             auth = authorized.display(),

@@ -1,0 +1,68 @@
+#!/bin/sh
+# Puts what the seed disk carries in its place in the guest. Runs as root at every boot
+# from the mounted disk (first by cloud-init's bootcmd, later by cadet-seed.service) and
+# changes only what differs. Uses nothing but what every image has: sh, coreutils, cmp,
+# systemctl.
+set -eu
+seed=${1:?usage: install.sh DIRECTORY}
+root=${CADET_ROOT:-} # tests install into a folder
+changed=
+
+say() { echo "cadet-seed: $*"; }
+
+# put FILE DESTINATION MODE: replace in one step, keep if equal.
+put() {
+    if [ -f "$root$2" ] && cmp -s "$1" "$root$2"; then
+        return 0
+    fi
+    mkdir -p "$(dirname "$root$2")"
+    cp "$1" "$root$2.cadet-new"
+    chmod "$3" "$root$2.cadet-new"
+    # The bytes must be on the disk before the name is: power can fail here.
+    sync "$root$2.cadet-new"
+    mv -f "$root$2.cadet-new" "$root$2"
+    changed="$changed $2"
+    say "installed $2"
+}
+
+put "$seed/cadet-node" /usr/local/bin/cadet-node 0755
+put "$seed/node.json" /etc/cadet/node.json 0644
+
+mkdir -p "$root/var/lib/cadet"
+chmod 0700 "$root/var/lib/cadet"
+
+if [ -f "$seed/lessons.json" ]; then
+    put "$seed/lessons.json" /usr/lib/cadet/lessons.json 0644
+fi
+mkdir -p "$root/usr/lib/cadet/lessons"
+for file in "$seed"/lessons/*.tar; do
+    [ -f "$file" ] || continue
+    put "$file" "/usr/lib/cadet/lessons/${file##*/}" 0644
+done
+for file in "$root"/usr/lib/cadet/lessons/*; do
+    [ -e "$file" ] || continue
+    if [ ! -f "$seed/lessons/${file##*/}" ]; then
+        rm -f "$file"
+        say "removed ${file#"$root"}"
+    fi
+done
+
+[ ! -f "$seed/seed.sh" ] || put "$seed/seed.sh" /usr/local/lib/cadet/seed.sh 0644
+
+before=$changed
+for file in "$seed"/units/*.service; do
+    [ -f "$file" ] || continue
+    put "$file" "/etc/systemd/system/${file##*/}" 0644
+done
+[ -z "$root" ] || exit 0
+[ "$changed" = "$before" ] || systemctl daemon-reload
+
+# --no-block: this runs inside a boot transaction that the units wait for.
+systemctl enable --quiet cadet-seed.service
+systemctl enable --quiet --now --no-block cadet-server.service cadet-agent.service
+case "$changed " in
+*" /usr/local/bin/cadet-node "* | *" /etc/cadet/node.json "* | *" /etc/systemd/system/cadet-"*)
+    # Only those that run already; the others are being started with the new files.
+    systemctl try-restart --no-block cadet-server.service cadet-agent.service
+    ;;
+esac

@@ -1,0 +1,175 @@
+//! Documents about the API: discovery in three forms, OpenAPI v3, and an empty v2.
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::get;
+use cadet_api::status::Status;
+use cadet_api::{discovery, openapi, resource};
+use http::header::{ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::app::App;
+use crate::negotiate::{self, DiscoveryForm};
+use crate::respond;
+
+/// Bytes of the hash in an ETag.
+const HASH_BYTES: usize = 16;
+
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/", get(root))
+        .route("/api", get(core_group))
+        .route("/apis", get(named_groups))
+        .route("/api/{version}", get(core_version))
+        .route("/apis/{group}", get(named_group))
+        .route("/apis/{group}/{version}", get(named_version))
+        .route("/openapi/v2", get(openapi_v2))
+        .route("/openapi/v3", get(openapi_index))
+        .route("/openapi/v3/{*path}", get(openapi_document))
+}
+
+async fn root() -> Response {
+    let mut paths: Vec<String> = vec!["/api".into(), "/apis".into()];
+    for (group, versions) in resource::groups() {
+        for version in versions {
+            paths.push(match group {
+                "" => format!("/api/{version}"),
+                group => format!("/apis/{group}/{version}"),
+            });
+        }
+    }
+    for path in [
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+    ] {
+        paths.push(path.to_owned());
+    }
+    respond::json(StatusCode::OK, json!({"paths": paths}).to_string())
+}
+
+async fn core_group(State(app): State<App>, headers: HeaderMap) -> Response {
+    let address = app.config.advertise.to_string();
+    groups(&headers, discovery::aggregated_core, || {
+        discovery::api_versions(&address)
+    })
+}
+
+async fn named_groups(headers: HeaderMap) -> Response {
+    groups(
+        &headers,
+        discovery::aggregated_groups,
+        discovery::group_list,
+    )
+}
+
+fn groups(
+    headers: &HeaderMap,
+    aggregated: impl Fn(&str) -> Value,
+    legacy: impl Fn() -> Value,
+) -> Response {
+    let (media, document) = match negotiate::discovery_form(headers) {
+        Err(status) => return respond::status(&status),
+        Ok(DiscoveryForm::Legacy) => ("application/json", legacy()),
+        Ok(DiscoveryForm::Aggregated("v2beta1")) => {
+            (discovery::AGGREGATED_V2BETA1, aggregated("v2beta1"))
+        }
+        Ok(DiscoveryForm::Aggregated(_)) => (discovery::AGGREGATED_V2, aggregated("v2")),
+    };
+    tagged(headers, media, document.to_string())
+}
+
+async fn core_version(headers: HeaderMap, Path(version): Path<String>) -> Response {
+    resources(&headers, "", &version)
+}
+
+async fn named_version(
+    headers: HeaderMap,
+    Path((group, version)): Path<(String, String)>,
+) -> Response {
+    resources(&headers, &group, &version)
+}
+
+fn resources(headers: &HeaderMap, group: &str, version: &str) -> Response {
+    match discovery::resource_list(group, version) {
+        Some(document) => plain(headers, &document),
+        None => respond::status(&Status::no_such_path()),
+    }
+}
+
+async fn named_group(headers: HeaderMap, Path(group): Path<String>) -> Response {
+    match discovery::group(&group) {
+        Some(document) => plain(&headers, &document),
+        None => respond::status(&Status::no_such_path()),
+    }
+}
+
+/// kubectl needs this path to exist and is content with an empty protobuf message, which
+/// has no bytes (facts of kubectl 1.27 to 1.36). It asks for nothing in it that v3 lacks.
+async fn openapi_v2() -> Response {
+    let media = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    respond::with_type(StatusCode::OK, media, "")
+}
+
+async fn openapi_index(headers: HeaderMap) -> Response {
+    plain(&headers, &openapi::index())
+}
+
+async fn openapi_document(headers: HeaderMap, Path(path): Path<String>) -> Response {
+    let parts: Vec<&str> = path.split('/').collect();
+    let document = match parts.as_slice() {
+        ["api", version] => openapi::document("", version),
+        ["apis", group, version] => openapi::document(group, version),
+        _ => None,
+    };
+    match document {
+        Some(document) => plain(&headers, &document),
+        None => respond::status(&Status::no_such_path()),
+    }
+}
+
+fn plain(headers: &HeaderMap, document: &Value) -> Response {
+    if let Err(status) = negotiate::json_only(headers) {
+        return respond::status(&status);
+    }
+    tagged(headers, "application/json", document.to_string())
+}
+
+/// An answer that a client need not fetch twice.
+fn tagged(headers: &HeaderMap, media: &'static str, body: String) -> Response {
+    let tag = format!("\"{}\"", hash(&body));
+    let same = headers
+        .get(IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let mut response = match same {
+        true => {
+            let mut empty = Response::new(axum::body::Body::empty());
+            *empty.status_mut() = StatusCode::NOT_MODIFIED;
+            empty
+        }
+        false => respond::with_type(StatusCode::OK, media, body),
+    };
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+        .headers_mut()
+        .insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+fn hash(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest
+        .iter()
+        .take(HASH_BYTES)
+        .map(|byte| format!("{byte:02X}"))
+        .collect()
+}

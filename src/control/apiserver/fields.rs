@@ -1,0 +1,30 @@
+//! Fields the kind does not have: refused, warned of or ignored, as the client wishes.
+
+use cadet_api::fieldcheck;
+use cadet_api::resource::Resource;
+use cadet_api::status::Status;
+use serde_json::Value;
+
+use crate::query::FieldValidation;
+
+/// Checks an object as the client sent it, but in its stored version; `text` is the body
+/// itself, in which alone a key can stand twice. `named` is the kind as the client named
+/// it. Returns warnings for the client.
+///
+/// A field of the wrong type is an error whatever the client wishes.
+pub fn check(
+    named: &Resource,
+    object: &Value,
+    text: Option<&[u8]>,
+    validation: FieldValidation,
+) -> Result<Vec<String>, Status> {
+    let mut found = fieldcheck::check(named, object)?;
+    if validation == FieldValidation::Ignore {
+        return Ok(vec![]);
+    }
+    found.extend(text.map(fieldcheck::duplicates).unwrap_or_default());
+    if found.is_empty() || validation == FieldValidation::Warn {
+        return Ok(found);
+    }
+    Err(fieldcheck::strict_error(named, &found))
+}

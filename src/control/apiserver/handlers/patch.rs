@@ -1,0 +1,147 @@
+//! PATCH: a change in one of three notations, applied to whatever the object is by then.
+
+use axum::response::Response;
+use bytes::Bytes;
+use cadet_api::resource::Resource;
+use cadet_api::status::Status;
+use cadet_api::strategy::{self, Part};
+use cadet_api::{convert, json, meta, patch};
+use serde_json::Value;
+
+use crate::call::ObjectCall;
+use crate::query::WriteOptions;
+use crate::writing::{self, Proposal};
+use crate::{admission, body, fields, respond};
+
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+
+pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response, Status> {
+    let options = WriteOptions::of(&call.parameters)?;
+    let media = match call.headers.contains_key(http::header::CONTENT_TYPE) {
+        true => body::media_type(&call.headers)?,
+        false => String::new(),
+    };
+    if media == APPLY {
+        return Err(Status::failure(
+            415,
+            "UnsupportedMediaType",
+            "this cluster does not serve server-side apply yet: use kubectl apply without --server-side",
+        ));
+    }
+    if !patch::CONTENT_TYPES.contains(&media.as_str()) {
+        return Err(Status::unsupported_media_type(&patch::CONTENT_TYPES));
+    }
+    let patch: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+
+    let (resource, stored) = (call.resource(), call.stored());
+    let mut held = None;
+    let changed = writing::change(
+        &call.app,
+        stored,
+        call.namespace(),
+        call.name(),
+        options.dry_run,
+        |old| {
+            let (mut new, mut warnings) = patched(resource, old, &media, &patch, &options)?;
+            let name = json::str_at(&new, "/metadata/name");
+            if name != call.name() {
+                return Err(Status::bad_request(format!(
+                    "the name of the object ({name}) does not match the name on the URL ({})",
+                    call.name()
+                )));
+            }
+            // The version counts only if the patch itself names one; else it is the one read.
+            let conditional = names_version(&patch);
+            if conditional {
+                writing::check_version(stored, &new, old)?;
+            }
+            if stored.namespaced {
+                meta::set(&mut new, "namespace", call.namespace());
+            }
+            warnings.extend(strategy::prepare_update(stored, part, &mut new, old)?);
+            if super::update::becomes_addressed(&new) && held.is_none() {
+                held = admission::give_address(&call.app, stored, &mut new)?;
+            }
+            Ok(Proposal {
+                value: new,
+                conditional,
+                warnings,
+            })
+        },
+    )
+    .await?;
+    let response = super::update::answer(call, &changed)?;
+    Ok(respond::warn(response, &changed.warnings))
+}
+
+/// The object with the patch applied, in its stored version.
+fn patched(
+    resource: &'static Resource,
+    old: &Value,
+    media: &str,
+    patch: &Value,
+    options: &WriteOptions,
+) -> Result<(Value, Vec<String>), Status> {
+    let mut new = old.clone();
+    convert::from_stored(resource, &mut new);
+    match media {
+        JSON_PATCH => patch::json_patch(&mut new, patch).map_err(|error| error.status())?,
+        MERGE => {
+            if !patch.is_object() {
+                return Err(Status::bad_request(
+                    "error decoding patch: it is not an object",
+                ));
+            }
+            patch::merge_patch(&mut new, patch);
+        }
+        STRATEGIC => {
+            patch::strategic(resource, &mut new, patch).map_err(|error| error.status())?;
+        }
+        _ => return Err(Status::unsupported_media_type(&patch::CONTENT_TYPES)),
+    }
+    strategy::check_body(resource, &new)?;
+    let mut warnings = convert::to_stored(resource, &mut new)?;
+    warnings.extend(fields::check(resource, &new, None, options.validation)?);
+    Ok((new, warnings))
+}
+
+/// Whether the patch sets `metadata.resourceVersion`.
+fn names_version(patch: &Value) -> bool {
+    match patch {
+        Value::Object(_) => patch
+            .pointer("/metadata/resourceVersion")
+            .is_some_and(|v| !v.is_null()),
+        Value::Array(operations) => operations.iter().any(|operation| {
+            json::str_at(operation, "/path") == "/metadata/resourceVersion"
+                && json::str_at(operation, "/op") != "test"
+        }),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_patch_is_conditional_when_it_names_a_version() {
+        assert!(names_version(
+            &json!({"metadata": {"resourceVersion": "3"}})
+        ));
+        assert!(!names_version(
+            &json!({"metadata": {"resourceVersion": null}})
+        ));
+        assert!(!names_version(&json!({"metadata": {"labels": {"a": "b"}}})));
+        assert!(names_version(
+            &json!([{"op": "replace", "path": "/metadata/resourceVersion", "value": "3"}])
+        ));
+        assert!(!names_version(
+            &json!([{"op": "test", "path": "/metadata/resourceVersion", "value": "3"}])
+        ));
+    }
+}

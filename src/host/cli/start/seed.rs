@@ -1,0 +1,147 @@
+//! Step `seed`: keys, node configuration, lesson images and cadet-node on one disk.
+
+use async_trait::async_trait;
+use cadet_api::install::{LessonImage, NodeConfig};
+use cadet_seed::{HostKey, Lesson};
+
+use super::{Note, Step, Voyage};
+use crate::error::{CliError, Result};
+use crate::world::World;
+use crate::{line, machine, programs};
+
+/// See the module.
+pub struct Seed;
+
+/// Which old image names lessons use, and what stands in for them.
+const LESSONS: &str = include_str!("../../../../images/lessons.yaml");
+
+/// The lesson images that can be built in the guest: name, Dockerfile, program.
+const CONTEXTS: [(&str, &str, &str); 2] = [
+    ("telescope", include_str!("../../../../images/telescope/Dockerfile"), "telescope"),
+    ("mongo", include_str!("../../../../images/mongo/Dockerfile"), "mongod"),
+];
+
+#[async_trait]
+impl Step for Seed {
+    fn name(&self) -> &'static str {
+        "seed"
+    }
+
+    async fn plan(&self, _: &mut Voyage<'_>) -> Result<String> {
+        Ok(told())
+    }
+
+    async fn done(&self, v: &mut Voyage<'_>) -> Result<Option<Note>> {
+        // A running machine has read its seed and holds the file open. Otherwise the disk
+        // is made anew: it takes a moment and is then surely this program's.
+        Ok((v.was_running && v.files.seed().exists()).then(|| Note::there(told())))
+    }
+
+    async fn run(&self, v: &mut Voyage<'_>) -> Result<Note> {
+        v.cx.ui.progress("writing the seed disk", None);
+        let keys = line::keys(v.cx)?;
+        let name = v.cx.name.as_str();
+        let program = programs::cadet_node(&v.cx.world)?;
+        let cadet_node = std::fs::read(&program).map_err(|e| machine::io("read", &program, &e))?;
+        let contexts = contexts(&v.cx.world)?;
+        let disk = cadet_seed::Machine {
+            hostname: name,
+            user: line::USER,
+            authorized_key: &keys.client.public,
+            host_key: HostKey { private: keys.host.private.clone(), public: keys.host.public.clone() },
+            mac: &cadet_vm::config::mac_for(name),
+            cadet_node: &cadet_node,
+            node_config: &node_config(name)?,
+            lessons_table: &lessons_table()?,
+            lessons: contexts.iter().map(|(name, tar)| Lesson { name, tar }).collect(),
+        }
+        .disk()
+        .map_err(|e| internal("the seed disk could not be made", &e))?;
+        machine::write_private(&v.files.seed(), &disk)?;
+        v.profile.host_key = Some(keys.host.public);
+        Ok(Note::new(told()))
+    }
+}
+
+fn told() -> String {
+    format!("cloud-init disk with cadet-node {}", env!("CARGO_PKG_VERSION"))
+}
+
+fn internal(what: &str, e: &dyn std::error::Error) -> CliError {
+    CliError::new("PROGRAM_INTERNAL", what).why(crate::from_rooms::chain(e)).fix("cadet doctor")
+}
+
+fn node_config(name: &str) -> Result<String> {
+    let config = NodeConfig {
+        node_name: name.into(),
+        cluster_name: name.into(),
+        cluster_cidr: "10.244.0.0/16".into(),
+        pod_cidr: "10.244.0.0/24".into(),
+        service_cidr: "10.96.0.0/12".into(),
+        api_port: machine::GUEST_API,
+        api_sans: vec!["127.0.0.1".into(), "localhost".into()],
+        lessons_dir: "/usr/lib/cadet".into(),
+    };
+    serde_json::to_string_pretty(&config).map_err(|e| internal("node.json could not be made", &e))
+}
+
+fn lessons_table() -> Result<String> {
+    let table: Vec<LessonImage> =
+        serde_saphyr::from_str(LESSONS).map_err(|e| internal("images/lessons.yaml cannot be read", &e))?;
+    serde_json::to_string_pretty(&table).map_err(|e| internal("lessons.json could not be made", &e))
+}
+
+fn contexts(world: &World) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    CONTEXTS
+        .iter()
+        .map(|(name, dockerfile, program)| {
+            let file = programs::lesson_app(world, program)?;
+            let bytes = std::fs::read(&file).map_err(|e| machine::io("read", &file, &e))?;
+            let tar = context(dockerfile.as_bytes(), program, &bytes)
+                .map_err(|e| internal("a build context could not be made", &e))?;
+            Ok((*name, tar))
+        })
+        .collect()
+}
+
+/// A build context: the same inputs give the same bytes.
+fn context(dockerfile: &[u8], program: &str, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, mode, content) in [("Dockerfile", 0o644, dockerfile), (program, 0o755, bytes)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(mode);
+        header.set_mtime(0);
+        tar.append_data(&mut header, path, content)?;
+    }
+    tar.into_inner()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lesson_table_names_contexts_that_exist() {
+        let table: Vec<LessonImage> = serde_json::from_str(&lessons_table().unwrap()).unwrap();
+        assert!(!table.is_empty());
+        for entry in table {
+            assert!(CONTEXTS.iter().any(|(name, ..)| *name == entry.context), "{}", entry.context);
+        }
+    }
+
+    #[test]
+    fn dockerfiles_copy_the_program_of_their_context() {
+        for (name, dockerfile, program) in CONTEXTS {
+            assert!(dockerfile.contains(program), "{name}");
+            assert!(dockerfile.contains("FROM scratch"), "{name} must build without a registry");
+        }
+        assert_eq!(context(b"FROM scratch", "a", b"x").unwrap(), context(b"FROM scratch", "a", b"x").unwrap());
+    }
+
+    #[test]
+    fn node_json_is_what_the_guest_reads() {
+        let config: NodeConfig = serde_json::from_str(&node_config("cadet").unwrap()).unwrap();
+        assert_eq!(config.node_name, "cadet");
+    }
+}
