@@ -9,6 +9,7 @@ pub mod columns;
 pub mod convert;
 pub mod defaults;
 pub mod discovery;
+pub mod event;
 pub mod field;
 pub mod fieldcheck;
 pub mod install;

@@ -317,7 +317,8 @@ mod tests {
             pod(),
             json!({"spec": {"$setElementOrder/containers": [{"name": "c"}, {"name": "a"}]}}),
         );
-        assert_eq!(names(&o), ["c", "a", "b"]);
+        // b stood before c, so it still does.
+        assert_eq!(names(&o), ["b", "c", "a"]);
         let o = run(
             pod(),
             json!({"spec": {"$setElementOrder/containers": [{"name": "n"}, {"name": "a"}, {"name": "c"}],

@@ -166,7 +166,7 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
     let response = match access::authorize(&app.world, &attributes) {
         Err(status) => respond::status(&status),
         Ok(()) => {
-            let call = Call::new(app.clone(), user.clone(), target.clone(), parameters, verb);
+            let call = Call::new(app.clone(), target.clone(), parameters, verb);
             let mut request = request;
             request.extensions_mut().insert(call);
             let answered = AssertUnwindSafe(next.run(request)).catch_unwind();

@@ -208,8 +208,6 @@ pub enum FieldValidation {
 pub struct WriteOptions {
     pub dry_run: bool,
     pub validation: FieldValidation,
-    pub force: bool,
-    pub manager: Option<String>,
 }
 
 impl WriteOptions {
@@ -227,8 +225,6 @@ impl WriteOptions {
                     )));
                 }
             },
-            force: parameters.flag("force"),
-            manager: parameters.get("fieldManager").map(str::to_owned),
         })
     }
 }

@@ -137,8 +137,7 @@ impl Cache {
         };
         for folder in ["downloads", "bases", "work"] {
             let folder = cache.root.join(folder);
-            std::fs::create_dir_all(&folder)
-                .map_err(|e| ImageError::file("create", &folder, e))?;
+            std::fs::create_dir_all(&folder).map_err(|e| ImageError::file("create", &folder, e))?;
         }
         Ok(cache)
     }
@@ -267,8 +266,7 @@ impl Cache {
             // Overlays stand on it: nothing may write to it by accident.
             let mut mode = file.metadata().map_err(failed)?.permissions();
             mode.set_readonly(true);
-            std::fs::set_permissions(&to, mode)
-                .map_err(|e| ImageError::file("protect", &to, e))?;
+            std::fs::set_permissions(&to, mode).map_err(|e| ImageError::file("protect", &to, e))?;
             draft.files.insert(name.into(), FileFacts { size, sha256 });
         }
         let short = &draft.files[DISK].sha256[..12];
@@ -386,10 +384,7 @@ mod tests {
         // Same size, other bytes: only `verify` sees it.
         std::fs::write(new.disk(), "root.qcow2 tvo").unwrap();
         new.check().unwrap();
-        assert!(matches!(
-            new.verify(),
-            Err(ImageError::DamagedBase { .. })
-        ));
+        assert!(matches!(new.verify(), Err(ImageError::DamagedBase { .. })));
         std::fs::write(new.disk(), "short").unwrap();
         let found = cache.find("debian-13", Arch::Amd64, Some("r")).unwrap();
         assert_eq!(found, Some(old));

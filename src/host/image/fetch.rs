@@ -98,11 +98,7 @@ pub async fn fetch(
 ///
 /// # Errors
 /// [`ImageError::NoChecksum`], and those of [`http::text`].
-pub async fn announced(
-    client: &Client,
-    checksums: &str,
-    url: &str,
-) -> Result<String, ImageError> {
+pub async fn announced(client: &Client, checksums: &str, url: &str) -> Result<String, ImageError> {
     const LIMIT: usize = 1 << 20;
     let sums = http::text(client, checksums, LIMIT).await?;
     let file = url.rsplit('/').next().unwrap_or(url);
@@ -280,7 +276,12 @@ impl<'a> Transfer<'a> {
 /// The first byte of the range a server sends: `bytes 100-199/200`.
 fn range_start(answer: &Response) -> Option<u64> {
     let value = answer.headers().get(CONTENT_RANGE)?.to_str().ok()?;
-    value.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+    value
+        .strip_prefix("bytes ")?
+        .split('-')
+        .next()?
+        .parse()
+        .ok()
 }
 
 fn publish(partial: &Path, origin: &Path, to: &Path) -> Result<(), ImageError> {

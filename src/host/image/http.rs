@@ -80,7 +80,10 @@ pub async fn trouble_reaching(client: &Client, url: &str, deadline: Duration) ->
         Ok(Ok(answer)) if answer.status().is_success() => None,
         Ok(Ok(answer)) => Some(format!("{url} answered with status {}", answer.status())),
         Ok(Err(error)) => Some(classify(url, &error).to_string()),
-        Err(_) => Some(format!("{url} did not answer within {} s", deadline.as_secs())),
+        Err(_) => Some(format!(
+            "{url} did not answer within {} s",
+            deadline.as_secs()
+        )),
     }
 }
 

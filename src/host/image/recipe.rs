@@ -66,7 +66,11 @@ pub const FILES: &[GuestFile] = &[
         guest!("files/system.conf"),
         true,
     ),
-    file("etc/sysctl.d/60-cadet.conf", guest!("files/sysctl.conf"), true),
+    file(
+        "etc/sysctl.d/60-cadet.conf",
+        guest!("files/sysctl.conf"),
+        true,
+    ),
     file(
         "etc/modules-load.d/cadet.conf",
         guest!("files/modules-load.conf"),

@@ -82,7 +82,9 @@ pub struct SshKeys {
 
 impl std::fmt::Debug for SshKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SshKeys").field("public", &self.ed25519_public).finish_non_exhaustive()
+        f.debug_struct("SshKeys")
+            .field("public", &self.ed25519_public)
+            .finish_non_exhaustive()
     }
 }
 
@@ -106,7 +108,11 @@ pub struct GrowPart {
 
 impl Default for GrowPart {
     fn default() -> Self {
-        Self { mode: "auto", devices: vec!["/"], ignore_growroot_disabled: false }
+        Self {
+            mode: "auto",
+            devices: vec!["/"],
+            ignore_growroot_disabled: false,
+        }
     }
 }
 
@@ -206,12 +212,17 @@ impl NetworkConfig {
     /// IPv6 that leads nowhere, so it is left alone.
     pub fn dhcp(mac: &str) -> Self {
         let card = Ethernet {
-            matching: Match { macaddress: mac.to_ascii_lowercase() },
+            matching: Match {
+                macaddress: mac.to_ascii_lowercase(),
+            },
             dhcp4: true,
             dhcp6: false,
             accept_ra: false,
         };
-        Self { version: 2, ethernets: BTreeMap::from([("uplink".to_owned(), card)]) }
+        Self {
+            version: 2,
+            ethernets: BTreeMap::from([("uplink".to_owned(), card)]),
+        }
     }
 
     /// The document.
@@ -224,16 +235,24 @@ impl NetworkConfig {
 }
 
 fn yaml(document: &'static str, value: &impl Serialize) -> Result<String> {
-    let text = serde_saphyr::to_string(value)
-        .map_err(|error| SeedError::Render { document, reason: error.to_string() })?;
-    Ok(if text.ends_with('\n') { text } else { text + "\n" })
+    let text = serde_saphyr::to_string(value).map_err(|error| SeedError::Render {
+        document,
+        reason: error.to_string(),
+    })?;
+    Ok(if text.ends_with('\n') {
+        text
+    } else {
+        text + "\n"
+    })
 }
 
 /// Refuses what is no six pairs of hex digits.
 pub(crate) fn check_mac(mac: &str) -> Result<()> {
     let pairs: Vec<&str> = mac.split(':').collect();
     let good = pairs.len() == 6
-        && pairs.iter().all(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
+        && pairs
+            .iter()
+            .all(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
     if good {
         Ok(())
     } else {
@@ -269,12 +288,25 @@ mod tests {
 
     #[test]
     fn words_that_yaml_1_1_takes_for_truth_stay_words() {
-        for word in ["yes", "no", "on", "off", "y", "n", "null", "~", "1e3", "0777", "1:30"] {
-            let text = MetaData { instance_id: word.into(), local_hostname: "x".into() }
-                .render()
+        for word in [
+            "yes", "no", "on", "off", "y", "n", "null", "~", "1e3", "0777", "1:30",
+        ] {
+            let text = MetaData {
+                instance_id: word.into(),
+                local_hostname: "x".into(),
+            }
+            .render()
+            .unwrap();
+            let value = text
+                .lines()
+                .next()
+                .unwrap()
+                .strip_prefix("instance-id: ")
                 .unwrap();
-            let value = text.lines().next().unwrap().strip_prefix("instance-id: ").unwrap();
-            assert!(value.starts_with(['\'', '"']), "{word} is written bare: {value}");
+            assert!(
+                value.starts_with(['\'', '"']),
+                "{word} is written bare: {value}"
+            );
         }
     }
 
@@ -293,7 +325,13 @@ mod tests {
             assert!(check_hostname(bad).is_err(), "{bad:?}");
         }
         assert!(check_hostname("cadet-2").is_ok());
-        for bad in ["", "52:54", "52:54:00:12:34:5g", "525400123456", "52:54:00:12:34:56:78"] {
+        for bad in [
+            "",
+            "52:54",
+            "52:54:00:12:34:5g",
+            "525400123456",
+            "52:54:00:12:34:56:78",
+        ] {
             assert!(check_mac(bad).is_err(), "{bad:?}");
         }
         assert!(check_mac("52:54:00:12:34:56").is_ok());

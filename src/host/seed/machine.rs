@@ -13,9 +13,18 @@ const INSTALL: &str = include_str!("../../../cloud-init/install.sh");
 const SEED: &str = include_str!("../../../cloud-init/seed.sh");
 const FIRST_BOOT: &str = include_str!("../../../cloud-init/first-boot.sh");
 const UNITS: &[(&str, &str)] = &[
-    ("cadet-seed.service", include_str!("../../../cloud-init/cadet-seed.service")),
-    ("cadet-server.service", include_str!("../../../cloud-init/cadet-server.service")),
-    ("cadet-agent.service", include_str!("../../../cloud-init/cadet-agent.service")),
+    (
+        "cadet-seed.service",
+        include_str!("../../../cloud-init/cadet-seed.service"),
+    ),
+    (
+        "cadet-server.service",
+        include_str!("../../../cloud-init/cadet-server.service"),
+    ),
+    (
+        "cadet-agent.service",
+        include_str!("../../../cloud-init/cadet-agent.service"),
+    ),
 ];
 
 /// The guest's host key pair, made before the guest so that the client can pin it.
@@ -67,7 +76,9 @@ impl Machine<'_> {
         let user = self.user;
         let well_formed = user.starts_with(|c: char| c.is_ascii_lowercase())
             && user.len() <= 32
-            && user.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+            && user
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !well_formed {
             return Err(SeedError::BadValue {
                 what: "user name",
@@ -96,7 +107,9 @@ impl Machine<'_> {
                 ed25519_private: self.host_key.private.clone(),
                 ed25519_public: self.host_key.public.trim().into(),
             }),
-            ssh: SshOutput { emit_keys_to_console: false },
+            ssh: SshOutput {
+                emit_keys_to_console: false,
+            },
             no_ssh_fingerprints: true,
             growpart: GrowPart::default(),
             resize_rootfs: "noblock",
@@ -133,7 +146,10 @@ impl Machine<'_> {
         }
         for lesson in &self.lessons {
             check_hostname(lesson.name)?;
-            entries.push(Entry::new(format!("lessons/{}.tar", lesson.name), lesson.tar));
+            entries.push(Entry::new(
+                format!("lessons/{}.tar", lesson.name),
+                lesson.tar,
+            ));
         }
         entries.push(Entry::new("cadet-node", self.cadet_node));
         vfat::disk(&entries)
@@ -144,7 +160,11 @@ impl Machine<'_> {
 /// its first-boot work again, a newer `cadet-node` alone does not.
 pub(crate) fn instance_id(hostname: &str, user_data: &str) -> String {
     let digest = Sha256::digest(user_data.as_bytes());
-    let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("cadet-{hostname}-{hex}")
 }
 
@@ -158,15 +178,19 @@ mod tests {
             user: "cadet",
             authorized_key: "ssh-ed25519 AAAAclient you@laptop\n",
             host_key: HostKey {
-                private: "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n-----END OPENSSH PRIVATE KEY-----\n"
-                    .into(),
+                private:
+                    "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n-----END OPENSSH PRIVATE KEY-----\n"
+                        .into(),
                 public: "ssh-ed25519 AAAAhost cadet".into(),
             },
             mac: "52:54:00:12:34:56",
             cadet_node: b"\x7fELF node",
             node_config: "{}",
             lessons_table: "[]",
-            lessons: vec![Lesson { name: "telescope", tar: b"tar" }],
+            lessons: vec![Lesson {
+                name: "telescope",
+                tar: b"tar",
+            }],
         }
     }
 
@@ -208,10 +232,16 @@ mod tests {
         for user in ["", "Root", "a b", "1a", "a:b", "a\nsudo"] {
             let mut bad = machine();
             bad.user = user;
-            assert!(matches!(bad.disk(), Err(SeedError::BadValue { .. })), "{user:?}");
+            assert!(
+                matches!(bad.disk(), Err(SeedError::BadValue { .. })),
+                "{user:?}"
+            );
         }
         let mut bad = machine();
-        bad.lessons = vec![Lesson { name: "../etc", tar: b"" }];
+        bad.lessons = vec![Lesson {
+            name: "../etc",
+            tar: b"",
+        }];
         assert!(matches!(bad.disk(), Err(SeedError::BadValue { .. })));
         let mut bad = machine();
         bad.mac = "nonsense";
@@ -220,9 +250,15 @@ mod tests {
 
     #[test]
     fn the_scripts_are_sound_shell() {
-        for (name, text) in [("install", INSTALL), ("seed", SEED), ("first-boot", FIRST_BOOT)] {
-            let status =
-                std::process::Command::new("sh").args(["-n", "-c", text]).status().unwrap();
+        for (name, text) in [
+            ("install", INSTALL),
+            ("seed", SEED),
+            ("first-boot", FIRST_BOOT),
+        ] {
+            let status = std::process::Command::new("sh")
+                .args(["-n", "-c", text])
+                .status()
+                .unwrap();
             assert!(status.success(), "{name}");
         }
     }

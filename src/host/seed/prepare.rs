@@ -3,20 +3,32 @@
 //! The guest powers itself off when done; the host then keeps the disk as a prepared
 //! base. What happened is one line on the serial console, read by [`Prepare::outcome`].
 
+use crate::Result;
 use crate::document::{
     Apt, CaCerts, GrowPart, MetaData, NetworkConfig, UserData, WriteFile, check_hostname, check_mac,
 };
 use crate::machine::instance_id;
 use crate::vfat::{self, Entry};
-use crate::Result;
 
 const SCRIPT: &str = include_str!("../../../cloud-init/prepare.sh");
 /// The Debian guest's own files, so that both guests behave alike.
 const FILES: &[(&str, &str)] = &[
-    ("daemon.json", include_str!("../../../images/guest/files/docker-daemon.json")),
-    ("sysctl.conf", include_str!("../../../images/guest/files/sysctl.conf")),
-    ("modules-load.conf", include_str!("../../../images/guest/files/modules-load.conf")),
-    ("sshd.conf", include_str!("../../../images/guest/files/sshd.conf")),
+    (
+        "daemon.json",
+        include_str!("../../../images/guest/files/docker-daemon.json"),
+    ),
+    (
+        "sysctl.conf",
+        include_str!("../../../images/guest/files/sysctl.conf"),
+    ),
+    (
+        "modules-load.conf",
+        include_str!("../../../images/guest/files/modules-load.conf"),
+    ),
+    (
+        "sshd.conf",
+        include_str!("../../../images/guest/files/sshd.conf"),
+    ),
 ];
 /// First word of the line that tells the outcome.
 const MARK: &str = "CADET-PREPARE";
@@ -68,8 +80,9 @@ impl Prepare<'_> {
                 http_proxy: Some(proxy.into()),
                 https_proxy: Some(proxy.into()),
             }),
-            ca_certs: (!self.authorities.is_empty())
-                .then(|| CaCerts { trusted: self.authorities.clone() }),
+            ca_certs: (!self.authorities.is_empty()).then(|| CaCerts {
+                trusted: self.authorities.clone(),
+            }),
             write_files: FILES.iter().map(file).collect(),
             runcmd: vec![vec!["sh".into(), "-c".into(), SCRIPT.into()]],
             ..UserData::default()
@@ -110,7 +123,11 @@ impl Prepare<'_> {
 
     /// What went into the recipe, for deciding whether a prepared base is stale.
     pub fn recipe() -> String {
-        FILES.iter().map(|(_, text)| *text).chain([SCRIPT]).collect()
+        FILES
+            .iter()
+            .map(|(_, text)| *text)
+            .chain([SCRIPT])
+            .collect()
     }
 }
 
@@ -123,7 +140,9 @@ mod tests {
             hostname: "cadet-prepare",
             mac: "52:54:00:12:34:56",
             apt_proxy: Some("http://10.0.2.2:3128"),
-            authorities: vec!["-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n".into()],
+            authorities: vec![
+                "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n".into(),
+            ],
         }
     }
 
@@ -146,7 +165,11 @@ mod tests {
     #[test]
     fn the_outcome_is_the_last_whole_line() {
         assert_eq!(Prepare::outcome("booting\n"), None);
-        assert_eq!(Prepare::outcome("CADET-PREPARE OK docker=2"), None, "line not finished");
+        assert_eq!(
+            Prepare::outcome("CADET-PREPARE OK docker=2"),
+            None,
+            "line not finished"
+        );
         assert_eq!(
             Prepare::outcome("x\r\n[  3.1] y CADET-PREPARE OK docker=26 runtime=crun\r\nz"),
             Some(Outcome::Done("docker=26 runtime=crun".into()))
@@ -159,7 +182,10 @@ mod tests {
 
     #[test]
     fn the_script_is_sound_shell() {
-        let status = std::process::Command::new("sh").args(["-n", "-c", SCRIPT]).status().unwrap();
+        let status = std::process::Command::new("sh")
+            .args(["-n", "-c", SCRIPT])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 }

@@ -28,7 +28,10 @@ pub struct Entry<'a> {
 impl<'a> Entry<'a> {
     /// `path` is relative to the root, with `/` between folders.
     pub fn new(path: impl Into<String>, bytes: &'a [u8]) -> Self {
-        Self { path: path.into(), bytes }
+        Self {
+            path: path.into(),
+            bytes,
+        }
     }
 }
 
@@ -38,12 +41,24 @@ struct NoClock;
 
 impl TimeProvider for NoClock {
     fn get_current_date(&self) -> Date {
-        Date { year: 1980, month: 1, day: 1 }
+        Date {
+            year: 1980,
+            month: 1,
+            day: 1,
+        }
     }
 
     fn get_current_date_time(&self) -> DateTime {
-        let time = Time { hour: 0, min: 0, sec: 0, millis: 0 };
-        DateTime { date: self.get_current_date(), time }
+        let time = Time {
+            hour: 0,
+            min: 0,
+            sec: 0,
+            millis: 0,
+        };
+        DateTime {
+            date: self.get_current_date(),
+            time,
+        }
     }
 }
 
@@ -54,8 +69,10 @@ impl TimeProvider for NoClock {
 pub fn disk(entries: &[Entry<'_>]) -> Result<Vec<u8>> {
     let (cluster, size) = measure(entries)?;
     let failed = |doing| move |source| SeedError::Disk { doing, source };
-    let size = usize::try_from(size)
-        .map_err(|_| SeedError::TooLarge { needed: size, limit: usize::MAX as u64 })?;
+    let size = usize::try_from(size).map_err(|_| SeedError::TooLarge {
+        needed: size,
+        limit: usize::MAX as u64,
+    })?;
     let mut bytes = vec![0; size];
     let options = FormatVolumeOptions::new()
         .fat_type(FatType::Fat16)
@@ -65,14 +82,19 @@ pub fn disk(entries: &[Entry<'_>]) -> Result<Vec<u8>> {
     fatfs::format_volume(Cursor::new(&mut bytes), options).map_err(failed("format"))?;
     let fs = FileSystem::new(
         Cursor::new(&mut bytes),
-        FsOptions::new().time_provider(&NoClock).update_accessed_date(false),
+        FsOptions::new()
+            .time_provider(&NoClock)
+            .update_accessed_date(false),
     )
     .map_err(failed("open"))?;
     {
         let root = fs.root_dir();
         let mut folders = BTreeSet::new();
         for entry in entries {
-            let failed = |source| SeedError::Write { path: entry.path.clone(), source };
+            let failed = |source| SeedError::Write {
+                path: entry.path.clone(),
+                source,
+            };
             for (end, _) in entry.path.match_indices('/') {
                 if folders.insert(&entry.path[..end]) {
                     root.create_dir(&entry.path[..end]).map_err(failed)?;
@@ -93,8 +115,10 @@ fn measure(entries: &[Entry<'_>]) -> Result<(u32, u64)> {
     let needed: u64 = entries.iter().map(|entry| entry.bytes.len() as u64).sum();
     for cluster in CLUSTERS {
         let per = u64::from(cluster);
-        let content: u64 =
-            entries.iter().map(|entry| (entry.bytes.len() as u64).div_ceil(per)).sum();
+        let content: u64 = entries
+            .iter()
+            .map(|entry| (entry.bytes.len() as u64).div_ceil(per))
+            .sum();
         // A folder takes a cluster, and each name at most 32 entries of 32 bytes.
         let folders = entries.len() as u64 * (1 + 1024u64.div_ceil(per));
         // A little air, so that rounding inside the FAT code cannot matter.
@@ -107,7 +131,10 @@ fn measure(entries: &[Entry<'_>]) -> Result<(u32, u64)> {
             return Ok((cluster, size));
         }
     }
-    Err(SeedError::TooLarge { needed, limit: MOST_CLUSTERS * u64::from(CLUSTERS[4]) })
+    Err(SeedError::TooLarge {
+        needed,
+        limit: MOST_CLUSTERS * u64::from(CLUSTERS[4]),
+    })
 }
 
 #[cfg(test)]
@@ -132,12 +159,17 @@ mod tests {
             .output()
             .unwrap_or_else(|e| panic!("this test needs {tool}: {e}"));
         let text = [out.stdout, out.stderr].concat();
-        (out.status.success(), String::from_utf8_lossy(&text).into_owned())
+        (
+            out.status.success(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
     }
 
     #[test]
     fn other_tools_read_it_and_find_no_fault() {
-        let big: Vec<u8> = (0..30_000_000u32).map(|i| (i.wrapping_mul(31) >> 7) as u8).collect();
+        let big: Vec<u8> = (0..30_000_000u32)
+            .map(|i| (i.wrapping_mul(31) >> 7) as u8)
+            .collect();
         let bytes = disk(&[
             Entry::new("user-data", b"#cloud-config\n"),
             Entry::new("network-config", b"version: 2\n"),
@@ -149,18 +181,32 @@ mod tests {
         .unwrap();
         let (dir, path) = on_disk(&bytes);
         let (good, text) = run("blkid", &["-p", &path]);
-        assert!(good && text.contains("LABEL=\"CIDATA\"") && text.contains("TYPE=\"vfat\""), "{text}");
+        assert!(
+            good && text.contains("LABEL=\"CIDATA\"") && text.contains("TYPE=\"vfat\""),
+            "{text}"
+        );
         let (good, text) = run("fsck.vfat", &["-n", "-v", &path]);
         assert!(good, "{text}");
         let (good, text) = run("mdir", &["-/", "-b", "-i", &path, "::"]);
         assert!(good, "{text}");
-        for name in ["user-data", "network-config", "a-rather-long-lesson-name.tar", "cadet-server.service"] {
+        for name in [
+            "user-data",
+            "network-config",
+            "a-rather-long-lesson-name.tar",
+            "cadet-server.service",
+        ] {
             assert!(text.contains(name), "{name} is not in {text}");
         }
         let out = dir.path().join("out");
-        let (good, text) = run("mcopy", &["-i", &path, "::cadet-node", out.to_str().unwrap()]);
+        let (good, text) = run(
+            "mcopy",
+            &["-i", &path, "::cadet-node", out.to_str().unwrap()],
+        );
         assert!(good, "{text}");
-        assert!(std::fs::read(&out).unwrap() == big, "the program came back damaged");
+        assert!(
+            std::fs::read(&out).unwrap() == big,
+            "the program came back damaged"
+        );
     }
 
     #[test]
@@ -178,7 +224,9 @@ mod tests {
 
     #[test]
     fn many_files_fit() {
-        let names: Vec<String> = (0..300).map(|n| format!("lessons/lesson-number-{n}.tar")).collect();
+        let names: Vec<String> = (0..300)
+            .map(|n| format!("lessons/lesson-number-{n}.tar"))
+            .collect();
         let entries: Vec<Entry> = names.iter().map(|n| Entry::new(n.clone(), b"x")).collect();
         let (_dir, path) = on_disk(&disk(&entries).unwrap());
         let (good, text) = run("fsck.vfat", &["-n", &path]);

@@ -138,20 +138,6 @@ pub fn check(qemu_img: &Path, image: &Path) -> Result<Check, VmError> {
     }
 }
 
-/// Flattens `from` with everything below it into a compressed image `to`.
-///
-/// # Errors
-/// As [`info`].
-pub fn flatten(qemu_img: &Path, from: &Path, to: &Path) -> Result<(), VmError> {
-    let mut command = Command::new(qemu_img);
-    command
-        .args(["convert", "-f", "qcow2", "-O", "qcow2", "-c"])
-        .args(["-o", "compression_type=zstd"])
-        .arg(from)
-        .arg(to);
-    run(command, "convert", to).map(drop)
-}
-
 fn output(mut command: Command) -> Result<Output, VmError> {
     let ran = command.env("LC_ALL", "C").output();
     ran.map_err(|source| VmError::Run {

@@ -85,7 +85,7 @@ impl Worker {
                 for info in &running {
                     self.shared.runtime.kill(&info.id).await?;
                 }
-                stops.await
+                (&mut stops).await
             }
         };
         results.into_iter().collect()

@@ -94,12 +94,14 @@ fn any_in_value(
     match value {
         Bson::Document(document) => any_in_document(document, parts, found),
         Bson::Array(items) => {
-            let by_index = array_index(first)
-                .and_then(|index| items.get(index))
-                .is_some_and(|item| any_in_value(item, rest, found));
-            by_index
+            // A number that is an index is meant as one; only documents that really have
+            // such a field are looked into as well.
+            let indexed = array_index(first).and_then(|index| items.get(index));
+            indexed.is_some_and(|item| any_in_value(item, rest, found))
                 || items.iter().any(|item| match item {
-                    Bson::Document(document) => any_in_document(document, parts, found),
+                    Bson::Document(inner) if indexed.is_none() || inner.contains_key(first) => {
+                        any_in_document(inner, parts, found)
+                    }
                     _ => false,
                 })
         }
@@ -138,7 +140,7 @@ mod tests {
         assert_eq!(seen(&document, "a.1.b.0"), [Some(Bson::Int32(2))]);
         assert_eq!(
             seen(&document, "a.3"),
-            [Some(Bson::Int32(5)), None, None, None]
+            [Some(Bson::Int32(5))]
         );
         assert_eq!(seen(&document, "d.e"), [Some(Bson::Int32(6))]);
         assert_eq!(seen(&document, "f.g"), [None]);

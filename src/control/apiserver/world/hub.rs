@@ -176,8 +176,6 @@ pub struct Cut;
 /// One watcher's stream of changes.
 #[derive(Debug)]
 pub struct Subscription {
-    /// Revision after which the stream begins.
-    pub from: Revision,
     backlog: VecDeque<Arc<Change>>,
     live: mpsc::Receiver<Arc<Change>>,
 }
@@ -279,11 +277,7 @@ impl Hub {
         // not collect them.
         watchers.retain(|watcher| !watcher.is_closed());
         watchers.push(sender);
-        Ok(Subscription {
-            from,
-            backlog,
-            live,
-        })
+        Ok(Subscription { backlog, live })
     }
 }
 

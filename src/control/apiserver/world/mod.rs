@@ -17,7 +17,7 @@ use cadet_api::resource::Resource;
 use cadet_store::{Revision, RevisionError, Store, WatchEnd};
 use tokio::sync::watch;
 
-pub use hub::{Change, Cut, Scope, Subscription, What, line_of};
+pub use hub::{Change, Scope, Subscription, What, line_of};
 
 use crate::object::{BadRecord, Object, prefix_of};
 use hub::Hub;

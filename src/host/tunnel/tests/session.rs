@@ -178,7 +178,7 @@ async fn it_comes_back_on_another_port_without_being_asked() {
     tunnel.retarget(first.address);
     // No request is made: the event alone brings it back.
     for _ in 0..600 {
-        if tunnel.is_up().await {
+        if tunnel.stats().snapshot().sessions == 2 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
