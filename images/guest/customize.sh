@@ -31,7 +31,8 @@ cp "/boot/initrd.img-$version" /boot/initrd.out
 dpkg-query -W -f '${Package}\n' 'linux-image-*' | xargs apt-mark hold
 
 dpkg-query -W -f '${Package} ${Version}\n' | sort > /usr/share/cadet-packages
-apt-get clean
-rm -rf /var/lib/apt/lists/* /var/cache/debconf/*-old /var/cache/ldconfig/* /var/log/* \
-    /usr/share/doc/* /usr/share/man/* /usr/share/info/* /tmp/* /var/tmp/*
-rm -f /etc/apt/apt.conf.d/99mmdebstrap /etc/apt/apt.conf.d/*proxy*
+# /tmp and apt's lists stay: mmdebstrap keeps its own apt configuration there and, were it
+# gone, its last clean-up would fall on the host's lists instead.
+rm -rf /var/cache/debconf/*-old /var/cache/ldconfig/* /var/log/* /var/tmp/* \
+    /usr/share/doc/* /usr/share/man/* /usr/share/info/*
+rm -f /etc/apt/apt.conf.d/*proxy*

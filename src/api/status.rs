@@ -1,29 +1,48 @@
 //! The Kubernetes Status object: every refusal in the words and codes clients know.
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::field;
 use crate::resource::Resource;
 
 /// Reply that is no object: a failure, or the outcome of a deletion.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Status {
-    kind: String,
-    #[serde(rename = "apiVersion")]
-    api_version: String,
-    metadata: Map<String, Value>,
     /// `Success` or `Failure`.
     pub status: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub message: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub reason: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub details: Option<Box<Details>>,
     /// HTTP status code; 0 is left out, as upstream does for a success.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub code: u16,
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut m = s.serialize_map(None)?;
+        m.serialize_entry("kind", "Status")?;
+        m.serialize_entry("apiVersion", "v1")?;
+        m.serialize_entry("metadata", &Map::<String, Value>::new())?;
+        m.serialize_entry("status", &self.status)?;
+        for (key, text) in [("message", &self.message), ("reason", &self.reason)] {
+            if !text.is_empty() {
+                m.serialize_entry(key, text)?;
+            }
+        }
+        if let Some(details) = &self.details {
+            m.serialize_entry("details", details)?;
+        }
+        if self.code != 0 {
+            m.serialize_entry("code", &self.code)?;
+        }
+        m.end()
+    }
 }
 
 /// What a Status is about.
@@ -57,10 +76,6 @@ pub struct Cause {
     pub field: String,
 }
 
-fn is_zero(n: &u16) -> bool {
-    *n == 0
-}
-
 fn is_zero32(n: &u32) -> bool {
     *n == 0
 }
@@ -86,9 +101,6 @@ impl Status {
     /// A failure with an HTTP code, a reason (one CamelCase word) and a sentence.
     pub fn failure(code: u16, reason: &str, message: impl Into<String>) -> Status {
         Status {
-            kind: "Status".into(),
-            api_version: "v1".into(),
-            metadata: Map::new(),
             status: "Failure".into(),
             message: message.into(),
             reason: reason.into(),

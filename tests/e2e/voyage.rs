@@ -161,7 +161,7 @@ fn from_start_to_the_telescope_page_and_back() {
         (v.curl(&port, &["-o", "/dev/null", "-w", "%{http_code}", &url]).out == "200").then_some(())
     });
     let printed = v.home.ok(&["open", "pod/telescope-pod", "--print"]).out;
-    assert!(printed.contains(&format!("--socks5-hostname 127.0.0.1:{port} http://{ip}")), "{printed}");
+    assert!(printed.contains(&format!("--socks5-hostname 127.0.0.1:{port} 'http://{ip}")), "{printed}");
     let title = "A post from the voyage";
     let posted = v.curl(
         &port,

@@ -37,10 +37,12 @@ pub struct Config {
     pub watch_window: usize,
     /// How many changes a watch may fall behind before it is cut.
     pub watch_buffer: usize,
+    /// How often a watch that wants bookmarks gets one.
+    pub bookmark_every: Duration,
 }
 
 impl Config {
-    /// The usual sizes: a window of 10 000 changes and buffers of 1 000.
+    /// The usual sizes: a window of 10 000 changes, buffers of 1 000, a bookmark a minute.
     pub fn new(service_cidr: impl Into<String>, advertise: SocketAddr) -> Config {
         Config {
             service_cidr: service_cidr.into(),
@@ -48,6 +50,7 @@ impl Config {
             kubelet_tls: None,
             watch_window: 10_000,
             watch_buffer: 1_000,
+            bookmark_every: Duration::from_secs(60),
         }
     }
 }

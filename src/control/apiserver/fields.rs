@@ -13,12 +13,12 @@ use crate::query::FieldValidation;
 ///
 /// A field of the wrong type is an error whatever the client wishes.
 pub fn check(
-    named: &Resource,
+    named: &'static Resource,
     object: &Value,
     text: Option<&[u8]>,
     validation: FieldValidation,
 ) -> Result<Vec<String>, Status> {
-    let mut found = fieldcheck::check(named, object)?;
+    let mut found = fieldcheck::check(named.stored_as(), object)?;
     if validation == FieldValidation::Ignore {
         return Ok(vec![]);
     }

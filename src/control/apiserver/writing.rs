@@ -19,9 +19,6 @@ use serde_json::Value;
 use crate::app::App;
 use crate::object::{Object, key_of, to_stored};
 
-/// How often a change that names no version is tried against a newer object.
-const ATTEMPTS: usize = 16;
-
 /// Why a write did not take place.
 #[derive(Debug)]
 pub enum Fault {
@@ -133,6 +130,7 @@ pub enum Outcome {
 }
 
 /// Changes one object: reads, proposes, writes if it differs, tries again if overtaken.
+/// Somebody wins every round, so this ends; the request's own time limit bounds the wait.
 pub async fn change(
     app: &App,
     resource: &'static Resource,
@@ -141,7 +139,7 @@ pub async fn change(
     dry_run: bool,
     mut propose: impl FnMut(&Value) -> Result<Proposal, Status>,
 ) -> Result<Changed, Status> {
-    for _ in 0..ATTEMPTS {
+    loop {
         let Some(old) = app.world.get(resource, namespace, name) else {
             return Err(Status::not_found(resource, name));
         };
@@ -176,7 +174,6 @@ pub async fn change(
             Err(fault) => return Err(fault.into_status(resource, name)),
         }
     }
-    Err(Status::conflict(resource, name))
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.

@@ -156,14 +156,10 @@ impl Scheduler {
                 ..ObjectReference::default()
             },
         };
-        let body = serde_json::to_vec(&binding).map_err(|source| Error::Encode {
-            pod: full.clone(),
-            source,
-        })?;
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
         self.cache.assume(pod, node);
         let sent: Result<serde_json::Value, kube::Error> = pods
-            .create_subresource("binding", &name, &PostParams::default(), body)
+            .create_subresource("binding", &name, &PostParams::default(), &binding)
             .await;
         match sent {
             Ok(_) => {

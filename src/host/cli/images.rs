@@ -129,7 +129,7 @@ pub fn find(cache: &Cache, catalog: &Catalog, name: &str) -> Result<Option<Base>
     let recipe = match catalog.get(name, arch)? {
         Image::Packages { suite, mirrors, root, .. } => build(name, arch, suite, mirrors, root).recipe(),
         Image::Download { root, arch: files, .. } => match files.get(&arch) {
-            Some(files) => prepare::recipe(&prepare::Target { image: name, arch, files, root }),
+            Some(files) => prepare::recipe(&prepare::Target { image: name, arch, files, root, told: &cadet_seed::Prepare::recipe() }),
             None => return Ok(None),
         },
     };
@@ -149,7 +149,8 @@ pub async fn ensure(cx: &Context, name: &str) -> Result<Base> {
         Progress::Bytes { done, total } => cx.ui.progress("downloading", total.map(|t| (done, t))),
         Progress::Note(text) => cx.ui.warn("image", &text),
     };
-    let tools = tools::Tools::new(std::env::var_os("PATH"));
+    let rest = std::env::vars_os().filter(|(name, _)| name != "PATH").collect();
+    let tools = tools::Tools::new(std::env::var_os("PATH").as_deref(), rest);
     match catalog.get(name, arch)? {
         Image::Packages { suite, mirrors, root, .. } => {
             Ok(build(name, arch, suite, mirrors, root).ensure(&cache, &tools, &sink).await?)
@@ -161,7 +162,8 @@ pub async fn ensure(cx: &Context, name: &str) -> Result<Base> {
             if let Some(base) = find(&cache, &catalog, name)? {
                 return Ok(base);
             }
-            let target = prepare::Target { image: name, arch, files, root };
+            let told = cadet_seed::Prepare::recipe();
+            let target = prepare::Target { image: name, arch, files, root, told: &told };
             let client = http::client(&network(cx))?;
             let begun = prepare::begin(&target, &cache, &client, &tools, &sink).await?;
             let versions = install_docker(cx, &begun).await?;
@@ -171,11 +173,7 @@ pub async fn ensure(cx: &Context, name: &str) -> Result<Base> {
 }
 
 fn build<'a>(image: &'a str, arch: Arch, suite: &'a str, mirrors: &'a [String], root: &'a str) -> debian::Build<'a> {
-    // SAFETY: geteuid only reads.
-    #[cfg(unix)]
-    let as_root = unsafe { libc::geteuid() } == 0;
-    #[cfg(not(unix))]
-    let as_root = false;
+    let as_root = machine::is_root();
     debian::Build { image, arch, suite, mirrors, root, as_root }
 }
 
@@ -260,15 +258,39 @@ fn judge(console: &str) -> Result<std::collections::BTreeMap<String, String>> {
     }
 }
 
-/// The laptop's proxy as the guest reaches it: loopback is 10.0.2.2 from inside.
+/// The laptop's proxy as the guest reaches it.
 fn guest_proxy() -> Option<String> {
-    let proxy = ["HTTP_PROXY", "http_proxy"].into_iter().find_map(|v| std::env::var(v).ok()).filter(|v| !v.is_empty())?;
-    Some(proxy.replace("127.0.0.1", "10.0.2.2").replace("localhost", "10.0.2.2"))
+    let named = ["HTTP_PROXY", "http_proxy"].into_iter().find_map(|v| std::env::var(v).ok());
+    named.filter(|v| !v.is_empty()).map(|proxy| seen_from_guest(&proxy))
+}
+
+/// The host's loopback is 10.0.2.2 in QEMU's user network.
+fn seen_from_guest(url: &str) -> String {
+    for host in ["127.0.0.1", "localhost", "[::1]"] {
+        for before in ["://", "@"] {
+            let loopback = format!("{before}{host}");
+            if let Some((start, rest)) = url.split_once(&loopback)
+                && (rest.is_empty() || rest.starts_with([':', '/']))
+            {
+                return format!("{start}{before}10.0.2.2{rest}");
+            }
+        }
+    }
+    url.to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_loopback_proxies_are_translated() {
+        assert_eq!(seen_from_guest("http://localhost:1"), "http://10.0.2.2:1");
+        assert_eq!(seen_from_guest("http://u:p@127.0.0.1/"), "http://u:p@10.0.2.2/");
+        for other in ["http://localhost.corp:1", "http://proxy:127", "http://127.0.0.11:1"] {
+            assert_eq!(seen_from_guest(other), other);
+        }
+    }
 
     #[test]
     fn the_console_decides_whether_preparing_worked() {

@@ -3,6 +3,7 @@
 //! `start`, the words for what goes wrong in `error` and `topics`.
 
 mod args;
+mod browse;
 mod cluster;
 mod computer;
 mod commands;

@@ -226,9 +226,3 @@ fn detach(command: &mut std::process::Command) {
 
 #[cfg(not(unix))]
 fn detach(_: &mut std::process::Command) {}
-
-/// Opens `url` in a browser that goes through the tunnel.
-///
-/// # Errors
-/// HOST_BROWSER_MISSING.
-pub fn browse(_cx: &Context, _which: Option<&str>, _proxy: u16, _url: &str) -> Result<()> { Ok(()) }

@@ -242,6 +242,15 @@ pub fn again(cx: &Context, verb: &str) -> String {
     if cx.name.as_str() == "cadet" { format!("cadet {verb}") } else { format!("cadet -p {} {verb}", cx.name) }
 }
 
+/// True if we run as root, which Cadet never needs.
+pub fn is_root() -> bool {
+    // SAFETY: geteuid only reads.
+    #[cfg(unix)]
+    return unsafe { libc::geteuid() } == 0;
+    #[cfg(not(unix))]
+    false
+}
+
 /// An I/O failure on one of our files, as an error for people.
 pub fn io(act: &str, path: &Path, e: &std::io::Error) -> CliError {
     if e.kind() == std::io::ErrorKind::StorageFull {

@@ -187,7 +187,7 @@ impl Cache {
         Ok(self.list()?.into_iter().flatten().find(fits))
     }
 
-    /// Removes all bases of an image and what was downloaded for it. Returns the freed bytes.
+    /// Removes all bases of an image. Returns the freed bytes.
     /// Profiles that stand on them cannot start any more: the caller asks first.
     ///
     /// # Errors

@@ -157,6 +157,17 @@ mod tests {
     }
 
     #[test]
+    fn the_scripts_leave_mmdebstraps_own_files_alone() {
+        for script in [CUSTOMIZE, FINISH] {
+            let commands = script.lines().filter(|l| !l.trim_start().starts_with('#'));
+            for line in commands {
+                assert!(!line.contains(" /tmp"), "{line}");
+                assert!(!line.contains("apt/lists"), "{line}");
+            }
+        }
+    }
+
+    #[test]
     fn the_engine_configuration_is_valid_json() {
         let daemon = FILES.iter().find(|f| f.path.ends_with("daemon.json"));
         let value: serde_json::Value = serde_json::from_str(daemon.unwrap().text).unwrap();

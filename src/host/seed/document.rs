@@ -289,7 +289,18 @@ mod tests {
     #[test]
     fn words_that_yaml_1_1_takes_for_truth_stay_words() {
         for word in [
-            "yes", "no", "on", "off", "y", "n", "null", "~", "1e3", "0777", "1:30",
+            "yes",
+            "no",
+            "on",
+            "off",
+            "y",
+            "n",
+            "null",
+            "~",
+            "1e3",
+            "0777",
+            "1:30",
+            "52:54:00:12:34:56",
         ] {
             let text = MetaData {
                 instance_id: word.into(),
@@ -315,7 +326,7 @@ mod tests {
         let text = NetworkConfig::dhcp("52:54:00:AB:CD:EF").render().unwrap();
         assert_eq!(
             text,
-            "version: 2\nethernets:\n  uplink:\n    match:\n      macaddress: \"52:54:00:ab:cd:ef\"\n    dhcp4: true\n    dhcp6: false\n    accept-ra: false\n"
+            "version: 2\nethernets:\n  uplink:\n    match:\n      macaddress: 52:54:00:ab:cd:ef\n    dhcp4: true\n    dhcp6: false\n    accept-ra: false\n"
         );
     }
 

@@ -26,7 +26,7 @@ pub enum Severity {
 }
 
 /// One thing to tell.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Note {
     /// What it is about.
     pub about: ObjectReference,

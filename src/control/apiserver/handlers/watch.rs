@@ -29,8 +29,6 @@ use crate::respond;
 use crate::selection::Selection;
 use crate::world::{Change, Scope, Subscription, World};
 
-/// How often a client that wants bookmarks gets one, as upstream does.
-const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// Shortest life of a watch without a timeout of its own; the longest is twice that, so
 /// that watches opened together do not all end together. Upstream's figures.
 const MIN_LIFE_SECONDS: u64 = 1800;
@@ -116,7 +114,9 @@ pub fn run(call: &ObjectCall) -> Result<Response, Status> {
         selection,
         encoder,
         world: Arc::clone(&call.app.world),
-        bookmarks: options.bookmarks.then(|| bookmark_clock(BOOKMARK_EVERY)),
+        bookmarks: options
+            .bookmarks
+            .then(|| bookmark_clock(call.app.config.bookmark_every)),
         deadline: Instant::now() + Duration::from_secs(life_seconds(&options)),
         stopping: call.app.stopping.clone(),
         _open: call.app.metrics.open_watch(),

@@ -20,17 +20,33 @@ async fn a_new_cluster_has_its_first_objects() {
         .as_array()
         .expect("items")
         .iter()
-        .map(|n| (n["metadata"]["name"].as_str().expect("name"), n["status"]["phase"].clone()))
+        .map(|n| {
+            (
+                n["metadata"]["name"].as_str().expect("name"),
+                n["status"]["phase"].clone(),
+            )
+        })
         .collect();
     let active = |name| (name, json!("Active"));
     assert_eq!(
         names,
-        [active("default"), active("kube-node-lease"), active("kube-public"), active("kube-system")]
+        [
+            active("default"),
+            active("kube-node-lease"),
+            active("kube-public"),
+            active("kube-system")
+        ]
     );
-    let service = client.get("/api/v1/namespaces/default/services/kubernetes").await.expect(200);
+    let service = client
+        .get("/api/v1/namespaces/default/services/kubernetes")
+        .await
+        .expect(200);
     assert_eq!(service["spec"]["clusterIP"], "10.96.0.1");
     assert_eq!(service["spec"]["ports"][0]["targetPort"], 6443);
-    let endpoints = client.get("/api/v1/namespaces/default/endpoints/kubernetes").await.expect(200);
+    let endpoints = client
+        .get("/api/v1/namespaces/default/endpoints/kubernetes")
+        .await
+        .expect(200);
     assert_eq!(endpoints["subsets"][0]["addresses"][0]["ip"], "10.0.2.15");
 }
 
@@ -61,19 +77,49 @@ async fn wrong_bodies_are_told_apart() {
     let client = client().await;
     let mut elsewhere = pod("a");
     elsewhere["metadata"]["namespace"] = json!("kube-system");
-    assert!(client.post(PODS, &elsewhere).await.refused(400).contains("does not match"));
-    assert!(client.post(PODS, &config_map("a", "")).await.refused(400).contains("cannot be handled as a Pod"));
+    assert!(
+        client
+            .post(PODS, &elsewhere)
+            .await
+            .refused(400)
+            .contains("does not match")
+    );
+    assert!(
+        client
+            .post(PODS, &config_map("a", ""))
+            .await
+            .refused(400)
+            .contains("cannot be handled as a Pod")
+    );
     let mut nameless = pod("a");
     nameless["metadata"] = json!({});
-    assert!(client.post(PODS, &nameless).await.refused(422).contains("name or generateName is required"));
+    assert!(
+        client
+            .post(PODS, &nameless)
+            .await
+            .refused(422)
+            .contains("name or generateName is required")
+    );
     let mut empty = pod("a");
     empty["spec"]["containers"] = json!([]);
-    assert!(client.post(PODS, &empty).await.refused(422).contains("spec.containers: Required value"));
+    assert!(
+        client
+            .post(PODS, &empty)
+            .await
+            .refused(422)
+            .contains("spec.containers: Required value")
+    );
     let missing = "/api/v1/namespaces/nowhere/pods";
-    assert_eq!(client.post(missing, &pod("a")).await.refused(404), "namespaces \"nowhere\" not found");
+    assert_eq!(
+        client.post(missing, &pod("a")).await.refused(404),
+        "namespaces \"nowhere\" not found"
+    );
     assert_eq!(client.send(Method::POST, PODS, &[], "{").await.code, 400);
     let typed = [("content-type", "text/plain")];
-    assert_eq!(client.send(Method::POST, PODS, &typed, "{}").await.code, 415);
+    assert_eq!(
+        client.send(Method::POST, PODS, &typed, "{}").await.code,
+        415
+    );
     let long = vec![b' '; 3 * 1024 * 1024 + 1];
     assert_eq!(client.send(Method::POST, PODS, &[], long).await.code, 413);
     assert_eq!(client.post("/api/v1/pods", &pod("a")).await.code, 405);
@@ -85,14 +131,29 @@ async fn unknown_fields_are_an_error_a_warning_or_nothing() {
     let mut sent = pod("a");
     sent["spec"]["colour"] = json!("red");
     let dry = format!("{PODS}?dryRun=All");
-    let strict = client.post(&format!("{dry}&fieldValidation=Strict"), &sent).await;
-    assert!(strict.refused(400).contains("strict decoding error: unknown field \"spec.colour\""));
+    let strict = client
+        .post(&format!("{dry}&fieldValidation=Strict"), &sent)
+        .await;
+    assert!(
+        strict
+            .refused(400)
+            .contains("strict decoding error: unknown field \"spec.colour\"")
+    );
     let warned = client.post(&dry, &sent).await;
-    assert_eq!(warned.warnings(), ["299 - \"unknown field \\\"spec.colour\\\"\""]);
-    let ignored = client.post(&format!("{dry}&fieldValidation=Ignore"), &sent).await;
+    assert_eq!(
+        warned.warnings(),
+        ["299 - \"unknown field \\\"spec.colour\\\"\""]
+    );
+    let ignored = client
+        .post(&format!("{dry}&fieldValidation=Ignore"), &sent)
+        .await;
     assert!(ignored.warnings().is_empty());
     assert_eq!(ignored.code, 201);
-    assert_eq!(client.get(&format!("{PODS}/a")).await.code, 404, "a dry run leaves nothing");
+    assert_eq!(
+        client.get(&format!("{PODS}/a")).await.code,
+        404,
+        "a dry run leaves nothing"
+    );
 }
 
 #[tokio::test]
@@ -122,16 +183,30 @@ async fn the_old_pod_of_the_first_lesson_is_understood() {
              "env": [{"name": "MONGO_URL", "value": "mongodb://localhost:27017/app"}]}]},
     });
     let path = "/api/v1beta3/namespaces/default/pods";
-    let answer = client.post(&format!("{path}?fieldValidation=Strict"), &old).await;
-    assert!(answer.warnings().iter().any(|w| w.contains("apiVersion: v1")), "{answer:?}");
+    let answer = client
+        .post(&format!("{path}?fieldValidation=Strict"), &old)
+        .await;
+    assert!(
+        answer
+            .warnings()
+            .iter()
+            .any(|w| w.contains("apiVersion: v1")),
+        "{answer:?}"
+    );
     assert_eq!(answer.expect(201)["apiVersion"], "v1beta3");
-    let today = client.get(&format!("{PODS}/telescope-pod")).await.expect(200);
+    let today = client
+        .get(&format!("{PODS}/telescope-pod"))
+        .await
+        .expect(200);
     assert_eq!(today["apiVersion"], "v1");
     assert_eq!(today["spec"]["containers"][1]["name"], "telescope");
     let listed = client.get(path).await.expect(200);
     assert_eq!(listed["apiVersion"], "v1beta3");
     assert_eq!(listed["items"].as_array().map(Vec::len), Some(1));
-    client.delete(&format!("{path}/telescope-pod"), &json!({})).await.expect(200);
+    client
+        .delete(&format!("{path}/telescope-pod"), &json!({}))
+        .await
+        .expect(200);
 }
 
 #[tokio::test]
@@ -161,13 +236,23 @@ async fn a_stale_writer_is_refused_and_a_patch_without_version_never() {
         task.await.expect("task");
     }
     let all = client.get(&path).await.expect(200);
-    assert_eq!(all["data"].as_object().map(|d| d.len()), Some(21), "no patch was lost");
+    assert_eq!(
+        all["data"].as_object().map(|d| d.len()),
+        Some(21),
+        "no patch was lost"
+    );
     let conditional = json!({"metadata": {"resourceVersion": "1"}, "data": {"key": "9"}});
-    client.patch(&path, "merge", &conditional).await.refused(409);
+    client
+        .patch(&path, "merge", &conditional)
+        .await
+        .refused(409);
     let mut other = born.clone();
     other["metadata"]["resourceVersion"] = Value::Null;
     other["metadata"]["uid"] = json!("another");
-    assert!(matches!(client.put(&path, &other).await.code.as_u16(), 409 | 422));
+    assert!(matches!(
+        client.put(&path, &other).await.code.as_u16(),
+        409 | 422
+    ));
 }
 
 #[tokio::test]
@@ -177,7 +262,13 @@ async fn writing_what_is_there_already_changes_no_version() {
     let born = client.post(MAPS, &config_map("m", "1")).await.expect(201);
     assert_eq!(client.put(&path, &born).await.expect(200), born);
     let patch = json!({"data": {"key": "1"}});
-    assert_eq!(client.patch(&path, "strategic-merge", &patch).await.expect(200), born);
+    assert_eq!(
+        client
+            .patch(&path, "strategic-merge", &patch)
+            .await
+            .expect(200),
+        born
+    );
 }
 
 #[tokio::test]
@@ -186,7 +277,10 @@ async fn patches_come_in_three_kinds_and_no_others() {
     let path = format!("{PODS}/web");
     client.post(PODS, &pod("web")).await.expect(201);
     let strategic = json!({"spec": {"containers": [{"name": "c", "image": "nginx:1.28"}]}});
-    let changed = client.patch(&path, "strategic-merge", &strategic).await.expect(200);
+    let changed = client
+        .patch(&path, "strategic-merge", &strategic)
+        .await
+        .expect(200);
     assert_eq!(changed["spec"]["containers"][0]["image"], "nginx:1.28");
     assert_eq!(changed["metadata"]["generation"], 2);
     let operations = json!([{"op": "add", "path": "/metadata/labels/tier", "value": "front"}]);
@@ -196,13 +290,25 @@ async fn patches_come_in_three_kinds_and_no_others() {
     let changed = client.patch(&path, "merge", &merge).await.expect(200);
     assert_eq!(changed["metadata"]["labels"].get("tier"), None);
     let plain = [("content-type", "application/json")];
-    assert_eq!(client.send(Method::PATCH, &path, &plain, "{}").await.code, 415);
+    assert_eq!(
+        client.send(Method::PATCH, &path, &plain, "{}").await.code,
+        415
+    );
     let renamed = json!({"metadata": {"name": "other"}});
     assert_eq!(client.patch(&path, "merge", &renamed).await.code, 400);
     let forbidden = json!({"spec": {"nodeName": "n9"}});
     let message = client.patch(&path, "merge", &forbidden).await.refused(422);
-    assert!(message.contains("pod updates may not change fields other than"), "{message}");
-    assert_eq!(client.patch(&format!("{PODS}/none"), "merge", &merge).await.code, 404);
+    assert!(
+        message.contains("pod updates may not change fields other than"),
+        "{message}"
+    );
+    assert_eq!(
+        client
+            .patch(&format!("{PODS}/none"), "merge", &merge)
+            .await
+            .code,
+        404
+    );
     let impossible = json!([{"op": "test", "path": "/metadata/name", "value": "x"}]);
     assert_eq!(client.patch(&path, "json", &impossible).await.code, 422);
 }
@@ -213,32 +319,50 @@ async fn status_is_its_own_part() {
     client.post(PODS, &pod("web")).await.expect(201);
     let path = format!("{PODS}/web");
     let both = json!({"spec": {"nodeName": "n9"}, "status": {"phase": "Running"}});
-    let changed = client.patch(&format!("{path}/status"), "merge", &both).await.expect(200);
-    assert_eq!(changed["status"]["phase"], "Running");
-    assert_eq!(changed["spec"].get("nodeName"), None);
     let changed = client
-        .patch(&path, "merge", &json!({"status": {"phase": "Failed"}, "metadata": {"labels": {"a": "b"}}}))
+        .patch(&format!("{path}/status"), "merge", &both)
         .await
         .expect(200);
     assert_eq!(changed["status"]["phase"], "Running");
-    assert_eq!(client.get(&format!("{path}/status")).await.expect(200), changed);
+    assert_eq!(changed["spec"].get("nodeName"), None);
+    let changed = client
+        .patch(
+            &path,
+            "merge",
+            &json!({"status": {"phase": "Failed"}, "metadata": {"labels": {"a": "b"}}}),
+        )
+        .await
+        .expect(200);
+    assert_eq!(changed["status"]["phase"], "Running");
+    assert_eq!(
+        client.get(&format!("{path}/status")).await.expect(200),
+        changed
+    );
 }
 
 async fn bind(client: &Client, name: &str, node: &str) -> support::Answer {
     let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
         "target": {"kind": "Node", "name": node}});
-    client.post(&format!("{PODS}/{name}/binding"), &binding).await
+    client
+        .post(&format!("{PODS}/{name}/binding"), &binding)
+        .await
 }
 
 #[tokio::test]
 async fn a_pod_is_bound_once() {
     let client = client().await;
     client.post(PODS, &pod("web")).await.expect(201);
-    assert_eq!(bind(&client, "web", "n1").await.expect(201)["status"], "Success");
+    assert_eq!(
+        bind(&client, "web", "n1").await.expect(201)["status"],
+        "Success"
+    );
     let pod = client.get(&format!("{PODS}/web")).await.expect(200);
     assert_eq!(pod["spec"]["nodeName"], "n1");
     let message = bind(&client, "web", "n2").await.refused(409);
-    assert!(message.contains("already assigned to node \"n1\""), "{message}");
+    assert!(
+        message.contains("already assigned to node \"n1\""),
+        "{message}"
+    );
     assert_eq!(bind(&client, "none", "n1").await.code, 404);
 }
 
@@ -254,13 +378,26 @@ async fn a_running_pod_is_given_time_and_the_kubelet_has_the_last_word() {
     assert!(dying["metadata"]["deletionTimestamp"].is_string());
     let again = client.get(&path).await.expect(200);
     assert_eq!(again, dying);
-    let sooner = client.delete(&path, &json!({"gracePeriodSeconds": 5})).await.expect(200);
+    let sooner = client
+        .delete(&path, &json!({"gracePeriodSeconds": 5}))
+        .await
+        .expect(200);
     assert_eq!(sooner["metadata"]["deletionGracePeriodSeconds"], 5);
-    client.delete(&path, &json!({"gracePeriodSeconds": 0})).await.expect(200);
+    client
+        .delete(&path, &json!({"gracePeriodSeconds": 0}))
+        .await
+        .expect(200);
     assert_eq!(client.get(&path).await.code, 404);
     client.post(PODS, &pod("idle")).await.expect(201);
-    client.delete(&format!("{PODS}/idle"), &json!({})).await.expect(200);
-    assert_eq!(client.get(&format!("{PODS}/idle")).await.code, 404, "no node, no grace");
+    client
+        .delete(&format!("{PODS}/idle"), &json!({}))
+        .await
+        .expect(200);
+    assert_eq!(
+        client.get(&format!("{PODS}/idle")).await.code,
+        404,
+        "no node, no grace"
+    );
 }
 
 #[tokio::test]
@@ -271,7 +408,13 @@ async fn finalizers_and_preconditions_hold_a_deletion() {
     sent["metadata"]["finalizers"] = json!(["example.com/wait"]);
     let born = client.post(MAPS, &sent).await.expect(201);
     let wrong = json!({"preconditions": {"uid": "other"}});
-    assert!(client.delete(&path, &wrong).await.refused(409).contains("Precondition failed: UID"));
+    assert!(
+        client
+            .delete(&path, &wrong)
+            .await
+            .refused(409)
+            .contains("Precondition failed: UID")
+    );
     let marked = client.delete(&path, &json!({})).await.expect(200);
     assert!(marked["metadata"]["deletionTimestamp"].is_string());
     let freed = json!({"metadata": {"finalizers": null}});
@@ -279,31 +422,55 @@ async fn finalizers_and_preconditions_hold_a_deletion() {
     assert_eq!(client.get(&path).await.code, 404);
     client.post(MAPS, &config_map("m", "1")).await.expect(201);
     let status = client.delete(&path, &json!({})).await.expect(200);
-    assert_eq!((&status["kind"], &status["status"]), (&json!("Status"), &json!("Success")));
+    assert_eq!(
+        (&status["kind"], &status["status"]),
+        (&json!("Status"), &json!("Success"))
+    );
     assert_ne!(status["details"]["uid"], born["metadata"]["uid"]);
     assert_eq!(client.delete(&path, &json!({})).await.code, 404);
     let dry = client.post(MAPS, &config_map("m", "1")).await.expect(201);
-    client.delete(&path, &json!({"dryRun": ["All"]})).await.expect(200);
+    client
+        .delete(&path, &json!({"dryRun": ["All"]}))
+        .await
+        .expect(200);
     assert_eq!(client.get(&path).await.expect(200), dry);
-    assert_eq!(client.delete(&path, &json!({"propagationPolicy": "Never"})).await.code, 422);
+    assert_eq!(
+        client
+            .delete(&path, &json!({"propagationPolicy": "Never"}))
+            .await
+            .code,
+        422
+    );
 }
 
 #[tokio::test]
 async fn a_namespace_goes_in_two_steps_and_takes_nothing_new_meanwhile() {
     let client = client().await;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "lab"}});
-    client.post("/api/v1/namespaces", &namespace).await.expect(201);
+    client
+        .post("/api/v1/namespaces", &namespace)
+        .await
+        .expect(201);
     let path = "/api/v1/namespaces/lab";
     let going = client.delete(path, &json!({})).await.expect(200);
     assert_eq!(going["status"]["phase"], "Terminating");
     let maps = "/api/v1/namespaces/lab/configmaps";
     let message = client.post(maps, &config_map("m", "1")).await.refused(403);
-    assert!(message.contains("because it is being terminated"), "{message}");
+    assert!(
+        message.contains("because it is being terminated"),
+        "{message}"
+    );
     let mut done = going.clone();
     done["spec"]["finalizers"] = json!([]);
-    client.put(&format!("{path}/finalize"), &done).await.expect(200);
+    client
+        .put(&format!("{path}/finalize"), &done)
+        .await
+        .expect(200);
     assert_eq!(client.get(path).await.code, 404);
-    let message = client.delete("/api/v1/namespaces/default", &json!({})).await.refused(403);
+    let message = client
+        .delete("/api/v1/namespaces/default", &json!({}))
+        .await
+        .refused(403);
     assert!(message.contains("may not be deleted"), "{message}");
 }
 
@@ -311,36 +478,59 @@ async fn a_namespace_goes_in_two_steps_and_takes_nothing_new_meanwhile() {
 async fn services_get_addresses_of_their_own() {
     let client = client().await;
     let services = "/api/v1/namespaces/default/services";
-    let service = |name: &str, spec: Value| {
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})
-    };
+    let service = |name: &str, spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
     let ports = json!([{"port": 80}]);
     let mut seen = std::collections::HashSet::new();
     for n in 0..20 {
         let sent = service(&format!("s{n}"), json!({"ports": ports}));
         let born = client.post(services, &sent).await.expect(201);
-        let ip = born["spec"]["clusterIP"].as_str().expect("address").to_owned();
+        let ip = born["spec"]["clusterIP"]
+            .as_str()
+            .expect("address")
+            .to_owned();
         assert_eq!(born["spec"]["clusterIPs"], json!([ip]));
         assert!(seen.insert(ip));
     }
     let taken = seen.iter().next().expect("one").clone();
     let sent = service("again", json!({"ports": ports, "clusterIP": taken}));
-    assert!(client.post(services, &sent).await.refused(422).contains("already allocated"));
-    let sent = service("outside", json!({"ports": ports, "clusterIP": "192.168.0.1"}));
+    assert!(
+        client
+            .post(services, &sent)
+            .await
+            .refused(422)
+            .contains("already allocated")
+    );
+    let sent = service(
+        "outside",
+        json!({"ports": ports, "clusterIP": "192.168.0.1"}),
+    );
     assert_eq!(client.post(services, &sent).await.code, 422);
     let sent = service("fixed", json!({"ports": ports, "clusterIP": "10.96.0.10"}));
     client.post(services, &sent).await.expect(201);
-    client.delete(&format!("{services}/fixed"), &json!({})).await.expect(200);
+    client
+        .delete(&format!("{services}/fixed"), &json!({}))
+        .await
+        .expect(200);
     client.post(services, &sent).await.expect(201);
     let headless = service("headless", json!({"ports": ports, "clusterIP": "None"}));
     let born = client.post(services, &headless).await.expect(201);
     assert_eq!(born["spec"]["clusterIP"], "None");
-    let external = service("ext", json!({"type": "ExternalName", "externalName": "example.com"}));
+    let external = service(
+        "ext",
+        json!({"type": "ExternalName", "externalName": "example.com"}),
+    );
     let born = client.post(services, &external).await.expect(201);
     assert_eq!(born["spec"].get("clusterIP"), None);
     let patch = json!({"spec": {"type": "ClusterIP", "externalName": null, "ports": ports}});
-    let changed = client.patch(&format!("{services}/ext"), "merge", &patch).await.expect(200);
-    assert!(changed["spec"]["clusterIP"].as_str().is_some_and(|ip| ip.starts_with("10.")));
+    let changed = client
+        .patch(&format!("{services}/ext"), "merge", &patch)
+        .await
+        .expect(200);
+    assert!(
+        changed["spec"]["clusterIP"]
+            .as_str()
+            .is_some_and(|ip| ip.starts_with("10."))
+    );
 }
 
 #[tokio::test]
@@ -367,12 +557,23 @@ async fn what_is_not_served_is_said_at_once() {
     }
     assert_eq!(client.get(&format!("{PODS}/web/colour")).await.code, 404);
     let message = client.get("/apis/apps/v1/deployments").await.refused(404);
-    assert!(message.contains("does not serve deployments.apps yet"), "{message}");
+    assert!(
+        message.contains("does not serve deployments.apps yet"),
+        "{message}"
+    );
     assert_eq!(client.get("/apis/example.com/v1/things").await.code, 404);
     assert_eq!(client.get("/nothing/here").await.code, 404);
-    assert_eq!(client.get(&format!("{PODS}/web/log")).await.text, "", "not scheduled, no log");
+    assert_eq!(
+        client.get(&format!("{PODS}/web/log")).await.text,
+        "",
+        "not scheduled, no log"
+    );
     bind(&client, "web", "n1").await.expect(201);
-    assert_eq!(client.get(&format!("{PODS}/web/log")).await.code, 404, "no such node");
+    assert_eq!(
+        client.get(&format!("{PODS}/web/log")).await.code,
+        404,
+        "no such node"
+    );
     let answer = client.get(&format!("{PODS}/web/log?container=x")).await;
     assert_eq!(answer.refused(400), "container x is not valid for pod web");
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{self, Cluster};
 use crate::error::{CliError, Result};
-use crate::{Context, kubeconfig, line, machine};
+use crate::{Context, browse, kubeconfig, line, machine};
 
 /// Flags of `cadet open`.
 #[derive(Debug, Args)]
@@ -59,7 +59,8 @@ pub async fn run(cx: &Context, args: OpenArgs) -> Result<u8> {
     let place = find(&cluster, &args).await?;
     let proxy = line::ensure_background(cx).await?;
     let url = place.url();
-    let curl = format!("curl --socks5-hostname 127.0.0.1:{proxy} {url}");
+    let shown = browse::page(&url, proxy)?;
+    let curl = shown.curl();
     if cx.ui.json() {
         cx.ui.object(&json!({"type": "open", "url": url, "socks": format!("127.0.0.1:{proxy}"), "curl": curl, "pod": place.behind}));
     } else {
@@ -76,7 +77,7 @@ pub async fn run(cx: &Context, args: OpenArgs) -> Result<u8> {
         Ok(told) => cx.ui.line(format!("  page  {told}")),
         Err(why) => cx.ui.warn("page", &format!("nothing answers yet: {why}")),
     }
-    line::browse(cx, args.browser.as_deref(), proxy, &url)?;
+    browse::show(cx, args.browser.as_deref(), &shown)?;
     Ok(0)
 }
 

@@ -71,12 +71,7 @@ async fn boot(v: &mut Voyage<'_>, emulator: &cadet_vm::Emulator, first: Accel) -
         machine::save(v.cx, &v.profile)?;
         let mut config = machine::config(&v.files, &v.profile)
             .ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "the machine is not described"))?;
-        // SAFETY: geteuid only reads.
-        #[cfg(unix)]
-        let uid = unsafe { libc::geteuid() };
-        #[cfg(not(unix))]
-        let uid = 1;
-        config.run_as = emulator.run_as_for_root(uid);
+        config.run_as = emulator.run_as_for_root(if machine::is_root() { 0 } else { 1 });
         match Vm::start(config, emulator).await {
             Ok(_) => return Ok(()),
             Err(VmError::AlreadyRunning { .. }) => return Ok(()),

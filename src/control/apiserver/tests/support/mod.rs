@@ -19,7 +19,10 @@ pub fn config() -> Config {
 }
 
 pub async fn app() -> App {
-    app_on(Arc::new(LocalStore::open(MemoryDisk, Options::default()).expect("store"))).await
+    app_on(Arc::new(
+        LocalStore::open(MemoryDisk, Options::default()).expect("store"),
+    ))
+    .await
 }
 
 pub async fn app_on(store: Arc<dyn Store>) -> App {
@@ -48,7 +51,11 @@ impl Answer {
     }
 
     pub fn warnings(&self) -> Vec<&str> {
-        self.headers.get_all("warning").iter().map(|v| v.to_str().expect("ascii")).collect()
+        self.headers
+            .get_all("warning")
+            .iter()
+            .map(|v| v.to_str().expect("ascii"))
+            .collect()
     }
 
     #[track_caller]
@@ -98,7 +105,11 @@ impl Client {
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("body").to_bytes();
         let text = String::from_utf8(bytes.to_vec()).expect("text");
-        Answer { code: parts.status, headers: parts.headers, text }
+        Answer {
+            code: parts.status,
+            headers: parts.headers,
+            text,
+        }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -120,14 +131,18 @@ impl Client {
     pub async fn patch(&self, path: &str, kind: &str, body: &Value) -> Answer {
         let media = format!("application/{kind}-patch+json");
         let headers = [("content-type", media.as_str())];
-        self.send(Method::PATCH, path, &headers, body.to_string()).await
+        self.send(Method::PATCH, path, &headers, body.to_string())
+            .await
     }
 
     /// Opens a watch.
     pub async fn watch(&self, path: &str) -> Events {
         let response = self.open(Method::GET, path, &[], "").await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
-        Events { body: response.into_body(), rest: Vec::new() }
+        Events {
+            body: response.into_body(),
+            rest: Vec::new(),
+        }
     }
 }
 
@@ -146,7 +161,8 @@ impl Events {
                 return Some(serde_json::from_slice(&line).expect("an event per line"));
             }
             let frame = self.body.frame().await?.expect("frame");
-            self.rest.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+            self.rest
+                .extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
         }
     }
 
@@ -155,8 +171,15 @@ impl Events {
         match self.next().await {
             None => "END".to_owned(),
             Some(event) => {
-                let text = |path| event.pointer(path).and_then(Value::as_str).unwrap_or_default();
-                format!("{} {}", text("/type"), text("/object/metadata/name")).trim().to_owned()
+                let text = |path| {
+                    event
+                        .pointer(path)
+                        .and_then(Value::as_str)
+                        .unwrap_or_default()
+                };
+                format!("{} {}", text("/type"), text("/object/metadata/name"))
+                    .trim()
+                    .to_owned()
             }
         }
     }
