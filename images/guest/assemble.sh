@@ -7,7 +7,8 @@ archive=$1 tree=$2 image=$3 size=$4
 trap 'rm -rf "$tree"' EXIT
 trap 'exit 143' TERM INT
 mkdir "$tree"
-tar -C "$tree" --numeric-owner --xattrs --xattrs-include='*' -xpf "$archive"
+# No device nodes: a user namespace may not make them, and the kernel fills /dev at every boot.
+tar -C "$tree" --exclude='./dev/*' --numeric-owner --xattrs --xattrs-include='*' -xpf "$archive"
 rm -f "$archive"
 truncate -s "$size" "$image"
 # One percent for root is enough to rescue a full disk; inode tables are written when first used.

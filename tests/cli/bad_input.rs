@@ -9,7 +9,13 @@ use crate::support::{Run, Sealed};
 #[test]
 fn unknown_words_are_told_with_an_id() {
     let home = Sealed::new();
-    for args in [&["fly"][..], &["start", "--fast"], &["open"], &["start", "--memory"], &["-o", "xml", "list"]] {
+    for args in [
+        &["fly"][..],
+        &["start", "--fast"],
+        &["open"],
+        &["start", "--memory"],
+        &["-o", "xml", "list"],
+    ] {
         home.run(args).fails_with("PROGRAM_USAGE", 14);
     }
 }
@@ -18,7 +24,9 @@ fn unknown_words_are_told_with_an_id() {
 fn profile_names_are_host_names() {
     let home = Sealed::new();
     let long = "x".repeat(41);
-    for name in ["", "-a", "A", "a b", "a/b", "../etc", "ä", "a.b", "a;reboot", "$(id)", &long] {
+    for name in [
+        "", "-a", "A", "a b", "a/b", "../etc", "ä", "a.b", "a;reboot", "$(id)", &long,
+    ] {
         for verb in ["start", "status", "delete", "stop", "tunnel"] {
             let flag = format!("--profile={name}");
             home.run(&[verb, &flag]).fails_with("PROGRAM_USAGE", 14);
@@ -46,7 +54,8 @@ fn every_size_out_of_range_is_refused_before_anything_is_made() {
         ("--wait-timeout", "0", "PROGRAM_USAGE", 14),
         ("--wait-timeout", "9d", "PROGRAM_USAGE", 14),
     ] {
-        home.run(&["start", &format!("{flag}={value}")]).fails_with(id, code);
+        home.run(&["start", &format!("{flag}={value}")])
+            .fails_with(id, code);
     }
     home.run(&["status"]).fails_with("GUEST_NOT_FOUND", 85);
 }
@@ -85,7 +94,11 @@ fn a_qemu_of_yesteryear_is_refused() {
     std::fs::create_dir(&bin).unwrap();
     for name in ["qemu-system-x86_64", "qemu-system-aarch64"] {
         let file = bin.join(name);
-        std::fs::write(&file, "#!/bin/sh\necho 'QEMU emulator version 6.2.0 (old)'\n").unwrap();
+        std::fs::write(
+            &file,
+            "#!/bin/sh\necho 'QEMU emulator version 6.2.0 (old)'\n",
+        )
+        .unwrap();
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
     }
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
@@ -112,9 +125,20 @@ fn a_full_disk_leaves_nothing_half_written() {
                   find \"$CADET_HOME\" -name '*.new' -o -name '*.partial' >&2; exit $code";
     let mut inner = home.command(&["start", "--image=debian-13"]);
     let mut command = Command::new("unshare");
-    let root = Command::new("id").arg("-u").output().unwrap().stdout.starts_with(b"0");
-    command.arg(if root { "-m" } else { "-rm" }).args(["sh", "-c", script, "sh"]);
-    command.arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null()).env_clear();
+    let root = Command::new("id")
+        .arg("-u")
+        .output()
+        .unwrap()
+        .stdout
+        .starts_with(b"0");
+    command
+        .arg(if root { "-m" } else { "-rm" })
+        .args(["sh", "-c", script, "sh"]);
+    command
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .stdin(Stdio::null())
+        .env_clear();
     for (key, value) in inner.get_envs() {
         command.env(key, value.unwrap_or_default());
     }
@@ -134,6 +158,8 @@ fn a_taken_port_is_named() {
     // The port is looked at first: a machine that is off is the next thing to say.
     run.fails_with("NET_PORT_TAKEN", 71);
     assert!(run.err.contains(&port), "{run}");
-    home.run(&["tunnel", "--port", "0"]).fails_with("PROGRAM_USAGE", 14);
-    home.run(&["tunnel", "--port", "70000"]).fails_with("PROGRAM_USAGE", 14);
+    home.run(&["tunnel", "--port", "0"])
+        .fails_with("PROGRAM_USAGE", 14);
+    home.run(&["tunnel", "--port", "70000"])
+        .fails_with("PROGRAM_USAGE", 14);
 }

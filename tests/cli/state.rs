@@ -17,7 +17,10 @@ fn two_starts_at_once_do_not_meet() {
 fn a_damaged_database_is_told_mended_and_nothing_is_lost() {
     let home = Sealed::new();
     home.profile("kept");
-    for entry in std::fs::read_dir(home.state().database()).unwrap().flatten() {
+    for entry in std::fs::read_dir(home.state().database())
+        .unwrap()
+        .flatten()
+    {
         if entry.path().is_file() {
             std::fs::write(entry.path(), "not a database").unwrap();
         }
@@ -38,7 +41,12 @@ fn status_and_list_of_a_machine_that_is_off() {
     assert_eq!(status.code, 7, "machine, API and node bits: {status}");
     assert!(status.out.contains("Stopped"), "{status}");
     assert!(home.ok(&["list"]).out.contains("cadet"));
-    for args in [&["ssh", "true"][..], &["logs"], &["tunnel"], &["open", "pod/x"]] {
+    for args in [
+        &["ssh", "true"][..],
+        &["logs"],
+        &["tunnel"],
+        &["open", "pod/x"],
+    ] {
         home.run(args).fails_with("GUEST_NOT_RUNNING", 83);
     }
 }
@@ -70,8 +78,16 @@ fn delete_removes_the_profile_its_files_and_its_context_only() {
 #[test]
 fn a_dry_run_tells_the_plan_and_writes_nothing() {
     let home = Sealed::new();
-    let run = home.ok(&["start", "--dry-run", "--image=debian-13", "--memory=1g", "--cpus=1"]);
-    for step in ["host", "image", "seed", "machine", "connect", "install", "ready", "kubectl"] {
+    let run = home.ok(&[
+        "start",
+        "--dry-run",
+        "--image=debian-13",
+        "--memory=1g",
+        "--cpus=1",
+    ]);
+    for step in [
+        "host", "image", "seed", "machine", "connect", "install", "ready", "kubectl",
+    ] {
         assert!(run.out.contains(step), "{step}: {run}");
     }
     assert!(home.files().is_empty(), "{:?}", home.files());

@@ -7,24 +7,49 @@ fn help_names_every_verb_with_an_example() {
     let home = Sealed::new();
     let help = home.ok(&["--help"]).out;
     for verb in [
-        "start", "stop", "delete", "status", "list", "ssh", "logs", "kubectl", "tunnel", "open", "image",
-        "doctor", "version", "completion",
+        "start",
+        "stop",
+        "delete",
+        "status",
+        "list",
+        "ssh",
+        "logs",
+        "kubectl",
+        "tunnel",
+        "open",
+        "image",
+        "doctor",
+        "version",
+        "completion",
     ] {
-        assert!(help.contains(&format!("  {verb} ")), "{verb} missing in\n{help}");
+        assert!(
+            help.contains(&format!("  {verb} ")),
+            "{verb} missing in\n{help}"
+        );
         let own = home.ok(&[verb, "--help"]).out;
-        assert_eq!(home.ok(&["help", verb]).out.lines().next(), own.lines().next());
+        assert_eq!(
+            home.ok(&["help", verb]).out.lines().next(),
+            own.lines().next()
+        );
         for line in own.lines().chain(help.lines()) {
             assert!(line.chars().count() <= 100, "too wide: {line}");
         }
     }
-    assert!(home.files().is_empty(), "help must not write: {:?}", home.files());
+    assert!(
+        home.files().is_empty(),
+        "help must not write: {:?}",
+        home.files()
+    );
 }
 
 #[test]
 fn completion_scripts_know_the_verbs() {
     let home = Sealed::new();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        assert!(home.ok(&["completion", shell]).out.contains("tunnel"), "{shell}");
+        assert!(
+            home.ok(&["completion", shell]).out.contains("tunnel"),
+            "{shell}"
+        );
     }
 }
 
@@ -32,19 +57,24 @@ fn completion_scripts_know_the_verbs() {
 fn every_error_id_has_a_story() {
     let home = Sealed::new();
     let list = home.ok(&["help", "errors"]).out;
-    let ids: Vec<_> = list.lines().filter_map(|l| l.split_whitespace().next()).collect();
+    let ids: Vec<_> = list
+        .lines()
+        .filter_map(|l| l.split_whitespace().next())
+        .collect();
     assert!(ids.len() > 30, "{list}");
     for id in ids {
         assert!(home.ok(&["help", &id.to_lowercase()]).out.starts_with(id));
     }
-    home.run(&["help", "nonsense"]).fails_with("PROGRAM_USAGE", 14);
+    home.run(&["help", "nonsense"])
+        .fails_with("PROGRAM_USAGE", 14);
 }
 
 #[test]
 fn version_speaks_both_ways() {
     let home = Sealed::new();
     assert!(home.ok(&["version"]).out.starts_with("cadet 0."));
-    let json: serde_json::Value = serde_json::from_str(&home.ok(&["version", "-o", "json"]).out).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&home.ok(&["version", "-o", "json"]).out).unwrap();
     assert!(json["cadet"].is_string());
 }
 

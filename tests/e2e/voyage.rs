@@ -8,7 +8,10 @@ use serde_json::Value;
 
 use crate::support::{Run, Sealed, eventually};
 
-const POD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tutorials/01-telescope/manifests/telescope-pod.json");
+const POD: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tutorials/01-telescope/manifests/telescope-pod.json"
+);
 const MINUTES: Duration = Duration::from_secs(60);
 
 /// A cluster under test, removed even when an assertion fails.
@@ -20,7 +23,11 @@ struct Voyage {
 impl Drop for Voyage {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for args in [&["status"][..], &["logs", "--tail", "60"], &["logs", "--machine", "--tail", "40"]] {
+            for args in [
+                &["status"][..],
+                &["logs", "--tail", "60"],
+                &["logs", "--machine", "--tail", "40"],
+            ] {
                 self.tell(&format!("{args:?}: {}", self.home.run(args)));
             }
         }
@@ -37,7 +44,10 @@ impl Voyage {
     /// Real kubectl with the kubeconfig Cadet wrote: no `cadet kubectl` in between.
     fn kubectl(&self, args: &[&str]) -> Run {
         let mut command = Command::new("kubectl");
-        command.args(args).env("KUBECONFIG", self.home.kubeconfig()).env("HOME", self.home.dir.path());
+        command
+            .args(args)
+            .env("KUBECONFIG", self.home.kubeconfig())
+            .env("HOME", self.home.dir.path());
         Run::of(command.stdin(Stdio::null()))
     }
 
@@ -49,14 +59,22 @@ impl Voyage {
     }
 
     fn pod(&self) -> Value {
-        serde_json::from_str(&self.kubectl_ok(&["get", "pod", "telescope-pod", "-o", "json"]).out).unwrap()
+        serde_json::from_str(
+            &self
+                .kubectl_ok(&["get", "pod", "telescope-pod", "-o", "json"])
+                .out,
+        )
+        .unwrap()
     }
 
     #[track_caller]
     fn pod_runs(&self, minutes: u32) -> Value {
         eventually("telescope-pod 2/2 Running", MINUTES * minutes, || {
             let pod = self.pod();
-            let all = pod["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
+            let all = pod["status"]["containerStatuses"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
             let ready = all.len() == 2 && all.iter().all(|c| c["ready"] == true);
             (ready && pod["status"]["phase"] == "Running").then_some(pod)
         })
@@ -65,7 +83,13 @@ impl Voyage {
     /// curl through the tunnel, names resolved at the far end.
     fn curl(&self, port: &str, args: &[&str]) -> Run {
         let mut command = Command::new("curl");
-        command.args(["-sS", "--max-time", "20", "--socks5-hostname", &format!("127.0.0.1:{port}")]);
+        command.args([
+            "-sS",
+            "--max-time",
+            "20",
+            "--socks5-hostname",
+            &format!("127.0.0.1:{port}"),
+        ]);
         Run::of(command.args(args))
     }
 
@@ -74,11 +98,25 @@ impl Voyage {
         let profile = self.home.dir.path().join("chromium");
         let mut command = Command::new("chromium");
         command
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-            .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+            ])
+            .args([
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ])
             .arg(format!("--user-data-dir={}", profile.display()))
             .arg(format!("--proxy-server=socks5://127.0.0.1:{port}"))
-            .args(["--proxy-bypass-list=<-loopback>", "--virtual-time-budget=10000", "--timeout=60000"])
+            .args([
+                "--proxy-bypass-list=<-loopback>",
+                "--virtual-time-budget=10000",
+                "--timeout=60000",
+            ])
             .args(["--dump-dom", url])
             .env("HOME", self.home.dir.path());
         Run::of(&mut command).out
@@ -88,8 +126,12 @@ impl Voyage {
         let mine = self.home.home();
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-            let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+                continue;
+            };
+            let Ok(line) = std::fs::read(entry.path().join("cmdline")) else {
+                continue;
+            };
             let line = String::from_utf8_lossy(&line).into_owned();
             if line.contains(&*mine.to_string_lossy()) {
                 found.push(pid);
@@ -112,14 +154,22 @@ fn shared_cache() -> PathBuf {
 fn from_start_to_the_telescope_page_and_back() {
     let mut home = Sealed::new();
     home.cache = Some(shared_cache());
-    let v = Voyage { home, began: Instant::now() };
+    let v = Voyage {
+        home,
+        began: Instant::now(),
+    };
 
     v.tell("the base image is made or found");
     v.home.ok(&["image", "build", "debian-13"]);
 
     v.tell("start is killed in the middle, twice; the third finishes it");
     for seconds in [2, 9] {
-        let mut child = v.home.command(&["start", "--memory", "1g"]).stdout(Stdio::null()).spawn().unwrap();
+        let mut child = v
+            .home
+            .command(&["start", "--memory", "1g"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(Duration::from_secs(seconds));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -140,17 +190,29 @@ fn from_start_to_the_telescope_page_and_back() {
     v.tell("kubectl create -f telescope-pod.json (v1beta3)");
     let create = v.kubectl_ok(&["create", "-f", POD]);
     assert!(create.out.contains("pod/telescope-pod created"), "{create}");
-    assert!(create.err.contains("Warning: ") && create.err.contains("v1"), "{create}");
+    assert!(
+        create.err.contains("Warning: ") && create.err.contains("v1"),
+        "{create}"
+    );
     let pod = v.pod_runs(6);
     let ip = pod["status"]["podIP"].as_str().unwrap().to_string();
     let wide = v.kubectl_ok(&["get", "pod", "-o", "wide"]).out;
     v.tell(&wide);
-    assert!(wide.contains("2/2") && wide.contains("Running") && wide.contains(&ip), "{wide}");
+    assert!(
+        wide.contains("2/2") && wide.contains("Running") && wide.contains(&ip),
+        "{wide}"
+    );
     assert!(ip.starts_with("10.244."), "{ip}");
     let described = v.kubectl_ok(&["describe", "pod", "telescope-pod"]).out;
     v.tell(&described);
-    assert!(described.contains("Scheduled") && described.contains("Started"), "{described}");
-    assert!(described.contains("Substituted"), "events must say what was run: {described}");
+    assert!(
+        described.contains("Scheduled") && described.contains("Started"),
+        "{described}"
+    );
+    assert!(
+        described.contains("Substituted"),
+        "events must say what was run: {described}"
+    );
 
     v.tell("the page through SOCKS, by the pod's own address");
     let port = free_port();
@@ -158,22 +220,42 @@ fn from_start_to_the_telescope_page_and_back() {
     assert!(v.home.ok(&["tunnel", "--status"]).out.contains(&port));
     let url = format!("http://{ip}/");
     eventually("the page answers", MINUTES * 2, || {
-        (v.curl(&port, &["-o", "/dev/null", "-w", "%{http_code}", &url]).out == "200").then_some(())
+        (v.curl(&port, &["-o", "/dev/null", "-w", "%{http_code}", &url])
+            .out
+            == "200")
+            .then_some(())
     });
     let printed = v.home.ok(&["open", "pod/telescope-pod", "--print"]).out;
-    assert!(printed.contains(&format!("--socks5-hostname 127.0.0.1:{port} 'http://{ip}")), "{printed}");
+    assert!(
+        printed.contains(&format!("--socks5-hostname 127.0.0.1:{port} 'http://{ip}")),
+        "{printed}"
+    );
     let title = "A post from the voyage";
     let posted = v.curl(
         &port,
-        &["-o", "/dev/null", "-w", "%{http_code}", "--data-urlencode", &format!("title={title}"),
-          "--data-urlencode", "url=https://example.com/voyage", &format!("{url}posts")],
+        &[
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "--data-urlencode",
+            &format!("title={title}"),
+            "--data-urlencode",
+            "url=https://example.com/voyage",
+            &format!("{url}posts"),
+        ],
     );
-    assert!(["200", "201", "302", "303"].contains(&posted.out.as_str()), "{posted}");
+    assert!(
+        ["200", "201", "302", "303"].contains(&posted.out.as_str()),
+        "{posted}"
+    );
     let page = v.chromium(&port, &url);
     assert!(page.contains(title), "Chromium saw: {page}");
 
     v.tell("logs through the API server");
-    let logs = v.kubectl_ok(&["logs", "telescope-pod", "-c", "telescope"]).out;
+    let logs = v
+        .kubectl_ok(&["logs", "telescope-pod", "-c", "telescope"])
+        .out;
     assert!(!logs.trim().is_empty());
 
     v.tell("the telescope container is killed: it comes back, the post is still there");
@@ -181,7 +263,11 @@ fn from_start_to_the_telescope_page_and_back() {
     v.home.ok(&["ssh", "--", "docker", "kill", &id]);
     eventually("telescope restarted", MINUTES * 2, || {
         let all = v.pod()["status"]["containerStatuses"].clone();
-        let one = all.as_array()?.iter().find(|c| c["name"] == "telescope")?.clone();
+        let one = all
+            .as_array()?
+            .iter()
+            .find(|c| c["name"] == "telescope")?
+            .clone();
         (one["restartCount"] == 1 && one["ready"] == true).then_some(())
     });
     eventually("the post is still there", MINUTES, || {
@@ -190,9 +276,23 @@ fn from_start_to_the_telescope_page_and_back() {
 
     v.tell("the agent is killed: no container restarts");
     let before = container_id(&v.pod(), "mongo");
-    v.home.ok(&["ssh", "--", "sudo", "systemctl", "kill", "-s", "KILL", "cadet-agent"]);
+    v.home.ok(&[
+        "ssh",
+        "--",
+        "sudo",
+        "systemctl",
+        "kill",
+        "-s",
+        "KILL",
+        "cadet-agent",
+    ]);
     eventually("the agent is back", MINUTES, || {
-        (v.home.run(&["ssh", "--", "systemctl", "is-active", "cadet-agent"]).out.trim() == "active").then_some(())
+        (v.home
+            .run(&["ssh", "--", "systemctl", "is-active", "cadet-agent"])
+            .out
+            .trim()
+            == "active")
+            .then_some(())
     });
     std::thread::sleep(Duration::from_secs(5));
     assert_eq!(container_id(&v.pod_runs(1), "mongo"), before);
@@ -204,10 +304,24 @@ fn from_start_to_the_telescope_page_and_back() {
     assert_eq!(v.home.run(&["status"]).code, 7);
     let start = v.home.ok(&["start"]);
     v.tell(&start.out);
-    let ip = v.pod_runs(4)["status"]["podIP"].as_str().unwrap().to_string();
+    let ip = v.pod_runs(4)["status"]["podIP"]
+        .as_str()
+        .unwrap()
+        .to_string();
     v.home.ok(&["tunnel", "--background", "--port", &port]);
     eventually("the page answers again", MINUTES * 2, || {
-        (v.curl(&port, &["-o", "/dev/null", "-w", "%{http_code}", &format!("http://{ip}/")]).out == "200").then_some(())
+        (v.curl(
+            &port,
+            &[
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                &format!("http://{ip}/"),
+            ],
+        )
+        .out == "200")
+            .then_some(())
     });
 
     v.tell("the machine is killed under us: status says so, start mends it, the tunnel reconnects");
@@ -218,18 +332,40 @@ fn from_start_to_the_telescope_page_and_back() {
         (run.code == 7 && run.out.contains("why")).then_some(())
     });
     v.home.ok(&["start"]);
-    let ip = v.pod_runs(4)["status"]["podIP"].as_str().unwrap().to_string();
+    let ip = v.pod_runs(4)["status"]["podIP"]
+        .as_str()
+        .unwrap()
+        .to_string();
     eventually("the same tunnel leads in again", MINUTES * 2, || {
-        (v.curl(&port, &["-o", "/dev/null", "-w", "%{http_code}", &format!("http://{ip}/")]).out == "200").then_some(())
+        (v.curl(
+            &port,
+            &[
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                &format!("http://{ip}/"),
+            ],
+        )
+        .out == "200")
+            .then_some(())
     });
 
     v.tell("delete leaves no process, file or context");
     v.home.ok(&["delete", "--yes"]);
     assert_eq!(v.qemu_pids(), Vec::<u32>::new());
-    let left: Vec<_> = v.home.files().into_iter().filter(|p| !p.starts_with(v.home.home().join("state.sled"))).collect();
+    let left: Vec<_> = v
+        .home
+        .files()
+        .into_iter()
+        .filter(|p| !p.starts_with(v.home.home().join("state.sled")))
+        .collect();
     assert!(left.is_empty(), "{left:?}");
     let config = std::fs::read_to_string(v.home.kubeconfig()).unwrap();
-    assert!(!config.contains("cadet") && !config.contains("127.0.0.1"), "{config}");
+    assert!(
+        !config.contains("cadet") && !config.contains("127.0.0.1"),
+        "{config}"
+    );
     v.home.run(&["status"]).fails_with("GUEST_NOT_FOUND", 85);
     v.tell("done");
 }
@@ -245,7 +381,11 @@ fn qemu_pid(v: &Voyage) -> u32 {
 fn container_id(pod: &Value, name: &str) -> String {
     let all = pod["status"]["containerStatuses"].as_array().unwrap();
     let one = all.iter().find(|c| c["name"] == name).unwrap();
-    one["containerID"].as_str().unwrap().trim_start_matches("docker://").to_string()
+    one["containerID"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("docker://")
+        .to_string()
 }
 
 fn free_port() -> String {

@@ -15,7 +15,13 @@ pub struct Sealed {
 
 impl Sealed {
     pub fn new() -> Self {
-        Self { dir: tempfile::Builder::new().prefix("cadet-t").tempdir().unwrap(), cache: None }
+        Self {
+            dir: tempfile::Builder::new()
+                .prefix("cadet-t")
+                .tempdir()
+                .unwrap(),
+            cache: None,
+        }
     }
 
     pub fn home(&self) -> PathBuf {
@@ -38,7 +44,10 @@ impl Sealed {
             "spec": {"cpus": 1, "memoryMib": 1024, "diskGib": 8, "image": "debian-13"},
         });
         let profile = serde_json::from_value(profile).unwrap();
-        cadet_state::Store::open(&self.state()).unwrap().put(&profile).unwrap();
+        cadet_state::Store::open(&self.state())
+            .unwrap()
+            .put(&profile)
+            .unwrap();
     }
 
     /// The program with `args`, sealed off.
@@ -56,7 +65,14 @@ impl Sealed {
         if let Some(cache) = &self.cache {
             command.env("CADET_CACHE", cache);
         }
-        for proxy in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "no_proxy"] {
+        for proxy in [
+            "http_proxy",
+            "https_proxy",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+            "no_proxy",
+        ] {
             if let Some(value) = std::env::var_os(proxy) {
                 command.env(proxy, value);
             }
@@ -104,7 +120,9 @@ pub struct Run {
 
 impl Run {
     pub fn of(command: &mut Command) -> Self {
-        let output: Output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let output: Output = command
+            .output()
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
         Self {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -115,9 +133,15 @@ impl Run {
     /// Wants the error `id` with exit code `code`, a reason or fix, and no panic.
     #[track_caller]
     pub fn fails_with(&self, id: &str, code: i32) -> &Self {
-        assert!(self.err.contains(&format!("error {id} (exit {code}):")), "wanted {id}:\n{self}");
+        assert!(
+            self.err.contains(&format!("error {id} (exit {code}):")),
+            "wanted {id}:\n{self}"
+        );
         assert_eq!(self.code, code, "{self}");
-        assert!(self.err.contains("  fix   ") || self.err.contains("  why   "), "no help:\n{self}");
+        assert!(
+            self.err.contains("  fix   ") || self.err.contains("  why   "),
+            "no help:\n{self}"
+        );
         assert!(!self.err.contains("panicked"), "{self}");
         self
     }
@@ -125,7 +149,11 @@ impl Run {
 
 impl std::fmt::Display for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "exit {}\n--- stdout\n{}--- stderr\n{}", self.code, self.out, self.err)
+        write!(
+            f,
+            "exit {}\n--- stdout\n{}--- stderr\n{}",
+            self.code, self.out, self.err
+        )
     }
 }
 

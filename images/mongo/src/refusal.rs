@@ -19,7 +19,7 @@ pub struct Refusal {
     /// The words.
     pub message: String,
     /// Further fields of the reply, for instance the key of a duplicate.
-    pub details: Document,
+    pub details: Box<Document>,
 }
 
 impl Refusal {
@@ -28,7 +28,7 @@ impl Refusal {
             code,
             name,
             message: message.into(),
-            details: Document::new(),
+            details: Box::default(),
         }
     }
 
@@ -166,7 +166,7 @@ impl Refusal {
                 "E11000 duplicate key error collection: {namespace} index: {index} dup key: {value}"
             ),
         );
-        refusal.details = doc! { "keyPattern": pattern, "keyValue": value };
+        refusal.details = Box::new(doc! { "keyPattern": pattern, "keyValue": value });
         refusal
     }
 
@@ -193,7 +193,7 @@ impl Refusal {
         let mut reply = doc! {
             "ok": 0.0, "errmsg": &self.message, "code": self.code, "codeName": self.name,
         };
-        reply.extend(self.details.clone());
+        reply.extend(*self.details.clone());
         reply
     }
 
@@ -202,7 +202,7 @@ impl Refusal {
         let mut entry = doc! {
             "index": i32::try_from(index).unwrap_or(i32::MAX), "code": self.code, "errmsg": &self.message,
         };
-        entry.extend(self.details.clone());
+        entry.extend(*self.details.clone());
         entry
     }
 }

@@ -39,7 +39,10 @@ pub struct ConfigError {
 impl Config {
     /// Reads `MONGO_URL`, `ROOT_URL` and `PORT`.
     pub fn from_environment() -> Result<Self, ConfigError> {
-        let host = env::var("HOSTNAME").ok().filter(|name| !name.is_empty()).or_else(kernel_name);
+        let host = env::var("HOSTNAME")
+            .ok()
+            .filter(|name| !name.is_empty())
+            .or_else(kernel_name);
         Self::new(
             env::var("MONGO_URL").ok(),
             env::var("ROOT_URL").ok(),
@@ -56,7 +59,8 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let root = root_url.unwrap_or_else(|| DEFAULT_ROOT_URL.into());
         let valid = root.parse::<Uri>().is_ok_and(|uri| {
-            matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.host().is_some_and(|host| !host.is_empty())
         });
         if !valid {
             return Err(ConfigError {
@@ -106,7 +110,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let bad = |root: &str, port: &str| Config::new(None, Some(root.into()), Some(port.into()), "h".into());
+        let bad = |root: &str, port: &str| {
+            Config::new(None, Some(root.into()), Some(port.into()), "h".into())
+        };
         assert_eq!(bad("ftp://x", "80").unwrap_err().name, "ROOT_URL");
         assert_eq!(bad("mydomain.com", "80").unwrap_err().name, "ROOT_URL");
         assert_eq!(bad("http://x", "http").unwrap_err().name, "PORT");

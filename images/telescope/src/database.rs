@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::model::{Comment, NewPost, Post, Rank};
 
 /// How long a page waits for the database before it says that it waits.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Connections to the database at most; every open page needs one for moments only.
 const POOL: u32 = 20;
 /// Posts that compete for "best": the newest ones.
@@ -68,15 +68,28 @@ pub struct Database {
 
 fn failed(act: &'static str) -> impl Fn(Error) -> DatabaseError {
     move |source| match *source.kind {
-        ErrorKind::ServerSelection { ref message, .. } => DatabaseError::Unreachable(message.clone()),
-        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::DnsResolve { .. } => {
-            DatabaseError::Unreachable(source.to_string())
+        ErrorKind::ServerSelection { ref message, .. } => {
+            DatabaseError::Unreachable(message.clone())
         }
+        ErrorKind::Io(_)
+        | ErrorKind::ConnectionPoolCleared { .. }
+        | ErrorKind::DnsResolve { .. } => DatabaseError::Unreachable(source.to_string()),
         _ => DatabaseError::Refused { act, source },
     }
 }
 
-async fn collect<T: DeserializeOwned>(cursor: Cursor<Document>, act: &'static str) -> Result<Vec<T>, DatabaseError> {
+/// The driver tells its whole view of the servers; the reason in it is what people need.
+fn plain(message: &str) -> String {
+    let reason = message
+        .split_once("Error: Kind: ")
+        .map(|(_, rest)| rest.split(", labels:").next().unwrap_or(rest));
+    reason.unwrap_or(message).to_owned()
+}
+
+async fn collect<T: DeserializeOwned>(
+    cursor: Cursor<Document>,
+    act: &'static str,
+) -> Result<Vec<T>, DatabaseError> {
     let mut cursor = cursor.with_type::<T>();
     let mut items = Vec::new();
     while cursor.advance().await.map_err(failed(act))? {
@@ -88,13 +101,23 @@ async fn collect<T: DeserializeOwned>(cursor: Cursor<Document>, act: &'static st
 impl Database {
     /// Prepares a client; nothing is contacted yet.
     pub async fn new(url: &str) -> Result<Self, DatabaseError> {
-        let mut options = ClientOptions::parse(url).await.map_err(DatabaseError::Address)?;
+        let mut options = ClientOptions::parse(url)
+            .await
+            .map_err(DatabaseError::Address)?;
         options.app_name.get_or_insert_with(|| "telescope".into());
         options.server_selection_timeout.get_or_insert(PATIENCE);
         options.connect_timeout.get_or_insert(PATIENCE);
         options.max_pool_size.get_or_insert(POOL);
-        let address = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let name = options.default_database.clone().unwrap_or_else(|| "telescope".into());
+        let address = options
+            .hosts
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let name = options
+            .default_database
+            .clone()
+            .unwrap_or_else(|| "telescope".into());
         let client = Client::with_options(options).map_err(DatabaseError::Address)?;
         Ok(Self {
             handle: client.database(&name),
@@ -117,7 +140,11 @@ impl Database {
 
     /// Which server answers, in words. A stand-in's own words if it has some.
     pub async fn server(&self) -> Result<String, DatabaseError> {
-        let info = self.handle.run_command(doc! { "buildInfo": 1 }).await.map_err(failed("say what it is"))?;
+        let info = self
+            .handle
+            .run_command(doc! { "buildInfo": 1 })
+            .await
+            .map_err(failed("say what it is"))?;
         let version = info.get_str("version").unwrap_or("of unknown version");
         Ok(match info.get_str("cadet") {
             Ok(words) => words.to_owned(),
@@ -125,14 +152,22 @@ impl Database {
         })
     }
 
-    async fn select(&self, stages: Vec<Document>, visitor: &str) -> Result<Vec<Post>, DatabaseError> {
+    async fn select(
+        &self,
+        stages: Vec<Document>,
+        visitor: &str,
+    ) -> Result<Vec<Post>, DatabaseError> {
         let mut pipeline = stages;
         pipeline.push(doc! { "$project": {
             "title": 1, "url": 1, "category": 1, "author": 1, "votes": 1, "created": 1,
             "voted": { "$in": [ { "$literal": visitor }, "$voters" ] },
         } });
         let act = "list posts";
-        let cursor = self.posts().aggregate(pipeline).await.map_err(failed(act))?;
+        let cursor = self
+            .posts()
+            .aggregate(pipeline)
+            .await
+            .map_err(failed(act))?;
         collect(cursor, act).await
     }
 
@@ -175,11 +210,16 @@ impl Database {
                 let now = DateTime::now();
                 ranks.sort_by(|a, b| b.score(now).total_cmp(&a.score(now)));
                 let from = usize::try_from(skip).unwrap_or(usize::MAX);
-                let wanted: Vec<ObjectId> =
-                    ranks.iter().skip(from).take(size as usize + 1).map(|rank| rank.id).collect();
+                let wanted: Vec<ObjectId> = ranks
+                    .iter()
+                    .skip(from)
+                    .take(size as usize + 1)
+                    .map(|rank| rank.id)
+                    .collect();
                 let stages = vec![doc! { "$match": { "_id": { "$in": wanted.clone() } } }];
                 let found = self.select(stages, visitor).await?;
-                let mut by_id: HashMap<ObjectId, Post> = found.into_iter().map(|post| (post.id, post)).collect();
+                let mut by_id: HashMap<ObjectId, Post> =
+                    found.into_iter().map(|post| (post.id, post)).collect();
                 wanted.iter().filter_map(|id| by_id.remove(id)).collect()
             }
         };
@@ -190,12 +230,17 @@ impl Database {
 
     /// One post, if it exists.
     pub async fn post(&self, id: ObjectId, visitor: &str) -> Result<Option<Post>, DatabaseError> {
-        let found = self.select(vec![doc! { "$match": { "_id": id } }], visitor).await?;
+        let found = self
+            .select(vec![doc! { "$match": { "_id": id } }], visitor)
+            .await?;
         Ok(found.into_iter().next())
     }
 
     /// How many comments each of these posts has; posts without any are left out.
-    pub async fn comment_counts(&self, posts: &[Post]) -> Result<HashMap<ObjectId, i64>, DatabaseError> {
+    pub async fn comment_counts(
+        &self,
+        posts: &[Post],
+    ) -> Result<HashMap<ObjectId, i64>, DatabaseError> {
         let ids: Vec<ObjectId> = posts.iter().map(|post| post.id).collect();
         let act = "count comments";
         let cursor = self
@@ -227,18 +272,31 @@ impl Database {
             .distinct("category", doc! { "category": { "$exists": true } })
             .await
             .map_err(failed("list categories"))?;
-        let mut names: Vec<String> = values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect();
+        let mut names: Vec<String> = values
+            .iter()
+            .filter_map(|v| v.as_str().map(str::to_owned))
+            .collect();
         names.sort();
         Ok(names)
     }
 
     /// Stores a post. If the link was shared before, votes for that post instead.
     /// Returns the post's id and whether it is new.
-    pub async fn share(&self, post: &NewPost, visitor: &str) -> Result<(ObjectId, bool), DatabaseError> {
+    pub async fn share(
+        &self,
+        post: &NewPost,
+        visitor: &str,
+    ) -> Result<(ObjectId, bool), DatabaseError> {
         // Asked for every time: the database may be a fresh one since the last post.
         let unique = IndexOptions::builder().unique(true).build();
-        let index = IndexModel::builder().keys(doc! { "url": 1 }).options(unique).build();
-        self.posts().create_index(index).await.map_err(failed("make links unique"))?;
+        let index = IndexModel::builder()
+            .keys(doc! { "url": 1 })
+            .options(unique)
+            .build();
+        self.posts()
+            .create_index(index)
+            .await
+            .map_err(failed("make links unique"))?;
         let act = "store the post";
         let posts: Collection<NewPost> = self.posts().clone_with_type();
         match posts.insert_one(post).await {
@@ -246,7 +304,11 @@ impl Database {
             Err(error) if is_duplicate(&error) => {}
             Err(error) => return Err(failed(act)(error)),
         }
-        let known = self.posts().find_one(doc! { "url": &post.url }).await.map_err(failed(act))?;
+        let known = self
+            .posts()
+            .find_one(doc! { "url": &post.url })
+            .await
+            .map_err(failed(act))?;
         let id = known.and_then(|known| known.get_object_id("_id").ok());
         match id {
             Some(id) => {
@@ -265,11 +327,19 @@ impl Database {
         let act = "count the vote";
         let update = doc! { "$addToSet": { "voters": visitor }, "$inc": { "votes": 1 } };
         let query = doc! { "_id": id, "voters": { "$ne": visitor } };
-        let result = self.posts().update_one(query, update).await.map_err(failed(act))?;
+        let result = self
+            .posts()
+            .update_one(query, update)
+            .await
+            .map_err(failed(act))?;
         if result.matched_count > 0 {
             return Ok(true);
         }
-        let count = self.posts().count_documents(doc! { "_id": id }).await.map_err(failed(act))?;
+        let count = self
+            .posts()
+            .count_documents(doc! { "_id": id })
+            .await
+            .map_err(failed(act))?;
         Ok(count > 0)
     }
 
@@ -289,11 +359,27 @@ impl Database {
     /// Stores a comment.
     pub async fn comment(&self, comment: &Comment) -> Result<(), DatabaseError> {
         let comments: Collection<Comment> = self.comments().clone_with_type();
-        comments.insert_one(comment).await.map_err(failed("store the comment"))?;
+        comments
+            .insert_one(comment)
+            .await
+            .map_err(failed("store the comment"))?;
         Ok(())
     }
 }
 
 fn is_duplicate(error: &Error) -> bool {
     matches!(*error.kind, ErrorKind::Write(WriteFailure::WriteError(ref write)) if write.code == DUPLICATE_KEY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_drivers_view_is_cut_to_the_reason() {
+        let view = "Server selection timeout: No available servers. Topology: { Type: Unknown, Servers: [ { Address: \
+                    localhost:27217, Type: Unknown, Error: Kind: I/O error: Connection refused (os error 111), labels: {} } ] }";
+        assert_eq!(plain(view), "I/O error: Connection refused (os error 111)");
+        assert_eq!(plain("something else"), "something else");
+    }
 }

@@ -18,10 +18,15 @@ pub const MAX_COMMENT: usize = 5000;
 /// # Errors
 /// A sentence for the visitor.
 pub fn line(name: &str, text: &str, longest: usize) -> Result<String, String> {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     let line = clean.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() > longest {
-        return Err(format!("{name} is too long: at most {longest} characters, please."));
+        return Err(format!(
+            "{name} is too long: at most {longest} characters, please."
+        ));
     }
     Ok(line)
 }
@@ -38,19 +43,28 @@ pub fn title(text: &str) -> Result<String, String> {
 /// A name; nobody has to give one.
 pub fn author(text: &str) -> Result<String, String> {
     let author = line("Your name", text, MAX_AUTHOR)?;
-    Ok(if author.is_empty() { "anonymous".into() } else { author })
+    Ok(if author.is_empty() {
+        "anonymous".into()
+    } else {
+        author
+    })
 }
 
 /// A comment: several lines, trimmed, with line ends made uniform.
 pub fn comment(text: &str) -> Result<String, String> {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let clean: String = text.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+    let clean: String = text
+        .chars()
+        .filter(|c| *c == '\n' || !c.is_control())
+        .collect();
     let clean = clean.trim();
     if clean.is_empty() {
         return Err("Please write something before you send it.".into());
     }
     if clean.chars().count() > MAX_COMMENT {
-        return Err(format!("The comment is too long: at most {MAX_COMMENT} characters, please."));
+        return Err(format!(
+            "The comment is too long: at most {MAX_COMMENT} characters, please."
+        ));
     }
     Ok(clean.to_owned())
 }
@@ -92,7 +106,9 @@ pub fn url(text: &str) -> Result<String, String> {
         }
     }
     if encoded.len() > MAX_URL {
-        return Err(format!("The address is too long: at most {MAX_URL} bytes, please."));
+        return Err(format!(
+            "The address is too long: at most {MAX_URL} bytes, please."
+        ));
     }
     let (link, fragment) = match encoded.split_once('#') {
         Some((link, fragment)) => (link, Some(fragment)),
@@ -101,7 +117,10 @@ pub fn url(text: &str) -> Result<String, String> {
     let bad = || "The address must begin with http:// or https://, followed by a host.".to_owned();
     let uri: Uri = link.parse().map_err(|_| bad())?;
     let scheme = uri.scheme_str().unwrap_or_default().to_lowercase();
-    let authority = uri.authority().map(|a| a.as_str().to_lowercase()).unwrap_or_default();
+    let authority = uri
+        .authority()
+        .map(|a| a.as_str().to_lowercase())
+        .unwrap_or_default();
     let has_host = uri.host().is_some_and(|host| !host.is_empty());
     if !matches!(scheme.as_str(), "http" | "https") || !has_host || authority.contains('@') {
         return Err(bad());
@@ -129,9 +148,15 @@ mod tests {
 
     #[test]
     fn links_are_http_and_uniform() {
-        assert_eq!(url(" HTTPS://Example.COM/A?b=c#d ").unwrap(), "https://example.com/A?b=c#d");
+        assert_eq!(
+            url(" HTTPS://Example.COM/A?b=c#d ").unwrap(),
+            "https://example.com/A?b=c#d"
+        );
         assert_eq!(url("http://example.com").unwrap(), "http://example.com/");
-        assert_eq!(url("http://example.com/ü x").unwrap(), "http://example.com/%C3%BC%20x");
+        assert_eq!(
+            url("http://example.com/ü x").unwrap(),
+            "http://example.com/%C3%BC%20x"
+        );
         assert_eq!(url("http://[::1]:8080/x").unwrap(), "http://[::1]:8080/x");
         for bad in [
             "",

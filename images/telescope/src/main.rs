@@ -58,14 +58,21 @@ impl RunError {
 
 fn main() -> ExitCode {
     if let Some(argument) = std::env::args().nth(1) {
-        let text = "telescope takes no arguments; set MONGO_URL, ROOT_URL and PORT in the environment";
+        let text =
+            "telescope takes no arguments; set MONGO_URL, ROOT_URL and PORT in the environment";
         let wanted = matches!(argument.as_str(), "--help" | "-h");
         // Nobody may be listening; the exit code tells the rest.
         let _ = writeln!(io::stderr(), "{text}");
         return ExitCode::from(if wanted { 0 } else { EXIT_SETTINGS });
     }
-    tracing_subscriber::fmt().with_ansi(false).with_target(false).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_target(false)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(run()),
         Err(source) => Err(RunError::Serve(source)),
@@ -83,9 +90,17 @@ async fn run() -> Result<(), RunError> {
     let config = Config::from_environment()?;
     let database = Database::new(&config.mongo_url).await?;
     let port = config.port;
-    let listener = listen(port).await.map_err(|source| RunError::Listen { port, source })?;
-    let bound = listener.local_addr().map_err(|source| RunError::Listen { port, source })?;
-    info!("listening on {bound} as {}, database at {}", config.host, database.address());
+    let listener = listen(port)
+        .await
+        .map_err(|source| RunError::Listen { port, source })?;
+    let bound = listener
+        .local_addr()
+        .map_err(|source| RunError::Listen { port, source })?;
+    info!(
+        "listening on {bound} as {}, database at {}",
+        config.host,
+        database.address()
+    );
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Serve)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Serve)?;
     let (stop, mut stopping) = watch::channel(false);

@@ -91,7 +91,12 @@ pub fn thread(comments: Vec<Comment>) -> Vec<(usize, Comment)> {
     let mut waiting: Vec<(usize, Comment)> = Vec::new();
     let mut push = |waiting: &mut Vec<(usize, Comment)>, parent, depth| {
         // Reversed: the stack gives back the oldest answer first.
-        for answer in answers.remove(&parent).unwrap_or_default().into_iter().rev() {
+        for answer in answers
+            .remove(&parent)
+            .unwrap_or_default()
+            .into_iter()
+            .rev()
+        {
             waiting.push((depth, answer));
         }
     };
@@ -129,7 +134,8 @@ mod tests {
             comment(5, Some(1)),
             comment(6, Some(99)),
         ];
-        let shape: Vec<(usize, String)> = thread(flat).into_iter().map(|(d, c)| (d, c.text)).collect();
+        let shape: Vec<(usize, String)> =
+            thread(flat).into_iter().map(|(d, c)| (d, c.text)).collect();
         let expected = [(0, "1"), (1, "3"), (2, "4"), (1, "5"), (0, "2"), (0, "6")];
         assert_eq!(shape, expected.map(|(d, t)| (d, t.to_owned())));
     }

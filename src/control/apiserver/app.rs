@@ -11,6 +11,7 @@ use axum::response::Response;
 use cadet_api::status::Status;
 use cadet_store::Store;
 use futures::FutureExt;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Attributes, User};
@@ -21,7 +22,7 @@ use crate::object::BadRecord;
 use crate::query::Parameters;
 use crate::target::Target;
 use crate::world::World;
-use crate::{bootstrap, documents, handlers, health, respond};
+use crate::{bootstrap, documents, expiry, handlers, health, respond};
 
 /// What the server must be told.
 #[derive(Debug, Clone)]
@@ -76,6 +77,8 @@ pub struct Inner {
     pub(crate) addresses: Addresses,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
+    /// Ends only if the world can no longer follow the store, a defect that health tells.
+    pub(crate) following: JoinHandle<()>,
 }
 
 /// The API server. Cheap to clone; all clones are one server.
@@ -101,25 +104,17 @@ impl App {
             })?;
         let world = World::load(store, config.watch_window, config.watch_buffer)?;
         let world = Arc::new(world);
-        let stopping = CancellationToken::new();
-        tokio::spawn({
-            let (world, stopping) = (Arc::clone(&world), stopping.clone());
-            async move {
-                tokio::select! {
-                    () = world.follow() => {}
-                    () = stopping.cancelled() => {}
-                }
-            }
-        });
-        let metrics = Metrics::default();
+        let following = tokio::spawn(World::follow(Arc::downgrade(&world)));
         let app = App(Arc::new(Inner {
             config,
             world,
             addresses,
-            metrics,
-            stopping,
+            metrics: Metrics::default(),
+            stopping: CancellationToken::new(),
+            following,
         }));
         bootstrap::run(&app).await?;
+        tokio::spawn(expiry::run(app.clone()));
         Ok(app)
     }
 
@@ -134,7 +129,7 @@ impl App {
             .with_state(self.clone())
     }
 
-    /// Ends all watches and the following of the store. Reads still work afterwards.
+    /// Ends all watches and the background work. Reads and writes still work afterwards.
     pub fn stop(&self) {
         self.stopping.cancel();
     }
@@ -169,7 +164,13 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
     let response = match access::authorize(&app.world, &attributes) {
         Err(status) => respond::status(&status),
         Ok(()) => {
-            let call = Call::new(app.clone(), target.clone(), parameters, verb);
+            let call = Call {
+                app: app.clone(),
+                user: user.clone(),
+                target: target.clone(),
+                parameters,
+                verb,
+            };
             let mut request = request;
             request.extensions_mut().insert(call);
             let answered = AssertUnwindSafe(next.run(request)).catch_unwind();
@@ -198,5 +199,32 @@ async fn resources(request: Request) -> Response {
     match handlers::dispatch(call, parts, body).await {
         Ok(response) => response,
         Err(status) => respond::status(&status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use cadet_store::{LocalStore, MemoryDisk, Options};
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_defect_in_a_handler_is_a_500_and_the_server_goes_on() {
+        let store = LocalStore::open(MemoryDisk, Options::default()).expect("store");
+        let config = Config::new("10.96.0.0/12", "127.0.0.1:6443".parse().expect("address"));
+        let app = App::start(config, Arc::new(store)).await.expect("start");
+        async fn defect() -> Response {
+            panic!("a defect")
+        }
+        let router: Router = Router::new()
+            .route("/version", get(defect))
+            .layer(axum::middleware::from_fn_with_state(app.clone(), guard));
+        for _ in 0..2 {
+            let request = Request::get("/version").body(axum::body::Body::empty());
+            let response = router.clone().oneshot(request.expect("request")).await;
+            assert_eq!(response.map(|r| r.status().as_u16()), Ok(500));
+        }
+        assert!(app.metrics.page(&app.world).contains("code=\"500\"} 2"));
     }
 }

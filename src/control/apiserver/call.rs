@@ -1,8 +1,9 @@
-//! One request after it was let in: what, with which parameters.
+//! One request after it was let in: who, what, with which parameters.
 
 use cadet_api::resource::Resource;
 use cadet_api::status::Status;
 
+use crate::access::User;
 use crate::app::App;
 use crate::query::Parameters;
 use crate::target::{Reference, Target};
@@ -11,26 +12,17 @@ use crate::target::{Reference, Target};
 #[derive(Clone)]
 pub struct Call {
     pub app: App,
+    pub user: User,
     pub target: Target,
     pub parameters: Parameters,
     pub verb: &'static str,
-}
-
-impl Call {
-    pub fn new(app: App, target: Target, parameters: Parameters, verb: &'static str) -> Call {
-        Call {
-            app,
-            target,
-            parameters,
-            verb,
-        }
-    }
 }
 
 /// A call about an object or a collection.
 #[derive(Clone)]
 pub struct ObjectCall {
     pub app: App,
+    pub user: User,
     pub reference: Reference,
     pub parameters: Parameters,
     pub headers: http::HeaderMap,

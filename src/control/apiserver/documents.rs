@@ -112,7 +112,7 @@ async fn named_group(headers: HeaderMap, Path(group): Path<String>) -> Response 
 }
 
 /// kubectl needs this path to exist and is content with an empty protobuf message, which
-/// has no bytes (facts of kubectl 1.27 to 1.36). It asks for nothing in it that v3 lacks.
+/// has no bytes (true of kubectl 1.27 to 1.36). It asks for nothing in it that v3 lacks.
 async fn openapi_v2() -> Response {
     let media = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
     respond::with_type(StatusCode::OK, media, "")

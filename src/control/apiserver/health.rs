@@ -61,14 +61,11 @@ fn go_arch() -> &'static str {
 }
 
 /// Name and outcome of each check.
-fn checks(app: &App) -> [(&'static str, bool); 3] {
+fn checks(app: &App) -> [(&'static str, bool); 4] {
     [
         ("ping", true),
-        // The world follows the store; standing behind it means that following has ended.
-        (
-            "store",
-            app.world.revision() <= app.world.store().revision(),
-        ),
+        ("store", app.world.store().fault().is_none()),
+        ("world", !app.following.is_finished()),
         ("shutdown", !app.stopping.is_cancelled()),
     ]
 }

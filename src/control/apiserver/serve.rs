@@ -1,4 +1,4 @@
-//! Connections: TLS, who is on the other end, HTTP/1.1 and 2 on one port, and an end.
+//! Connections: who is on the other end, HTTP/1.1 and 2 on one port, and an end.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -7,9 +7,6 @@ use std::time::Duration;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use rustls::RootCertStore;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -27,42 +24,6 @@ const PROBE: Duration = Duration::from_secs(30);
 const DRAIN: Duration = Duration::from_secs(5);
 /// Wait after a failed accept: out of file descriptors, which only time can mend.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Why the server's TLS could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    #[error("use the server's certificate and key: {0}")]
-    Certificate(#[source] rustls::Error),
-    #[error("trust the client authority's certificate: {0}")]
-    Authority(#[source] rustls::Error),
-    #[error("set up client verification: {0}")]
-    Verifier(#[source] rustls::server::VerifierBuilderError),
-}
-
-/// TLS as the API is served with: clients show a certificate of `client_authority` or none
-/// at all, and are then anonymous.
-pub fn tls_config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    client_authority: CertificateDer<'static>,
-) -> Result<Arc<rustls::ServerConfig>, TlsError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(client_authority).map_err(TlsError::Authority)?;
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .allow_unauthenticated()
-            .build()
-            .map_err(TlsError::Verifier)?;
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Certificate)?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .map_err(TlsError::Certificate)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
 
 /// Serves until `shutdown` is done; then no new connections, watches end, and requests in
 /// flight get [`DRAIN`] to finish.

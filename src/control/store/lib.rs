@@ -138,6 +138,9 @@ pub trait Store: Send + Sync + 'static {
     /// The newest durable revision.
     fn revision(&self) -> Revision;
 
+    /// Why the store takes no more writes, once it does not.
+    fn fault(&self) -> Option<String>;
+
     /// One key, now.
     fn get(&self, key: &str) -> Option<Entry>;
 

@@ -5,7 +5,7 @@
 //! readers, watches and the writers themselves.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use async_trait::async_trait;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -45,6 +45,8 @@ struct Job {
 
 struct Shared {
     index: RwLock<Index>,
+    /// Set once, when the disk has failed.
+    fault: OnceLock<String>,
     events: broadcast::Sender<Arc<Event>>,
 }
 
@@ -72,6 +74,7 @@ impl LocalStore {
         let index = Index::new(stored.revision, stored.entries, options.history);
         let shared = Arc::new(Shared {
             index: RwLock::new(index),
+            fault: OnceLock::new(),
             events,
         });
         let (jobs, queue) = mpsc::channel(options.batch.max(1));
@@ -107,6 +110,10 @@ impl Drop for LocalStore {
 impl Store for LocalStore {
     fn revision(&self) -> Revision {
         self.shared.read().revision()
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.shared.fault.get().cloned()
     }
 
     fn get(&self, key: &str) -> Option<Entry> {
@@ -150,9 +157,8 @@ fn write_loop(
     batch_size: usize,
 ) {
     let mut jobs = Vec::new();
-    let mut broken: Option<String> = None;
     while queue.blocking_recv_many(&mut jobs, batch_size) > 0 {
-        let batch = prepare(shared, jobs.drain(..), broken.as_deref());
+        let batch = prepare(shared, jobs.drain(..));
         if batch.events.is_empty() {
             batch.answer(None);
             continue;
@@ -169,7 +175,7 @@ fn write_loop(
         if let Err(reason) = disk.append(revision, &records) {
             tracing::error!(%reason, "the store could not write and stops taking writes");
             batch.answer(Some(&reason));
-            broken = Some(reason);
+            let _ = shared.fault.set(reason);
             continue;
         }
         {
@@ -210,16 +216,16 @@ impl Batch {
 }
 
 /// Decides each job in order, as if those before it in the batch were already done.
-fn prepare(shared: &Shared, jobs: impl Iterator<Item = Job>, broken: Option<&str>) -> Batch {
+fn prepare(shared: &Shared, jobs: impl Iterator<Item = Job>) -> Batch {
     let index = shared.read();
     let mut revision = index.revision();
     let mut ahead: BTreeMap<Arc<str>, Option<Entry>> = BTreeMap::new();
     let mut batch = Batch::default();
     for Job { key, change, reply } in jobs {
-        if let Some(reason) = broken {
+        if let Some(reason) = shared.fault.get() {
             let error = CommitError::Disk {
                 key: key.clone(),
-                reason: reason.to_owned(),
+                reason: reason.clone(),
             };
             batch.replies.push((key, Err(error), reply));
             continue;

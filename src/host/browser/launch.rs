@@ -59,12 +59,12 @@ fn make_profile(profiles: &Path) -> Result<PathBuf> {
         source,
     };
     fs::create_dir_all(profiles).map_err(failed)?;
-    // Made with mode 0700 and an unguessable name; kept, because the browser outlives us.
-    Ok(tempfile::Builder::new()
-        .prefix(PREFIX)
-        .tempdir_in(profiles)
-        .map_err(failed)?
-        .keep())
+    let mut profile = tempfile::Builder::new();
+    profile.prefix(PREFIX);
+    #[cfg(unix)]
+    profile.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    // Kept, because the browser outlives us.
+    Ok(profile.tempdir_in(profiles).map_err(failed)?.keep())
 }
 
 fn start(plan: &Plan, profile: PathBuf, stdout: Stdio) -> Result<Running> {

@@ -27,10 +27,24 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// Name of the cluster; also its node, its host name and its kubectl context.
-    #[arg(short, long, global = true, default_value = "cadet", env = "CADET_PROFILE", value_name = "NAME")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        default_value = "cadet",
+        env = "CADET_PROFILE",
+        value_name = "NAME"
+    )]
     pub profile: String,
     /// Shape of the output: text, or json with one event or object per line.
-    #[arg(short, long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     pub output: Output,
 }
 
@@ -80,11 +94,18 @@ pub fn size_mib(text: &str) -> Result<u64, String> {
         "" | "m" | "mb" | "mi" | "mib" => 1,
         "g" | "gb" | "gi" | "gib" => 1024,
         "t" | "tb" | "ti" | "tib" => 1024 * 1024,
-        unit => return Err(format!("unknown unit {unit:?}: write 2g, 1536m or plain MiB")),
+        unit => {
+            return Err(format!(
+                "unknown unit {unit:?}: write 2g, 1536m or plain MiB"
+            ));
+        }
     };
-    let number: u64 =
-        digits.parse().map_err(|_| "not a whole number: write 2g, 1536m or plain MiB".to_string())?;
-    number.checked_mul(factor).ok_or_else(|| "too large".to_string())
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "not a whole number: write 2g, 1536m or plain MiB".to_string())?;
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| "too large".to_string())
 }
 
 /// Reads a duration: `90s`, `6m`, `1h`, or plain seconds.
@@ -100,7 +121,9 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
         "h" => 3600,
         unit => return Err(format!("unknown unit {unit:?}: write 90s, 6m or 1h")),
     };
-    let number: u64 = digits.parse().map_err(|_| "not a whole number: write 90s, 6m or 1h".to_string())?;
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "not a whole number: write 90s, 6m or 1h".to_string())?;
     match number.checked_mul(factor) {
         Some(seconds @ 1..=86_400) => Ok(std::time::Duration::from_secs(seconds)),
         _ => Err("must be between 1s and 24h".into()),
@@ -123,7 +146,16 @@ mod tests {
         assert_eq!(size_mib("1536m"), Ok(1536));
         assert_eq!(size_mib("2GiB"), Ok(2048));
         assert_eq!(size_mib("700"), Ok(700));
-        for bad in ["", "g", "-1", "1.5g", "2x", "99999999999999999999", "18446744073709551615t", "2 g b"] {
+        for bad in [
+            "",
+            "g",
+            "-1",
+            "1.5g",
+            "2x",
+            "99999999999999999999",
+            "18446744073709551615t",
+            "2 g b",
+        ] {
             assert!(size_mib(bad).is_err(), "{bad}");
         }
         assert_eq!(duration("6m").unwrap().as_secs(), 360);

@@ -34,9 +34,12 @@ impl Cluster {
     /// HOST_STATE_CORRUPT when the kept credentials do not decode.
     pub fn new(access: &Access) -> Result<Self> {
         let bad = |e: &dyn std::fmt::Display| {
-            CliError::new("HOST_STATE_CORRUPT", "the profile's credentials cannot be used")
-                .why(e.to_string())
-                .fix("cadet start")
+            CliError::new(
+                "HOST_STATE_CORRUPT",
+                "the profile's credentials cannot be used",
+            )
+            .why(e.to_string())
+            .fix("cadet start")
         };
         let pem = |text: &str| BASE64.decode(text).map_err(|e| bad(&e));
         let ca = reqwest::Certificate::from_pem(&pem(&access.ca)?).map_err(|e| bad(&e))?;
@@ -50,7 +53,10 @@ impl Cluster {
             .connect_timeout(Duration::from_secs(2))
             .build()
             .map_err(|e| bad(&e))?;
-        Ok(Self { client, server: access.server.clone() })
+        Ok(Self {
+            client,
+            server: access.server.clone(),
+        })
     }
 
     /// The object at `path`.
@@ -119,7 +125,11 @@ impl Cluster {
     ///
     /// # Errors
     /// CLUSTER_API when the server refuses the watch.
-    pub async fn wait_for(&self, path: &str, mut done: impl FnMut(&Value) -> bool) -> Result<Value> {
+    pub async fn wait_for(
+        &self,
+        path: &str,
+        mut done: impl FnMut(&Value) -> bool,
+    ) -> Result<Value> {
         loop {
             match self.watch_once(path, &mut done).await {
                 Ok(Some(object)) => return Ok(object),
@@ -147,7 +157,10 @@ impl Cluster {
         }
         let version = list["metadata"]["resourceVersion"].as_str().unwrap_or("0");
         let join = if path.contains('?') { '&' } else { '?' };
-        let url = format!("{}{path}{join}watch=true&resourceVersion={version}", self.server);
+        let url = format!(
+            "{}{path}{join}watch=true&resourceVersion={version}",
+            self.server
+        );
         let connection = |e: reqwest::Error| Failure::Connection(chain(&e));
         let mut response = self.client.get(url).send().await.map_err(connection)?;
         if !response.status().is_success() {
@@ -160,8 +173,11 @@ impl Cluster {
             buffer.extend_from_slice(&chunk);
             while let Some(end) = buffer.iter().position(|b| *b == b'\n') {
                 let line: Vec<u8> = buffer.drain(..=end).collect();
-                let Ok(event) = serde_json::from_slice::<Value>(&line) else { continue };
-                if event["type"] != "ERROR" && event["type"] != "DELETED" && done(&event["object"]) {
+                let Ok(event) = serde_json::from_slice::<Value>(&line) else {
+                    continue;
+                };
+                if event["type"] != "ERROR" && event["type"] != "DELETED" && done(&event["object"])
+                {
                     return Ok(Some(event["object"].clone()));
                 }
             }
@@ -177,7 +193,10 @@ pub fn is_ready(object: &Value) -> bool {
 
 /// The condition `kind` of an object's status.
 pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object["status"]["conditions"].as_array()?.iter().find(|c| c["type"] == kind)
+    object["status"]["conditions"]
+        .as_array()?
+        .iter()
+        .find(|c| c["type"] == kind)
 }
 
 /// An error with its causes, because reqwest's outermost says little.

@@ -19,7 +19,12 @@ pub fn memory_mib() -> Option<u64> {
     #[cfg(all(unix, not(target_os = "linux")))]
     {
         // SAFETY: sysconf only reads system settings; it returns -1 for unknown names.
-        let (pages, size) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+        let (pages, size) = unsafe {
+            (
+                libc::sysconf(libc::_SC_PHYS_PAGES),
+                libc::sysconf(libc::_SC_PAGESIZE),
+            )
+        };
         (pages > 0 && size > 0).then(|| pages as u64 * size as u64 / (1 << 20))
     }
     #[cfg(not(unix))]

@@ -46,7 +46,10 @@ impl CliError {
     /// Ends the process with the exit code of a program we ran, which has already
     /// said what there was to say.
     pub fn exit_like(code: u8) -> Self {
-        Self { silent_exit: Some(code), ..Self::new("PROGRAM_INTERNAL", "") }
+        Self {
+            silent_exit: Some(code),
+            ..Self::new("PROGRAM_INTERNAL", "")
+        }
     }
 
     /// Adds the evidence.
@@ -74,7 +77,10 @@ impl CliError {
 
     /// The block for people.
     pub fn render(&self) -> String {
-        let mut text = format!("error {} (exit {}): {}\n", self.topic.id, self.topic.exit, self.what);
+        let mut text = format!(
+            "error {} (exit {}): {}\n",
+            self.topic.id, self.topic.exit, self.what
+        );
         for (label, part) in [("why", &self.why), ("fix", &self.fix), ("log", &self.log)] {
             let Some(part) = part else { continue };
             for (i, line) in part.lines().enumerate() {

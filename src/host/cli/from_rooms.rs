@@ -25,11 +25,12 @@ pub fn chain(e: &dyn std::error::Error) -> String {
 impl From<StateError> for CliError {
     fn from(e: StateError) -> Self {
         match &e {
-            StateError::BadName { name, reason } => {
-                CliError::new("PROGRAM_USAGE", format!("profile name {name:?} cannot be used"))
-                    .why(*reason)
-                    .fix("cadet start -p my-cluster")
-            }
+            StateError::BadName { name, reason } => CliError::new(
+                "PROGRAM_USAGE",
+                format!("profile name {name:?} cannot be used"),
+            )
+            .why(*reason)
+            .fix("cadet start -p my-cluster"),
             StateError::Create { path, source } => machine::io("create", path, source),
             StateError::Read { path, source } => machine::io("read", path, source),
             StateError::Write { path, source } => machine::io("write", path, source),
@@ -39,16 +40,18 @@ impl From<StateError> for CliError {
                     .why(format!("{}: {detail}", path.display()))
                     .fix("cadet doctor --fix      puts the damaged file aside and rebuilds it")
             }
-            StateError::Busy { path } => {
-                CliError::new("HOST_PROFILE_BUSY", "another cadet command keeps the records open")
-                    .why(format!("{} is locked", path.display()))
-                    .fix("wait for it to end, or end it, then repeat the command")
-            }
-            StateError::Locked { profile, holder } => {
-                CliError::new("HOST_PROFILE_BUSY", format!("profile {profile} is being changed by another command"))
-                    .why(holder.clone())
-                    .fix("wait for it to end, or end it, then repeat the command")
-            }
+            StateError::Busy { path } => CliError::new(
+                "HOST_PROFILE_BUSY",
+                "another cadet command keeps the records open",
+            )
+            .why(format!("{} is locked", path.display()))
+            .fix("wait for it to end, or end it, then repeat the command"),
+            StateError::Locked { profile, holder } => CliError::new(
+                "HOST_PROFILE_BUSY",
+                format!("profile {profile} is being changed by another command"),
+            )
+            .why(holder.clone())
+            .fix("wait for it to end, or end it, then repeat the command"),
         }
     }
 }
@@ -62,24 +65,29 @@ impl From<VmError> for CliError {
                     .why("Cadet runs its machine in QEMU")
                     .fix(hint.clone())
             }
-            VmError::QemuTooOld { program, found, minimum, hint } => {
-                CliError::new("DRIVER_QEMU_TOO_OLD", format!("QEMU {found} is too old"))
-                    .why(format!("{} is older than {minimum}", program.display()))
-                    .fix(hint.clone())
-            }
+            VmError::QemuTooOld {
+                program,
+                found,
+                minimum,
+                hint,
+            } => CliError::new("DRIVER_QEMU_TOO_OLD", format!("QEMU {found} is too old"))
+                .why(format!("{} is older than {minimum}", program.display()))
+                .fix(hint.clone()),
             VmError::PortTaken { port } => port_taken(*port),
             VmError::DiskFull { path } => machine::disk_full(&path.display().to_string(), &text),
             VmError::File { act, path, source } => machine::io(act, path, source),
-            VmError::CorruptImage { path, why } => {
-                CliError::new("IMAGE_CORRUPT", format!("the disk image {} is damaged", path.display()))
-                    .why(why.clone())
-                    .fix("cadet image list\ncadet help IMAGE_CORRUPT")
-            }
-            VmError::Missing { what, path } => {
-                CliError::new("IMAGE_CORRUPT", format!("{what} {} is missing", path.display()))
-                    .why("the profile's disk lies on a base image that is no longer there")
-                    .fix("cadet image build      makes the Debian base again\ncadet image list")
-            }
+            VmError::CorruptImage { path, why } => CliError::new(
+                "IMAGE_CORRUPT",
+                format!("the disk image {} is damaged", path.display()),
+            )
+            .why(why.clone())
+            .fix("cadet image list\ncadet help IMAGE_CORRUPT"),
+            VmError::Missing { what, path } => CliError::new(
+                "IMAGE_CORRUPT",
+                format!("{what} {} is missing", path.display()),
+            )
+            .why("the profile's disk lies on a base image that is no longer there")
+            .fix("cadet image build      makes the Debian base again\ncadet image list"),
             VmError::Died(death) => {
                 let id = match death.reason {
                     Reason::PortTaken { .. } => "NET_PORT_TAKEN",
@@ -88,9 +96,19 @@ impl From<VmError> for CliError {
                     Reason::NoMemory => "RESOURCE_MEMORY",
                     _ => "DRIVER_START_FAILED",
                 };
-                let tail = if death.qemu_tail.is_empty() { &death.serial_tail } else { &death.qemu_tail };
-                let why = if tail.is_empty() { text } else { tail.join("\n") };
-                CliError::new(id, format!("the machine did not start: {death}")).why(why).fix("cadet start")
+                let tail = if death.qemu_tail.is_empty() {
+                    &death.serial_tail
+                } else {
+                    &death.qemu_tail
+                };
+                let why = if tail.is_empty() {
+                    text
+                } else {
+                    tail.join("\n")
+                };
+                CliError::new(id, format!("the machine did not start: {death}"))
+                    .why(why)
+                    .fix("cadet start")
             }
             VmError::SocketPathTooLong { .. } => {
                 CliError::new("HOST_NOT_READABLE", "the Cadet home has too long a path")
@@ -98,10 +116,14 @@ impl From<VmError> for CliError {
                     .fix("CADET_HOME=$HOME/.cadet cadet start")
             }
             VmError::Config(_) | VmError::Shrink { .. } => {
-                CliError::new("DRIVER_START_FAILED", "this machine cannot be built").why(text).fix("cadet start --help")
+                CliError::new("DRIVER_START_FAILED", "this machine cannot be built")
+                    .why(text)
+                    .fix("cadet start --help")
             }
             VmError::AlreadyRunning { .. } => {
-                CliError::new("HOST_PROFILE_BUSY", "the machine runs already").why(text).fix("cadet status")
+                CliError::new("HOST_PROFILE_BUSY", "the machine runs already")
+                    .why(text)
+                    .fix("cadet status")
             }
             VmError::NotRunning => CliError::new("GUEST_NOT_RUNNING", text).fix("cadet start"),
             _ => CliError::new("DRIVER_CONTROL", "QEMU did not do what it was told")
@@ -112,45 +134,68 @@ impl From<VmError> for CliError {
 }
 
 fn port_taken(port: u16) -> CliError {
-    CliError::new("NET_PORT_TAKEN", format!("port {port} of 127.0.0.1 is taken by another program"))
-        .why("only one program can listen on a port")
-        .fix(format!("cadet tunnel --port {}", if port < u16::MAX { port + 1 } else { 8083 }))
+    CliError::new(
+        "NET_PORT_TAKEN",
+        format!("port {port} of 127.0.0.1 is taken by another program"),
+    )
+    .why("only one program can listen on a port")
+    .fix(format!(
+        "cadet tunnel --port {}",
+        if port < u16::MAX { port + 1 } else { 8083 }
+    ))
 }
 
 impl From<TunnelError> for CliError {
     fn from(e: TunnelError) -> Self {
         let text = chain(&e);
         match &e {
-            TunnelError::HostKeyMismatch { .. } => {
-                CliError::new("GUEST_HOST_KEY", "what answers is not the machine Cadet made")
-                    .why(text)
-                    .fix("cadet status\ncadet help GUEST_HOST_KEY")
-            }
+            TunnelError::HostKeyMismatch { .. } => CliError::new(
+                "GUEST_HOST_KEY",
+                "what answers is not the machine Cadet made",
+            )
+            .why(text)
+            .fix("cadet status\ncadet help GUEST_HOST_KEY"),
             TunnelError::NotReady { .. }
             | TunnelError::NoBanner { .. }
             | TunnelError::Connect { .. }
-            | TunnelError::Handshake { .. } => {
-                CliError::new("GUEST_SSH_TIMEOUT", "the machine's SSH server does not answer")
-                    .why(text)
-                    .fix("cadet status")
-            }
+            | TunnelError::Handshake { .. } => CliError::new(
+                "GUEST_SSH_TIMEOUT",
+                "the machine's SSH server does not answer",
+            )
+            .why(text)
+            .fix("cadet status"),
             TunnelError::AuthRefused { .. } => {
-                CliError::new("GUEST_SSH", "the machine refuses Cadet's key").why(text).fix("cadet logs --machine")
+                CliError::new("GUEST_SSH", "the machine refuses Cadet's key")
+                    .why(text)
+                    .fix("cadet logs --machine")
             }
             TunnelError::PortTaken(address) => port_taken(address.port()),
             TunnelError::ControlTaken { .. } => {
-                CliError::new("NET_PORT_TAKEN", "a tunnel of this profile runs already").why(text).fix("cadet tunnel --status")
+                CliError::new("NET_PORT_TAKEN", "a tunnel of this profile runs already")
+                    .why(text)
+                    .fix("cadet tunnel --status")
             }
             TunnelError::NoControl { .. } => {
-                CliError::new("NET_TUNNEL_DOWN", "no tunnel is running").why(text).fix("cadet tunnel --background")
+                CliError::new("NET_TUNNEL_DOWN", "no tunnel is running")
+                    .why(text)
+                    .fix("cadet tunnel --background")
             }
-            TunnelError::Bind { .. } | TunnelError::NotLoopback(_) | TunnelError::ControlProtocol { .. } => {
-                CliError::new("NET_TUNNEL", "the tunnel could not be opened").why(text).fix("cadet tunnel --port 8083")
+            TunnelError::Bind { .. }
+            | TunnelError::NotLoopback(_)
+            | TunnelError::ControlProtocol { .. } => {
+                CliError::new("NET_TUNNEL", "the tunnel could not be opened")
+                    .why(text)
+                    .fix("cadet tunnel --port 8083")
             }
-            TunnelError::BadKey { .. } | TunnelError::KeyGeneration(_) => {
-                CliError::new("HOST_STATE_CORRUPT", "the profile's SSH keys cannot be used").why(text).fix("cadet doctor")
-            }
-            _ => CliError::new("GUEST_SSH", "the line into the machine failed").why(text).fix("cadet status"),
+            TunnelError::BadKey { .. } | TunnelError::KeyGeneration(_) => CliError::new(
+                "HOST_STATE_CORRUPT",
+                "the profile's SSH keys cannot be used",
+            )
+            .why(text)
+            .fix("cadet doctor"),
+            _ => CliError::new("GUEST_SSH", "the line into the machine failed")
+                .why(text)
+                .fix("cadet status"),
         }
     }
 }

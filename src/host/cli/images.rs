@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use cadet_image::catalog::Image;
-use cadet_image::{Arch, Base, Cache, Catalog, ImageError, Network, Progress, debian, http, prepare, tools};
+use cadet_image::{
+    Arch, Base, Cache, Catalog, ImageError, Network, Progress, debian, http, prepare, tools,
+};
 use cadet_vm::{Disk, DiskFormat, Emulator, HostOs, Machine, MachineConfig, QmpEndpoint, State};
 
 use crate::error::{CliError, Result};
@@ -34,8 +36,14 @@ pub fn catalog(cx: &Context) -> Result<Catalog> {
 /// DRIVER_QEMU_MISSING where there is none.
 pub fn arch() -> Result<Arch> {
     Arch::host().ok_or_else(|| {
-        CliError::new("DRIVER_QEMU_MISSING", "there is no guest for this computer's processor")
-            .why(format!("it is {}; Cadet has guests for x86_64 and aarch64", std::env::consts::ARCH))
+        CliError::new(
+            "DRIVER_QEMU_MISSING",
+            "there is no guest for this computer's processor",
+        )
+        .why(format!(
+            "it is {}; Cadet has guests for x86_64 and aarch64",
+            std::env::consts::ARCH
+        ))
     })
 }
 
@@ -64,7 +72,10 @@ pub struct Choice {
 /// # Errors
 /// INET_UNREACHABLE when neither way is open.
 pub async fn choose(cx: &Context, wanted: &str) -> Result<Choice> {
-    let plain = |name: &str| Choice { name: name.into(), instead: None };
+    let plain = |name: &str| Choice {
+        name: name.into(),
+        instead: None,
+    };
     if wanted != "auto" {
         known(cx, wanted)?;
         return Ok(plain(wanted));
@@ -78,18 +89,28 @@ pub async fn choose(cx: &Context, wanted: &str) -> Result<Choice> {
             }
         }
     }
-    let Image::Download { title, arch: files, .. } = catalog.get(&catalog.default, arch()?)? else {
+    let Image::Download {
+        title, arch: files, ..
+    } = catalog.get(&catalog.default, arch()?)?
+    else {
         return Ok(plain(&catalog.default));
     };
-    let Some(files) = files.get(&arch()?) else { return Ok(plain(&catalog.default)) };
+    let Some(files) = files.get(&arch()?) else {
+        return Ok(plain(&catalog.default));
+    };
     let client = http::client(&network(cx))?;
     let Some(why) = http::trouble_reaching(&client, &files.checksums, PROBE).await else {
         return Ok(plain(&catalog.default));
     };
     let fallback = catalog.get(&catalog.fallback, arch()?)?;
+    // The innermost cause says most; the whole chain does not fit a line.
+    let why = why.rsplit(": ").next().unwrap_or(&why);
     Ok(Choice {
         name: catalog.fallback.clone(),
-        instead: Some(format!("{title} cannot be reached ({why}); using {} instead", describe(fallback))),
+        instead: Some(format!(
+            "{title} cannot be reached ({why}); using a {} instead",
+            describe(fallback)
+        )),
     })
 }
 
@@ -117,7 +138,10 @@ pub fn describe(image: &Image) -> String {
 
 /// How the network is reached.
 pub fn network(cx: &Context) -> Network {
-    Network { ca_file: cx.world.extra_ca.clone(), ..Network::default() }
+    Network {
+        ca_file: cx.world.extra_ca.clone(),
+        ..Network::default()
+    }
 }
 
 /// The prepared base of `name`, if there is one that is not stale.
@@ -127,9 +151,22 @@ pub fn network(cx: &Context) -> Network {
 pub fn find(cache: &Cache, catalog: &Catalog, name: &str) -> Result<Option<Base>> {
     let arch = arch()?;
     let recipe = match catalog.get(name, arch)? {
-        Image::Packages { suite, mirrors, root, .. } => build(name, arch, suite, mirrors, root).recipe(),
-        Image::Download { root, arch: files, .. } => match files.get(&arch) {
-            Some(files) => prepare::recipe(&prepare::Target { image: name, arch, files, root, told: &cadet_seed::Prepare::recipe() }),
+        Image::Packages {
+            suite,
+            mirrors,
+            root,
+            ..
+        } => build(name, arch, suite, mirrors, root).recipe(),
+        Image::Download {
+            root, arch: files, ..
+        } => match files.get(&arch) {
+            Some(files) => prepare::recipe(&prepare::Target {
+                image: name,
+                arch,
+                files,
+                root,
+                told: &cadet_seed::Prepare::recipe(),
+            }),
             None => return Ok(None),
         },
     };
@@ -149,21 +186,40 @@ pub async fn ensure(cx: &Context, name: &str) -> Result<Base> {
         Progress::Bytes { done, total } => cx.ui.progress("downloading", total.map(|t| (done, t))),
         Progress::Note(text) => cx.ui.warn("image", &text),
     };
-    let rest = std::env::vars_os().filter(|(name, _)| name != "PATH").collect();
+    let rest = std::env::vars_os()
+        .filter(|(name, _)| name != "PATH")
+        .collect();
     let tools = tools::Tools::new(std::env::var_os("PATH").as_deref(), rest);
     match catalog.get(name, arch)? {
-        Image::Packages { suite, mirrors, root, .. } => {
-            Ok(build(name, arch, suite, mirrors, root).ensure(&cache, &tools, &sink).await?)
-        }
-        Image::Download { root, arch: files, .. } => {
+        Image::Packages {
+            suite,
+            mirrors,
+            root,
+            ..
+        } => Ok(build(name, arch, suite, mirrors, root)
+            .ensure(&cache, &tools, &sink)
+            .await?),
+        Image::Download {
+            root, arch: files, ..
+        } => {
             let Some(files) = files.get(&arch) else {
-                return Err(ImageError::NoArch { name: name.into(), arch: arch.to_string() }.into());
+                return Err(ImageError::NoArch {
+                    name: name.into(),
+                    arch: arch.to_string(),
+                }
+                .into());
             };
             if let Some(base) = find(&cache, &catalog, name)? {
                 return Ok(base);
             }
             let told = cadet_seed::Prepare::recipe();
-            let target = prepare::Target { image: name, arch, files, root, told: &told };
+            let target = prepare::Target {
+                image: name,
+                arch,
+                files,
+                root,
+                told: &told,
+            };
             let client = http::client(&network(cx))?;
             let begun = prepare::begin(&target, &cache, &client, &tools, &sink).await?;
             let versions = install_docker(cx, &begun).await?;
@@ -172,9 +228,22 @@ pub async fn ensure(cx: &Context, name: &str) -> Result<Base> {
     }
 }
 
-fn build<'a>(image: &'a str, arch: Arch, suite: &'a str, mirrors: &'a [String], root: &'a str) -> debian::Build<'a> {
+fn build<'a>(
+    image: &'a str,
+    arch: Arch,
+    suite: &'a str,
+    mirrors: &'a [String],
+    root: &'a str,
+) -> debian::Build<'a> {
     let as_root = machine::is_root();
-    debian::Build { image, arch, suite, mirrors, root, as_root }
+    debian::Build {
+        image,
+        arch,
+        suite,
+        mirrors,
+        root,
+        as_root,
+    }
 }
 
 /// Boots the downloaded image once; cloud-init installs Docker and powers off.
@@ -185,16 +254,29 @@ async fn install_docker(
     let seed = begun.scratch.join("seed.img");
     let mac = cadet_vm::config::mac_for("prepare");
     let authorities = match &cx.world.extra_ca {
-        Some(file) => vec![std::fs::read_to_string(file).map_err(|e| machine::io("read", file, &e))?],
+        Some(file) => {
+            vec![std::fs::read_to_string(file).map_err(|e| machine::io("read", file, &e))?]
+        }
         None => Vec::new(),
     };
     let proxy = guest_proxy();
-    let disk = cadet_seed::Prepare { hostname: "prepare", mac: &mac, apt_proxy: proxy.as_deref(), authorities }
-        .disk()
-        .map_err(|e| CliError::new("PROGRAM_INTERNAL", "the seed disk could not be made").why(e.to_string()))?;
+    let disk = cadet_seed::Prepare {
+        hostname: "prepare",
+        mac: &mac,
+        apt_proxy: proxy.as_deref(),
+        authorities,
+    }
+    .disk()
+    .map_err(|e| {
+        CliError::new("PROGRAM_INTERNAL", "the seed disk could not be made").why(e.to_string())
+    })?;
     machine::write_private(&seed, &disk)?;
-    let vm_arch = cadet_vm::Arch::host()
-        .ok_or_else(|| CliError::new("DRIVER_QEMU_MISSING", "there is no guest for this computer's processor"))?;
+    let vm_arch = cadet_vm::Arch::host().ok_or_else(|| {
+        CliError::new(
+            "DRIVER_QEMU_MISSING",
+            "there is no guest for this computer's processor",
+        )
+    })?;
     let emulator = Emulator::find(vm_arch, std::env::var_os("PATH").as_deref())?;
     cx.ui.progress("trying the accelerator", None);
     let accel = cadet_vm::accel::choose(&emulator, HostOs::current(), &begun.scratch)?.accel;
@@ -208,8 +290,16 @@ async fn install_docker(
         initrd: begun.initrd.clone(),
         kernel_args: begun.kernel_args.clone(),
         disks: vec![
-            Disk { path: begun.disk.clone(), format: DiskFormat::Qcow2, read_only: false },
-            Disk { path: seed, format: DiskFormat::Raw, read_only: true },
+            Disk {
+                path: begun.disk.clone(),
+                format: DiskFormat::Qcow2,
+                read_only: false,
+            },
+            Disk {
+                path: seed,
+                format: DiskFormat::Raw,
+                read_only: true,
+            },
         ],
         forwards: Vec::new(),
         mac,
@@ -230,7 +320,13 @@ async fn install_docker(
         match machine.state().await {
             State::Absent | State::Died(_) => break true,
             _ if began.elapsed() > PREPARE => break false,
-            _ => cx.ui.progress(&format!("cloud-init installs Docker, {} s", began.elapsed().as_secs()), None),
+            _ => cx.ui.progress(
+                &format!(
+                    "cloud-init installs Docker, {} s",
+                    began.elapsed().as_secs()
+                ),
+                None,
+            ),
         }
     };
     if !gone {
@@ -260,8 +356,12 @@ fn judge(console: &str) -> Result<std::collections::BTreeMap<String, String>> {
 
 /// The laptop's proxy as the guest reaches it.
 fn guest_proxy() -> Option<String> {
-    let named = ["HTTP_PROXY", "http_proxy"].into_iter().find_map(|v| std::env::var(v).ok());
-    named.filter(|v| !v.is_empty()).map(|proxy| seen_from_guest(&proxy))
+    let named = ["HTTP_PROXY", "http_proxy"]
+        .into_iter()
+        .find_map(|v| std::env::var(v).ok());
+    named
+        .filter(|v| !v.is_empty())
+        .map(|proxy| seen_from_guest(&proxy))
 }
 
 /// The host's loopback is 10.0.2.2 in QEMU's user network.
@@ -286,8 +386,15 @@ mod tests {
     #[test]
     fn only_loopback_proxies_are_translated() {
         assert_eq!(seen_from_guest("http://localhost:1"), "http://10.0.2.2:1");
-        assert_eq!(seen_from_guest("http://u:p@127.0.0.1/"), "http://u:p@10.0.2.2/");
-        for other in ["http://localhost.corp:1", "http://proxy:127", "http://127.0.0.11:1"] {
+        assert_eq!(
+            seen_from_guest("http://u:p@127.0.0.1/"),
+            "http://u:p@10.0.2.2/"
+        );
+        for other in [
+            "http://localhost.corp:1",
+            "http://proxy:127",
+            "http://127.0.0.11:1",
+        ] {
             assert_eq!(seen_from_guest(other), other);
         }
     }

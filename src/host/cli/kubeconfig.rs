@@ -37,13 +37,19 @@ impl Access {
     /// GUEST_INSTALL when the text is not a kubeconfig.
     pub fn from_guest(text: &str, name: &str, server: String) -> Result<Self> {
         let bad = |what: &str| {
-            CliError::new("GUEST_INSTALL", "cadet-node printed credentials that cannot be read")
-                .why(what.to_string())
-                .fix("cadet logs")
+            CliError::new(
+                "GUEST_INSTALL",
+                "cadet-node printed credentials that cannot be read",
+            )
+            .why(what.to_string())
+            .fix("cadet logs")
         };
         let doc: Value = serde_saphyr::from_str(text).map_err(|e| bad(&e.to_string()))?;
         let field = |pointer: &str| {
-            doc.pointer(pointer).and_then(Value::as_str).map(str::to_string).ok_or_else(|| bad(pointer))
+            doc.pointer(pointer)
+                .and_then(Value::as_str)
+                .map(str::to_string)
+                .ok_or_else(|| bad(pointer))
         };
         Ok(Self {
             name: name.into(),
@@ -82,7 +88,10 @@ pub fn merge(file: &Path, access: &Access, keep_context: bool) -> Result<()> {
     edit(file, |doc| {
         for (list, entry) in access.entries() {
             let rows = rows(doc, list)?;
-            match rows.iter_mut().find(|row| row["name"] == access.name.as_str()) {
+            match rows
+                .iter_mut()
+                .find(|row| row["name"] == access.name.as_str())
+            {
                 // A namespace the user chose for our context is theirs to keep.
                 Some(old) if list == "contexts" && old["context"].is_object() => {
                     old["context"]["cluster"] = json!(access.name);
@@ -101,12 +110,20 @@ pub fn merge(file: &Path, access: &Access, keep_context: bool) -> Result<()> {
 
 /// True if `file` holds `access` as it is, and its context is current or need not be.
 pub fn holds(file: &Path, access: &Access, keep_context: bool) -> bool {
-    let Ok(Some(doc)) = read(file) else { return false };
+    let Ok(Some(doc)) = read(file) else {
+        return false;
+    };
     let current = keep_context || doc.get("current-context") == Some(&json!(access.name));
     current
-        && access.entries().iter().filter(|(list, _)| *list != "contexts").all(|(list, entry)| {
-            doc.get(*list).and_then(Value::as_array).is_some_and(|rows| rows.contains(entry))
-        })
+        && access
+            .entries()
+            .iter()
+            .filter(|(list, _)| *list != "contexts")
+            .all(|(list, entry)| {
+                doc.get(*list)
+                    .and_then(Value::as_array)
+                    .is_some_and(|rows| rows.contains(entry))
+            })
         && doc
             .get("contexts")
             .and_then(Value::as_array)
@@ -160,11 +177,17 @@ pub fn write_alone(file: &Path, access: &Access) -> Result<()> {
 /// # Errors
 /// HOST_KUBECONFIG_INVALID when the file is damaged.
 pub fn read_alone(file: &Path, name: &str) -> Result<Option<Access>> {
-    let Some(doc) = read(file)? else { return Ok(None) };
+    let Some(doc) = read(file)? else {
+        return Ok(None);
+    };
     let doc = Value::Object(doc);
-    let server = doc.pointer("/clusters/0/cluster/server").and_then(Value::as_str);
+    let server = doc
+        .pointer("/clusters/0/cluster/server")
+        .and_then(Value::as_str);
     let text = doc.to_string();
-    server.map(|server| Access::from_guest(&text, name, server.into())).transpose()
+    server
+        .map(|server| Access::from_guest(&text, name, server.into()))
+        .transpose()
 }
 
 fn skeleton() -> Map<String, Value> {
@@ -197,8 +220,11 @@ fn rows<'a>(doc: &'a mut Map<String, Value>, list: &str) -> Result<&'a mut Vec<V
         *value = json!([]);
     }
     value.as_array_mut().ok_or_else(|| {
-        CliError::new("HOST_KUBECONFIG_INVALID", format!("`{list}` in your kubeconfig is not a list"))
-            .fix("kubectl config view")
+        CliError::new(
+            "HOST_KUBECONFIG_INVALID",
+            format!("`{list}` in your kubeconfig is not a list"),
+        )
+        .fix("kubectl config view")
     })
 }
 
@@ -218,9 +244,12 @@ fn read(file: &Path) -> Result<Option<Map<String, Value>>> {
         return Ok(Some(skeleton()));
     }
     let bad = |why: String| {
-        CliError::new("HOST_KUBECONFIG_INVALID", format!("{} is not a kubeconfig", file.display()))
-            .why(why)
-            .fix(format!("mv {0} {0}.bad && cadet start", file.display()))
+        CliError::new(
+            "HOST_KUBECONFIG_INVALID",
+            format!("{} is not a kubeconfig", file.display()),
+        )
+        .why(why)
+        .fix(format!("mv {0} {0}.bad && cadet start", file.display()))
     };
     match serde_saphyr::from_str::<Value>(&text).map_err(|e| bad(e.to_string()))? {
         Value::Object(doc) => Ok(Some(doc)),
@@ -229,8 +258,9 @@ fn read(file: &Path) -> Result<Option<Map<String, Value>>> {
 }
 
 fn write(file: &Path, doc: &Map<String, Value>) -> Result<()> {
-    let text = serde_saphyr::to_string(&Value::Object(doc.clone()))
-        .map_err(|e| CliError::new("PROGRAM_INTERNAL", "a kubeconfig could not be rendered").why(e.to_string()))?;
+    let text = serde_saphyr::to_string(&Value::Object(doc.clone())).map_err(|e| {
+        CliError::new("PROGRAM_INTERNAL", "a kubeconfig could not be rendered").why(e.to_string())
+    })?;
     let beside = sibling(file, ".cadet-new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
@@ -248,7 +278,11 @@ fn write(file: &Path, doc: &Map<String, Value>) -> Result<()> {
 }
 
 fn unwritable(file: &Path, e: &std::io::Error) -> CliError {
-    let id = if e.kind() == ErrorKind::StorageFull { "HOST_DISK_FULL" } else { "HOST_NOT_READABLE" };
+    let id = if e.kind() == ErrorKind::StorageFull {
+        "HOST_DISK_FULL"
+    } else {
+        "HOST_NOT_READABLE"
+    };
     CliError::new(id, format!("cannot write {}", file.display()))
         .why(e.to_string())
         .fix("KUBECONFIG=$HOME/cadet.kubeconfig cadet start")
@@ -341,10 +375,21 @@ mod tests {
         assert_eq!(doc["current-context"], "work");
         rows(&mut doc, "contexts").unwrap()[1]["context"]["namespace"] = json!("mine");
         write(&file, &doc).unwrap();
-        merge(&file, &Access { server: "https://127.0.0.1:5".into(), ..access() }, true).unwrap();
+        merge(
+            &file,
+            &Access {
+                server: "https://127.0.0.1:5".into(),
+                ..access()
+            },
+            true,
+        )
+        .unwrap();
         let doc = read(&file).unwrap().unwrap();
         assert_eq!(doc["contexts"][1]["context"]["namespace"], "mine");
-        assert_eq!(doc["clusters"][1]["cluster"]["server"], "https://127.0.0.1:5");
+        assert_eq!(
+            doc["clusters"][1]["cluster"]["server"],
+            "https://127.0.0.1:5"
+        );
     }
 
     #[test]
@@ -369,7 +414,10 @@ mod tests {
         std::os::unix::fs::symlink(&real, &link).unwrap();
         merge(&link, &access(), false).unwrap();
         assert!(link.is_symlink());
-        assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&real).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         let alone = dir.path().join("alone");
         write_alone(&alone, &access()).unwrap();
         assert_eq!(read_alone(&alone, "cadet").unwrap(), Some(access()));

@@ -5,8 +5,8 @@
 mod args;
 mod browse;
 mod cluster;
-mod computer;
 mod commands;
+mod computer;
 mod error;
 mod from_image;
 mod from_rooms;
@@ -64,7 +64,9 @@ fn execute(cli: Cli, ui: Ui) -> Result<u8, (Ui, CliError)> {
                 .enable_all()
                 .build()
                 .map(|runtime| (world, name, runtime))
-                .map_err(|e| CliError::new("PROGRAM_INTERNAL", "no threads to work with").why(e.to_string()))
+                .map_err(|e| {
+                    CliError::new("PROGRAM_INTERNAL", "no threads to work with").why(e.to_string())
+                })
         });
     let (world, name, runtime) = match made {
         Ok(made) => made,
@@ -118,9 +120,11 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
 /// Returns when the user or the system asks the program to end.
 pub(crate) async fn interrupted() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut int), Ok(mut term), Ok(mut hup)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
+    let (Ok(mut int), Ok(mut term), Ok(mut hup)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ) else {
         return std::future::pending().await;
     };
     tokio::select! {
@@ -152,14 +156,22 @@ fn usage(e: &clap::Error) -> ExitCode {
     }
     let text = e.to_string();
     let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
-    let what = lines.next().unwrap_or_default().trim_start_matches("error: ").to_string();
-    let why: Vec<_> = lines.filter(|l| !l.starts_with("For more information")).collect();
+    let what = lines
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ")
+        .to_string();
+    let why: Vec<_> = lines
+        .filter(|l| !l.starts_with("For more information"))
+        .collect();
     let mut error = CliError::new("PROGRAM_USAGE", what).fix("cadet --help");
     if !why.is_empty() {
         error = error.why(why.join("\n"));
     }
     let json = std::env::args().any(|a| a == "-ojson" || a == "--output=json")
-        || std::env::args().zip(std::env::args().skip(1)).any(|(a, b)| (a == "-o" || a == "--output") && b == "json");
+        || std::env::args()
+            .zip(std::env::args().skip(1))
+            .any(|(a, b)| (a == "-o" || a == "--output") && b == "json");
     Ui::new(if json { Output::Json } else { Output::Text }).error(&error);
     ExitCode::from(error.exit_code())
 }

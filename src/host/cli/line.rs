@@ -6,7 +6,7 @@ use std::time::Duration;
 use cadet_state::Profile;
 use cadet_tunnel::control::{self, Control};
 use cadet_tunnel::socks5::{DEFAULT_PORT, Socks5};
-use cadet_tunnel::{Target, Tunnel, TunnelError, Tuning, exec, keys};
+use cadet_tunnel::{Target, Tuning, Tunnel, TunnelError, exec, keys};
 
 use crate::Context;
 use crate::error::{CliError, Result};
@@ -35,7 +35,10 @@ pub fn keys(cx: &Context) -> Result<Keys> {
             let read = |f: &std::path::Path| {
                 std::fs::read_to_string(f).map_err(|e| machine::io("read", f, &e))
             };
-            return Ok(keys::KeyPair { private: read(file)?, public: read(&public)?.trim().to_string() });
+            return Ok(keys::KeyPair {
+                private: read(file)?,
+                public: read(&public)?.trim().to_string(),
+            });
         }
         let made = keys::generate(&comment)?;
         machine::write_private(file, made.private.as_bytes())?;
@@ -54,7 +57,9 @@ pub fn keys(cx: &Context) -> Result<Keys> {
 /// GUEST_NOT_RUNNING when it never got a port.
 pub fn target(cx: &Context, profile: &Profile) -> Result<Target> {
     let keys = keys(cx)?;
-    let ports = profile.ports.ok_or_else(|| machine::not_running(cx, None))?;
+    let ports = profile
+        .ports
+        .ok_or_else(|| machine::not_running(cx, None))?;
     Ok(Target {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, ports.ssh)),
         user: USER.into(),
@@ -69,7 +74,13 @@ pub fn target(cx: &Context, profile: &Profile) -> Result<Target> {
 /// GUEST_NOT_RUNNING, GUEST_HOST_KEY, GUEST_SSH_TIMEOUT …
 pub async fn connect(cx: &Context) -> Result<Tunnel> {
     let profile = machine::running(cx).await?;
-    Ok(Tunnel::wait_until_ready(target(cx, &profile)?, Tuning::default(), Duration::from_secs(30), |_| true).await?)
+    Ok(Tunnel::wait_until_ready(
+        target(cx, &profile)?,
+        Tuning::default(),
+        Duration::from_secs(30),
+        |_| true,
+    )
+    .await?)
 }
 
 /// Runs `command` in the guest; its failure is an error with its own words.
@@ -81,9 +92,17 @@ pub async fn guest(tunnel: &Tunnel, command: &str) -> Result<String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let said = String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr }).into_owned();
-    Err(CliError::new("GUEST_SSH", format!("`{command}` failed in the machine ({})", output.status))
-        .why(said.trim().to_string()))
+    let said = String::from_utf8_lossy(if output.stderr.is_empty() {
+        &output.stdout
+    } else {
+        &output.stderr
+    })
+    .into_owned();
+    Err(CliError::new(
+        "GUEST_SSH",
+        format!("`{command}` failed in the machine ({})", output.status),
+    )
+    .why(said.trim().to_string()))
 }
 
 /// The guest's command line for `words`: one word is a shell line, several are quoted.
@@ -108,7 +127,9 @@ pub struct Background {
 
 /// The profile's background tunnel, if one answers.
 pub async fn background_status(cx: &Context) -> Option<Background> {
-    let seen = control::status(&cx.world.files(&cx.name).tunnel_socket()).await.ok()?;
+    let seen = control::status(&cx.world.files(&cx.name).tunnel_socket())
+        .await
+        .ok()?;
     Some(Background {
         port: seen.socks.port(),
         pid: seen.pid,
@@ -143,11 +164,13 @@ pub async fn serve(tunnel: &Tunnel, socks: Socks5, control: Control) -> Result<(
     let asked_here = async {
         crate::interrupted().await;
     };
-    control.run(tunnel.clone(), address, Vec::new(), asked_here).await;
+    control
+        .run(tunnel.clone(), address, Vec::new(), asked_here)
+        .await;
     let _ = end.send(());
-    serving
-        .await
-        .map_err(|e| CliError::new("PROGRAM_INTERNAL", "the SOCKS server broke").why(e.to_string()))?;
+    serving.await.map_err(|e| {
+        CliError::new("PROGRAM_INTERNAL", "the SOCKS server broke").why(e.to_string())
+    })?;
     tunnel.close().await;
     Ok(())
 }
@@ -167,11 +190,19 @@ pub async fn start_background(cx: &Context, port: u16) -> Result<()> {
             .log(log.display().to_string())
     };
     let out = std::fs::File::create(&log).map_err(|e| machine::io("write", &log, &e))?;
-    let err = out.try_clone().map_err(|e| machine::io("write", &log, &e))?;
+    let err = out
+        .try_clone()
+        .map_err(|e| machine::io("write", &log, &e))?;
     let program = std::env::current_exe().map_err(|e| failed(e.to_string()))?;
     let mut command = std::process::Command::new(program);
     command
-        .args(["tunnel", "--profile", cx.name.as_str(), "--port", &port.to_string()])
+        .args([
+            "tunnel",
+            "--profile",
+            cx.name.as_str(),
+            "--port",
+            &port.to_string(),
+        ])
         .stdin(std::process::Stdio::null())
         .stdout(out)
         .stderr(err);
@@ -186,7 +217,10 @@ pub async fn start_background(cx: &Context, port: u16) -> Result<()> {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
             return Err(failed(format!("it ended with {status}\n{}", said.trim())));
         }
-        if background_status(cx).await.is_some_and(|b| b.pid == child.id()) {
+        if background_status(cx)
+            .await
+            .is_some_and(|b| b.pid == child.id())
+        {
             return Ok(());
         }
         tokio::time::sleep(pause).await;
@@ -208,7 +242,10 @@ pub async fn ensure_background(cx: &Context) -> Result<u16> {
     let mut port = DEFAULT_PORT;
     if cadet_vm::ports::check_free(port).is_err() {
         port = cadet_vm::ports::free(1)?.first().copied().unwrap_or(port);
-        cx.ui.warn("tunnel", &format!("port {DEFAULT_PORT} is taken by another program; using {port}"));
+        cx.ui.warn(
+            "tunnel",
+            &format!("port {DEFAULT_PORT} is taken by another program; using {port}"),
+        );
     }
     start_background(cx, port).await?;
     Ok(port)
@@ -220,7 +257,13 @@ fn detach(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
     // SAFETY: setsid is async-signal-safe and touches no memory of ours.
     unsafe {
-        command.pre_exec(|| if libc::setsid() == -1 { Err(std::io::Error::last_os_error()) } else { Ok(()) });
+        command.pre_exec(|| {
+            if libc::setsid() == -1 {
+                Err(std::io::Error::last_os_error())
+            } else {
+                Ok(())
+            }
+        });
     }
 }
 

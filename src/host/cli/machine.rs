@@ -5,8 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use cadet_state::{Profile, ProfilePaths, Store};
 use cadet_vm::{
-    Accel, Arch, Disk, DiskFormat, Forward, Machine, MachineConfig, QmpEndpoint, State, StopDeadlines,
-    StopStage, Stopped,
+    Accel, Arch, Disk, DiskFormat, Forward, Machine, MachineConfig, QmpEndpoint, State,
+    StopDeadlines, StopStage, Stopped,
 };
 
 use crate::Context;
@@ -24,8 +24,13 @@ pub const GUEST_API: u16 = 6443;
 pub fn profile(cx: &Context) -> Result<Profile> {
     let none = || {
         let create = again(cx, "start");
-        CliError::new("GUEST_NOT_FOUND", format!("there is no profile {}", cx.name))
-            .fix(format!("{create}      makes it\ncadet list      shows what there is"))
+        CliError::new(
+            "GUEST_NOT_FOUND",
+            format!("there is no profile {}", cx.name),
+        )
+        .fix(format!(
+            "{create}      makes it\ncadet list      shows what there is"
+        ))
     };
     // Looking must not make folders: a question leaves no trace.
     if !cx.world.home.database().exists() {
@@ -77,9 +82,10 @@ impl MachineState {
     /// Why it is not simply running or stopped.
     pub fn reason(&self) -> Option<String> {
         match &self.state {
-            Some(State::Paused { status, .. }) if status == "io-error" => {
-                Some("QEMU paused the guest because a write to its disk failed: is the disk full?".into())
-            }
+            Some(State::Paused { status, .. }) if status == "io-error" => Some(
+                "QEMU paused the guest because a write to its disk failed: is the disk full?"
+                    .into(),
+            ),
             Some(State::Paused { status, .. }) => Some(format!("QEMU says {status}")),
             Some(State::Unresponsive { why, .. }) => Some(why.clone()),
             Some(State::Died(death)) => Some(death.to_string()),
@@ -100,11 +106,23 @@ pub async fn state_of(files: &ProfilePaths, profile: &Profile) -> MachineState {
         .ok()
         .and_then(|t| t.duration_since(UNIX_EPOCH).ok());
     let Some(config) = config(files, profile) else {
-        return MachineState { state: None, trouble: None, since: None };
+        return MachineState {
+            state: None,
+            trouble: None,
+            since: None,
+        };
     };
     match Machine::look(&config).await {
-        Ok(state) => MachineState { state: Some(state), trouble: None, since },
-        Err(e) => MachineState { state: None, trouble: Some(e.to_string()), since },
+        Ok(state) => MachineState {
+            state: Some(state),
+            trouble: None,
+            since,
+        },
+        Err(e) => MachineState {
+            state: None,
+            trouble: Some(e.to_string()),
+            since,
+        },
     }
 }
 
@@ -126,25 +144,39 @@ pub async fn running(cx: &Context) -> Result<Profile> {
 
 /// The error for a machine that is off.
 pub fn not_running(cx: &Context, why: Option<String>) -> CliError {
-    CliError::new("GUEST_NOT_RUNNING", format!("the machine of profile {} is not running", cx.name))
-        .why(why.unwrap_or_else(|| "it was stopped, or its first start has not come that far".into()))
-        .fix(again(cx, "start"))
+    CliError::new(
+        "GUEST_NOT_RUNNING",
+        format!("the machine of profile {} is not running", cx.name),
+    )
+    .why(why.unwrap_or_else(|| "it was stopped, or its first start has not come that far".into()))
+    .fix(again(cx, "start"))
 }
 
 /// The error for a machine that ended by itself.
 pub fn died(cx: &Context, state: &MachineState) -> CliError {
     let why = match &state.state {
         Some(State::Died(death)) => {
-            let tail = if death.qemu_tail.is_empty() { &death.serial_tail } else { &death.qemu_tail };
+            let tail = if death.qemu_tail.is_empty() {
+                &death.serial_tail
+            } else {
+                &death.qemu_tail
+            };
             let tail: Vec<_> = tail.iter().rev().take(4).rev().cloned().collect();
-            format!("{death}\n{}", tail.join("\n")).trim_end().to_string()
+            format!("{death}\n{}", tail.join("\n"))
+                .trim_end()
+                .to_string()
         }
-        _ => state.reason().unwrap_or_else(|| "it is no longer there".into()),
+        _ => state
+            .reason()
+            .unwrap_or_else(|| "it is no longer there".into()),
     };
-    CliError::new("DRIVER_MACHINE_DIED", format!("the machine of profile {} ended by itself", cx.name))
-        .why(why)
-        .fix(again(cx, "start"))
-        .log(again(cx, "logs --machine"))
+    CliError::new(
+        "DRIVER_MACHINE_DIED",
+        format!("the machine of profile {} ended by itself", cx.name),
+    )
+    .why(why)
+    .fix(again(cx, "start"))
+    .log(again(cx, "logs --machine"))
 }
 
 /// Switches the machine off, gracefully first.
@@ -154,12 +186,17 @@ pub fn died(cx: &Context, state: &MachineState) -> CliError {
 pub async fn power_off(cx: &Context, graceful: Duration) -> Result<How> {
     let profile = profile(cx)?;
     let files = cx.world.files(&cx.name);
-    let Some(config) = config(&files, &profile) else { return Ok(How(Stopped::Already)) };
+    let Some(config) = config(&files, &profile) else {
+        return Ok(How(Stopped::Already));
+    };
     let Some(machine) = Machine::attach(&config).await? else {
         cadet_vm::lifecycle::forget(&config)?;
         return Ok(How(Stopped::Already));
     };
-    let deadlines = StopDeadlines { graceful, ..StopDeadlines::default() };
+    let deadlines = StopDeadlines {
+        graceful,
+        ..StopDeadlines::default()
+    };
     let stopped = machine
         .stop(deadlines, |stage| {
             let text = match stage {
@@ -179,7 +216,9 @@ pub async fn power_off(cx: &Context, graceful: Duration) -> Result<How> {
 /// DRIVER_CONTROL if even SIGKILL does not help.
 pub async fn destroy(cx: &Context, profile: &Profile) -> Result<()> {
     let files = cx.world.files(&cx.name);
-    let Some(config) = config(&files, profile) else { return Ok(()) };
+    let Some(config) = config(&files, profile) else {
+        return Ok(());
+    };
     if let Some(machine) = Machine::attach(&config).await? {
         machine.destroy(StopDeadlines::default()).await?;
     }
@@ -218,14 +257,32 @@ pub fn config(files: &ProfilePaths, profile: &Profile) -> Option<MachineConfig> 
         memory_mib: u32::try_from(profile.spec.memory_mib).ok()?,
         kernel: base.kernel.clone(),
         initrd: base.initrd.clone(),
-        kernel_args: base.cmdline.split_whitespace().map(str::to_string).collect(),
+        kernel_args: base
+            .cmdline
+            .split_whitespace()
+            .map(str::to_string)
+            .collect(),
         disks: vec![
-            Disk { path: files.disk(), format: DiskFormat::Qcow2, read_only: false },
-            Disk { path: files.seed(), format: DiskFormat::Raw, read_only: true },
+            Disk {
+                path: files.disk(),
+                format: DiskFormat::Qcow2,
+                read_only: false,
+            },
+            Disk {
+                path: files.seed(),
+                format: DiskFormat::Raw,
+                read_only: true,
+            },
         ],
         forwards: vec![
-            Forward { host_port: ports.ssh, guest_port: GUEST_SSH },
-            Forward { host_port: ports.api, guest_port: GUEST_API },
+            Forward {
+                host_port: ports.ssh,
+                guest_port: GUEST_SSH,
+            },
+            Forward {
+                host_port: ports.api,
+                guest_port: GUEST_API,
+            },
         ],
         mac: cadet_vm::config::mac_for(&profile.name),
         qmp: QmpEndpoint::Unix(files.qmp()),
@@ -239,7 +296,11 @@ pub fn config(files: &ProfilePaths, profile: &Profile) -> Option<MachineConfig> 
 
 /// The command line for `verb` on this profile, as it can be pasted.
 pub fn again(cx: &Context, verb: &str) -> String {
-    if cx.name.as_str() == "cadet" { format!("cadet {verb}") } else { format!("cadet -p {} {verb}", cx.name) }
+    if cx.name.as_str() == "cadet" {
+        format!("cadet {verb}")
+    } else {
+        format!("cadet -p {} {verb}", cx.name)
+    }
 }
 
 /// True if we run as root, which Cadet never needs.
@@ -256,16 +317,22 @@ pub fn io(act: &str, path: &Path, e: &std::io::Error) -> CliError {
     if e.kind() == std::io::ErrorKind::StorageFull {
         return disk_full(&path.display().to_string(), &e.to_string());
     }
-    CliError::new("HOST_NOT_READABLE", format!("cannot {act} {}", path.display()))
-        .why(e.to_string())
-        .fix("CADET_HOME=/some/other/folder cadet start")
+    CliError::new(
+        "HOST_NOT_READABLE",
+        format!("cannot {act} {}", path.display()),
+    )
+    .why(e.to_string())
+    .fix("CADET_HOME=/some/other/folder cadet start")
 }
 
 /// The error for a full disk.
 pub fn disk_full(place: &str, why: &str) -> CliError {
-    CliError::new("HOST_DISK_FULL", format!("no space is left on the disk that holds {place}"))
-        .why(why)
-        .fix("free some space, or move the home:  CADET_HOME=/big/disk cadet start")
+    CliError::new(
+        "HOST_DISK_FULL",
+        format!("no space is left on the disk that holds {place}"),
+    )
+    .why(why)
+    .fix("free some space, or move the home:  CADET_HOME=/big/disk cadet start")
 }
 
 /// Removes a folder and all in it; none there is fine.

@@ -16,7 +16,10 @@ pub fn cadet_node(world: &World) -> Result<PathBuf> {
     if let Some(file) = &world.node_program {
         return existing(file.clone(), "CADET_NODE_BINARY names it");
     }
-    existing(world.programs.join("cadet-node"), "it is built beside cadet")
+    existing(
+        world.programs.join("cadet-node"),
+        "it is built beside cadet",
+    )
 }
 
 /// A lesson app's program, built beside `cadet`.
@@ -31,9 +34,12 @@ fn existing(file: PathBuf, why: &str) -> Result<PathBuf> {
     if file.is_file() {
         return Ok(file);
     }
-    Err(CliError::new("HOST_NODE_PROGRAM_MISSING", format!("{} is missing", file.display()))
-        .why(why)
-        .fix("./scripts/build-guest"))
+    Err(CliError::new(
+        "HOST_NODE_PROGRAM_MISSING",
+        format!("{} is missing", file.display()),
+    )
+    .why(why)
+    .fix("./scripts/build-guest"))
 }
 
 /// SHA-256 of a file in hexadecimal.

@@ -16,8 +16,11 @@ impl Raw {
     /// PROGRAM_INTERNAL if standard input is no terminal.
     pub fn enter() -> Result<Self> {
         let failed = |_| {
-            CliError::new("PROGRAM_INTERNAL", "the terminal cannot be put into raw mode")
-                .why(std::io::Error::last_os_error().to_string())
+            CliError::new(
+                "PROGRAM_INTERNAL",
+                "the terminal cannot be put into raw mode",
+            )
+            .why(std::io::Error::last_os_error().to_string())
         };
         let check = |code: i32| if code == 0 { Ok(()) } else { Err(code) };
         // SAFETY: termios is plain data; both calls only read or fill the struct given.

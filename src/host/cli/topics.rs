@@ -33,87 +33,243 @@ const fn topic(id: &'static str, exit: u8, story: &'static str) -> Topic {
 /// Every topic, by family.
 pub const TOPICS: &[Topic] = &[
     INTERNAL,
-    topic("PROGRAM_INTERRUPTED", 2, "You pressed Ctrl-C, or the terminal went away. Nothing is lost: \
+    topic(
+        "PROGRAM_INTERRUPTED",
+        2,
+        "You pressed Ctrl-C, or the terminal went away. Nothing is lost: \
         each step of `cadet start` is either done or not, and the next `cadet start` goes on with the \
-        first step that is not done. A machine that was already booting keeps booting."),
-    topic("PROGRAM_USAGE", 14, "The words of the command do not fit together: an unknown flag, a \
+        first step that is not done. A machine that was already booting keeps booting.",
+    ),
+    topic(
+        "PROGRAM_USAGE",
+        14,
+        "The words of the command do not fit together: an unknown flag, a \
         missing value, or a value out of its range. `cadet COMMAND --help` lists what there is, with \
-        examples."),
-    topic("RESOURCE_CPUS", 24, "The machine cannot have that number of processors: at least 1, and not \
-        more than the laptop has."),
-    topic("RESOURCE_MEMORY", 24, "The machine cannot have that much memory. The smallest that runs a \
+        examples.",
+    ),
+    topic(
+        "RESOURCE_CPUS",
+        24,
+        "The machine cannot have that number of processors: at least 1, and not \
+        more than the laptop has.",
+    ),
+    topic(
+        "RESOURCE_MEMORY",
+        24,
+        "The machine cannot have that much memory. The smallest that runs a \
         lesson is 768 MiB; what is left for the laptop itself should be at least 512 MiB. Write sizes \
-        as 2g, 1536m or plain MiB."),
-    topic("RESOURCE_DISK", 24, "The size of the disk is out of range. It is a virtual size: the file on \
-        the laptop grows only as the cluster writes. The smallest is 4g, the largest 1024g."),
-    topic("RESOURCE_FIXED", 21, "Processors and memory can change between two starts; the size of an \
-        existing disk and its image cannot. Use another profile (`-p NAME`), or delete this one."),
-    topic("HOST_DISK_FULL", 31, "A write failed because the disk is full. Nothing half-written is kept. \
-        Free some space, or put the Cadet home on a bigger disk with CADET_HOME."),
-    topic("HOST_PROFILE_BUSY", 31, "Another cadet command is changing the same profile at this moment. \
+        as 2g, 1536m or plain MiB.",
+    ),
+    topic(
+        "RESOURCE_DISK",
+        24,
+        "The size of the disk is out of range. It is a virtual size: the file on \
+        the laptop grows only as the cluster writes. The smallest is 4g, the largest 1024g.",
+    ),
+    topic(
+        "RESOURCE_FIXED",
+        21,
+        "Processors and memory can change between two starts; the size of an \
+        existing disk and its image cannot. Use another profile (`-p NAME`), or delete this one.",
+    ),
+    topic(
+        "HOST_DISK_FULL",
+        31,
+        "A write failed because the disk is full. Nothing half-written is kept. \
+        Free some space, or put the Cadet home on a bigger disk with CADET_HOME.",
+    ),
+    topic(
+        "HOST_PROFILE_BUSY",
+        31,
+        "Another cadet command is changing the same profile at this moment. \
         Two at once could spoil each other's work, so the second one waits for you to decide. When the \
-        first has ended, however it ended, the lock is gone by itself."),
-    topic("HOST_NOT_READABLE", 37, "A file of the Cadet home cannot be read or written. The usual \
+        first has ended, however it ended, the lock is gone by itself.",
+    ),
+    topic(
+        "HOST_NOT_READABLE",
+        37,
+        "A file of the Cadet home cannot be read or written. The usual \
         reasons: the home lies on a read-only disk, or belongs to another user (after a `sudo`). \
-        CADET_HOME chooses another place."),
-    topic("HOST_STATE_CORRUPT", 38, "The small database in which Cadet keeps its records does not open. \
+        CADET_HOME chooses another place.",
+    ),
+    topic(
+        "HOST_STATE_CORRUPT",
+        38,
+        "The small database in which Cadet keeps its records does not open. \
         Your machines and their disks are untouched. `cadet doctor --fix` puts the damaged file aside \
-        and rebuilds the records from the copies kept beside each profile; it deletes nothing."),
-    topic("HOST_KUBECONFIG_INVALID", 38, "Your kubeconfig is not valid YAML or has a shape kubectl \
+        and rebuilds the records from the copies kept beside each profile; it deletes nothing.",
+    ),
+    topic(
+        "HOST_KUBECONFIG_INVALID",
+        38,
+        "Your kubeconfig is not valid YAML or has a shape kubectl \
         would refuse. Cadet does not touch a file it cannot read. The cluster itself is fine, and \
-        `cadet kubectl` works without that file."),
-    topic("HOST_NODE_PROGRAM_MISSING", 35, "`cadet` carries the guest's program `cadet-node` into the \
+        `cadet kubectl` works without that file.",
+    ),
+    topic(
+        "HOST_NODE_PROGRAM_MISSING",
+        35,
+        "`cadet` carries the guest's program `cadet-node` into the \
         machine and expects it beside itself. `./scripts/up` and `./scripts/build-guest` build both; \
-        CADET_NODE_BINARY names another place."),
-    topic("HOST_KUBECTL_MISSING", 35, "There is no kubectl on your PATH. Cadet works with every kubectl \
-        from 1.27 on and does not bring its own yet."),
-    topic("HOST_BROWSER_MISSING", 35, "None of Chrome, Chromium, Edge or Firefox was found. Any program \
+        CADET_NODE_BINARY names another place.",
+    ),
+    topic(
+        "HOST_KUBECTL_MISSING",
+        35,
+        "There is no kubectl on your PATH. Cadet works with every kubectl \
+        from 1.27 on and does not bring its own yet.",
+    ),
+    topic(
+        "HOST_BROWSER_MISSING",
+        35,
+        "None of Chrome, Chromium, Edge or Firefox was found. Any program \
         that speaks SOCKS5 with names resolved by the proxy will do: `cadet open --print` shows the \
-        address, the proxy and a curl line."),
-    topic("INET_UNREACHABLE", 49, "The image's host did not answer. Behind a company proxy set \
+        address, the proxy and a curl line.",
+    ),
+    topic(
+        "INET_UNREACHABLE",
+        49,
+        "The image's host did not answer. Behind a company proxy set \
         HTTPS_PROXY, and CADET_CA_FILE if that proxy has its own certificate authority. On Debian and \
-        Ubuntu `cadet image build` makes a guest from packages instead."),
-    topic("INET_DOWNLOAD", 49, "The download broke off or was refused. What has come so far is kept, and \
-        the next try goes on from there."),
-    topic("INET_CHECKSUM", 48, "The downloaded file is not the one its publisher signed for: a broken \
-        transfer, or somebody in between. It was deleted and never used."),
-    topic("DRIVER_QEMU_MISSING", 55, "Cadet runs its machine in QEMU, and no QEMU for this processor was \
-        found on your PATH."),
+        Ubuntu `cadet image build` makes a guest from packages instead.",
+    ),
+    topic(
+        "INET_DOWNLOAD",
+        49,
+        "The download broke off or was refused. What has come so far is kept, and \
+        the next try goes on from there.",
+    ),
+    topic(
+        "INET_CHECKSUM",
+        48,
+        "The downloaded file is not the one its publisher signed for: a broken \
+        transfer, or somebody in between. It was deleted and never used.",
+    ),
+    topic(
+        "DRIVER_QEMU_MISSING",
+        55,
+        "Cadet runs its machine in QEMU, and no QEMU for this processor was \
+        found on your PATH.",
+    ),
     topic("DRIVER_QEMU_TOO_OLD", 56, "Cadet needs QEMU 7.2 or later."),
-    topic("DRIVER_TOOL_MISSING", 55, "A program that Cadet needs for this step is not installed."),
-    topic("DRIVER_START_FAILED", 59, "QEMU did not start. Its own words are in the log; the usual \
+    topic(
+        "DRIVER_TOOL_MISSING",
+        55,
+        "A program that Cadet needs for this step is not installed.",
+    ),
+    topic(
+        "DRIVER_START_FAILED",
+        59,
+        "QEMU did not start. Its own words are in the log; the usual \
         reasons are a port taken in the same instant, too little memory, or a QEMU built without what \
-        the machine needs."),
-    topic("DRIVER_MACHINE_DIED", 53, "The machine was running and then ended without being asked to. The \
+        the machine needs.",
+    ),
+    topic(
+        "DRIVER_MACHINE_DIED",
+        53,
+        "The machine was running and then ended without being asked to. The \
         end of its console tells why. `cadet start` boots it again from the same disk; the cluster's \
-        data is what was on the disk."),
-    topic("DRIVER_CONTROL", 59, "QEMU runs but does not answer on its control socket."),
-    topic("IMAGE_UNKNOWN", 65, "The catalogue has no image of that name. `cadet image list` shows all."),
-    topic("IMAGE_CORRUPT", 68, "A disk image on the laptop is damaged. A base image can be made again \
+        data is what was on the disk.",
+    ),
+    topic(
+        "DRIVER_CONTROL",
+        59,
+        "QEMU runs but does not answer on its control socket.",
+    ),
+    topic(
+        "IMAGE_UNKNOWN",
+        65,
+        "The catalogue has no image of that name. `cadet image list` shows all.",
+    ),
+    topic(
+        "IMAGE_CORRUPT",
+        68,
+        "A disk image on the laptop is damaged. A base image can be made again \
         (`cadet image rm NAME`, then `cadet start`); a profile's disk holds your cluster, so Cadet \
-        never removes it by itself."),
-    topic("IMAGE_BUILD", 69, "Making the guest image failed. Nothing half-made is kept."),
-    topic("NET_PORT_TAKEN", 71, "Another program listens on that port of 127.0.0.1."),
-    topic("NET_TUNNEL_DOWN", 73, "No tunnel is running for this profile."),
-    topic("NET_TUNNEL", 79, "The tunnel could not be opened or broke off."),
-    topic("GUEST_NOT_FOUND", 85, "There is no profile of that name. `cadet list` shows all; `cadet start \
-        -p NAME` makes one."),
-    topic("GUEST_NOT_RUNNING", 83, "The profile exists, but its machine is not running."),
-    topic("GUEST_SSH_TIMEOUT", 82, "The machine boots, but its SSH server did not answer in time. Under \
+        never removes it by itself.",
+    ),
+    topic(
+        "IMAGE_BUILD",
+        69,
+        "Making the guest image failed. Nothing half-made is kept.",
+    ),
+    topic(
+        "NET_PORT_TAKEN",
+        71,
+        "Another program listens on that port of 127.0.0.1.",
+    ),
+    topic(
+        "NET_TUNNEL_DOWN",
+        73,
+        "No tunnel is running for this profile.",
+    ),
+    topic(
+        "NET_TUNNEL",
+        79,
+        "The tunnel could not be opened or broke off.",
+    ),
+    topic(
+        "GUEST_NOT_FOUND",
+        85,
+        "There is no profile of that name. `cadet list` shows all; `cadet start \
+        -p NAME` makes one.",
+    ),
+    topic(
+        "GUEST_NOT_RUNNING",
+        83,
+        "The profile exists, but its machine is not running.",
+    ),
+    topic(
+        "GUEST_SSH_TIMEOUT",
+        82,
+        "The machine boots, but its SSH server did not answer in time. Under \
         software emulation and load a boot can take minutes; `cadet start` again goes on waiting. \
-        `cadet logs --machine` shows how far the boot came."),
-    topic("GUEST_HOST_KEY", 87, "What answers on the machine's SSH port is not the machine Cadet made: \
-        its host key differs from the one Cadet generated. Cadet never connects to it."),
-    topic("GUEST_SSH", 89, "A command inside the machine could not be run or failed."),
-    topic("GUEST_INSTALL", 89, "cadet-node did not come up inside the machine."),
-    topic("CLUSTER_API_TIMEOUT", 102, "The API server did not answer in time. `cadet logs` shows what \
-        cadet-node says."),
-    topic("CLUSTER_NODE_NOT_READY", 102, "The API answers, but the node did not become Ready in time. \
-        `kubectl describe node` and `cadet logs` tell why."),
-    topic("CLUSTER_API", 109, "The API server refused or broke off a request."),
-    topic("CLUSTER_NOT_FOUND", 105, "There is no such object in the cluster."),
-    topic("CLUSTER_NOT_READY", 103, "The object exists but cannot be opened yet: a pod has an address \
-        only once it runs."),
+        `cadet logs --machine` shows how far the boot came.",
+    ),
+    topic(
+        "GUEST_HOST_KEY",
+        87,
+        "What answers on the machine's SSH port is not the machine Cadet made: \
+        its host key differs from the one Cadet generated. Cadet never connects to it.",
+    ),
+    topic(
+        "GUEST_SSH",
+        89,
+        "A command inside the machine could not be run or failed.",
+    ),
+    topic(
+        "GUEST_INSTALL",
+        89,
+        "cadet-node did not come up inside the machine.",
+    ),
+    topic(
+        "CLUSTER_API_TIMEOUT",
+        102,
+        "The API server did not answer in time. `cadet logs` shows what \
+        cadet-node says.",
+    ),
+    topic(
+        "CLUSTER_NODE_NOT_READY",
+        102,
+        "The API answers, but the node did not become Ready in time. \
+        `kubectl describe node` and `cadet logs` tell why.",
+    ),
+    topic(
+        "CLUSTER_API",
+        109,
+        "The API server refused or broke off a request.",
+    ),
+    topic(
+        "CLUSTER_NOT_FOUND",
+        105,
+        "There is no such object in the cluster.",
+    ),
+    topic(
+        "CLUSTER_NOT_READY",
+        103,
+        "The object exists but cannot be opened yet: a pod has an address \
+        only once it runs.",
+    ),
 ];
 
 /// The topic of `id`, written in any case.
@@ -128,8 +284,16 @@ mod tests {
     #[test]
     fn ids_are_unique_and_exit_codes_lie_in_a_family() {
         for (i, topic) in TOPICS.iter().enumerate() {
-            assert!(TOPICS[i + 1..].iter().all(|t| t.id != topic.id), "{} twice", topic.id);
-            assert!(topic.exit == 2 || (10..=109).contains(&topic.exit), "{}", topic.id);
+            assert!(
+                TOPICS[i + 1..].iter().all(|t| t.id != topic.id),
+                "{} twice",
+                topic.id
+            );
+            assert!(
+                topic.exit == 2 || (10..=109).contains(&topic.exit),
+                "{}",
+                topic.id
+            );
             assert!(topic.story.len() > 30, "{} has no story", topic.id);
         }
     }

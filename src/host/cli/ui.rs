@@ -45,12 +45,20 @@ impl Ui {
     /// Speaks `output`; draws only if standard output is a terminal.
     pub fn new(output: Output) -> Self {
         let terminal = output == Output::Text && std::io::stdout().is_terminal();
-        Self { output, terminal, current: Mutex::new(None) }
+        Self {
+            output,
+            terminal,
+            current: Mutex::new(None),
+        }
     }
 
     /// Another voice of the same manner, with no step running.
     pub fn again(&self) -> Self {
-        Self { output: self.output, terminal: self.terminal, current: Mutex::new(None) }
+        Self {
+            output: self.output,
+            terminal: self.terminal,
+            current: Mutex::new(None),
+        }
     }
 
     /// True if output is JSON.
@@ -78,10 +86,18 @@ impl Ui {
             bar
         });
         if self.json() {
-            self.object(&json!({"type": "step.started", "step": name, "index": index, "total": total}));
+            self.object(
+                &json!({"type": "step.started", "step": name, "index": index, "total": total}),
+            );
         }
-        *self.running() =
-            Some(Running { name, index, total, since: Instant::now(), bar, last_percent: None });
+        *self.running() = Some(Running {
+            name,
+            index,
+            total,
+            since: Instant::now(),
+            bar,
+            last_percent: None,
+        });
     }
 
     /// What the running step is doing; with `part` of `whole` if a share is known.
@@ -91,7 +107,11 @@ impl Ui {
         if let Some(bar) = &step.bar {
             let text = match share {
                 Some((part, whole)) if whole > 0 => {
-                    format!("{text} {} of {} MB", part / 1_000_000, whole.div_ceil(1_000_000))
+                    format!(
+                        "{text} {} of {} MB",
+                        part / 1_000_000,
+                        whole.div_ceil(1_000_000)
+                    )
                 }
                 _ => text.to_string(),
             };
@@ -117,7 +137,9 @@ impl Ui {
     /// The running step is done. `note` says what came of it; `time` replaces the
     /// seconds, as in "cached".
     pub fn step_done(&self, note: &str, time: Option<&str>) {
-        let Some(step) = self.running().take() else { return };
+        let Some(step) = self.running().take() else {
+            return;
+        };
         if let Some(bar) = &step.bar {
             bar.finish_and_clear();
         }
@@ -135,7 +157,9 @@ impl Ui {
 
     /// The running step failed; the error itself is printed by the caller.
     pub fn step_failed(&self, note: &str) {
-        let Some(step) = self.running().take() else { return };
+        let Some(step) = self.running().take() else {
+            return;
+        };
         if let Some(bar) = &step.bar {
             bar.finish_and_clear();
         }
@@ -180,13 +204,22 @@ impl Ui {
         let sign = style.apply_to(sign);
         let start = format!("{name:<11} {text}");
         let room = TIME_COLUMN.saturating_sub(console::measure_text_width(&start) + 2);
-        let gap = " ".repeat(room.saturating_sub(console::measure_text_width(time)).max(2));
-        let time = if time.is_empty() { String::new() } else { format!("{gap}{time}") };
+        let gap = " ".repeat(
+            room.saturating_sub(console::measure_text_width(time))
+                .max(2),
+        );
+        let time = if time.is_empty() {
+            String::new()
+        } else {
+            format!("{gap}{time}")
+        };
         say(&format!("{sign} {start}{time}"));
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
-        self.current.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.current
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

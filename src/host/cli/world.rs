@@ -70,14 +70,16 @@ fn kubeconfig_path() -> Result<PathBuf> {
     if let Some(first) = std::env::split_paths(&listed).find(|p| !p.as_os_str().is_empty()) {
         return Ok(std::path::absolute(&first).unwrap_or(first));
     }
-    directories::BaseDirs::new().map(|d| d.home_dir().join(".kube").join("config")).ok_or_else(
-        || {
+    directories::BaseDirs::new()
+        .map(|d| d.home_dir().join(".kube").join("config"))
+        .ok_or_else(|| {
             CliError::new("HOST_NOT_READABLE", "your home directory is not known")
                 .fix("KUBECONFIG=/some/file cadet start")
-        },
-    )
+        })
 }
 
 fn path(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from)
+    std::env::var_os(variable)
+        .filter(|v| !v.is_empty())
+        .map(PathBuf::from)
 }

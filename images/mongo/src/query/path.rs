@@ -138,10 +138,7 @@ mod tests {
             [Some(Bson::Int32(1)), Some(bson::bson!([2, 3])), None]
         );
         assert_eq!(seen(&document, "a.1.b.0"), [Some(Bson::Int32(2))]);
-        assert_eq!(
-            seen(&document, "a.3"),
-            [Some(Bson::Int32(5))]
-        );
+        assert_eq!(seen(&document, "a.3"), [Some(Bson::Int32(5))]);
         assert_eq!(seen(&document, "d.e"), [Some(Bson::Int32(6))]);
         assert_eq!(seen(&document, "f.g"), [None]);
         assert_eq!(seen(&document, "g"), [None]);

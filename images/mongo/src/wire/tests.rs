@@ -169,13 +169,13 @@ fn noise_never_panics() {
         let mut bytes: Vec<u8> = (0..length).map(|_| noise.next() as u8).collect();
         if length >= 16 {
             bytes[..4].copy_from_slice(&(length as i32).to_le_bytes());
-            let operation = if noise.next() % 2 == 0 {
+            let operation = if noise.next().is_multiple_of(2) {
                 OP_MSG
             } else {
                 OP_QUERY
             };
             bytes[12..16].copy_from_slice(&operation.to_le_bytes());
-            if length >= 20 && noise.next() % 2 == 0 {
+            if length >= 20 && noise.next().is_multiple_of(2) {
                 bytes[16..20].copy_from_slice(&[0; 4]);
             }
         }

@@ -19,20 +19,26 @@ pub async fn feed(State(app): State<Arc<App>>) -> Response {
     let posts = match app.database.page(Order::New, None, 0, ENTRIES, "").await {
         Ok(page) => page.posts,
         Err(problem) => {
-            return (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for the database: {problem}\n")).into_response();
+            return (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("waiting for the database: {problem}\n"),
+            )
+                .into_response();
         }
     };
     let root = Text(&app.config.root_url);
     let stamp = |moment: DateTime| moment.try_to_rfc3339_string().unwrap_or_default();
-    let updated = posts.first().map_or(DateTime::from_millis(0), |post| post.created);
+    let updated = posts
+        .first()
+        .map_or(DateTime::from_millis(0), |post| post.created);
     let mut entries = String::new();
     for post in &posts {
         let id = post.id.to_hex();
-        let _ = write!(
+        let _ = writeln!(
             entries,
             "<entry><id>{root}/posts/{id}</id><title>{title}</title><link href=\"{url}\"/>\
              <link rel=\"replies\" href=\"{root}/posts/{id}\"/><updated>{time}</updated>\
-             <author><name>{author}</name></author></entry>\n",
+             <author><name>{author}</name></author></entry>",
             title = Text(&post.title),
             url = Text(&post.url),
             time = stamp(post.created),
@@ -45,5 +51,9 @@ pub async fn feed(State(app): State<Arc<App>>) -> Response {
          <link rel=\"self\" href=\"{root}/feed.atom\"/><updated>{}</updated>\n{entries}</feed>\n",
         stamp(updated),
     );
-    ([(header::CONTENT_TYPE, "application/atom+xml; charset=utf-8")], body).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/atom+xml; charset=utf-8")],
+        body,
+    )
+        .into_response()
 }

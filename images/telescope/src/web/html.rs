@@ -65,7 +65,10 @@ pub fn counted(count: i64, one: &str, many: &str) -> String {
 /// A moment as `<time>`.
 pub fn time(moment: DateTime, now: DateTime) -> String {
     let exact = moment.try_to_rfc3339_string().unwrap_or_default();
-    format!("<time datetime=\"{exact}\" title=\"{exact}\">{}</time>", ago(moment, now))
+    format!(
+        "<time datetime=\"{exact}\" title=\"{exact}\">{}</time>",
+        ago(moment, now)
+    )
 }
 
 /// What surrounds every page.
@@ -86,10 +89,18 @@ pub struct Frame<'a> {
 pub fn page(frame: &Frame<'_>, content: &str) -> String {
     let mut links = String::new();
     for (address, name) in [("/", "Best"), ("/new", "New")] {
-        let current = if frame.current == address { " aria-current=\"page\"" } else { "" };
+        let current = if frame.current == address {
+            " aria-current=\"page\""
+        } else {
+            ""
+        };
         let _ = write!(links, "<a href=\"{address}\"{current}>{name}</a>");
     }
-    let submit = if frame.current == "/submit" { " aria-current=\"page\"" } else { "" };
+    let submit = if frame.current == "/submit" {
+        " aria-current=\"page\""
+    } else {
+        ""
+    };
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -114,14 +125,27 @@ pub fn page(frame: &Frame<'_>, content: &str) -> String {
 
 /// The hidden proof every form carries.
 pub fn token(visitor: &Visitor) -> String {
-    format!("<input type=\"hidden\" name=\"token\" value=\"{}\">", Text(&visitor.token))
+    format!(
+        "<input type=\"hidden\" name=\"token\" value=\"{}\">",
+        Text(&visitor.token)
+    )
 }
 
 /// One post in a list or at the head of its own page.
-pub fn post(post: &Post, comments: i64, rank: Option<u32>, visitor: &Visitor, back: &str, now: DateTime) -> String {
+pub fn post(
+    post: &Post,
+    comments: i64,
+    rank: Option<u32>,
+    visitor: &Visitor,
+    back: &str,
+    now: DateTime,
+) -> String {
     let id = post.id.to_hex();
     let vote = if post.voted {
-        format!("<span class=\"vote voted\" title=\"You voted for this\"><b>▲</b>{}</span>", post.votes)
+        format!(
+            "<span class=\"vote voted\" title=\"You voted for this\"><b>▲</b>{}</span>",
+            post.votes
+        )
     } else {
         format!(
             "<form method=\"post\" action=\"/posts/{id}/vote\">{token}\
@@ -133,9 +157,15 @@ pub fn post(post: &Post, comments: i64, rank: Option<u32>, visitor: &Visitor, ba
             votes = post.votes,
         )
     };
-    let rank = rank.map_or(String::new(), |rank| format!("<span class=\"rank\">{rank}</span>"));
+    let rank = rank.map_or(String::new(), |rank| {
+        format!("<span class=\"rank\">{rank}</span>")
+    });
     let category = post.category.as_ref().map_or(String::new(), |name| {
-        format!("<a class=\"chip\" href=\"/?category={}\">{}</a>", QueryValue(name), Text(name))
+        format!(
+            "<a class=\"chip\" href=\"/?category={}\">{}</a>",
+            QueryValue(name),
+            Text(name)
+        )
     });
     format!(
         "<article class=\"post\" id=\"p{id}\">{rank}{vote}<div class=\"what\">\
@@ -153,8 +183,9 @@ pub fn post(post: &Post, comments: i64, rank: Option<u32>, visitor: &Visitor, ba
 
 /// The form for a comment, or for an answer to one.
 pub fn comment_form(post: &str, parent: Option<&str>, visitor: &Visitor) -> String {
-    let parent_field =
-        parent.map_or(String::new(), |id| format!("<input type=\"hidden\" name=\"parent\" value=\"{id}\">"));
+    let parent_field = parent.map_or(String::new(), |id| {
+        format!("<input type=\"hidden\" name=\"parent\" value=\"{id}\">")
+    });
     let suffix = parent.unwrap_or("new");
     format!(
         "<form class=\"write\" method=\"post\" action=\"/posts/{post}/comments\">{token}{parent_field}\
@@ -163,7 +194,11 @@ pub fn comment_form(post: &str, parent: Option<&str>, visitor: &Visitor) -> Stri
          <div class=\"row\"><input name=\"author\" maxlength=\"{max_author}\" autocomplete=\"nickname\" \
          placeholder=\"Your name (optional)\" aria-label=\"Your name (optional)\"><button>Send</button></div></form>",
         token = token(visitor),
-        label = if parent.is_some() { "Your answer" } else { "Your comment" },
+        label = if parent.is_some() {
+            "Your answer"
+        } else {
+            "Your comment"
+        },
         max = form::MAX_COMMENT,
         max_author = form::MAX_AUTHOR,
     )
@@ -218,13 +253,21 @@ mod tests {
             "/new?x=\"",
             DateTime::now(),
         );
-        assert!(!shown.contains("<script") && !shown.contains("\"onmouseover"), "{shown}");
+        assert!(
+            !shown.contains("<script") && !shown.contains("\"onmouseover"),
+            "{shown}"
+        );
         assert!(shown.contains("1 comment<"));
     }
 
     #[test]
     fn moments_in_words() {
-        let at = |seconds: i64| ago(DateTime::from_millis(0), DateTime::from_millis(seconds * 1000));
+        let at = |seconds: i64| {
+            ago(
+                DateTime::from_millis(0),
+                DateTime::from_millis(seconds * 1000),
+            )
+        };
         assert_eq!(at(-5), "just now");
         assert_eq!(at(59), "just now");
         assert_eq!(at(60), "1 minute ago");

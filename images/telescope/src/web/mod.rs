@@ -69,7 +69,13 @@ async fn picture() -> impl IntoResponse {
 }
 
 fn fixed(kind: &'static str, body: &'static str) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "max-age=3600")], body)
+    (
+        [
+            (header::CONTENT_TYPE, kind),
+            (header::CACHE_CONTROL, "max-age=3600"),
+        ],
+        body,
+    )
 }
 
 async fn headers_and_log(request: Request, next: Next) -> Response {
@@ -86,11 +92,17 @@ async fn headers_and_log(request: Request, next: Next) -> Response {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     let status = response.status();
     // Probes come every few seconds; only their failures are news.
     if !(matches!(path.as_str(), "/healthz" | "/readyz") && status == StatusCode::OK) {
-        info!("{method} {path:?} {} {} ms", status.as_u16(), started.elapsed().as_millis());
+        info!(
+            "{method} {path:?} {} {} ms",
+            status.as_u16(),
+            started.elapsed().as_millis()
+        );
     }
     response
 }

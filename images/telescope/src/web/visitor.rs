@@ -40,12 +40,21 @@ impl Visitor {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(';'))
             .filter_map(|pair| pair.trim().split_once('='))
-            .find_map(|(name, value)| if name == COOKIE { Self::from_cookie(value) } else { None })
+            .find_map(|(name, value)| {
+                if name == COOKIE {
+                    Self::from_cookie(value)
+                } else {
+                    None
+                }
+            })
             .unwrap_or_else(Self::fresh)
     }
 
     fn from_cookie(value: &str) -> Option<Self> {
-        let plain = value.len() == 2 * DIGITS && value.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let plain = value.len() == 2 * DIGITS
+            && value
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let (id, token) = value.split_at_checked(DIGITS)?;
         plain.then(|| Self {
             id: id.to_owned(),
@@ -73,7 +82,8 @@ impl Visitor {
             return None;
         }
         let (id, token) = (&self.id, &self.token);
-        let text = format!("{COOKIE}={id}{token}; Path=/; Max-Age={MAX_AGE}; HttpOnly; SameSite=Lax");
+        let text =
+            format!("{COOKIE}={id}{token}; Path=/; Max-Age={MAX_AGE}; HttpOnly; SameSite=Lax");
         HeaderValue::from_str(&text).ok()
     }
 }
@@ -104,14 +114,21 @@ mod tests {
         let cookie = fresh.cookie().unwrap();
         let pair = cookie.to_str().unwrap().split(';').next().unwrap();
         let back = with_cookie(&format!("other=1; {pair}"));
-        assert_eq!((&back.id, &back.token, back.fresh), (&fresh.id, &fresh.token, false));
+        assert_eq!(
+            (&back.id, &back.token, back.fresh),
+            (&fresh.id, &fresh.token, false)
+        );
         assert!(back.sent(&fresh.token) && !back.sent("") && !back.sent(&fresh.id));
         assert!(back.cookie().is_none());
     }
 
     #[test]
     fn odd_cookies_are_replaced() {
-        for bad in ["telescope=", "telescope=$where", &format!("telescope={}", "Z".repeat(64))] {
+        for bad in [
+            "telescope=",
+            "telescope=$where",
+            &format!("telescope={}", "Z".repeat(64)),
+        ] {
             assert!(with_cookie(bad).fresh, "{bad}");
         }
         assert_ne!(Visitor::fresh().id, Visitor::fresh().id);

@@ -5,4 +5,5 @@ mod node;
 mod rules;
 
 pub use identity::{BadCertificate, User};
+pub use node::may_create;
 pub use rules::{Attributes, authorize};

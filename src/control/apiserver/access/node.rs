@@ -1,7 +1,11 @@
 //! What a node agent may do: its own Node, its own pods and what those need to run.
 
+use cadet_api::json;
+use cadet_api::resource::Resource;
 use cadet_api::status::Status;
+use serde_json::Value;
 
+use super::identity::User;
 use super::rules::{Attributes, refuse};
 use crate::target::Reference;
 use crate::world::World;
@@ -56,6 +60,21 @@ pub(super) fn authorize(
     } else {
         Err(refuse(asked, reference))
     }
+}
+
+/// What a node agent brings into the world under a name must be its own: its Node, its
+/// heartbeat. The name is only known once the body is read.
+pub fn may_create(user: &User, resource: &Resource, object: &Value) -> Result<(), Status> {
+    let Some(node) = user.node() else {
+        return Ok(());
+    };
+    let name = json::str_at(object, "/metadata/name");
+    if matches!(resource.plural, "nodes" | "leases") && name != node {
+        let what = resource.singular;
+        let why = format!("node {node:?} is not allowed to modify {what} {name:?}");
+        return Err(Status::forbidden(resource, name, &why));
+    }
+    Ok(())
 }
 
 /// A node may list and watch pods only with a selector that pins them to it.

@@ -16,7 +16,7 @@ use crate::call::ObjectCall;
 use crate::object::Object;
 use crate::query::WriteOptions;
 use crate::writing::{self, Fault};
-use crate::{admission, body, encode, fields, respond};
+use crate::{access, admission, body, encode, fields, respond};
 
 /// How often a generated name is tried anew when it is taken, as upstream.
 const NAME_ATTEMPTS: usize = 8;
@@ -32,6 +32,7 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let mut warnings = convert::to_stored(resource, &mut object)?;
     let text = Some(decoded.json.as_ref());
     warnings.extend(fields::check(resource, &object, text, options.validation)?);
+    access::may_create(&call.user, resource, &object)?;
     place(call, &mut object)?;
     let birth = store_new(&call.app, call.stored(), object, options.dry_run).await?;
     warnings.extend(birth.warnings);

@@ -65,6 +65,7 @@ pub async fn dispatch(call: Call, parts: Parts, body: Body) -> Result<Response, 
     }
     let call_of = ObjectCall {
         app: call.app,
+        user: call.user,
         reference,
         parameters: call.parameters,
         headers: parts.headers,

@@ -78,6 +78,11 @@ async fn a_node_keeps_to_itself() {
     let app = app().await;
     let (admin, one) = (Client::new(&app, admin()), agent(&app, "n1"));
     one.post("/api/v1/nodes", &node("n1")).await.expect(201);
+    let message = one.post("/api/v1/nodes", &node("n2")).await.refused(403);
+    assert!(
+        message.contains("node \"n1\" is not allowed to modify node \"n2\""),
+        "{message}"
+    );
     admin.post("/api/v1/nodes", &node("n2")).await.expect(201);
     let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
     one.patch("/api/v1/nodes/n1/status", "merge", &ready)
@@ -97,6 +102,7 @@ async fn a_node_keeps_to_itself() {
                      "renewTime": "2026-01-01T00:00:00.000000Z"}})
     };
     one.post(LEASES, &lease("n1")).await.expect(201);
+    one.post(LEASES, &lease("n2")).await.refused(403);
     admin.post(LEASES, &lease("n2")).await.expect(201);
     let renew = json!({"spec": {"leaseDurationSeconds": 41}});
     one.patch(&format!("{LEASES}/n1"), "merge", &renew)

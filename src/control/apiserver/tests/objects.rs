@@ -4,50 +4,12 @@ mod support;
 
 use http::Method;
 use serde_json::{Value, json};
-use support::{Client, PODS, admin, app, config_map, pod};
+use support::{Client, PODS, admin, app, bind, config_map, pod};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 async fn client() -> Client {
     Client::new(&app().await, admin())
-}
-
-#[tokio::test]
-async fn a_new_cluster_has_its_first_objects() {
-    let client = client().await;
-    let list = client.get("/api/v1/namespaces").await.expect(200);
-    let names: Vec<_> = list["items"]
-        .as_array()
-        .expect("items")
-        .iter()
-        .map(|n| {
-            (
-                n["metadata"]["name"].as_str().expect("name"),
-                n["status"]["phase"].clone(),
-            )
-        })
-        .collect();
-    let active = |name| (name, json!("Active"));
-    assert_eq!(
-        names,
-        [
-            active("default"),
-            active("kube-node-lease"),
-            active("kube-public"),
-            active("kube-system")
-        ]
-    );
-    let service = client
-        .get("/api/v1/namespaces/default/services/kubernetes")
-        .await
-        .expect(200);
-    assert_eq!(service["spec"]["clusterIP"], "10.96.0.1");
-    assert_eq!(service["spec"]["ports"][0]["targetPort"], 6443);
-    let endpoints = client
-        .get("/api/v1/namespaces/default/endpoints/kubernetes")
-        .await
-        .expect(200);
-    assert_eq!(endpoints["subsets"][0]["addresses"][0]["ip"], "10.0.2.15");
 }
 
 #[tokio::test]
@@ -340,14 +302,6 @@ async fn status_is_its_own_part() {
     );
 }
 
-async fn bind(client: &Client, name: &str, node: &str) -> support::Answer {
-    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
-        "target": {"kind": "Node", "name": node}});
-    client
-        .post(&format!("{PODS}/{name}/binding"), &binding)
-        .await
-}
-
 #[tokio::test]
 async fn a_pod_is_bound_once() {
     let client = client().await;
@@ -364,187 +318,6 @@ async fn a_pod_is_bound_once() {
         "{message}"
     );
     assert_eq!(bind(&client, "none", "n1").await.code, 404);
-}
-
-#[tokio::test]
-async fn a_running_pod_is_given_time_and_the_kubelet_has_the_last_word() {
-    let client = client().await;
-    let path = format!("{PODS}/web");
-    client.post(PODS, &pod("web")).await.expect(201);
-    bind(&client, "web", "n1").await.expect(201);
-    let dying = client.delete(&path, &json!({})).await.expect(200);
-    assert_eq!(dying["kind"], "Pod");
-    assert_eq!(dying["metadata"]["deletionGracePeriodSeconds"], 30);
-    assert!(dying["metadata"]["deletionTimestamp"].is_string());
-    let again = client.get(&path).await.expect(200);
-    assert_eq!(again, dying);
-    let sooner = client
-        .delete(&path, &json!({"gracePeriodSeconds": 5}))
-        .await
-        .expect(200);
-    assert_eq!(sooner["metadata"]["deletionGracePeriodSeconds"], 5);
-    client
-        .delete(&path, &json!({"gracePeriodSeconds": 0}))
-        .await
-        .expect(200);
-    assert_eq!(client.get(&path).await.code, 404);
-    client.post(PODS, &pod("idle")).await.expect(201);
-    client
-        .delete(&format!("{PODS}/idle"), &json!({}))
-        .await
-        .expect(200);
-    assert_eq!(
-        client.get(&format!("{PODS}/idle")).await.code,
-        404,
-        "no node, no grace"
-    );
-}
-
-#[tokio::test]
-async fn finalizers_and_preconditions_hold_a_deletion() {
-    let client = client().await;
-    let path = format!("{MAPS}/m");
-    let mut sent = config_map("m", "1");
-    sent["metadata"]["finalizers"] = json!(["example.com/wait"]);
-    let born = client.post(MAPS, &sent).await.expect(201);
-    let wrong = json!({"preconditions": {"uid": "other"}});
-    assert!(
-        client
-            .delete(&path, &wrong)
-            .await
-            .refused(409)
-            .contains("Precondition failed: UID")
-    );
-    let marked = client.delete(&path, &json!({})).await.expect(200);
-    assert!(marked["metadata"]["deletionTimestamp"].is_string());
-    let freed = json!({"metadata": {"finalizers": null}});
-    client.patch(&path, "merge", &freed).await.expect(200);
-    assert_eq!(client.get(&path).await.code, 404);
-    client.post(MAPS, &config_map("m", "1")).await.expect(201);
-    let status = client.delete(&path, &json!({})).await.expect(200);
-    assert_eq!(
-        (&status["kind"], &status["status"]),
-        (&json!("Status"), &json!("Success"))
-    );
-    assert_ne!(status["details"]["uid"], born["metadata"]["uid"]);
-    assert_eq!(client.delete(&path, &json!({})).await.code, 404);
-    let dry = client.post(MAPS, &config_map("m", "1")).await.expect(201);
-    client
-        .delete(&path, &json!({"dryRun": ["All"]}))
-        .await
-        .expect(200);
-    assert_eq!(client.get(&path).await.expect(200), dry);
-    assert_eq!(
-        client
-            .delete(&path, &json!({"propagationPolicy": "Never"}))
-            .await
-            .code,
-        422
-    );
-}
-
-#[tokio::test]
-async fn a_namespace_goes_in_two_steps_and_takes_nothing_new_meanwhile() {
-    let client = client().await;
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "lab"}});
-    client
-        .post("/api/v1/namespaces", &namespace)
-        .await
-        .expect(201);
-    let path = "/api/v1/namespaces/lab";
-    let going = client.delete(path, &json!({})).await.expect(200);
-    assert_eq!(going["status"]["phase"], "Terminating");
-    let maps = "/api/v1/namespaces/lab/configmaps";
-    let message = client.post(maps, &config_map("m", "1")).await.refused(403);
-    assert!(
-        message.contains("because it is being terminated"),
-        "{message}"
-    );
-    let mut done = going.clone();
-    done["spec"]["finalizers"] = json!([]);
-    client
-        .put(&format!("{path}/finalize"), &done)
-        .await
-        .expect(200);
-    assert_eq!(client.get(path).await.code, 404);
-    let message = client
-        .delete("/api/v1/namespaces/default", &json!({}))
-        .await
-        .refused(403);
-    assert!(message.contains("may not be deleted"), "{message}");
-}
-
-#[tokio::test]
-async fn services_get_addresses_of_their_own() {
-    let client = client().await;
-    let services = "/api/v1/namespaces/default/services";
-    let service = |name: &str, spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
-    let ports = json!([{"port": 80}]);
-    let mut seen = std::collections::HashSet::new();
-    for n in 0..20 {
-        let sent = service(&format!("s{n}"), json!({"ports": ports}));
-        let born = client.post(services, &sent).await.expect(201);
-        let ip = born["spec"]["clusterIP"]
-            .as_str()
-            .expect("address")
-            .to_owned();
-        assert_eq!(born["spec"]["clusterIPs"], json!([ip]));
-        assert!(seen.insert(ip));
-    }
-    let taken = seen.iter().next().expect("one").clone();
-    let sent = service("again", json!({"ports": ports, "clusterIP": taken}));
-    assert!(
-        client
-            .post(services, &sent)
-            .await
-            .refused(422)
-            .contains("already allocated")
-    );
-    let sent = service(
-        "outside",
-        json!({"ports": ports, "clusterIP": "192.168.0.1"}),
-    );
-    assert_eq!(client.post(services, &sent).await.code, 422);
-    let sent = service("fixed", json!({"ports": ports, "clusterIP": "10.96.0.10"}));
-    client.post(services, &sent).await.expect(201);
-    client
-        .delete(&format!("{services}/fixed"), &json!({}))
-        .await
-        .expect(200);
-    client.post(services, &sent).await.expect(201);
-    let headless = service("headless", json!({"ports": ports, "clusterIP": "None"}));
-    let born = client.post(services, &headless).await.expect(201);
-    assert_eq!(born["spec"]["clusterIP"], "None");
-    let external = service(
-        "ext",
-        json!({"type": "ExternalName", "externalName": "example.com"}),
-    );
-    let born = client.post(services, &external).await.expect(201);
-    assert_eq!(born["spec"].get("clusterIP"), None);
-    let patch = json!({"spec": {"type": "ClusterIP", "externalName": null, "ports": ports}});
-    let changed = client
-        .patch(&format!("{services}/ext"), "merge", &patch)
-        .await
-        .expect(200);
-    assert!(
-        changed["spec"]["clusterIP"]
-            .as_str()
-            .is_some_and(|ip| ip.starts_with("10."))
-    );
-}
-
-#[tokio::test]
-async fn a_collection_is_deleted_by_selector() {
-    let client = client().await;
-    for name in ["a", "b", "c"] {
-        client.post(PODS, &pod(name)).await.expect(201);
-    }
-    let path = format!("{PODS}?labelSelector=app%20in%20(a,c)");
-    let gone = client.delete(&path, &json!({})).await.expect(200);
-    assert_eq!(gone["items"].as_array().map(Vec::len), Some(2));
-    let left = client.get(PODS).await.expect(200);
-    assert_eq!(left["items"][0]["metadata"]["name"], "b");
-    assert_eq!(left["items"].as_array().map(Vec::len), Some(1));
 }
 
 #[tokio::test]

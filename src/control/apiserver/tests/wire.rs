@@ -13,7 +13,7 @@ use kube::api::{
 };
 use serde_json::json;
 use support::{admin, app, app_on};
-use tls::Served;
+use tls::{Authority, Served};
 
 fn config_map(name: &str) -> ConfigMap {
     serde_json::from_value(support::config_map(name, "1")).expect("typed")
@@ -163,4 +163,90 @@ async fn a_restart_forgets_nothing_and_gives_no_address_twice() {
         .watch(&format!("{services}?watch=true&resourceVersion={old}"))
         .await;
     assert_eq!(events.next().await.expect("event")["object"]["code"], 410);
+}
+
+/// An agent that answers every log request with what it was asked and by whom, in two
+/// parts, and keeps the connection open until told.
+async fn agent(authority: &Authority, finish: tokio::sync::oneshot::Receiver<()>) -> u16 {
+    use cadet_apiserver::User;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("bind");
+    let port = listener.local_addr().expect("address").port();
+    let acceptor = tokio_rustls::TlsAcceptor::from(authority.server());
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("accept");
+        let mut stream = acceptor.accept(stream).await.expect("handshake");
+        let certificates = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .expect("a certificate");
+        let user = User::from_certificate(&certificates[0])
+            .expect("named")
+            .name;
+        let mut head = vec![];
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("request"));
+        }
+        let head = String::from_utf8(head).expect("text");
+        let line = head.lines().next().expect("request line").to_owned();
+        let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{user} asked {line}\n");
+        stream.write_all(answer.as_bytes()).await.expect("write");
+        stream.flush().await.expect("flush");
+        finish.await.expect("told");
+        stream.write_all(b"the end\n").await.expect("write");
+        stream.shutdown().await.expect("shutdown");
+    });
+    port
+}
+
+#[tokio::test]
+async fn logs_stream_from_the_node_over_mutual_tls() {
+    use http_body_util::BodyExt;
+    let authority = Authority::new();
+    let (finish, finished) = tokio::sync::oneshot::channel();
+    let port = agent(&authority, finished).await;
+    let store = LocalStore::open(cadet_store::MemoryDisk, Options::default()).expect("store");
+    let config = cadet_apiserver::Config {
+        kubelet_tls: Some(authority.towards_agents()),
+        ..support::config()
+    };
+    let app = cadet_apiserver::App::start(config, Arc::new(store))
+        .await
+        .expect("start");
+    let client = support::Client::new(&app, admin());
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "status": {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}});
+    client.post("/api/v1/nodes", &node).await.expect(201);
+    client
+        .post(support::PODS, &support::pod("web"))
+        .await
+        .expect(201);
+    let binding = json!({"metadata": {"name": "web"}, "target": {"name": "n1"}});
+    client
+        .post(&format!("{}/web/binding", support::PODS), &binding)
+        .await
+        .expect(201);
+    let path = format!("{}/web/log?follow=true&tailLines=3", support::PODS);
+    let response = client.open(http::Method::GET, &path, &[], "").await;
+    assert_eq!(response.headers()["content-type"], "text/plain");
+    let mut body = response.into_body();
+    let first = body
+        .frame()
+        .await
+        .expect("open")
+        .expect("frame")
+        .into_data()
+        .expect("data");
+    assert_eq!(
+        String::from_utf8_lossy(&first),
+        "kube-apiserver-kubelet-client asked GET /containerLogs/default/web/c?follow=true&tailLines=3 HTTP/1.1\n"
+    );
+    finish.send(()).expect("agent waits");
+    assert_eq!(body.collect().await.expect("rest").to_bytes(), "the end\n");
+    let gone = client.get(&path).await.refused(500);
+    assert!(gone.contains("error dialing node n1"), "{gone}");
 }

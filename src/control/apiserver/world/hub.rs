@@ -5,100 +5,14 @@
 //! that does not keep up is cut and must list again.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use cadet_api::resource::Resource;
 use cadet_store::{Revision, RevisionError};
 use tokio::sync::mpsc;
 
+use super::change::Change;
 use crate::object::Object;
-
-/// One change of one object. Its encodings are made once and shared by all who watch.
-#[derive(Debug)]
-pub struct Change {
-    pub revision: Revision,
-    pub current: Option<Arc<Object>>,
-    pub previous: Option<Arc<Object>>,
-    added: OnceLock<Bytes>,
-    modified: OnceLock<Bytes>,
-    deleted: OnceLock<Bytes>,
-}
-
-/// What a watcher is told about an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum What {
-    Added,
-    Modified,
-    Deleted,
-}
-
-impl What {
-    pub fn name(self) -> &'static str {
-        match self {
-            What::Added => "ADDED",
-            What::Modified => "MODIFIED",
-            What::Deleted => "DELETED",
-        }
-    }
-}
-
-impl Change {
-    pub fn new(
-        revision: Revision,
-        current: Option<Arc<Object>>,
-        previous: Option<Arc<Object>>,
-    ) -> Change {
-        Change {
-            revision,
-            current,
-            previous,
-            added: OnceLock::new(),
-            modified: OnceLock::new(),
-            deleted: OnceLock::new(),
-        }
-    }
-
-    /// The change as a watcher sees it whose selector holds for the sides as given.
-    pub fn seen(&self, before: bool, after: bool) -> Option<What> {
-        match (before, after) {
-            (false, true) => Some(What::Added),
-            (true, true) => Some(What::Modified),
-            (true, false) => Some(What::Deleted),
-            (false, false) => None,
-        }
-    }
-
-    /// The object a watcher is shown: the new side, or what was there before it left.
-    pub fn shown(&self, what: What) -> Option<&Arc<Object>> {
-        match what {
-            What::Added | What::Modified => self.current.as_ref(),
-            What::Deleted => self.previous.as_ref(),
-        }
-    }
-
-    /// The watch event as one line of JSON, without the newline.
-    pub fn line(&self, what: What) -> Bytes {
-        let slot = match what {
-            What::Added => &self.added,
-            What::Modified => &self.modified,
-            What::Deleted => &self.deleted,
-        };
-        slot.get_or_init(|| match self.shown(what) {
-            Some(object) => line_of(what, object, self.revision),
-            None => Bytes::new(),
-        })
-        .clone()
-    }
-}
-
-/// A watch event that shows `object` at `revision`.
-pub fn line_of(what: What, object: &Object, revision: Revision) -> Bytes {
-    let mut line = format!("{{\"type\":\"{}\",\"object\":", what.name()).into_bytes();
-    object.write_at(&mut line, revision);
-    line.push(b'}');
-    line.into()
-}
 
 /// What a watch asks for, as far as the index can tell.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -407,16 +321,5 @@ mod tests {
                 newest: 5
             })
         );
-    }
-
-    #[test]
-    fn an_event_is_encoded_once_and_a_deletion_shows_its_own_revision() {
-        let story = story();
-        let line = story[4].line(What::Deleted);
-        let event: serde_json::Value = serde_json::from_slice(&line).expect("json");
-        assert_eq!(event["type"], "DELETED");
-        assert_eq!(event["object"]["metadata"]["resourceVersion"], "5");
-        assert_eq!(event["object"]["spec"]["nodeName"], "n2");
-        assert_eq!(line.as_ptr(), story[4].line(What::Deleted).as_ptr());
     }
 }

@@ -7,17 +7,19 @@
 //! Writers go to the store and then wait here until their revision has arrived, so a
 //! client always reads its own writes.
 
+mod change;
 mod hub;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use cadet_api::resource::Resource;
 use cadet_store::{Revision, RevisionError, Store, WatchEnd};
 use tokio::sync::watch;
 
-pub use hub::{Change, Scope, Subscription, What, line_of};
+pub use change::{Change, What, line_of};
+pub use hub::{Scope, Subscription};
 
 use crate::object::{BadRecord, Object, prefix_of};
 use hub::Hub;
@@ -77,11 +79,13 @@ impl World {
         })
     }
 
-    /// Follows the store until it closes. Run once, by the server.
-    pub async fn follow(&self) {
-        loop {
-            let from = self.read().revision;
-            let mut events = match self.store.watch(from) {
+    /// Follows the store until it closes, which it does when the world is dropped. Run
+    /// once, by the server.
+    pub async fn follow(world: Weak<World>) {
+        while let Some(now) = world.upgrade() {
+            let watch = now.store.watch(now.revision());
+            drop(now);
+            let mut events = match watch {
                 Ok(events) => events,
                 Err(error) => {
                     tracing::error!(%error, "cannot follow the store");
@@ -89,11 +93,11 @@ impl World {
                 }
             };
             loop {
-                match events.next().await {
-                    Ok(event) => self.take(&event),
+                match (events.next().await, world.upgrade()) {
+                    (Ok(event), Some(world)) => world.take(&event),
                     // The store keeps a longer window than its buffer: take it up again.
-                    Err(WatchEnd::Lagged { .. }) => break,
-                    Err(WatchEnd::Closed) => return,
+                    (Err(WatchEnd::Lagged { .. }), Some(_)) => break,
+                    (Err(WatchEnd::Closed), _) | (_, None) => return,
                 }
             }
         }

@@ -233,6 +233,7 @@ async fn a_failed_barrier_fails_the_write_and_ends_writing() {
         matches!(after, Err(CommitError::Disk { .. })),
         "no write after an unknown state"
     );
+    assert!(store.fault().is_some_and(|fault| fault.contains("sync")));
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn proxy(to: SocketAddr, asked: mpsc::Sender<String>) -> SocketAddr {
 }
 
 fn socks(mut stream: TcpStream, to: SocketAddr, asked: &mpsc::Sender<String>) -> Option<()> {
-    let mut take = |stream: &mut TcpStream, count: usize| {
+    let take = |stream: &mut TcpStream, count: usize| {
         let mut bytes = vec![0; count];
         stream.read_exact(&mut bytes).ok().map(|()| bytes)
     };

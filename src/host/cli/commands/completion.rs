@@ -8,7 +8,9 @@ use crate::error::Result;
 
 /// Flags of `cadet completion`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  cadet completion bash > ~/.local/share/bash-completion/completions/cadet")]
+#[command(
+    after_help = "Example:\n  cadet completion bash > ~/.local/share/bash-completion/completions/cadet"
+)]
 pub struct CompletionArgs {
     /// Which shell
     #[arg(value_enum)]
@@ -17,6 +19,11 @@ pub struct CompletionArgs {
 
 /// Prints the script.
 pub fn run(args: CompletionArgs) -> Result<u8> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "cadet", &mut std::io::stdout());
+    clap_complete::generate(
+        args.shell,
+        &mut Cli::command(),
+        "cadet",
+        &mut std::io::stdout(),
+    );
     Ok(0)
 }

@@ -12,7 +12,9 @@ use crate::{machine, start};
 
 /// Flags of `cadet delete`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  cadet delete\n  cadet delete --all --purge     everything Cadet ever kept on this computer")]
+#[command(
+    after_help = "Examples:\n  cadet delete\n  cadet delete --all --purge     everything Cadet ever kept on this computer"
+)]
 pub struct DeleteArgs {
     /// Delete every profile
     #[arg(long)]
@@ -29,18 +31,28 @@ pub struct DeleteArgs {
 pub async fn run(cx: &Context, args: DeleteArgs) -> Result<u8> {
     let names = if args.all {
         let store = Store::open(&cx.world.home)?;
-        store.list()?.iter().map(|p| ProfileName::parse(&p.name)).collect::<Result<_, _>>()?
+        store
+            .list()?
+            .iter()
+            .map(|p| ProfileName::parse(&p.name))
+            .collect::<Result<_, _>>()?
     } else {
         machine::profile(cx)?;
         vec![cx.name.clone()]
     };
     if !args.yes && !cx.ui.json() && std::io::stdin().is_terminal() && !names.is_empty() {
-        let list = names.iter().map(ProfileName::as_str).collect::<Vec<_>>().join(", ");
+        let list = names
+            .iter()
+            .map(ProfileName::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
         let sure = dialoguer::Confirm::new()
             .with_prompt(format!("Delete {list} with all data in it?"))
             .default(false)
             .interact()
-            .map_err(|e| CliError::new("PROGRAM_INTERRUPTED", "not confirmed").why(e.to_string()))?;
+            .map_err(|e| {
+                CliError::new("PROGRAM_INTERRUPTED", "not confirmed").why(e.to_string())
+            })?;
         if !sure {
             cx.ui.line("Nothing was deleted.");
             return Ok(0);
@@ -56,18 +68,29 @@ pub async fn run(cx: &Context, args: DeleteArgs) -> Result<u8> {
     }
     if cx.ui.json() {
         let names: Vec<_> = names.iter().map(ProfileName::as_str).collect();
-        cx.ui.object(&json!({"type": "done", "deleted": names, "purged": args.purge}));
+        cx.ui
+            .object(&json!({"type": "done", "deleted": names, "purged": args.purge}));
     } else if names.is_empty() {
         cx.ui.line("There was no profile to delete.");
     } else {
-        let list = names.iter().map(ProfileName::as_str).collect::<Vec<_>>().join(", ");
-        cx.ui.line(format!("Deleted {list}: machine, disk and kubectl context."));
+        let list = names
+            .iter()
+            .map(ProfileName::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
+        cx.ui.line(format!(
+            "Deleted {list}: machine, disk and kubectl context."
+        ));
     }
     Ok(0)
 }
 
 async fn one(cx: &Context, name: &ProfileName) -> Result<()> {
-    let cx = Context { world: cx.world.clone(), name: name.clone(), ui: cx.ui.again() };
+    let cx = Context {
+        world: cx.world.clone(),
+        name: name.clone(),
+        ui: cx.ui.again(),
+    };
     let _lock = ProfileLock::take(&cx.world.home, name, "delete")?;
     let mut profile = machine::profile(&cx)?;
     profile.phase = Phase::Deleting;

@@ -14,7 +14,9 @@ use crate::{computer, images, kubeconfig, programs, ui};
 
 /// Flags of `cadet doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  cadet doctor\n  cadet doctor --fix      mend what can be mended; deletes nothing")]
+#[command(
+    after_help = "Examples:\n  cadet doctor\n  cadet doctor --fix      mend what can be mended; deletes nothing"
+)]
 pub struct DoctorArgs {
     /// Mend what can be mended without deleting anything
     #[arg(long)]
@@ -60,12 +62,19 @@ pub async fn run(cx: &Context, args: DoctorArgs) -> Result<u8> {
     tell("memory", memory());
     tell("disk", disk(cx));
     tell("images", image_host(cx, emulator.is_some()).await);
-    tell("programs", from(programs::cadet_node(&cx.world).map(|p| p.display().to_string())));
+    tell(
+        "programs",
+        from(programs::cadet_node(&cx.world).map(|p| p.display().to_string())),
+    );
     tell("kubectl", kubectl_version());
     tell("kubeconfig", config(cx));
     tell("state", state(cx, args.fix));
     if !cx.ui.json() {
-        cx.ui.line(if bad == 0 { "Nothing stands in the way.\n  next: cadet start" } else { "Mend what is marked ✗, then: cadet doctor" });
+        cx.ui.line(if bad == 0 {
+            "Nothing stands in the way.\n  next: cadet start"
+        } else {
+            "Mend what is marked ✗, then: cadet doctor"
+        });
     }
     Ok(u8::from(bad > 0))
 }
@@ -79,11 +88,19 @@ fn from(result: Result<String>) -> Finding {
 
 fn qemu(tell: &mut impl FnMut(&str, Finding)) -> Option<Emulator> {
     let found = Arch::host()
-        .ok_or_else(|| CliError::new("DRIVER_QEMU_MISSING", "there is no guest for this processor"))
+        .ok_or_else(|| {
+            CliError::new(
+                "DRIVER_QEMU_MISSING",
+                "there is no guest for this processor",
+            )
+        })
         .and_then(|arch| Ok(Emulator::find(arch, std::env::var_os("PATH").as_deref())?));
     match found {
         Ok(emulator) => {
-            tell("qemu", Finding::Good(format!("{} {}", emulator.path.display(), emulator.version)));
+            tell(
+                "qemu",
+                Finding::Good(format!("{} {}", emulator.path.display(), emulator.version)),
+            );
             Some(emulator)
         }
         Err(e) => {
@@ -98,7 +115,9 @@ fn accelerator(emulator: &Emulator) -> Finding {
     match accel::choose(emulator, HostOs::current(), &scratch) {
         Ok(choice) => match choice.reason {
             None => Finding::Good(format!("{} works", choice.accel.name())),
-            Some(reason) => Finding::Note(format!("{reason}; Cadet uses software emulation, about ten times slower")),
+            Some(reason) => Finding::Note(format!(
+                "{reason}; Cadet uses software emulation, about ten times slower"
+            )),
         },
         Err(e) => Finding::Bad(e.into()),
     }
@@ -107,11 +126,18 @@ fn accelerator(emulator: &Emulator) -> Finding {
 fn memory() -> Finding {
     match computer::memory_mib() {
         Some(mib) if mib < 2048 => Finding::Bad(
-            CliError::new("RESOURCE_MEMORY", format!("this computer has {}", ui::mib(mib)))
-                .why("a machine of 768 MiB and the laptop's own programs need about 2 GiB")
-                .fix("cadet start --memory 768m"),
+            CliError::new(
+                "RESOURCE_MEMORY",
+                format!("this computer has {}", ui::mib(mib)),
+            )
+            .why("a machine of 768 MiB and the laptop's own programs need about 2 GiB")
+            .fix("cadet start --memory 768m"),
         ),
-        Some(mib) => Finding::Good(format!("{}, {} processors", ui::mib(mib), computer::cores())),
+        Some(mib) => Finding::Good(format!(
+            "{}, {} processors",
+            ui::mib(mib),
+            computer::cores()
+        )),
         None => Finding::Note("the system does not tell how much there is".into()),
     }
 }
@@ -121,10 +147,16 @@ fn disk(cx: &Context) -> Finding {
     match computer::free_bytes(place) {
         Some(free) if free < 4 << 30 => Finding::Bad(crate::machine::disk_full(
             &place.display().to_string(),
-            &format!("{} MiB are free; image and machine need about 4 GiB", free >> 20),
+            &format!(
+                "{} MiB are free; image and machine need about 4 GiB",
+                free >> 20
+            ),
         )),
         Some(free) => Finding::Good(format!("{} GiB free for {}", free >> 30, place.display())),
-        None => Finding::Note(format!("cannot tell how much is free for {}", place.display())),
+        None => Finding::Note(format!(
+            "cannot tell how much is free for {}",
+            place.display()
+        )),
     }
 }
 
@@ -137,12 +169,21 @@ async fn image_host(cx: &Context, has_qemu: bool) -> Finding {
 }
 
 fn kubectl_version() -> Finding {
-    match Command::new("kubectl").args(["version", "--client"]).output() {
+    match Command::new("kubectl")
+        .args(["version", "--client"])
+        .output()
+    {
         Ok(out) if out.status.success() => {
-            let text = String::from_utf8_lossy(&out.stdout).lines().next().unwrap_or_default().to_string();
+            let text = String::from_utf8_lossy(&out.stdout)
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_string();
             Finding::Good(text)
         }
-        Ok(out) => Finding::Bad(kubectl::missing().why(String::from_utf8_lossy(&out.stderr).trim().to_string())),
+        Ok(out) => Finding::Bad(
+            kubectl::missing().why(String::from_utf8_lossy(&out.stderr).trim().to_string()),
+        ),
         Err(_) => Finding::Bad(kubectl::missing()),
     }
 }
@@ -150,7 +191,10 @@ fn kubectl_version() -> Finding {
 fn config(cx: &Context) -> Finding {
     match kubeconfig::check(&cx.world.kubeconfig) {
         Ok(true) => Finding::Good(cx.world.kubeconfig.display().to_string()),
-        Ok(false) => Finding::Good(format!("{} will be made by start", cx.world.kubeconfig.display())),
+        Ok(false) => Finding::Good(format!(
+            "{} will be made by start",
+            cx.world.kubeconfig.display()
+        )),
         Err(e) => Finding::Bad(e),
     }
 }
@@ -166,7 +210,11 @@ fn state(cx: &Context, fix: bool) -> Finding {
         Err(cadet_state::Error::Corrupt { .. }) if fix => match Store::recover(home) {
             Ok(done) => Finding::Good(format!(
                 "rebuilt with {}; the damaged files are kept in {}",
-                if done.profiles.is_empty() { "no profiles".into() } else { done.profiles.join(", ") },
+                if done.profiles.is_empty() {
+                    "no profiles".into()
+                } else {
+                    done.profiles.join(", ")
+                },
                 done.aside.display()
             )),
             Err(e) => Finding::Bad(e.into()),

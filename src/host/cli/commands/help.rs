@@ -8,7 +8,9 @@ use crate::{topics, ui};
 
 /// Flags of `cadet help`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  cadet help start\n  cadet help HOST_DISK_FULL\n  cadet help errors")]
+#[command(
+    after_help = "Examples:\n  cadet help start\n  cadet help HOST_DISK_FULL\n  cadet help errors"
+)]
 pub struct HelpArgs {
     /// A command, an error id, or `errors` for the list of all ids
     topic: Option<String>,
@@ -28,7 +30,12 @@ pub fn run(args: HelpArgs) -> Result<u8> {
         return Ok(0);
     }
     if let Some(topic) = topics::find(&topic) {
-        ui::say(&format!("{} (exit {})\n\n{}", topic.id, topic.exit, wrap(topic.story, 78)));
+        ui::say(&format!(
+            "{} (exit {})\n\n{}",
+            topic.id,
+            topic.exit,
+            wrap(topic.story, 78)
+        ));
         return Ok(0);
     }
     cli.build();
@@ -36,8 +43,11 @@ pub fn run(args: HelpArgs) -> Result<u8> {
         ui::say(&command.render_long_help().to_string());
         return Ok(0);
     }
-    Err(CliError::new("PROGRAM_USAGE", format!("there is no command and no error id {topic:?}"))
-        .fix("cadet help\ncadet help errors"))
+    Err(CliError::new(
+        "PROGRAM_USAGE",
+        format!("there is no command and no error id {topic:?}"),
+    )
+    .fix("cadet help\ncadet help errors"))
 }
 
 /// Breaks `text` between words so that no line is longer than `width`.

@@ -24,7 +24,10 @@ enum ImageCommand {
     #[command(visible_alias = "ls")]
     List,
     /// Make a base image now: fetch and prepare it, or build it from packages
-    #[command(visible_alias = "pull", after_help = "Examples:\n  cadet image build                 the Debian guest, from packages\n  cadet image build ubuntu-24.04    fetch Ubuntu and install Docker once")]
+    #[command(
+        visible_alias = "pull",
+        after_help = "Examples:\n  cadet image build                 the Debian guest, from packages\n  cadet image build ubuntu-24.04    fetch Ubuntu and install Docker once"
+    )]
     Build {
         /// Name in the catalogue [default: the guest built from packages]
         name: Option<String>,
@@ -55,9 +58,16 @@ fn list(cx: &Context) -> Result<u8> {
     let catalog = images::catalog(cx)?;
     let arch = images::arch()?;
     let cache = cx.world.home.images();
-    let cache = if cache.is_dir() { Some(Cache::open(&cache)?) } else { None };
+    let cache = if cache.is_dir() {
+        Some(Cache::open(&cache)?)
+    } else {
+        None
+    };
     if !cx.ui.json() {
-        cx.ui.line(format!("{:<14} {:<10} {:>8}  TITLE", "NAME", "PREPARED", "SIZE"));
+        cx.ui.line(format!(
+            "{:<14} {:<10} {:>8}  TITLE",
+            "NAME", "PREPARED", "SIZE"
+        ));
     }
     for (name, image) in &catalog.images {
         if !image.has(arch) {
@@ -78,10 +88,15 @@ fn list(cx: &Context) -> Result<u8> {
         };
         let size = current.or(any).map(|b| b.size());
         if cx.ui.json() {
-            cx.ui.object(&json!({"name": name, "title": image.title(), "prepared": state, "bytes": size}));
+            cx.ui.object(
+                &json!({"name": name, "title": image.title(), "prepared": state, "bytes": size}),
+            );
         } else {
             let size = size.map_or("-".into(), |s| format!("{} MB", s / 1_000_000));
-            cx.ui.line(format!("{name:<14} {state:<10} {size:>8}  {}", images::describe(image)));
+            cx.ui.line(format!(
+                "{name:<14} {state:<10} {size:>8}  {}",
+                images::describe(image)
+            ));
         }
     }
     Ok(0)
@@ -102,7 +117,10 @@ async fn build(cx: &Context, name: Option<String>) -> Result<u8> {
         None => images::ensure(cx, &name).await?,
     };
     let title = images::describe(catalog.get(&name, images::arch()?)?);
-    cx.ui.step_done(&format!("{title}, {} MB", base.size() / 1_000_000), cached.then_some("cached"));
+    cx.ui.step_done(
+        &format!("{title}, {} MB", base.size() / 1_000_000),
+        cached.then_some("cached"),
+    );
     if cx.ui.json() {
         cx.ui.object(&json!({"type": "done", "image": name, "dir": base.dir, "bytes": base.size(), "versions": base.manifest.versions}));
     }
@@ -113,10 +131,18 @@ fn verify(cx: &Context, name: &str) -> Result<u8> {
     images::known(cx, name)?;
     let cache = Cache::open(&cx.world.home.images())?;
     let base = cache.find(name, images::arch()?, None)?.ok_or_else(|| {
-        CliError::new("IMAGE_UNKNOWN", format!("{name} is not prepared on this computer")).fix(format!("cadet image build {name}"))
+        CliError::new(
+            "IMAGE_UNKNOWN",
+            format!("{name} is not prepared on this computer"),
+        )
+        .fix(format!("cadet image build {name}"))
     })?;
     base.verify()?;
-    cx.ui.line(format!("{name} is whole: {} files, {} MB.", base.manifest.files.len(), base.size() / 1_000_000));
+    cx.ui.line(format!(
+        "{name} is whole: {} files, {} MB.",
+        base.manifest.files.len(),
+        base.size() / 1_000_000
+    ));
     Ok(0)
 }
 
@@ -132,12 +158,18 @@ fn remove(cx: &Context, name: &str) -> Result<u8> {
             .map(|p| p.name)
             .collect();
         if !users.is_empty() {
-            return Err(CliError::new("HOST_PROFILE_BUSY", format!("{name} is in use"))
-                .why(format!("the disks of these profiles lie on it: {}", users.join(", ")))
-                .fix(format!("cadet -p {} delete", users[0])));
+            return Err(
+                CliError::new("HOST_PROFILE_BUSY", format!("{name} is in use"))
+                    .why(format!(
+                        "the disks of these profiles lie on it: {}",
+                        users.join(", ")
+                    ))
+                    .fix(format!("cadet -p {} delete", users[0])),
+            );
         }
     }
     let freed = Cache::open(&cx.world.home.images())?.remove(name, arch)?;
-    cx.ui.line(format!("Removed {name}: {} MB freed.", freed / 1_000_000));
+    cx.ui
+        .line(format!("Removed {name}: {} MB freed.", freed / 1_000_000));
     Ok(0)
 }

@@ -10,10 +10,16 @@ use crate::machine;
 
 /// Flags of `cadet kubectl`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  cadet kubectl -- get pods -o wide\n  cadet -p class kubectl -- get nodes")]
+#[command(
+    after_help = "Examples:\n  cadet kubectl -- get pods -o wide\n  cadet -p class kubectl -- get nodes"
+)]
 pub struct KubectlArgs {
     /// What kubectl is given
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGS"
+    )]
     args: Vec<String>,
 }
 
@@ -30,14 +36,22 @@ pub async fn run(cx: &Context, args: KubectlArgs) -> Result<u8> {
         .fix(format!("cadet -p {} start", cx.name)));
     }
     let status = tokio::task::spawn_blocking(move || {
-        Command::new("kubectl").args(&args.args).env("KUBECONFIG", &file).status()
+        Command::new("kubectl")
+            .args(&args.args)
+            .env("KUBECONFIG", &file)
+            .status()
     })
     .await
-    .map_err(|e| CliError::new("PROGRAM_INTERNAL", "waiting for kubectl failed").why(e.to_string()))?;
+    .map_err(|e| {
+        CliError::new("PROGRAM_INTERNAL", "waiting for kubectl failed").why(e.to_string())
+    })?;
     match status {
         Ok(status) if status.success() => Ok(0),
         Ok(status) => Err(CliError::exit_like(
-            status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1),
+            status
+                .code()
+                .and_then(|c| u8::try_from(c).ok())
+                .unwrap_or(1),
         )),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(missing()),
         Err(e) => Err(missing().why(e.to_string())),

@@ -34,7 +34,10 @@ pub async fn run(cx: &Context) -> Result<u8> {
         cx.ui.line("No profiles yet.\n  next: cadet start");
         return Ok(0);
     }
-    cx.ui.line(format!("{:<16} {:<10} {:>5} {:>9} {:>7}  IMAGE", "NAME", "MACHINE", "CPUS", "MEMORY", "DISK"));
+    cx.ui.line(format!(
+        "{:<16} {:<10} {:>5} {:>9} {:>7}  IMAGE",
+        "NAME", "MACHINE", "CPUS", "MEMORY", "DISK"
+    ));
     for (profile, state) in rows {
         cx.ui.line(format!(
             "{:<16} {:<10} {:>5} {:>9} {:>7}  {}",

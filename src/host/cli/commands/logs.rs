@@ -10,7 +10,9 @@ use crate::{Context, line, machine, ui};
 
 /// Flags of `cadet logs`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  cadet logs                 server and agent\n  cadet logs -f\n  cadet logs --machine       the machine's console, also when it is off")]
+#[command(
+    after_help = "Examples:\n  cadet logs                 server and agent\n  cadet logs -f\n  cadet logs --machine       the machine's console, also when it is off"
+)]
 pub struct LogsArgs {
     /// Go on as new lines come
     #[arg(short, long)]
@@ -34,7 +36,12 @@ pub async fn run(cx: &Context, args: LogsArgs) -> Result<u8> {
             cx.ui.line(format!("== {title} ({})", file.display()));
             for line in text {
                 // The console may hold anything: escape sequences must not reach the terminal.
-                ui::say(&line.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>());
+                ui::say(
+                    &line
+                        .chars()
+                        .filter(|c| !c.is_control() || *c == '\t')
+                        .collect::<String>(),
+                );
             }
         }
         return Ok(0);
@@ -46,9 +53,18 @@ pub async fn run(cx: &Context, args: LogsArgs) -> Result<u8> {
         args.tail
     );
     let status = tunnel
-        .exec_streams(&command, tokio::io::empty(), tokio::io::stdout(), tokio::io::stderr())
+        .exec_streams(
+            &command,
+            tokio::io::empty(),
+            tokio::io::stdout(),
+            tokio::io::stderr(),
+        )
         .await?;
-    if status.success() { Ok(0) } else { Err(CliError::exit_like(status.shell_code())) }
+    if status.success() {
+        Ok(0)
+    } else {
+        Err(CliError::exit_like(status.shell_code()))
+    }
 }
 
 /// The last `count` lines of `file`, which may be large; a missing file has none.

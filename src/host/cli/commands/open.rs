@@ -11,7 +11,9 @@ use crate::{Context, browse, kubeconfig, line, machine};
 
 /// Flags of `cadet open`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  cadet open pod/telescope-pod\n  cadet open svc/web -n shop\n  cadet open pod/telescope-pod --print     only print the address and a curl line")]
+#[command(
+    after_help = "Examples:\n  cadet open pod/telescope-pod\n  cadet open svc/web -n shop\n  cadet open pod/telescope-pod --print     only print the address and a curl line"
+)]
 pub struct OpenArgs {
     /// pod/NAME or svc/NAME; a bare NAME is a pod
     target: String,
@@ -40,7 +42,11 @@ struct Place {
 impl Place {
     fn url(&self) -> String {
         let scheme = if self.port == 443 { "https" } else { "http" };
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
         match self.port {
             80 | 443 => format!("{scheme}://{host}/"),
             port => format!("{scheme}://{host}:{port}/"),
@@ -53,7 +59,8 @@ pub async fn run(cx: &Context, args: OpenArgs) -> Result<u8> {
     machine::running(cx).await?;
     let file = cx.world.files(&cx.name).kubeconfig();
     let access = kubeconfig::read_alone(&file, cx.name.as_str())?.ok_or_else(|| {
-        CliError::new("GUEST_NOT_RUNNING", "the first start has not finished").fix(machine::again(cx, "start"))
+        CliError::new("GUEST_NOT_RUNNING", "the first start has not finished")
+            .fix(machine::again(cx, "start"))
     })?;
     let cluster = Cluster::new(&access)?;
     let place = find(&cluster, &args).await?;
@@ -66,7 +73,8 @@ pub async fn run(cx: &Context, args: OpenArgs) -> Result<u8> {
     } else {
         cx.ui.line(format!("{} is at {url}", args.target));
         if let Some(pod) = &place.behind {
-            cx.ui.line(format!("  pod   {pod}, one of those the Service selects"));
+            cx.ui
+                .line(format!("  pod   {pod}, one of those the Service selects"));
         }
         cx.ui.line(format!("  curl  {curl}"));
     }
@@ -85,75 +93,135 @@ async fn find(cluster: &Cluster, args: &OpenArgs) -> Result<Place> {
     let (kind, name) = args.target.split_once('/').unwrap_or(("pod", &args.target));
     let ns = &args.namespace;
     if name.is_empty() || name.contains('/') || ns.contains('/') {
-        return Err(CliError::new("PROGRAM_USAGE", format!("{:?} names no object", args.target)).fix("cadet open pod/NAME"));
+        return Err(CliError::new(
+            "PROGRAM_USAGE",
+            format!("{:?} names no object", args.target),
+        )
+        .fix("cadet open pod/NAME"));
     }
     match kind {
         "pod" | "pods" | "po" => {
-            let pod = cluster.get(&format!("/api/v1/namespaces/{ns}/pods/{name}")).await
+            let pod = cluster
+                .get(&format!("/api/v1/namespaces/{ns}/pods/{name}"))
+                .await
                 .map_err(|e| e.fix(format!("kubectl get pods -n {ns}")))?;
             let ports = container_ports(&pod);
-            place(&pod, args.port.or_else(|| best(&ports)).unwrap_or(80), None, ns)
+            place(
+                &pod,
+                args.port.or_else(|| best(&ports)).unwrap_or(80),
+                None,
+                ns,
+            )
         }
         "svc" | "service" | "services" => {
-            let service = cluster.get(&format!("/api/v1/namespaces/{ns}/services/{name}")).await
+            let service = cluster
+                .get(&format!("/api/v1/namespaces/{ns}/services/{name}"))
+                .await
                 .map_err(|e| e.fix(format!("kubectl get services -n {ns}")))?;
             behind(cluster, &service, args).await
         }
-        other => Err(CliError::new("PROGRAM_USAGE", format!("a {other} cannot be opened"))
-            .why("pods and Services have addresses; other objects lead to pods")
-            .fix("cadet open pod/NAME\ncadet open svc/NAME")),
+        other => Err(
+            CliError::new("PROGRAM_USAGE", format!("a {other} cannot be opened"))
+                .why("pods and Services have addresses; other objects lead to pods")
+                .fix("cadet open pod/NAME\ncadet open svc/NAME"),
+        ),
     }
 }
 
 /// A ready pod of the Service and the port its traffic would go to.
 async fn behind(cluster: &Cluster, service: &Value, args: &OpenArgs) -> Result<Place> {
     let (ns, name) = (&args.namespace, &args.target);
-    let selector = service["spec"]["selector"].as_object().filter(|s| !s.is_empty()).ok_or_else(|| {
-        CliError::new("CLUSTER_NOT_READY", format!("{name} selects no pods")).why("its spec.selector is empty")
-    })?;
-    let labels: Vec<_> = selector.iter().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect();
+    let selector = service["spec"]["selector"]
+        .as_object()
+        .filter(|s| !s.is_empty())
+        .ok_or_else(|| {
+            CliError::new("CLUSTER_NOT_READY", format!("{name} selects no pods"))
+                .why("its spec.selector is empty")
+        })?;
+    let labels: Vec<_> = selector
+        .iter()
+        .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()))
+        .collect();
     let labels = labels.join(",");
     let query: String = labels.bytes().map(percent).collect();
-    let list = cluster.get(&format!("/api/v1/namespaces/{ns}/pods?labelSelector={query}")).await?;
+    let list = cluster
+        .get(&format!(
+            "/api/v1/namespaces/{ns}/pods?labelSelector={query}"
+        ))
+        .await?;
     let pods = list["items"].as_array().cloned().unwrap_or_default();
     let pod = pods.iter().find(|p| cluster::is_ready(p)).ok_or_else(|| {
         CliError::new("CLUSTER_NOT_READY", format!("{name} has no ready pod"))
-            .why(format!("{} pods carry the labels {labels}, none is Ready", pods.len()))
+            .why(format!(
+                "{} pods carry the labels {labels}, none is Ready",
+                pods.len()
+            ))
             .fix(format!("kubectl get pods -n {ns} -l {labels}"))
     })?;
-    let ports: Vec<_> = service["spec"]["ports"].as_array().cloned().unwrap_or_default();
-    let numbers: Vec<_> = ports.iter().filter_map(|p| port_number(&p["port"])).collect();
+    let ports: Vec<_> = service["spec"]["ports"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let numbers: Vec<_> = ports
+        .iter()
+        .filter_map(|p| port_number(&p["port"]))
+        .collect();
     let wanted = args.port.or_else(|| best(&numbers)).unwrap_or(80);
     let entry = ports.iter().find(|p| p["port"] == wanted).ok_or_else(|| {
-        CliError::new("CLUSTER_NOT_FOUND", format!("{name} has no port {wanted}")).fix(format!("kubectl get {name} -n {ns}"))
+        CliError::new("CLUSTER_NOT_FOUND", format!("{name} has no port {wanted}"))
+            .fix(format!("kubectl get {name} -n {ns}"))
     })?;
     let target = &entry["targetPort"];
     let port = match target.as_str() {
         None => port_number(target).unwrap_or(wanted),
         Some(port_name) => named_port(pod, port_name).ok_or_else(|| {
-            CliError::new("CLUSTER_NOT_READY", format!("no container port of the pod is called {port_name:?}"))
-                .why(format!("{name} sends its traffic there"))
+            CliError::new(
+                "CLUSTER_NOT_READY",
+                format!("no container port of the pod is called {port_name:?}"),
+            )
+            .why(format!("{name} sends its traffic there"))
         })?,
     };
-    place(pod, port, pod["metadata"]["name"].as_str().map(str::to_string), ns)
+    place(
+        pod,
+        port,
+        pod["metadata"]["name"].as_str().map(str::to_string),
+        ns,
+    )
 }
 
 fn place(pod: &Value, port: u16, behind: Option<String>, ns: &str) -> Result<Place> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     match pod["status"]["podIP"].as_str() {
-        Some(ip) if !ip.is_empty() => Ok(Place { host: ip.into(), port, behind }),
-        _ => Err(CliError::new("CLUSTER_NOT_READY", format!("pod/{name} has no address yet"))
-            .why(format!("its phase is {}", pod["status"]["phase"].as_str().unwrap_or("unknown")))
-            .fix(format!("kubectl wait -n {ns} --for=condition=Ready pod/{name} --timeout=5m"))),
+        Some(ip) if !ip.is_empty() => Ok(Place {
+            host: ip.into(),
+            port,
+            behind,
+        }),
+        _ => Err(CliError::new(
+            "CLUSTER_NOT_READY",
+            format!("pod/{name} has no address yet"),
+        )
+        .why(format!(
+            "its phase is {}",
+            pod["status"]["phase"].as_str().unwrap_or("unknown")
+        ))
+        .fix(format!(
+            "kubectl wait -n {ns} --for=condition=Ready pod/{name} --timeout=5m"
+        ))),
     }
 }
 
 fn container_ports(pod: &Value) -> Vec<u16> {
-    containers(pod).filter_map(|p| port_number(&p["containerPort"])).collect()
+    containers(pod)
+        .filter_map(|p| port_number(&p["containerPort"]))
+        .collect()
 }
 
 fn named_port(pod: &Value, name: &str) -> Option<u16> {
-    containers(pod).find(|p| p["name"] == name).and_then(|p| port_number(&p["containerPort"]))
+    containers(pod)
+        .find(|p| p["name"] == name)
+        .and_then(|p| port_number(&p["containerPort"]))
 }
 
 fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
@@ -162,17 +230,27 @@ fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
 }
 
 fn port_number(value: &Value) -> Option<u16> {
-    value.as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n != 0)
+    value
+        .as_u64()
+        .and_then(|n| u16::try_from(n).ok())
+        .filter(|n| *n != 0)
 }
 
 /// The port a browser most likely wants: the well-known ones first, else the first.
 fn best(ports: &[u16]) -> Option<u16> {
     const KNOWN: [u16; 7] = [80, 8080, 3000, 5000, 8000, 443, 8443];
-    KNOWN.into_iter().find(|p| ports.contains(p)).or(ports.first().copied())
+    KNOWN
+        .into_iter()
+        .find(|p| ports.contains(p))
+        .or(ports.first().copied())
 }
 
 fn percent(byte: u8) -> String {
-    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        char::from(byte).to_string()
+    } else {
+        format!("%{byte:02X}")
+    }
 }
 
 /// Asks for the page through the tunnel: its status and title, or why nothing came.
@@ -188,7 +266,9 @@ async fn page(proxy: u16, url: &str) -> Result<String, String> {
     let response = client.get(url).send().await.map_err(told)?;
     let status = response.status();
     let body = response.text().await.map_err(told)?;
-    let title = body.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>"));
+    let title = body
+        .split_once("<title>")
+        .and_then(|(_, rest)| rest.split_once("</title>"));
     Ok(match title {
         Some((title, _)) => format!("answers {status}, title \"{}\"", title.trim()),
         None => format!("answers {status}"),
@@ -208,8 +288,14 @@ mod tests {
         assert_eq!(named_port(&pod, "web"), Some(80));
         assert_eq!(best(&[27017]), Some(27017));
         assert_eq!(best(&[]), None);
-        assert_eq!(place(&pod, 80, None, "default").unwrap().url(), "http://10.244.0.2/");
-        assert_eq!(place(&pod, 5000, None, "default").unwrap().url(), "http://10.244.0.2:5000/");
+        assert_eq!(
+            place(&pod, 80, None, "default").unwrap().url(),
+            "http://10.244.0.2/"
+        );
+        assert_eq!(
+            place(&pod, 5000, None, "default").unwrap().url(),
+            "http://10.244.0.2:5000/"
+        );
     }
 
     #[test]
@@ -222,6 +308,9 @@ mod tests {
 
     #[test]
     fn selectors_are_escaped() {
-        assert_eq!("a=b,c/d=é".bytes().map(percent).collect::<String>(), "a%3Db%2Cc%2Fd%3D%C3%A9");
+        assert_eq!(
+            "a=b,c/d=é".bytes().map(percent).collect::<String>(),
+            "a%3Db%2Cc%2Fd%3D%C3%A9"
+        );
     }
 }

@@ -12,10 +12,16 @@ use crate::{line, terminal};
 
 /// Flags of `cadet ssh`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  cadet ssh\n  cadet ssh -- docker ps\n  cadet ssh 'journalctl -u cadet-agent | tail'")]
+#[command(
+    after_help = "Examples:\n  cadet ssh\n  cadet ssh -- docker ps\n  cadet ssh 'journalctl -u cadet-agent | tail'"
+)]
 pub struct SshArgs {
     /// Command to run; without one, a shell
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
     command: Vec<String>,
 }
 
@@ -25,21 +31,46 @@ pub async fn run(cx: &Context, args: SshArgs) -> Result<u8> {
     let code = if args.command.is_empty() && std::io::stdin().is_terminal() {
         shell(&tunnel).await?
     } else {
-        let command = if args.command.is_empty() { "exec $SHELL".into() } else { line::command_line(&args.command) };
-        let status = if std::io::stdin().is_terminal() {
-            tunnel.exec_streams(&command, tokio::io::empty(), tokio::io::stdout(), tokio::io::stderr()).await?
+        let command = if args.command.is_empty() {
+            "exec $SHELL".into()
         } else {
-            tunnel.exec_streams(&command, tokio::io::stdin(), tokio::io::stdout(), tokio::io::stderr()).await?
+            line::command_line(&args.command)
+        };
+        let status = if std::io::stdin().is_terminal() {
+            tunnel
+                .exec_streams(
+                    &command,
+                    tokio::io::empty(),
+                    tokio::io::stdout(),
+                    tokio::io::stderr(),
+                )
+                .await?
+        } else {
+            tunnel
+                .exec_streams(
+                    &command,
+                    tokio::io::stdin(),
+                    tokio::io::stdout(),
+                    tokio::io::stderr(),
+                )
+                .await?
         };
         status.shell_code()
     };
-    if code == 0 { Ok(0) } else { Err(CliError::exit_like(code)) }
+    if code == 0 {
+        Ok(0)
+    } else {
+        Err(CliError::exit_like(code))
+    }
 }
 
 async fn shell(tunnel: &Tunnel) -> Result<u8> {
     let size = || {
         let (rows, columns) = console::Term::stdout().size();
-        WindowSize { columns: columns.into(), rows: rows.into() }
+        WindowSize {
+            columns: columns.into(),
+            rows: rows.into(),
+        }
     };
     let (sizes, receiver) = tokio::sync::watch::channel(size());
     let request = Request {

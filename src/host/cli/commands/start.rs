@@ -24,7 +24,9 @@ pub enum WaitFor {
 
 /// Flags of `cadet start`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  cadet start\n  cadet start -p shop --cpus 2 --memory 2g --disk-size 30g\n  cadet start --image ubuntu-24.04\n  cadet start --download-only      fetch everything, so that the next start needs no network\n  cadet start -o json              one event per line, for programs")]
+#[command(
+    after_help = "Examples:\n  cadet start\n  cadet start -p shop --cpus 2 --memory 2g --disk-size 30g\n  cadet start --image ubuntu-24.04\n  cadet start --download-only      fetch everything, so that the next start needs no network\n  cadet start -o json              one event per line, for programs"
+)]
 pub struct StartArgs {
     /// Processors of the machine [default: 2, or what the computer has]
     #[arg(long, value_name = "N")]
@@ -69,9 +71,12 @@ pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "start")?;
     let old = Store::open(&cx.world.home)?.get(&cx.name)?;
     if old.as_ref().is_some_and(|p| p.phase == Phase::Deleting) {
-        return Err(CliError::new("HOST_PROFILE_BUSY", format!("a delete of profile {} did not finish", cx.name))
-            .why("its machine or files may be half gone")
-            .fix(machine::again(cx, "delete")));
+        return Err(CliError::new(
+            "HOST_PROFILE_BUSY",
+            format!("a delete of profile {} did not finish", cx.name),
+        )
+        .why("its machine or files may be half gone")
+        .fix(machine::again(cx, "delete")));
     }
     let is_new = old.is_none();
     let profile = record(cx, &args, old).await?;
@@ -90,7 +95,12 @@ pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
     Ok(0)
 }
 
-fn voyage<'a>(cx: &'a Context, args: &'a StartArgs, profile: Profile, began: Instant) -> Voyage<'a> {
+fn voyage<'a>(
+    cx: &'a Context,
+    args: &'a StartArgs,
+    profile: Profile,
+    began: Instant,
+) -> Voyage<'a> {
     Voyage {
         cx,
         args,
@@ -113,7 +123,10 @@ fn tell_downloaded(cx: &Context, is_new: bool) -> Result<()> {
     if cx.ui.json() {
         cx.ui.object(&json!({"type": "done", "downloaded": true}));
     } else {
-        cx.ui.line(format!("Everything is here; the next start needs no network.\n  next: {}", machine::again(cx, "start")));
+        cx.ui.line(format!(
+            "Everything is here; the next start needs no network.\n  next: {}",
+            machine::again(cx, "start")
+        ));
     }
     Ok(())
 }
@@ -128,7 +141,11 @@ fn tell_ready(v: &Voyage<'_>) {
         }));
         return;
     }
-    let context = if v.args.keep_context { format!("kubectl --context {}", v.cx.name) } else { "kubectl".into() };
+    let context = if v.args.keep_context {
+        format!("kubectl --context {}", v.cx.name)
+    } else {
+        "kubectl".into()
+    };
     v.cx.ui.line(format!(
         "Cadet is ready in {seconds:.1} s.\n  next: {context} get nodes\n        {context} create -f tutorials/01-telescope/manifests/telescope-pod.json\n        {}",
         machine::again(v.cx, "open pod/telescope-pod")
@@ -138,7 +155,9 @@ fn tell_ready(v: &Voyage<'_>) {
 /// The record for this start: the old one with the changes that are possible, or a new one.
 async fn record(cx: &Context, args: &StartArgs, old: Option<Profile>) -> Result<Profile> {
     let Some(mut profile) = old else {
-        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let created = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs());
         return Ok(Profile {
             name: cx.name.to_string(),
             created,
@@ -158,22 +177,42 @@ async fn record(cx: &Context, args: &StartArgs, old: Option<Profile>) -> Result<
     }
     let files = cx.world.files(&cx.name);
     let fixed = |what: &str, has: String| {
-        CliError::new("RESOURCE_FIXED", format!("the {what} of an existing profile cannot change"))
-            .why(format!("{} has {has}", cx.name))
-            .fix(format!("cadet start -p NAME ...      another profile\n{}", machine::again(cx, "delete")))
+        CliError::new(
+            "RESOURCE_FIXED",
+            format!("the {what} of an existing profile cannot change"),
+        )
+        .why(format!("{} has {has}", cx.name))
+        .fix(format!(
+            "cadet start -p NAME ...      another profile\n{}",
+            machine::again(cx, "delete")
+        ))
     };
     if files.disk().exists() {
         if wanted.disk_gib != profile.spec.disk_gib {
             return Err(fixed("disk size", format!("{} GiB", profile.spec.disk_gib)));
         }
         if wanted.image != profile.spec.image {
-            let has = profile.base.as_ref().map_or(profile.spec.image.clone(), |b| b.id.clone());
+            let has = profile
+                .base
+                .as_ref()
+                .map_or(profile.spec.image.clone(), |b| b.id.clone());
             return Err(fixed("image", has));
         }
     }
     if machine::state_of(&files, &profile).await.has_process() {
-        return Err(fixed("size of a running machine", format!("{} cores, {}", profile.spec.cpus, ui::mib(profile.spec.memory_mib)))
-            .fix(format!("{}\n{}", machine::again(cx, "stop"), machine::again(cx, "start ..."))));
+        return Err(fixed(
+            "size of a running machine",
+            format!(
+                "{} cores, {}",
+                profile.spec.cpus,
+                ui::mib(profile.spec.memory_mib)
+            ),
+        )
+        .fix(format!(
+            "{}\n{}",
+            machine::again(cx, "stop"),
+            machine::again(cx, "start ...")
+        )));
     }
     if wanted.image != profile.spec.image {
         profile.base = None;
@@ -187,7 +226,10 @@ fn wanted(args: &StartArgs, old: Option<&Spec>) -> Result<Spec> {
     let default_cpus = u32::try_from(computer::cores().min(2)).unwrap_or(1);
     let disk_gib = match args.disk_size {
         Some(mib) if mib % 1024 != 0 => {
-            return Err(CliError::new("RESOURCE_DISK", "the disk size must be whole GiB").fix("cadet start --disk-size 20g"));
+            return Err(
+                CliError::new("RESOURCE_DISK", "the disk size must be whole GiB")
+                    .fix("cadet start --disk-size 20g"),
+            );
         }
         Some(mib) => Some(mib / 1024),
         None => None,
@@ -196,18 +238,27 @@ fn wanted(args: &StartArgs, old: Option<&Spec>) -> Result<Spec> {
         cpus: args.cpus.or(old.map(|o| o.cpus)).unwrap_or(default_cpus),
         memory_mib: args.memory.or(old.map(|o| o.memory_mib)).unwrap_or(2048),
         disk_gib: disk_gib.or(old.map(|o| o.disk_gib)).unwrap_or(20),
-        image: args.image.clone().or(old.map(|o| o.image.clone())).unwrap_or_else(|| "auto".into()),
+        image: args
+            .image
+            .clone()
+            .or(old.map(|o| o.image.clone()))
+            .unwrap_or_else(|| "auto".into()),
     })
 }
 
 async fn dry_run(cx: &Context, args: &StartArgs, began: Instant) -> Result<u8> {
-    let old = if cx.world.home.database().exists() { Store::open(&cx.world.home)?.get(&cx.name)? } else { None };
+    let old = if cx.world.home.database().exists() {
+        Store::open(&cx.world.home)?.get(&cx.name)?
+    } else {
+        None
+    };
     let profile = record(cx, args, old).await?;
     let mut v = voyage(cx, args, profile, began);
     for step in start::steps() {
         let plan = step.plan(&mut v).await?;
         if cx.ui.json() {
-            cx.ui.object(&json!({"type": "plan", "step": step.name(), "message": plan}));
+            cx.ui
+                .object(&json!({"type": "plan", "step": step.name(), "message": plan}));
         } else {
             cx.ui.line(format!("· {:<11} {plan}", step.name()));
         }

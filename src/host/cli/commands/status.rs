@@ -35,7 +35,11 @@ pub async fn run(cx: &Context) -> Result<u8> {
     let files = cx.world.files(&cx.name);
     let state = machine::state_of(&files, &profile).await;
     let mut code = 0;
-    let mut seen = Seen { api: None, nodes: Vec::new(), trouble: None };
+    let mut seen = Seen {
+        api: None,
+        nodes: Vec::new(),
+        trouble: None,
+    };
     if state.is_running() {
         if let Some(access) = kubeconfig::read_alone(&files.kubeconfig(), cx.name.as_str())? {
             seen.api = Some(access.server.clone());
@@ -57,7 +61,9 @@ pub async fn run(cx: &Context) -> Result<u8> {
         code = MACHINE | API | NODE;
     }
     let tunnel = line::background_status(cx).await;
-    let up = state.since().and_then(|since| SystemTime::now().duration_since(UNIX_EPOCH + since).ok());
+    let up = state
+        .since()
+        .and_then(|since| SystemTime::now().duration_since(UNIX_EPOCH + since).ok());
     if cx.ui.json() {
         cx.ui.object(&json!({
             "name": cx.name.as_str(), "machine": state.word(), "reason": state.reason(),
@@ -72,23 +78,37 @@ pub async fn run(cx: &Context) -> Result<u8> {
         }));
         return Ok(code);
     }
-    let size = format!("{} cores · {}", profile.spec.cpus, ui::mib(profile.spec.memory_mib));
+    let size = format!(
+        "{} cores · {}",
+        profile.spec.cpus,
+        ui::mib(profile.spec.memory_mib)
+    );
     let up = up.map_or(String::new(), |u| format!(" · up {}", ui::duration(u)));
-    cx.ui.line(format!("{}   {}   {size}{up}", cx.name, state.word()));
+    cx.ui
+        .line(format!("{}   {}   {size}{up}", cx.name, state.word()));
     if let Some(reason) = state.reason() {
         cx.ui.line(format!("  why     {reason}"));
     }
     for n in &seen.nodes {
         let ready = if n.ready { "Ready" } else { "NotReady" };
-        cx.ui.line(format!("  node    {:<12} {ready:<9} {} pods    {}", n.name, n.pods, n.pod_cidr));
+        cx.ui.line(format!(
+            "  node    {:<12} {ready:<9} {} pods    {}",
+            n.name, n.pods, n.pod_cidr
+        ));
     }
     match (&seen.api, &seen.trouble) {
-        (Some(server), None) => cx.ui.line(format!("  api     {server}       kubectl context {}", cx.name)),
+        (Some(server), None) => cx.ui.line(format!(
+            "  api     {server}       kubectl context {}",
+            cx.name
+        )),
         (_, Some(trouble)) => cx.ui.line(format!("  api     does not answer: {trouble}")),
         (None, None) => {}
     }
     if let Some(t) = tunnel {
-        cx.ui.line(format!("  tunnel  SOCKS 127.0.0.1:{} · {} connections", t.port, t.open));
+        cx.ui.line(format!(
+            "  tunnel  SOCKS 127.0.0.1:{} · {} connections",
+            t.port, t.open
+        ));
     }
     if code != 0 {
         let verb = if state.is_running() { "logs" } else { "start" };
@@ -102,7 +122,11 @@ async fn look(cluster: &Cluster) -> Result<Vec<NodeSeen>> {
     let pods = cluster.get("/api/v1/pods").await?;
     let on = |name: &str| {
         let rows = pods["items"].as_array();
-        rows.map_or(0, |rows| rows.iter().filter(|p| p["spec"]["nodeName"] == name).count())
+        rows.map_or(0, |rows| {
+            rows.iter()
+                .filter(|p| p["spec"]["nodeName"] == name)
+                .count()
+        })
     };
     let text = |v: &Value| v.as_str().unwrap_or_default().to_string();
     Ok(nodes["items"]

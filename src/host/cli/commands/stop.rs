@@ -12,7 +12,9 @@ use crate::{line, machine};
 
 /// Flags of `cadet stop`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  cadet stop\n  cadet stop --timeout 10s      pull the plug after ten seconds")]
+#[command(
+    after_help = "Examples:\n  cadet stop\n  cadet stop --timeout 10s      pull the plug after ten seconds"
+)]
 pub struct StopArgs {
     /// How long the machine may take to shut down before it is switched off
     #[arg(long, value_parser = crate::args::duration, default_value = "90s", value_name = "TIME")]
@@ -31,9 +33,13 @@ pub async fn run(cx: &Context, args: StopArgs) -> Result<u8> {
     machine::save(cx, &profile)?;
     cx.ui.step_done(how.told(), None);
     if cx.ui.json() {
-        cx.ui.object(&json!({"type": "done", "profile": cx.name.as_str(), "machine": "Stopped"}));
+        cx.ui
+            .object(&json!({"type": "done", "profile": cx.name.as_str(), "machine": "Stopped"}));
     } else {
-        cx.ui.line(format!("Stopped. The cluster and its data stay on the disk.\n  next: {}", machine::again(cx, "start")));
+        cx.ui.line(format!(
+            "Stopped. The cluster and its data stay on the disk.\n  next: {}",
+            machine::again(cx, "start")
+        ));
     }
     Ok(0)
 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use cadet_tunnel::control::{self, Control};
 use cadet_tunnel::socks5::{Credentials, DEFAULT_PORT, Socks5};
-use cadet_tunnel::{Tunnel, Tuning};
+use cadet_tunnel::{Tuning, Tunnel};
 use clap::Args;
 use serde_json::json;
 
@@ -13,7 +13,9 @@ use crate::{Context, line, machine, ui};
 
 /// Flags of `cadet tunnel`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  cadet tunnel                       stays in this terminal, Ctrl-C ends it\n  cadet tunnel --background\n  curl --socks5-hostname 127.0.0.1:8082 http://10.244.0.2/\n  cadet tunnel --stop\n  CADET_SOCKS_AUTH=me:secret cadet tunnel     clients must show user and password")]
+#[command(
+    after_help = "Examples:\n  cadet tunnel                       stays in this terminal, Ctrl-C ends it\n  cadet tunnel --background\n  curl --socks5-hostname 127.0.0.1:8082 http://10.244.0.2/\n  cadet tunnel --stop\n  CADET_SOCKS_AUTH=me:secret cadet tunnel     clients must show user and password"
+)]
 pub struct TunnelArgs {
     /// Port on 127.0.0.1
     #[arg(long, default_value_t = DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..), value_name = "PORT")]
@@ -37,7 +39,11 @@ pub async fn run(cx: &Context, args: TunnelArgs) -> Result<u8> {
     }
     if args.stop {
         let ended = line::stop_background(cx).await?;
-        let told = if ended { "The tunnel has ended." } else { "No tunnel was running." };
+        let told = if ended {
+            "The tunnel has ended."
+        } else {
+            "No tunnel was running."
+        };
         if cx.ui.json() {
             cx.ui.object(&json!({"type": "done", "stopped": ended}));
         } else {
@@ -50,9 +56,15 @@ pub async fn run(cx: &Context, args: TunnelArgs) -> Result<u8> {
             tell_started(cx, there.port, true);
             return Ok(0);
         }
-        return Err(CliError::new("NET_PORT_TAKEN", format!("a tunnel of {} already runs on port {}", cx.name, there.port))
-            .why(format!("process {}", there.pid))
-            .fix(machine::again(cx, "tunnel --stop")));
+        return Err(CliError::new(
+            "NET_PORT_TAKEN",
+            format!(
+                "a tunnel of {} already runs on port {}",
+                cx.name, there.port
+            ),
+        )
+        .why(format!("process {}", there.pid))
+        .fix(machine::again(cx, "tunnel --stop")));
     }
     cadet_vm::ports::check_free(args.port)?;
     if args.background {
@@ -65,10 +77,16 @@ pub async fn run(cx: &Context, args: TunnelArgs) -> Result<u8> {
 
 fn tell_started(cx: &Context, port: u16, already: bool) {
     if cx.ui.json() {
-        cx.ui.object(&json!({"type": "tunnel", "socks": format!("127.0.0.1:{port}"), "already": already}));
+        cx.ui.object(
+            &json!({"type": "tunnel", "socks": format!("127.0.0.1:{port}"), "already": already}),
+        );
         return;
     }
-    let how = if already { "already runs" } else { "runs in the background" };
+    let how = if already {
+        "already runs"
+    } else {
+        "runs in the background"
+    };
     cx.ui.line(format!(
         "SOCKS5 on 127.0.0.1:{port} {how}; names are resolved in the cluster.\n  try   curl --socks5-hostname 127.0.0.1:{port} http://POD-IP/\n  stop  {}",
         machine::again(cx, "tunnel --stop")
@@ -87,7 +105,11 @@ async fn status(cx: &Context) -> Result<u8> {
                     "bytesSent": stats.bytes_sent, "bytesReceived": stats.bytes_received,
                 }));
             } else {
-                let up = if seen.up { "connected" } else { "reconnecting when used" };
+                let up = if seen.up {
+                    "connected"
+                } else {
+                    "reconnecting when used"
+                };
                 cx.ui.line(format!(
                     "tunnel  SOCKS {} · {up} · {} connections now, {} in all · {} MB in, {} MB out · process {}",
                     seen.socks, stats.connections_open, stats.connections_total,
@@ -101,9 +123,12 @@ async fn status(cx: &Context) -> Result<u8> {
                 cx.ui.object(&json!({"running": false}));
                 return Err(CliError::exit_like(73));
             }
-            Err(CliError::new("NET_TUNNEL_DOWN", format!("no tunnel is running for {}", cx.name))
-                .why(e.to_string())
-                .fix(machine::again(cx, "tunnel --background")))
+            Err(CliError::new(
+                "NET_TUNNEL_DOWN",
+                format!("no tunnel is running for {}", cx.name),
+            )
+            .why(e.to_string())
+            .fix(machine::again(cx, "tunnel --background")))
         }
     }
 }
@@ -128,14 +153,19 @@ async fn serve(cx: &Context, port: u16) -> Result<u8> {
 }
 
 fn credentials() -> Result<Option<Credentials>> {
-    let Ok(text) = std::env::var("CADET_SOCKS_AUTH") else { return Ok(None) };
+    let Ok(text) = std::env::var("CADET_SOCKS_AUTH") else {
+        return Ok(None);
+    };
     let valid = |s: &str| !s.is_empty() && s.len() <= 255;
     match text.split_once(':') {
-        Some((user, password)) if valid(user) && valid(password) => {
-            Ok(Some(Credentials { username: user.into(), password: password.into() }))
-        }
-        _ => Err(CliError::new("PROGRAM_USAGE", "CADET_SOCKS_AUTH is not USER:PASSWORD")
-            .why("both parts must have 1 to 255 bytes (RFC 1929)")
-            .fix("CADET_SOCKS_AUTH=me:secret cadet tunnel")),
+        Some((user, password)) if valid(user) && valid(password) => Ok(Some(Credentials {
+            username: user.into(),
+            password: password.into(),
+        })),
+        _ => Err(
+            CliError::new("PROGRAM_USAGE", "CADET_SOCKS_AUTH is not USER:PASSWORD")
+                .why("both parts must have 1 to 255 bytes (RFC 1929)")
+                .fix("CADET_SOCKS_AUTH=me:secret cadet tunnel"),
+        ),
     }
 }

@@ -13,7 +13,11 @@ pub fn run(cx: &Context) -> Result<u8> {
             "cadet": version, "os": std::env::consts::OS, "arch": std::env::consts::ARCH,
         }));
     } else {
-        cx.ui.line(format!("cadet {version} ({} {})", std::env::consts::OS, std::env::consts::ARCH));
+        cx.ui.line(format!(
+            "cadet {version} ({} {})",
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        ));
     }
     Ok(0)
 }

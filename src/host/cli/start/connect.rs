@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cadet_tunnel::{Tunnel, TunnelError, Tuning};
+use cadet_tunnel::{Tuning, Tunnel, TunnelError};
 
 use super::{Note, Step, Voyage};
 use crate::error::{CliError, Result};
@@ -46,10 +46,12 @@ impl Step for Connect {
                 }
             }
         };
-        let connected = Tunnel::wait_until_ready(target, Tuning::default(), BOOT_DEADLINE, |waiting| {
-            v.cx.ui.progress(&format!("booting, {} s", waiting.elapsed.as_secs()), None);
-            true
-        });
+        let connected =
+            Tunnel::wait_until_ready(target, Tuning::default(), BOOT_DEADLINE, |waiting| {
+                v.cx.ui
+                    .progress(&format!("booting, {} s", waiting.elapsed.as_secs()), None);
+                true
+            });
         let tunnel = tokio::select! {
             connected = connected => connected.map_err(|e| match e {
                 TunnelError::NotReady { .. } => CliError::from(e)

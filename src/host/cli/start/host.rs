@@ -42,8 +42,14 @@ impl Step for Host {
 
 fn look(v: &mut Voyage<'_>) -> Result<String> {
     let arch = Arch::host().ok_or_else(|| {
-        CliError::new("DRIVER_QEMU_MISSING", "there is no guest for this computer's processor")
-            .why(format!("it is {}; Cadet has guests for x86_64 and aarch64", std::env::consts::ARCH))
+        CliError::new(
+            "DRIVER_QEMU_MISSING",
+            "there is no guest for this computer's processor",
+        )
+        .why(format!(
+            "it is {}; Cadet has guests for x86_64 and aarch64",
+            std::env::consts::ARCH
+        ))
     })?;
     let search = std::env::var_os("PATH");
     let emulator = Emulator::find(arch, search.as_deref())?;
@@ -72,17 +78,28 @@ const SMALLEST_MEMORY: u64 = 768;
 pub fn fits(spec: &Spec) -> Result<()> {
     let cores = computer::cores();
     if spec.cpus == 0 || u64::from(spec.cpus) > cores {
-        return Err(CliError::new("RESOURCE_CPUS", format!("{} processors are not possible", spec.cpus))
-            .why(format!("this computer has {cores}"))
-            .fix(format!("cadet start --cpus {}", cores.min(2))));
+        return Err(CliError::new(
+            "RESOURCE_CPUS",
+            format!("{} processors are not possible", spec.cpus),
+        )
+        .why(format!("this computer has {cores}"))
+        .fix(format!("cadet start --cpus {}", cores.min(2))));
     }
     let memory = computer::memory_mib();
     let most = memory.map_or(u64::from(u32::MAX), |m| m.saturating_sub(LEFT_FOR_LAPTOP));
     if spec.memory_mib < SMALLEST_MEMORY || spec.memory_mib > most {
-        let has = memory.map_or(String::new(), |m| format!("; this computer has {}", ui::mib(m)));
-        return Err(CliError::new("RESOURCE_MEMORY", format!("{} of memory is not possible", ui::mib(spec.memory_mib)))
-            .why(format!("the smallest is {SMALLEST_MEMORY} MiB, the largest {}{has}", ui::mib(most)))
-            .fix("cadet start --memory 2g"));
+        let has = memory.map_or(String::new(), |m| {
+            format!("; this computer has {}", ui::mib(m))
+        });
+        return Err(CliError::new(
+            "RESOURCE_MEMORY",
+            format!("{} of memory is not possible", ui::mib(spec.memory_mib)),
+        )
+        .why(format!(
+            "the smallest is {SMALLEST_MEMORY} MiB, the largest {}{has}",
+            ui::mib(most)
+        ))
+        .fix("cadet start --memory 2g"));
     }
     if !(4..=1024).contains(&spec.disk_gib) {
         return Err(CliError::new("RESOURCE_DISK", format!("a disk of {} GiB is not possible", spec.disk_gib))
@@ -98,13 +115,48 @@ mod tests {
 
     #[test]
     fn machines_that_cannot_be_are_refused_by_name() {
-        let good = Spec { cpus: 1, memory_mib: 1024, disk_gib: 20, image: "auto".into() };
+        let good = Spec {
+            cpus: 1,
+            memory_mib: 1024,
+            disk_gib: 20,
+            image: "auto".into(),
+        };
         fits(&good).unwrap();
         let id = |spec: Spec| fits(&spec).unwrap_err().topic.id;
-        assert_eq!(id(Spec { cpus: 0, ..good.clone() }), "RESOURCE_CPUS");
-        assert_eq!(id(Spec { cpus: 5000, ..good.clone() }), "RESOURCE_CPUS");
-        assert_eq!(id(Spec { memory_mib: 767, ..good.clone() }), "RESOURCE_MEMORY");
-        assert_eq!(id(Spec { memory_mib: u64::MAX, ..good.clone() }), "RESOURCE_MEMORY");
-        assert_eq!(id(Spec { disk_gib: 3, ..good }), "RESOURCE_DISK");
+        assert_eq!(
+            id(Spec {
+                cpus: 0,
+                ..good.clone()
+            }),
+            "RESOURCE_CPUS"
+        );
+        assert_eq!(
+            id(Spec {
+                cpus: 5000,
+                ..good.clone()
+            }),
+            "RESOURCE_CPUS"
+        );
+        assert_eq!(
+            id(Spec {
+                memory_mib: 767,
+                ..good.clone()
+            }),
+            "RESOURCE_MEMORY"
+        );
+        assert_eq!(
+            id(Spec {
+                memory_mib: u64::MAX,
+                ..good.clone()
+            }),
+            "RESOURCE_MEMORY"
+        );
+        assert_eq!(
+            id(Spec {
+                disk_gib: 3,
+                ..good
+            }),
+            "RESOURCE_DISK"
+        );
     }
 }

@@ -19,13 +19,19 @@ impl Step for Image {
     async fn plan(&self, v: &mut Voyage<'_>) -> Result<String> {
         let choice = images::choose(v.cx, &v.profile.spec.image).await?;
         let catalog = images::catalog(v.cx)?;
-        Ok(images::describe(catalog.get(&choice.name, images::arch()?)?))
+        Ok(images::describe(
+            catalog.get(&choice.name, images::arch()?)?,
+        ))
     }
 
     async fn done(&self, v: &mut Voyage<'_>) -> Result<Option<Note>> {
         // A disk is tied to the base it was made on, stale or not.
-        let Some(base) = &v.profile.base else { return Ok(None) };
-        let there = [&base.disk, &base.kernel, &base.initrd].iter().all(|f| f.exists());
+        let Some(base) = &v.profile.base else {
+            return Ok(None);
+        };
+        let there = [&base.disk, &base.kernel, &base.initrd]
+            .iter()
+            .all(|f| f.exists());
         Ok(there.then(|| Note::cached(base.title.clone())))
     }
 
@@ -38,14 +44,21 @@ impl Step for Image {
         let catalog = images::catalog(v.cx)?;
         let cache = Cache::open(&v.cx.world.home.images())?;
         let cached = images::find(&cache, &catalog, &choice.name)?;
-        let note = if cached.is_some() { Note::cached } else { Note::new };
+        let note = if cached.is_some() {
+            Note::cached
+        } else {
+            Note::new
+        };
         let base = match cached {
             Some(base) => base,
             None => images::ensure(v.cx, &choice.name).await?,
         };
         let title = images::describe(catalog.get(&choice.name, images::arch()?)?);
         v.profile.base = Some(cadet_state::Base {
-            id: base.dir.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
+            id: base
+                .dir
+                .file_name()
+                .map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
             title: title.clone(),
             disk: base.disk(),
             kernel: base.kernel(),

@@ -35,7 +35,10 @@ impl Step for Install {
     }
 
     async fn plan(&self, _: &mut Voyage<'_>) -> Result<String> {
-        Ok(format!("cadet-node {} as cadet-server and cadet-agent", env!("CARGO_PKG_VERSION")))
+        Ok(format!(
+            "cadet-node {} as cadet-server and cadet-agent",
+            env!("CARGO_PKG_VERSION")
+        ))
     }
 
     async fn done(&self, v: &mut Voyage<'_>) -> Result<Option<Note>> {
@@ -45,9 +48,12 @@ impl Step for Install {
         let tunnel = tunnel(v)?;
         let ours = programs::sha256(&programs::cadet_node(&v.cx.world)?)?;
         let quick = tunnel
-            .exec(&format!("sha256sum {PROGRAM} && systemctl is-active --quiet cadet-server cadet-agent"))
+            .exec(&format!(
+                "sha256sum {PROGRAM} && systemctl is-active --quiet cadet-server cadet-agent"
+            ))
             .await?;
-        let same = quick.status.success() && String::from_utf8_lossy(&quick.stdout).starts_with(&ours);
+        let same =
+            quick.status.success() && String::from_utf8_lossy(&quick.stdout).starts_with(&ours);
         Ok(same.then(|| Note::there(told())))
     }
 
@@ -63,23 +69,38 @@ impl Step for Install {
                 return Ok(false);
             }
             v.cx.ui.progress("replacing an older cadet-node", None);
-            let to = Destination { path: PROGRAM, mode: 0o755, as_root: true };
+            let to = Destination {
+                path: PROGRAM,
+                mode: 0o755,
+                as_root: true,
+            };
             tunnel.upload(&program, to).await?;
             line::guest(&tunnel, "sudo systemctl restart cadet-server cadet-agent").await?;
             wait(v, &tunnel).await?;
             Ok::<_, CliError>(true)
         };
-        let replaced = tokio::time::timeout(DEADLINE, work).await.map_err(|_| failed(v, "it took too long"))??;
-        Ok(Note::new(if replaced { format!("{}, replaced an older one", told()) } else { told() }))
+        let replaced = tokio::time::timeout(DEADLINE, work)
+            .await
+            .map_err(|_| failed(v, "it took too long"))??;
+        Ok(Note::new(if replaced {
+            format!("{}, replaced an older one", told())
+        } else {
+            told()
+        }))
     }
 }
 
 fn told() -> String {
-    format!("cadet-node {} runs in the machine", env!("CARGO_PKG_VERSION"))
+    format!(
+        "cadet-node {} runs in the machine",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 fn tunnel<'a>(v: &'a Voyage<'_>) -> Result<&'a Tunnel> {
-    v.tunnel.as_ref().ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "the line is not open"))
+    v.tunnel
+        .as_ref()
+        .ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "the line is not open"))
 }
 
 async fn wait(v: &Voyage<'_>, tunnel: &Tunnel) -> Result<()> {
@@ -91,8 +112,15 @@ async fn wait(v: &Voyage<'_>, tunnel: &Tunnel) -> Result<()> {
 }
 
 fn failed(v: &Voyage<'_>, why: &str) -> CliError {
-    CliError::new("GUEST_INSTALL", "cadet-node did not come up inside the machine")
-        .why(why)
-        .fix(machine::again(v.cx, "start"))
-        .log(format!("{}\n{}", machine::again(v.cx, "logs"), machine::again(v.cx, "logs --machine")))
+    CliError::new(
+        "GUEST_INSTALL",
+        "cadet-node did not come up inside the machine",
+    )
+    .why(why)
+    .fix(machine::again(v.cx, "start"))
+    .log(format!(
+        "{}\n{}",
+        machine::again(v.cx, "logs"),
+        machine::again(v.cx, "logs --machine")
+    ))
 }

@@ -29,7 +29,10 @@ impl Step for Kubectl {
     }
 
     async fn run(&self, v: &mut Voyage<'_>) -> Result<Note> {
-        let access = v.access.as_ref().ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "no credentials"))?;
+        let access = v
+            .access
+            .as_ref()
+            .ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "no credentials"))?;
         let file = v.cx.world.kubeconfig.clone();
         kubeconfig::merge(&file, access, v.args.keep_context)?;
         v.profile.kubeconfig = Some(file);
@@ -43,7 +46,11 @@ impl Step for Kubectl {
 }
 
 fn told(v: &Voyage<'_>) -> String {
-    let is = if v.args.keep_context { "is" } else { "is current" };
+    let is = if v.args.keep_context {
+        "is"
+    } else {
+        "is current"
+    };
     format!("context \"{}\" {is} in {}", v.cx.name, shown(v.cx))
 }
 

@@ -22,7 +22,12 @@ impl Step for Machine {
 
     async fn plan(&self, v: &mut Voyage<'_>) -> Result<String> {
         let spec = &v.profile.spec;
-        Ok(format!("QEMU with {} cores, {}, a disk of {} GiB that grows", spec.cpus, ui::mib(spec.memory_mib), spec.disk_gib))
+        Ok(format!(
+            "QEMU with {} cores, {}, a disk of {} GiB that grows",
+            spec.cpus,
+            ui::mib(spec.memory_mib),
+            spec.disk_gib
+        ))
     }
 
     async fn done(&self, v: &mut Voyage<'_>) -> Result<Option<Note>> {
@@ -32,7 +37,13 @@ impl Step for Machine {
             return Ok(Some(Note::there("runs")));
         }
         if state.has_process() {
-            v.cx.ui.warn("machine", &format!("{}: switching it off first", state.reason().unwrap_or_default()));
+            v.cx.ui.warn(
+                "machine",
+                &format!(
+                    "{}: switching it off first",
+                    state.reason().unwrap_or_default()
+                ),
+            );
             machine::destroy(v.cx, &v.profile).await?;
         }
         Ok(None)
@@ -49,12 +60,23 @@ impl Step for Machine {
         let os = HostOs::current();
         let choice = accel::choose(&emulator, os, v.files.dir())?;
         if let Some(reason) = &choice.reason {
-            v.cx.ui.warn("accelerator", &format!("{reason}; using software emulation (slower)"));
+            v.cx.ui.warn(
+                "accelerator",
+                &format!("{reason}; using software emulation (slower)"),
+            );
         }
         boot(v, &emulator, choice.accel).await?;
         let spec = &v.profile.spec;
-        let how = if choice.accel == Accel::Tcg { String::new() } else { format!(" with {}", choice.accel.name()) };
-        Ok(Note::new(format!("boots{how} on {} cores, {}", spec.cpus, ui::mib(spec.memory_mib))))
+        let how = if choice.accel == Accel::Tcg {
+            String::new()
+        } else {
+            format!(" with {}", choice.accel.name())
+        };
+        Ok(Note::new(format!(
+            "boots{how} on {} cores, {}",
+            spec.cpus,
+            ui::mib(spec.memory_mib)
+        )))
     }
 
     async fn undo(&self, cx: &Context, profile: &Profile) -> Result<()> {
@@ -76,7 +98,10 @@ async fn boot(v: &mut Voyage<'_>, emulator: &cadet_vm::Emulator, first: Accel) -
             Ok(_) => return Ok(()),
             Err(VmError::AlreadyRunning { .. }) => return Ok(()),
             Err(VmError::Died(death)) if accelerator != Accel::Tcg => {
-                v.cx.ui.warn("accelerator", &format!("{death}; using software emulation (slower)"));
+                v.cx.ui.warn(
+                    "accelerator",
+                    &format!("{death}; using software emulation (slower)"),
+                );
                 accelerator = Accel::Tcg;
             }
             Err(e) => return Err(CliError::from(e).log(machine::again(v.cx, "logs --machine"))),
@@ -86,7 +111,11 @@ async fn boot(v: &mut Voyage<'_>, emulator: &cadet_vm::Emulator, first: Accel) -
 
 /// The overlay on the base: made once, checked when it is there.
 fn disk(v: &Voyage<'_>) -> Result<()> {
-    let base = v.profile.base.as_ref().ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "no image was chosen"))?;
+    let base = v
+        .profile
+        .base
+        .as_ref()
+        .ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "no image was chosen"))?;
     let img = qemu::find_program("qemu-img", std::env::var_os("PATH").as_deref())?;
     let disk = v.files.disk();
     if disk.exists() {
@@ -96,10 +125,19 @@ fn disk(v: &Voyage<'_>) -> Result<()> {
     if let Some(free) = computer::free_bytes(&disk).filter(|free| *free < SPACE) {
         return Err(machine::disk_full(
             &disk.display().to_string(),
-            &format!("{:.1} GB are free, a young cluster needs {:.1} GB", gb(free), gb(SPACE)),
+            &format!(
+                "{:.1} GB are free, a young cluster needs {:.1} GB",
+                gb(free),
+                gb(SPACE)
+            ),
         ));
     }
-    Ok(overlay::create(&img, &base.disk, &disk, v.profile.spec.disk_gib << 30)?)
+    Ok(overlay::create(
+        &img,
+        &base.disk,
+        &disk,
+        v.profile.spec.disk_gib << 30,
+    )?)
 }
 
 #[allow(clippy::cast_precision_loss)] // for people
@@ -114,12 +152,18 @@ async fn choose_ports(v: &mut Voyage<'_>) -> Result<()> {
         if ports::check_free(old.ssh).is_ok() && ports::check_free(old.api).is_ok() {
             return Ok(());
         }
-        v.cx.ui.warn("machine", "a port of the last start is taken by another program; using new ones");
+        v.cx.ui.warn(
+            "machine",
+            "a port of the last start is taken by another program; using new ones",
+        );
         line::stop_background(v.cx).await?;
     }
     let free = ports::free(2)?;
     let [ssh, api] = free[..] else {
-        return Err(CliError::new("PROGRAM_INTERNAL", "two ports were asked for"));
+        return Err(CliError::new(
+            "PROGRAM_INTERNAL",
+            "two ports were asked for",
+        ));
     };
     v.profile.ports = Some(Ports { ssh, api });
     Ok(())

@@ -60,17 +60,26 @@ pub struct Note {
 impl Note {
     /// A note with the step's own time.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), time: None }
+        Self {
+            text: text.into(),
+            time: None,
+        }
     }
 
     /// A note about something that was there already.
     pub fn there(text: impl Into<String>) -> Self {
-        Self { text: text.into(), time: Some("there") }
+        Self {
+            text: text.into(),
+            time: Some("there"),
+        }
     }
 
     /// A note about something found in the cache.
     pub fn cached(text: impl Into<String>) -> Self {
-        Self { text: text.into(), time: Some("cached") }
+        Self {
+            text: text.into(),
+            time: Some("cached"),
+        }
     }
 }
 
@@ -115,7 +124,10 @@ pub fn steps() -> [&'static dyn Step; 8] {
 /// The first step's error that fails; the steps before it stay done.
 pub async fn run_all(v: &mut Voyage<'_>, last: &str) -> Result<()> {
     let steps = steps();
-    let wanted = steps.iter().position(|s| s.name() == last).map_or(steps.len(), |i| i + 1);
+    let wanted = steps
+        .iter()
+        .position(|s| s.name() == last)
+        .map_or(steps.len(), |i| i + 1);
     for (index, step) in steps[..wanted].iter().enumerate() {
         v.cx.ui.step_started(step.name(), index + 1, wanted);
         v.profile.step = Some(step.name().into());

@@ -32,8 +32,14 @@ impl Step for Ready {
     }
 
     async fn run(&self, v: &mut Voyage<'_>) -> Result<Note> {
-        let tunnel = v.tunnel.clone().ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "the line is not open"))?;
-        let ports = v.profile.ports.ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "no ports are chosen"))?;
+        let tunnel = v
+            .tunnel
+            .clone()
+            .ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "the line is not open"))?;
+        let ports = v
+            .profile
+            .ports
+            .ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "no ports are chosen"))?;
         v.cx.ui.progress("fetching credentials", None);
         let text = line::guest(&tunnel, "sudo /usr/local/bin/cadet-node kubeconfig").await?;
         let server = format!("https://127.0.0.1:{}", ports.api);
@@ -47,14 +53,25 @@ impl Step for Ready {
         let last = std::sync::Mutex::new("no answer yet".to_string());
         let api = cluster.wait_ready(|text| {
             v.cx.ui.progress(text, None);
-            *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = text.to_string();
+            *last
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner) = text.to_string();
         });
-        if tokio::time::timeout(v.args.wait_timeout, api).await.is_err() {
-            let why = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-            return Err(CliError::new("CLUSTER_API_TIMEOUT", "the API server did not answer in time")
-                .why(why)
-                .fix(machine::again(v.cx, "start"))
-                .log(machine::again(v.cx, "logs")));
+        if tokio::time::timeout(v.args.wait_timeout, api)
+            .await
+            .is_err()
+        {
+            let why = last
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .clone();
+            return Err(CliError::new(
+                "CLUSTER_API_TIMEOUT",
+                "the API server did not answer in time",
+            )
+            .why(why)
+            .fix(machine::again(v.cx, "start"))
+            .log(machine::again(v.cx, "logs")));
         }
         if v.args.wait == WaitFor::Api {
             return Ok(Note::new("API answers"));
@@ -68,7 +85,10 @@ impl Step for Ready {
                     return false;
                 }
                 if let Some(condition) = cluster::condition(node, "Ready") {
-                    why = condition["message"].as_str().unwrap_or("no message").to_string();
+                    why = condition["message"]
+                        .as_str()
+                        .unwrap_or("no message")
+                        .to_string();
                 }
                 cluster::is_ready(node)
             });
@@ -76,10 +96,13 @@ impl Step for Ready {
         };
         match waited {
             Ok(node) => node.map(|_| Note::new(format!("API answers, node {name} is Ready"))),
-            Err(_) => Err(CliError::new("CLUSTER_NODE_NOT_READY", format!("node {name} is not Ready"))
-                .why(why)
-                .fix("kubectl describe node")
-                .log(machine::again(v.cx, "logs"))),
+            Err(_) => Err(CliError::new(
+                "CLUSTER_NODE_NOT_READY",
+                format!("node {name} is not Ready"),
+            )
+            .why(why)
+            .fix("kubectl describe node")
+            .log(machine::again(v.cx, "logs"))),
         }
     }
 }

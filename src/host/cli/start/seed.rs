@@ -17,8 +17,16 @@ const LESSONS: &str = include_str!("../../../../images/lessons.yaml");
 
 /// The lesson images that can be built in the guest: name, Dockerfile, program.
 const CONTEXTS: [(&str, &str, &str); 2] = [
-    ("telescope", include_str!("../../../../images/telescope/Dockerfile"), "telescope"),
-    ("mongo", include_str!("../../../../images/mongo/Dockerfile"), "mongod"),
+    (
+        "telescope",
+        include_str!("../../../../images/telescope/Dockerfile"),
+        "telescope",
+    ),
+    (
+        "mongo",
+        include_str!("../../../../images/mongo/Dockerfile"),
+        "mongod",
+    ),
 ];
 
 #[async_trait]
@@ -48,12 +56,18 @@ impl Step for Seed {
             hostname: name,
             user: line::USER,
             authorized_key: &keys.client.public,
-            host_key: HostKey { private: keys.host.private.clone(), public: keys.host.public.clone() },
+            host_key: HostKey {
+                private: keys.host.private.clone(),
+                public: keys.host.public.clone(),
+            },
             mac: &cadet_vm::config::mac_for(name),
             cadet_node: &cadet_node,
             node_config: &node_config(name)?,
             lessons_table: &lessons_table()?,
-            lessons: contexts.iter().map(|(name, tar)| Lesson { name, tar }).collect(),
+            lessons: contexts
+                .iter()
+                .map(|(name, tar)| Lesson { name, tar })
+                .collect(),
         }
         .disk()
         .map_err(|e| internal("the seed disk could not be made", &e))?;
@@ -64,11 +78,16 @@ impl Step for Seed {
 }
 
 fn told() -> String {
-    format!("cloud-init disk with cadet-node {}", env!("CARGO_PKG_VERSION"))
+    format!(
+        "cloud-init disk with cadet-node {}",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 fn internal(what: &str, e: &dyn std::error::Error) -> CliError {
-    CliError::new("PROGRAM_INTERNAL", what).why(crate::from_rooms::chain(e)).fix("cadet doctor")
+    CliError::new("PROGRAM_INTERNAL", what)
+        .why(crate::from_rooms::chain(e))
+        .fix("cadet doctor")
 }
 
 fn node_config(name: &str) -> Result<String> {
@@ -86,8 +105,8 @@ fn node_config(name: &str) -> Result<String> {
 }
 
 fn lessons_table() -> Result<String> {
-    let table: Vec<LessonImage> =
-        serde_saphyr::from_str(LESSONS).map_err(|e| internal("images/lessons.yaml cannot be read", &e))?;
+    let table: Vec<LessonImage> = serde_saphyr::from_str(LESSONS)
+        .map_err(|e| internal("images/lessons.yaml cannot be read", &e))?;
     serde_json::to_string_pretty(&table).map_err(|e| internal("lessons.json could not be made", &e))
 }
 
@@ -126,7 +145,11 @@ mod tests {
         let table: Vec<LessonImage> = serde_json::from_str(&lessons_table().unwrap()).unwrap();
         assert!(!table.is_empty());
         for entry in table {
-            assert!(CONTEXTS.iter().any(|(name, ..)| *name == entry.context), "{}", entry.context);
+            assert!(
+                CONTEXTS.iter().any(|(name, ..)| *name == entry.context),
+                "{}",
+                entry.context
+            );
         }
     }
 
@@ -134,9 +157,15 @@ mod tests {
     fn dockerfiles_copy_the_program_of_their_context() {
         for (name, dockerfile, program) in CONTEXTS {
             assert!(dockerfile.contains(program), "{name}");
-            assert!(dockerfile.contains("FROM scratch"), "{name} must build without a registry");
+            assert!(
+                dockerfile.contains("FROM scratch"),
+                "{name} must build without a registry"
+            );
         }
-        assert_eq!(context(b"FROM scratch", "a", b"x").unwrap(), context(b"FROM scratch", "a", b"x").unwrap());
+        assert_eq!(
+            context(b"FROM scratch", "a", b"x").unwrap(),
+            context(b"FROM scratch", "a", b"x").unwrap()
+        );
     }
 
     #[test]

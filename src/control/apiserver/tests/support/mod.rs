@@ -200,3 +200,12 @@ pub fn config_map(name: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name},
         "data": {"key": value}})
 }
+
+/// Says where a pod of the default namespace runs.
+pub async fn bind(client: &Client, name: &str, node: &str) -> Answer {
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
+        "target": {"kind": "Node", "name": node}});
+    client
+        .post(&format!("{PODS}/{name}/binding"), &binding)
+        .await
+}

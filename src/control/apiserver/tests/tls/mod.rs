@@ -4,13 +4,15 @@
 #![allow(dead_code)]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use cadet_apiserver::{App, serve, tls_config};
+use cadet_apiserver::{App, kubelet_tls_config, serve, tls_config};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair,
 };
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -20,43 +22,71 @@ pub struct Identity {
     pub key: String,
 }
 
-pub struct Served {
-    pub address: SocketAddr,
-    authority: CertifiedIssuer<'static, KeyPair>,
-    stop: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
-}
+/// Signs every certificate of one test.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-impl Served {
-    pub async fn start(app: App) -> Served {
+impl Authority {
+    pub fn new() -> Authority {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters
             .distinguished_name
             .push(DnType::CommonName, "test-ca");
         let key = KeyPair::generate().expect("key");
-        let authority = CertifiedIssuer::self_signed(parameters, key).expect("authority");
+        Authority(CertifiedIssuer::self_signed(parameters, key).expect("authority"))
+    }
 
-        let mut server =
-            CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
-                .expect("names");
+    /// TLS for a server on loopback that asks for certificates of this authority.
+    pub fn server(&self) -> Arc<rustls::ServerConfig> {
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut server = CertificateParams::new(names).expect("names");
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let server_key = KeyPair::generate().expect("key");
-        let certificate = server
-            .signed_by(&server_key, &authority)
-            .expect("certificate");
-        let tls = tls_config(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::try_from(server_key.serialize_der()).expect("key"),
-            authority.der().clone(),
-        )
-        .expect("tls");
+        let key = KeyPair::generate().expect("key");
+        let certificate = server.signed_by(&key, &self.0).expect("certificate");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("key");
+        tls_config(vec![certificate.der().clone()], key, self.0.der().clone()).expect("tls")
+    }
 
+    pub fn identity(&self, user: &str, group: &str) -> Identity {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name = rcgen::DistinguishedName::new();
+        parameters.distinguished_name.push(DnType::CommonName, user);
+        parameters
+            .distinguished_name
+            .push(DnType::OrganizationName, group);
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().expect("key");
+        let certificate = parameters.signed_by(&key, &self.0).expect("certificate");
+        Identity {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
+    /// How the API server reaches agents under this authority.
+    pub fn towards_agents(&self) -> Arc<rustls::ClientConfig> {
+        let identity = self.identity("kube-apiserver-kubelet-client", "system:masters");
+        let chain = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).expect("pem");
+        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).expect("pem");
+        kubelet_tls_config(self.0.der().clone(), vec![chain], key).expect("tls")
+    }
+}
+
+pub struct Served {
+    pub address: SocketAddr,
+    authority: Authority,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Served {
+    pub async fn start(app: App) -> Served {
+        let authority = Authority::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address");
         let stop = CancellationToken::new();
         let shutdown = stop.clone().cancelled_owned();
-        let task = tokio::spawn(serve(listener, tls, app, shutdown));
+        let task = tokio::spawn(serve(listener, authority.server(), app, shutdown));
         Served {
             address,
             authority,
@@ -70,27 +100,9 @@ impl Served {
         self.task.await.expect("serve");
     }
 
-    pub fn authority_pem(&self) -> String {
-        self.authority.pem()
-    }
-
     /// A certificate of this server's authority.
     pub fn identity(&self, user: &str, group: &str) -> Identity {
-        let mut parameters = CertificateParams::default();
-        parameters.distinguished_name = rcgen::DistinguishedName::new();
-        parameters.distinguished_name.push(DnType::CommonName, user);
-        parameters
-            .distinguished_name
-            .push(DnType::OrganizationName, group);
-        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let key = KeyPair::generate().expect("key");
-        let certificate = parameters
-            .signed_by(&key, &self.authority)
-            .expect("certificate");
-        Identity {
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
-        }
+        self.authority.identity(user, group)
     }
 
     /// A kubeconfig with everything embedded.
@@ -102,7 +114,7 @@ impl Served {
             "kind": "Config",
             "clusters": [{"name": "test", "cluster": {
                 "server": format!("https://{}", self.address),
-                "certificate-authority-data": encode(&self.authority_pem()),
+                "certificate-authority-data": encode(&self.authority.0.pem()),
             }}],
             "users": [{"name": "test", "user": {
                 "client-certificate-data": encode(&identity.certificate),

@@ -1,0 +1,145 @@
+//! What a cluster has from the start, and the addresses it gives out.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Client, admin, app};
+
+async fn client() -> Client {
+    Client::new(&app().await, admin())
+}
+
+#[tokio::test]
+async fn a_new_cluster_has_its_first_objects() {
+    let client = client().await;
+    let list = client.get("/api/v1/namespaces").await.expect(200);
+    let names: Vec<_> = list["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|n| {
+            (
+                n["metadata"]["name"].as_str().expect("name"),
+                n["status"]["phase"].clone(),
+            )
+        })
+        .collect();
+    let active = |name| (name, json!("Active"));
+    assert_eq!(
+        names,
+        [
+            active("default"),
+            active("kube-node-lease"),
+            active("kube-public"),
+            active("kube-system")
+        ]
+    );
+    let service = client
+        .get("/api/v1/namespaces/default/services/kubernetes")
+        .await
+        .expect(200);
+    assert_eq!(service["spec"]["clusterIP"], "10.96.0.1");
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], 6443);
+    let endpoints = client
+        .get("/api/v1/namespaces/default/endpoints/kubernetes")
+        .await
+        .expect(200);
+    assert_eq!(endpoints["subsets"][0]["addresses"][0]["ip"], "10.0.2.15");
+}
+
+#[tokio::test]
+async fn services_get_addresses_of_their_own() {
+    let client = client().await;
+    let services = "/api/v1/namespaces/default/services";
+    let service = |name: &str, spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
+    let ports = json!([{"port": 80}]);
+    let mut seen = std::collections::HashSet::new();
+    for n in 0..20 {
+        let sent = service(&format!("s{n}"), json!({"ports": ports}));
+        let born = client.post(services, &sent).await.expect(201);
+        let ip = born["spec"]["clusterIP"]
+            .as_str()
+            .expect("address")
+            .to_owned();
+        assert_eq!(born["spec"]["clusterIPs"], json!([ip]));
+        assert!(seen.insert(ip));
+    }
+    let taken = seen.iter().next().expect("one").clone();
+    let sent = service("again", json!({"ports": ports, "clusterIP": taken}));
+    assert!(
+        client
+            .post(services, &sent)
+            .await
+            .refused(422)
+            .contains("already allocated")
+    );
+    let sent = service(
+        "outside",
+        json!({"ports": ports, "clusterIP": "192.168.0.1"}),
+    );
+    assert_eq!(client.post(services, &sent).await.code, 422);
+    let sent = service("fixed", json!({"ports": ports, "clusterIP": "10.96.0.10"}));
+    client.post(services, &sent).await.expect(201);
+    client
+        .delete(&format!("{services}/fixed"), &json!({}))
+        .await
+        .expect(200);
+    client.post(services, &sent).await.expect(201);
+    let headless = service("headless", json!({"ports": ports, "clusterIP": "None"}));
+    let born = client.post(services, &headless).await.expect(201);
+    assert_eq!(born["spec"]["clusterIP"], "None");
+    let external = service(
+        "ext",
+        json!({"type": "ExternalName", "externalName": "example.com"}),
+    );
+    let born = client.post(services, &external).await.expect(201);
+    assert_eq!(born["spec"].get("clusterIP"), None);
+    let patch = json!({"spec": {"type": "ClusterIP", "externalName": null, "ports": ports}});
+    let changed = client
+        .patch(&format!("{services}/ext"), "merge", &patch)
+        .await
+        .expect(200);
+    assert!(
+        changed["spec"]["clusterIP"]
+            .as_str()
+            .is_some_and(|ip| ip.starts_with("10."))
+    );
+}
+
+/// A disk that takes so many batches and then no more.
+struct Failing(u32);
+
+impl cadet_store::Disk for Failing {
+    fn load(&mut self) -> Result<cadet_store::Stored, cadet_store::OpenError> {
+        Ok(cadet_store::Stored::default())
+    }
+
+    fn append(&mut self, _: u64, _: &[cadet_store::Record]) -> Result<(), String> {
+        self.0 = self.0.checked_sub(1).ok_or("no space left on device")?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_writes_and_readiness_but_not_reads() {
+    // Four namespaces, a Service and its Endpoints are written at the start.
+    let store = cadet_store::LocalStore::open(Failing(6), cadet_store::Options::default());
+    let app = support::app_on(std::sync::Arc::new(store.expect("store"))).await;
+    let client = Client::new(&app, admin());
+    assert_eq!(client.get("/readyz").await.text, "ok");
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let lost = client
+        .post(maps, &support::config_map("m", "1"))
+        .await
+        .refused(500);
+    assert!(lost.contains("no space left on device"), "{lost}");
+    assert_eq!(
+        client.get(&format!("{maps}/m")).await.code,
+        404,
+        "what was lost is not shown"
+    );
+    let ready = client.get("/readyz").await;
+    assert_eq!(ready.code, 500);
+    assert!(ready.text.contains("[-]store failed"), "{}", ready.text);
+    assert_eq!(client.get("/api/v1/namespaces").await.code, 200);
+}

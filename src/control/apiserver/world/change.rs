@@ -1,0 +1,121 @@
+//! One change of one object, and the line it makes in a watch.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use cadet_store::Revision;
+
+use crate::object::Object;
+
+/// One change of one object. Its encodings are made once and shared by all who watch.
+#[derive(Debug)]
+pub struct Change {
+    pub revision: Revision,
+    pub current: Option<Arc<Object>>,
+    pub previous: Option<Arc<Object>>,
+    added: OnceLock<Bytes>,
+    modified: OnceLock<Bytes>,
+    deleted: OnceLock<Bytes>,
+}
+
+/// What a watcher is told about an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum What {
+    Added,
+    Modified,
+    Deleted,
+}
+
+impl What {
+    pub fn name(self) -> &'static str {
+        match self {
+            What::Added => "ADDED",
+            What::Modified => "MODIFIED",
+            What::Deleted => "DELETED",
+        }
+    }
+}
+
+impl Change {
+    pub fn new(
+        revision: Revision,
+        current: Option<Arc<Object>>,
+        previous: Option<Arc<Object>>,
+    ) -> Change {
+        Change {
+            revision,
+            current,
+            previous,
+            added: OnceLock::new(),
+            modified: OnceLock::new(),
+            deleted: OnceLock::new(),
+        }
+    }
+
+    /// The change as a watcher sees it whose selector holds for the sides as given.
+    pub fn seen(&self, before: bool, after: bool) -> Option<What> {
+        match (before, after) {
+            (false, true) => Some(What::Added),
+            (true, true) => Some(What::Modified),
+            (true, false) => Some(What::Deleted),
+            (false, false) => None,
+        }
+    }
+
+    /// The object a watcher is shown: the new side, or what was there before it left.
+    pub fn shown(&self, what: What) -> Option<&Arc<Object>> {
+        match what {
+            What::Added | What::Modified => self.current.as_ref(),
+            What::Deleted => self.previous.as_ref(),
+        }
+    }
+
+    /// The watch event as one line of JSON, without the newline.
+    pub fn line(&self, what: What) -> Bytes {
+        let slot = match what {
+            What::Added => &self.added,
+            What::Modified => &self.modified,
+            What::Deleted => &self.deleted,
+        };
+        slot.get_or_init(|| match self.shown(what) {
+            Some(object) => line_of(what, object, self.revision),
+            None => Bytes::new(),
+        })
+        .clone()
+    }
+}
+
+/// A watch event that shows `object` at `revision`.
+pub fn line_of(what: What, object: &Object, revision: Revision) -> Bytes {
+    let mut line = format!("{{\"type\":\"{}\",\"object\":", what.name()).into_bytes();
+    object.write_at(&mut line, revision);
+    line.push(b'}');
+    line.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::{key_of, to_stored};
+    use cadet_store::Entry;
+
+    #[test]
+    fn an_event_is_encoded_once_and_a_deletion_shows_its_own_revision() {
+        let pods = cadet_api::resource::find("", "v1", "pods").expect("pods");
+        let value = serde_json::json!({"metadata": {"name": "x"}, "spec": {"nodeName": "n2"}});
+        let entry = Entry {
+            key: key_of(pods, "a", "x").into(),
+            value: to_stored(pods, &value),
+            created: 1,
+            modified: 3,
+        };
+        let object = Arc::new(Object::from_entry(&entry).expect("readable"));
+        let change = Change::new(5, None, Some(object));
+        let line = change.line(What::Deleted);
+        let event: serde_json::Value = serde_json::from_slice(&line).expect("json");
+        assert_eq!(event["type"], "DELETED");
+        assert_eq!(event["object"]["metadata"]["resourceVersion"], "5");
+        assert_eq!(event["object"]["spec"]["nodeName"], "n2");
+        assert_eq!(line.as_ptr(), change.line(What::Deleted).as_ptr());
+    }
+}

@@ -1,0 +1,81 @@
+//! `cadet-node agent`: pod network and kubelet on this machine.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cadet_api::install::NodeConfig;
+use cadet_kubelet::{Config, DockerRuntime, PORT, ServerTls};
+use cadet_network::{Network, NetworkConfig};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio_util::sync::CancellationToken;
+
+use crate::pki::Pki;
+use crate::server::stop_signal;
+use crate::{Failure, credentials};
+
+/// Docker Engine's socket.
+const DOCKER: &str = "/var/run/docker.sock";
+/// systemd-resolved's list of real servers; /etc/resolv.conf names its stub, which pods
+/// cannot reach.
+const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
+
+/// Runs until SIGTERM or SIGINT; containers go on.
+///
+/// # Errors
+/// Whatever keeps it from starting. systemd starts it again, for instance until the server
+/// has made the certificates.
+pub async fn run(config: &NodeConfig, data: &Path) -> Result<(), Failure> {
+    let stop = stop_signal()?;
+    let host_ip = cadet_network::route_address()?;
+    let pki = Pki::at(data);
+    let serving = pki.pair("kubelet")?;
+    let tls = ServerTls {
+        client_ca: pki.ca()?.into_bytes(),
+        certificate: serving.certificate.into_bytes(),
+        key: serving.key.into_bytes(),
+    };
+    let network = Network::setup(NetworkConfig {
+        pod_cidr: config.pod_cidr.parse()?,
+        cluster_cidr: config.cluster_cidr.parse()?,
+    })
+    .await?;
+    let resolved = PathBuf::from(RESOLVED);
+    let resolv_conf =
+        if resolved.exists() { resolved } else { PathBuf::from("/etc/resolv.conf") };
+    let kubelet = Config {
+        node_name: config.node_name.clone(),
+        host_ip,
+        pod_cidr: config.pod_cidr.clone(),
+        version: cadet_apiserver::git_version(),
+        pods_dir: data.join("pods"),
+        lessons_dir: PathBuf::from(&config.lessons_dir),
+        pause_program: std::env::current_exe()?,
+        resolv_conf,
+        listen: SocketAddr::from((host_ip, PORT)),
+        tls,
+    };
+    let shutdown = CancellationToken::new();
+    tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            stop.await;
+            shutdown.cancel();
+        }
+    });
+    let client = client(config, &pki).await?;
+    let runtime = DockerRuntime::new(DOCKER);
+    tracing::info!(node = %config.node_name, %host_ip, "the agent starts");
+    cadet_kubelet::run(kubelet, client, runtime, Arc::new(network), shutdown).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn client(config: &NodeConfig, pki: &Pki) -> Result<kube::Client, Failure> {
+    let kubeconfig: Kubeconfig = serde_json::from_value(credentials::agent(config, pki)?)?;
+    let options = KubeConfigOptions::default();
+    let mut settings = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    // Watches are quiet for as long as nothing changes.
+    settings.read_timeout = None;
+    Ok(kube::Client::try_from(settings)?)
+}

@@ -1,0 +1,349 @@
+//! The cluster's certificates: made at first start, renewed when they age or their names change.
+//!
+//! ```text
+//! ca ─┬─ apiserver               server   node's addresses, kubernetes.default.svc …
+//!     ├─ kubelet                 server   node's name and address
+//!     ├─ admin                   client   O=system:masters
+//!     ├─ node                    client   CN=system:node:NAME, O=system:nodes
+//!     └─ apiserver-kubelet       client   O=system:masters, shown to kubelets
+//! ```
+//! Keys are files of mode 0600 in a folder of mode 0700 and never leave the machine, but for
+//! the administrator's, which the host asks for over SSH.
+
+use std::fs;
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use cadet_api::install::NodeConfig;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
+};
+use time::{Duration, OffsetDateTime};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// Life of the authority. Ten years, as upstream's kubeadm: a laptop cluster should not die of age.
+const AUTHORITY_LIFE: Duration = Duration::days(3650);
+/// Life of a certificate; a year, as upstream's kubeadm.
+const LIFE: Duration = Duration::days(365);
+/// Renewed at a start when less is left.
+const RENEW: Duration = Duration::days(30);
+/// Clocks of a resumed machine may be behind.
+const BACKDATE: Duration = Duration::days(1);
+
+/// Why certificates could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A file of the folder could not be used.
+    #[error("cannot {act} {path}")]
+    File { act: &'static str, path: PathBuf, source: std::io::Error },
+    /// Making or signing failed.
+    #[error("cannot make the certificate {name}")]
+    Make { name: &'static str, source: rcgen::Error },
+    /// The authority is there but cannot be used; clients trust it, so it is never replaced.
+    #[error("the certificate authority in {path} cannot be used")]
+    Authority { path: PathBuf, source: rcgen::Error },
+    /// A file holds no PEM.
+    #[error("{path} holds no {what}")]
+    Pem { path: PathBuf, what: &'static str },
+}
+
+/// The folder of certificates.
+#[derive(Debug, Clone)]
+pub struct Pki {
+    dir: PathBuf,
+}
+
+/// Certificate and key of one holder, PEM.
+pub struct Pair {
+    /// The certificate.
+    pub certificate: String,
+    /// Its private key, PKCS#8.
+    pub key: String,
+}
+
+/// What a certificate is for.
+struct Wanted {
+    name: &'static str,
+    common_name: String,
+    organization: Option<&'static str>,
+    usage: ExtendedKeyUsagePurpose,
+    hosts: Vec<String>,
+}
+
+impl Pki {
+    /// The folder below `data`; nothing is read yet.
+    pub fn at(data: &Path) -> Self {
+        Self { dir: data.join("pki") }
+    }
+
+    /// Makes what is missing and renews what is old, for a node reachable at `address`.
+    ///
+    /// # Errors
+    /// [`PkiError`].
+    pub fn ensure(&self, config: &NodeConfig, address: IpAddr) -> Result<(), PkiError> {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(&self.dir).map_err(|source| self.file_error("create", "", source))?;
+        let authority = self.authority(&config.cluster_name)?;
+        for wanted in wanted(config, address) {
+            if !self.is_good(&wanted, &authority) {
+                self.make(&wanted, &authority)?;
+                tracing::info!(certificate = wanted.name, "certificate made");
+            }
+        }
+        Ok(())
+    }
+
+    /// Certificate and key of `name`.
+    ///
+    /// # Errors
+    /// [`PkiError::File`].
+    pub fn pair(&self, name: &str) -> Result<Pair, PkiError> {
+        Ok(Pair {
+            certificate: self.read(&format!("{name}.crt"))?,
+            key: self.read(&format!("{name}.key"))?,
+        })
+    }
+
+    /// The authority's certificate.
+    ///
+    /// # Errors
+    /// [`PkiError::File`].
+    pub fn ca(&self) -> Result<String, PkiError> {
+        self.read("ca.crt")
+    }
+
+    fn authority(&self, cluster: &str) -> Result<Issuer<'static, KeyPair>, PkiError> {
+        let path = self.dir.join("ca.key");
+        if path.exists() {
+            let unusable = |source| PkiError::Authority { path: path.clone(), source };
+            let key = KeyPair::from_pem(&self.read("ca.key")?).map_err(unusable)?;
+            return Issuer::from_ca_cert_pem(&self.ca()?, key).map_err(unusable);
+        }
+        let failed = |source| PkiError::Make { name: "ca", source };
+        let mut params = CertificateParams::default();
+        params.distinguished_name = name_of(&format!("cadet-{cluster}-ca"), None);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        (params.not_before, params.not_after) = life(AUTHORITY_LIFE);
+        let key = KeyPair::generate().map_err(failed)?;
+        let certificate = params.self_signed(&key).map_err(failed)?;
+        // The key goes last: with it the authority counts as made.
+        self.write("ca.crt", certificate.pem().as_bytes())?;
+        self.write("ca.key", key.serialize_pem().as_bytes())?;
+        Ok(Issuer::new(params, key))
+    }
+
+    fn make(&self, wanted: &Wanted, authority: &Issuer<'_, KeyPair>) -> Result<(), PkiError> {
+        let failed = |source| PkiError::Make { name: wanted.name, source };
+        let mut params = CertificateParams::new(wanted.hosts.clone()).map_err(failed)?;
+        params.distinguished_name = name_of(&wanted.common_name, wanted.organization);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![wanted.usage.clone()];
+        (params.not_before, params.not_after) = life(LIFE);
+        let key = KeyPair::generate().map_err(failed)?;
+        let certificate = params.signed_by(&key, authority).map_err(failed)?;
+        // Killed between the two, `is_good` sees a key that does not fit and makes both anew.
+        self.write(&format!("{}.key", wanted.name), key.serialize_pem().as_bytes())?;
+        self.write(&format!("{}.crt", wanted.name), certificate.pem().as_bytes())
+    }
+
+    /// True if certificate and key are there, fit each other, carry the wanted names, come
+    /// from this authority and are young enough.
+    fn is_good(&self, wanted: &Wanted, authority: &Issuer<'_, KeyPair>) -> bool {
+        let Ok(pair) = self.pair(wanted.name) else { return false };
+        let Ok(key) = KeyPair::from_pem(&pair.key) else { return false };
+        let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(pair.certificate.as_bytes()) else {
+            return false;
+        };
+        let Ok((_, certificate)) = X509Certificate::from_der(&pem.contents) else { return false };
+        let left = certificate.validity().not_after.timestamp()
+            - OffsetDateTime::now_utc().unix_timestamp();
+        let subject = certificate.subject();
+        let common = subject.iter_common_name().find_map(|n| n.as_str().ok());
+        let mut hosts = hosts_of(&certificate);
+        let mut wanted_hosts = wanted.hosts.clone();
+        hosts.sort();
+        wanted_hosts.sort();
+        left > RENEW.whole_seconds()
+            && common == Some(wanted.common_name.as_str())
+            && hosts == wanted_hosts
+            && certificate.public_key().raw == key.subject_public_key_info()
+            && signed_by(&certificate, authority)
+    }
+
+    fn read(&self, name: &str) -> Result<String, PkiError> {
+        fs::read_to_string(self.dir.join(name)).map_err(|source| self.file_error("read", name, source))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), PkiError> {
+        let (path, beside) = (self.dir.join(name), self.dir.join(format!("{name}.new")));
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let write = |beside: &Path| -> std::io::Result<()> {
+            let mut file = options.open(beside)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(beside, &path)?;
+            fs::File::open(&self.dir)?.sync_all()
+        };
+        write(&beside).map_err(|source| self.file_error("write", name, source))
+    }
+
+    fn file_error(&self, act: &'static str, name: &str, source: std::io::Error) -> PkiError {
+        PkiError::File { act, path: self.dir.join(name), source }
+    }
+}
+
+/// The names and purposes of all certificates.
+fn wanted(config: &NodeConfig, address: IpAddr) -> Vec<Wanted> {
+    let mut api = vec![
+        "127.0.0.1".to_string(),
+        "localhost".into(),
+        "kubernetes".into(),
+        "kubernetes.default".into(),
+        "kubernetes.default.svc".into(),
+        "kubernetes.default.svc.cluster.local".into(),
+        config.node_name.clone(),
+        address.to_string(),
+    ];
+    api.extend(first_service_address(&config.service_cidr));
+    api.extend(config.api_sans.iter().cloned());
+    api.sort();
+    api.dedup();
+    let client = |name, common_name: String, organization| Wanted {
+        name,
+        common_name,
+        organization: Some(organization),
+        usage: ExtendedKeyUsagePurpose::ClientAuth,
+        hosts: Vec::new(),
+    };
+    let server = |name, common_name: String, hosts| Wanted {
+        name,
+        common_name,
+        organization: None,
+        usage: ExtendedKeyUsagePurpose::ServerAuth,
+        hosts,
+    };
+    let node = &config.node_name;
+    vec![
+        server("apiserver", "kube-apiserver".into(), api),
+        server("kubelet", format!("system:node:{node}"), vec![node.clone(), address.to_string()]),
+        client("admin", "cadet-admin".into(), "system:masters"),
+        client("node", format!("system:node:{node}"), "system:nodes"),
+        client("apiserver-kubelet", "kube-apiserver-kubelet-client".into(), "system:masters"),
+    ]
+}
+
+/// The `kubernetes` Service has the first address of the range (upstream's rule).
+fn first_service_address(cidr: &str) -> Option<String> {
+    let base: std::net::Ipv4Addr = cidr.split('/').next()?.parse().ok()?;
+    Some(std::net::Ipv4Addr::from(u32::from(base).checked_add(1)?).to_string())
+}
+
+fn name_of(common_name: &str, organization: Option<&str>) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    if let Some(organization) = organization {
+        name.push(DnType::OrganizationName, organization);
+    }
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+fn life(span: Duration) -> (OffsetDateTime, OffsetDateTime) {
+    let now = OffsetDateTime::now_utc();
+    (now - BACKDATE, now + span)
+}
+
+fn hosts_of(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    names
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_string()),
+            GeneralName::IPAddress(bytes) => match *bytes {
+                [a, b, c, d] => Some(IpAddr::from([*a, *b, *c, *d]).to_string()),
+                bytes => <[u8; 16]>::try_from(bytes).ok().map(|b| IpAddr::from(b).to_string()),
+            },
+            _ => None,
+        })
+        .collect()
+}
+
+/// True if the authority's key signed the certificate.
+fn signed_by(certificate: &X509Certificate<'_>, authority: &Issuer<'_, KeyPair>) -> bool {
+    let spki = authority.key().subject_public_key_info();
+    let Ok((_, key)) = x509_parser::x509::SubjectPublicKeyInfo::from_der(&spki) else { return false };
+    certificate.verify_signature(Some(&key)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn config() -> NodeConfig {
+        serde_json::from_value(serde_json::json!({
+            "nodeName": "cadet", "clusterName": "cadet", "clusterCidr": "10.244.0.0/16",
+            "podCidr": "10.244.0.0/24", "serviceCidr": "10.96.0.0/12", "apiPort": 6443,
+            "apiSans": ["127.0.0.1"],
+        }))
+        .unwrap()
+    }
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 2, 15));
+
+    #[test]
+    fn a_second_start_keeps_every_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::at(dir.path());
+        pki.ensure(&config(), HERE).unwrap();
+        let before: Vec<_> = ["apiserver", "kubelet", "admin", "node", "apiserver-kubelet"]
+            .map(|n| pki.pair(n).unwrap().certificate)
+            .to_vec();
+        pki.ensure(&config(), HERE).unwrap();
+        let after: Vec<_> = ["apiserver", "kubelet", "admin", "node", "apiserver-kubelet"]
+            .map(|n| pki.pair(n).unwrap().certificate)
+            .to_vec();
+        assert_eq!(before, after);
+    }
+
+    #[test]
+    fn only_what_changed_is_made_anew_and_the_authority_never() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::at(dir.path());
+        pki.ensure(&config(), HERE).unwrap();
+        let (ca, api, admin) =
+            (pki.ca().unwrap(), pki.pair("apiserver").unwrap(), pki.pair("admin").unwrap());
+        fs::write(dir.path().join("pki/node.key"), "garbage").unwrap();
+        let mut moved = config();
+        moved.api_sans.push("cadet.example".into());
+        pki.ensure(&moved, HERE).unwrap();
+        assert_eq!(pki.ca().unwrap(), ca);
+        assert_ne!(pki.pair("apiserver").unwrap().certificate, api.certificate);
+        assert_eq!(pki.pair("admin").unwrap().certificate, admin.certificate);
+        KeyPair::from_pem(&pki.pair("node").unwrap().key).unwrap();
+    }
+
+    #[test]
+    fn keys_are_their_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        Pki::at(dir.path()).ensure(&config(), HERE).unwrap();
+        for entry in fs::read_dir(dir.path().join("pki")).unwrap().flatten() {
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{:?}", entry.path());
+        }
+        let mode = fs::metadata(dir.path().join("pki")).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700);
+    }
+
+    #[test]
+    fn the_service_address_is_the_ranges_first() {
+        assert_eq!(first_service_address("10.96.0.0/12").as_deref(), Some("10.96.0.1"));
+    }
+}
