@@ -4,10 +4,12 @@
 //! survive; typed views are taken only where a rule needs them. What a kind *is* stands
 //! in [`resource`]; what happens to an object on its way into the store in [`strategy`].
 
+mod binding;
 pub mod clock;
 pub mod columns;
 pub mod convert;
 pub mod defaults;
+mod details;
 pub mod discovery;
 pub mod event;
 pub mod field;

@@ -7,6 +7,8 @@ use crate::resource::Resource;
 use crate::status::Status;
 use crate::{defaults, field, json as place, meta, validate};
 
+pub use crate::binding::bind_pod;
+
 /// Which part of an object an update is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -164,67 +166,6 @@ pub fn prepare_update(
     })
 }
 
-/// Writes the node of a `pods/binding` request into the pod.
-///
-/// # Errors
-/// 409 if the pod is bound or being deleted; 422 for a target that is no node.
-pub fn bind_pod(pod: &mut Value, binding: &Value) -> Result<(), Status> {
-    let pods =
-        crate::resource::find("", "v1", "pods").ok_or_else(|| Status::internal("no pods"))?;
-    let name = place::str_at(pod, "/metadata/name").to_owned();
-    let target = place::str_at(binding, "/target/name").to_owned();
-    let kind = place::str_at(binding, "/target/kind");
-    let mut errors = Vec::new();
-    if !kind.is_empty() && kind != "Node" {
-        errors.push(field::Error::not_supported(
-            "target.kind",
-            kind,
-            &["Node", "<empty>"],
-        ));
-    }
-    if target.is_empty() {
-        errors.push(field::Error::required("target.name", ""));
-    }
-    refuse(pods, pod, &errors)?;
-    if pod.pointer("/metadata/deletionTimestamp").is_some() {
-        let why = format!("pod {name} is being deleted, cannot be assigned to a host");
-        return Err(Status::conflict_because(pods, &name, &why));
-    }
-    let bound = place::str_at(pod, "/spec/nodeName");
-    if !bound.is_empty() {
-        let why = format!("pod {name} is already assigned to node {bound:?}");
-        return Err(Status::conflict_because(pods, &name, &why));
-    }
-    let Some(m) = pod.as_object_mut() else {
-        return Err(Status::internal("stored pod is no object"));
-    };
-    place::child(m, "spec").insert("nodeName".into(), json!(target));
-    set_pod_condition(pod, "PodScheduled", "True", &crate::clock::rfc3339(now()));
-    Ok(())
-}
-
-/// Sets a condition that is plainly true or false, with its transition time.
-fn set_pod_condition(pod: &mut Value, kind: &str, status: &str, at: &str) {
-    let Some(m) = pod.as_object_mut() else { return };
-    let list = place::child(m, "status")
-        .entry("conditions")
-        .or_insert_with(|| json!([]));
-    let Some(list) = list.as_array_mut() else {
-        return;
-    };
-    let condition = json!({"type": kind, "status": status, "lastProbeTime": null,
-        "lastTransitionTime": at});
-    match list.iter_mut().find(|c| c["type"] == kind) {
-        Some(c) if c["status"] == status => {}
-        Some(c) => *c = condition,
-        None => list.push(condition),
-    }
-}
-
-fn now() -> time::OffsetDateTime {
-    time::OffsetDateTime::now_utc()
-}
-
 /// Seconds a deletion waits when the client does not say: what the pod asks for, nothing
 /// for a pod no node runs or that has ended, nothing for other kinds.
 pub fn default_grace_seconds(res: &Resource, object: &Value) -> i64 {
@@ -242,7 +183,11 @@ pub fn default_grace_seconds(res: &Resource, object: &Value) -> i64 {
         .max(0)
 }
 
-fn refuse(res: &Resource, object: &Value, errors: &[field::Error]) -> Result<(), Status> {
+pub(crate) fn refuse(
+    res: &Resource,
+    object: &Value,
+    errors: &[field::Error],
+) -> Result<(), Status> {
     if errors.is_empty() {
         return Ok(());
     }
@@ -403,26 +348,6 @@ mod tests {
         assert_eq!(main["spec"]["finalizers"], json!(["kubernetes"]));
         prepare_update(ns, Part::Finalize, &mut new, &old).unwrap();
         assert!(new["spec"].get("finalizers").is_none());
-    }
-
-    #[test]
-    fn binding_happens_once() {
-        let mut p = pod();
-        prepare_create(pods(), &mut p).unwrap();
-        let b = json!({"target": {"kind": "Node", "name": "n1"}});
-        bind_pod(&mut p, &b).unwrap();
-        assert_eq!(p["spec"]["nodeName"], "n1");
-        assert_eq!(p["status"]["conditions"][0]["type"], "PodScheduled");
-        let e = bind_pod(&mut p, &b).unwrap_err();
-        assert_eq!(e.code, 409);
-        assert!(
-            e.message
-                .ends_with("pod a is already assigned to node \"n1\"")
-        );
-        assert_eq!(
-            bind_pod(&mut p, &json!({"target": {}})).unwrap_err().code,
-            422
-        );
     }
 
     #[test]

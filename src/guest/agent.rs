@@ -41,8 +41,11 @@ pub async fn run(config: &NodeConfig, data: &Path) -> Result<(), Failure> {
     })
     .await?;
     let resolved = PathBuf::from(RESOLVED);
-    let resolv_conf =
-        if resolved.exists() { resolved } else { PathBuf::from("/etc/resolv.conf") };
+    let resolv_conf = if resolved.exists() {
+        resolved
+    } else {
+        PathBuf::from("/etc/resolv.conf")
+    };
     let kubelet = Config {
         node_name: config.node_name.clone(),
         host_ip,

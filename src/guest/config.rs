@@ -9,10 +9,16 @@ use cadet_api::install::NodeConfig;
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {path}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// The file is not what the host writes.
     #[error("{path} is not a node configuration")]
-    Parse { path: PathBuf, source: serde_json::Error },
+    Parse {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
 }
 
 /// Reads the configuration in `path`.
@@ -20,8 +26,12 @@ pub enum ConfigError {
 /// # Errors
 /// [`ConfigError`].
 pub fn read(path: &Path) -> Result<NodeConfig, ConfigError> {
-    let bytes = std::fs::read(path)
-        .map_err(|source| ConfigError::Read { path: path.into(), source })?;
-    serde_json::from_slice(&bytes)
-        .map_err(|source| ConfigError::Parse { path: path.into(), source })
+    let bytes = std::fs::read(path).map_err(|source| ConfigError::Read {
+        path: path.into(),
+        source,
+    })?;
+    serde_json::from_slice(&bytes).map_err(|source| ConfigError::Parse {
+        path: path.into(),
+        source,
+    })
 }

@@ -14,7 +14,10 @@ use crate::pki::{Pki, PkiError};
 /// # Errors
 /// [`PkiError::File`] before the first start of the server.
 pub fn admin(config: &NodeConfig, data: &Path) -> Result<String, PkiError> {
-    Ok(format!("{:#}", kubeconfig(config, &Pki::at(data), "admin")?))
+    Ok(format!(
+        "{:#}",
+        kubeconfig(config, &Pki::at(data), "admin")?
+    ))
 }
 
 /// The node agent's kubeconfig.

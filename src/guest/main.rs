@@ -21,7 +21,12 @@ use clap::{Parser, Subcommand};
 #[command(name = "cadet-node", version)]
 struct Cli {
     /// Folder of what must survive a restart: certificates and the store
-    #[arg(long, global = true, default_value = "/var/lib/cadet", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "/var/lib/cadet",
+        value_name = "DIR"
+    )]
     data: PathBuf,
     #[command(subcommand)]
     verb: Verb,
@@ -55,7 +60,10 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     // Pausing must cost nothing: no threads, no logger, no arguments to read.
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == "pause") {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|verb| verb == "pause")
+    {
         return pause::run();
     }
     let cli = Cli::parse();
@@ -92,7 +100,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     // ring is the only provider compiled in; a second call would be harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
 }
 
 /// journald adds time and unit; RUST_LOG chooses the detail.

@@ -8,7 +8,9 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 /// # Errors
 /// If the socket systemd named cannot be written to.
 pub fn ready() -> std::io::Result<()> {
-    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
+        return Ok(());
+    };
     let name = name.as_encoded_bytes();
     let address = match name.strip_prefix(b"@") {
         Some(rest) => SocketAddr::from_abstract_name(rest)?,

@@ -38,16 +38,20 @@ const BACKDATE: Duration = Duration::days(1);
 pub enum PkiError {
     /// A file of the folder could not be used.
     #[error("cannot {act} {path}")]
-    File { act: &'static str, path: PathBuf, source: std::io::Error },
+    File {
+        act: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// Making or signing failed.
     #[error("cannot make the certificate {name}")]
-    Make { name: &'static str, source: rcgen::Error },
+    Make {
+        name: &'static str,
+        source: rcgen::Error,
+    },
     /// The authority is there but cannot be used; clients trust it, so it is never replaced.
     #[error("the certificate authority in {path} cannot be used")]
     Authority { path: PathBuf, source: rcgen::Error },
-    /// A file holds no PEM.
-    #[error("{path} holds no {what}")]
-    Pem { path: PathBuf, what: &'static str },
 }
 
 /// The folder of certificates.
@@ -76,7 +80,9 @@ struct Wanted {
 impl Pki {
     /// The folder below `data`; nothing is read yet.
     pub fn at(data: &Path) -> Self {
-        Self { dir: data.join("pki") }
+        Self {
+            dir: data.join("pki"),
+        }
     }
 
     /// Makes what is missing and renews what is old, for a node reachable at `address`.
@@ -86,7 +92,9 @@ impl Pki {
     pub fn ensure(&self, config: &NodeConfig, address: IpAddr) -> Result<(), PkiError> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        builder.create(&self.dir).map_err(|source| self.file_error("create", "", source))?;
+        builder
+            .create(&self.dir)
+            .map_err(|source| self.file_error("create", "", source))?;
         let authority = self.authority(&config.cluster_name)?;
         for wanted in wanted(config, address) {
             if !self.is_good(&wanted, &authority) {
@@ -119,7 +127,10 @@ impl Pki {
     fn authority(&self, cluster: &str) -> Result<Issuer<'static, KeyPair>, PkiError> {
         let path = self.dir.join("ca.key");
         if path.exists() {
-            let unusable = |source| PkiError::Authority { path: path.clone(), source };
+            let unusable = |source| PkiError::Authority {
+                path: path.clone(),
+                source,
+            };
             let key = KeyPair::from_pem(&self.read("ca.key")?).map_err(unusable)?;
             return Issuer::from_ca_cert_pem(&self.ca()?, key).map_err(unusable);
         }
@@ -127,7 +138,10 @@ impl Pki {
         let mut params = CertificateParams::default();
         params.distinguished_name = name_of(&format!("cadet-{cluster}-ca"), None);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
         (params.not_before, params.not_after) = life(AUTHORITY_LIFE);
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.self_signed(&key).map_err(failed)?;
@@ -138,7 +152,10 @@ impl Pki {
     }
 
     fn make(&self, wanted: &Wanted, authority: &Issuer<'_, KeyPair>) -> Result<(), PkiError> {
-        let failed = |source| PkiError::Make { name: wanted.name, source };
+        let failed = |source| PkiError::Make {
+            name: wanted.name,
+            source,
+        };
         let mut params = CertificateParams::new(wanted.hosts.clone()).map_err(failed)?;
         params.distinguished_name = name_of(&wanted.common_name, wanted.organization);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -147,19 +164,31 @@ impl Pki {
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.signed_by(&key, authority).map_err(failed)?;
         // Killed between the two, `is_good` sees a key that does not fit and makes both anew.
-        self.write(&format!("{}.key", wanted.name), key.serialize_pem().as_bytes())?;
-        self.write(&format!("{}.crt", wanted.name), certificate.pem().as_bytes())
+        self.write(
+            &format!("{}.key", wanted.name),
+            key.serialize_pem().as_bytes(),
+        )?;
+        self.write(
+            &format!("{}.crt", wanted.name),
+            certificate.pem().as_bytes(),
+        )
     }
 
     /// True if certificate and key are there, fit each other, carry the wanted names, come
     /// from this authority and are young enough.
     fn is_good(&self, wanted: &Wanted, authority: &Issuer<'_, KeyPair>) -> bool {
-        let Ok(pair) = self.pair(wanted.name) else { return false };
-        let Ok(key) = KeyPair::from_pem(&pair.key) else { return false };
+        let Ok(pair) = self.pair(wanted.name) else {
+            return false;
+        };
+        let Ok(key) = KeyPair::from_pem(&pair.key) else {
+            return false;
+        };
         let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(pair.certificate.as_bytes()) else {
             return false;
         };
-        let Ok((_, certificate)) = X509Certificate::from_der(&pem.contents) else { return false };
+        let Ok((_, certificate)) = X509Certificate::from_der(&pem.contents) else {
+            return false;
+        };
         let left = certificate.validity().not_after.timestamp()
             - OffsetDateTime::now_utc().unix_timestamp();
         let subject = certificate.subject();
@@ -176,7 +205,8 @@ impl Pki {
     }
 
     fn read(&self, name: &str) -> Result<String, PkiError> {
-        fs::read_to_string(self.dir.join(name)).map_err(|source| self.file_error("read", name, source))
+        fs::read_to_string(self.dir.join(name))
+            .map_err(|source| self.file_error("read", name, source))
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), PkiError> {
@@ -194,7 +224,11 @@ impl Pki {
     }
 
     fn file_error(&self, act: &'static str, name: &str, source: std::io::Error) -> PkiError {
-        PkiError::File { act, path: self.dir.join(name), source }
+        PkiError::File {
+            act,
+            path: self.dir.join(name),
+            source,
+        }
     }
 }
 
@@ -231,10 +265,18 @@ fn wanted(config: &NodeConfig, address: IpAddr) -> Vec<Wanted> {
     let node = &config.node_name;
     vec![
         server("apiserver", "kube-apiserver".into(), api),
-        server("kubelet", format!("system:node:{node}"), vec![node.clone(), address.to_string()]),
+        server(
+            "kubelet",
+            format!("system:node:{node}"),
+            vec![node.clone(), address.to_string()],
+        ),
         client("admin", "cadet-admin".into(), "system:masters"),
         client("node", format!("system:node:{node}"), "system:nodes"),
-        client("apiserver-kubelet", "kube-apiserver-kubelet-client".into(), "system:masters"),
+        client(
+            "apiserver-kubelet",
+            "kube-apiserver-kubelet-client".into(),
+            "system:masters",
+        ),
     ]
 }
 
@@ -259,7 +301,9 @@ fn life(span: Duration) -> (OffsetDateTime, OffsetDateTime) {
 }
 
 fn hosts_of(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else {
+        return Vec::new();
+    };
     names
         .value
         .general_names
@@ -268,7 +312,9 @@ fn hosts_of(certificate: &X509Certificate<'_>) -> Vec<String> {
             GeneralName::DNSName(name) => Some((*name).to_string()),
             GeneralName::IPAddress(bytes) => match *bytes {
                 [a, b, c, d] => Some(IpAddr::from([*a, *b, *c, *d]).to_string()),
-                bytes => <[u8; 16]>::try_from(bytes).ok().map(|b| IpAddr::from(b).to_string()),
+                bytes => <[u8; 16]>::try_from(bytes)
+                    .ok()
+                    .map(|b| IpAddr::from(b).to_string()),
             },
             _ => None,
         })
@@ -278,7 +324,9 @@ fn hosts_of(certificate: &X509Certificate<'_>) -> Vec<String> {
 /// True if the authority's key signed the certificate.
 fn signed_by(certificate: &X509Certificate<'_>, authority: &Issuer<'_, KeyPair>) -> bool {
     let spki = authority.key().subject_public_key_info();
-    let Ok((_, key)) = x509_parser::x509::SubjectPublicKeyInfo::from_der(&spki) else { return false };
+    let Ok((_, key)) = x509_parser::x509::SubjectPublicKeyInfo::from_der(&spki) else {
+        return false;
+    };
     certificate.verify_signature(Some(&key)).is_ok()
 }
 
@@ -318,8 +366,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::at(dir.path());
         pki.ensure(&config(), HERE).unwrap();
-        let (ca, api, admin) =
-            (pki.ca().unwrap(), pki.pair("apiserver").unwrap(), pki.pair("admin").unwrap());
+        let (ca, api, admin) = (
+            pki.ca().unwrap(),
+            pki.pair("apiserver").unwrap(),
+            pki.pair("admin").unwrap(),
+        );
         fs::write(dir.path().join("pki/node.key"), "garbage").unwrap();
         let mut moved = config();
         moved.api_sans.push("cadet.example".into());
@@ -338,12 +389,19 @@ mod tests {
             let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
             assert_eq!(mode, 0o600, "{:?}", entry.path());
         }
-        let mode = fs::metadata(dir.path().join("pki")).unwrap().permissions().mode() & 0o777;
+        let mode = fs::metadata(dir.path().join("pki"))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777;
         assert_eq!(mode, 0o700);
     }
 
     #[test]
     fn the_service_address_is_the_ranges_first() {
-        assert_eq!(first_service_address("10.96.0.0/12").as_deref(), Some("10.96.0.1"));
+        assert_eq!(
+            first_service_address("10.96.0.0/12").as_deref(),
+            Some("10.96.0.1")
+        );
     }
 }

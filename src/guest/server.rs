@@ -33,8 +33,10 @@ pub async fn run(config: &NodeConfig, data: &Path) -> Result<(), Failure> {
 
     let disk = SledDisk::open(&data.join("store"))?;
     let store = Arc::new(LocalStore::open(disk, Options::default())?);
-    let mut app_config =
-        Config::new(config.service_cidr.clone(), SocketAddr::new(address, config.api_port));
+    let mut app_config = Config::new(
+        config.service_cidr.clone(),
+        SocketAddr::new(address, config.api_port),
+    );
     app_config.kubelet_tls = Some(kubelet_tls_config(authority, vec![chain], key)?);
     let app = App::start(app_config, store).await?;
     // The port is forwarded to the laptop's loopback, and pods and other nodes use it too;
@@ -46,7 +48,10 @@ pub async fn run(config: &NodeConfig, data: &Path) -> Result<(), Failure> {
         let user = User::new(name, &["system:authenticated"]);
         kube::Client::new(app.service(user), "default")
     };
-    let scheduler = tokio::spawn(cadet_scheduler::run(client("system:kube-scheduler"), loops.clone()));
+    let scheduler = tokio::spawn(cadet_scheduler::run(
+        client("system:kube-scheduler"),
+        loops.clone(),
+    ));
     let controllers = tokio::spawn(cadet_controllers::run(
         client("system:kube-controller-manager"),
         loops.clone(),
@@ -89,5 +94,8 @@ fn certificate(pem: &str) -> Result<CertificateDer<'static>, Failure> {
 }
 
 fn chain(pair: &Pair) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), Failure> {
-    Ok((certificate(&pair.certificate)?, PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?))
+    Ok((
+        certificate(&pair.certificate)?,
+        PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?,
+    ))
 }

@@ -302,6 +302,10 @@ fn from_start_to_the_telescope_page_and_back() {
     v.tell(&stop.out);
     assert_eq!(v.qemu_pids(), Vec::<u32>::new());
     assert_eq!(v.home.run(&["status"]).code, 7);
+    v.tell("a damaged disk is told, and nothing is done to it");
+    damaged(&v.home.home().join("profiles/cadet/disk.qcow2"), || {
+        v.home.run(&["start"]).fails_with("IMAGE_CORRUPT", 68);
+    });
     let start = v.home.ok(&["start"]);
     v.tell(&start.out);
     let ip = v.pod_runs(4)["status"]["podIP"]
@@ -368,6 +372,27 @@ fn from_start_to_the_telescope_page_and_back() {
     );
     v.home.run(&["status"]).fails_with("GUEST_NOT_FOUND", 85);
     v.tell("done");
+}
+
+/// Runs `act` while the head of `file` is overwritten, then puts the bytes back.
+fn damaged(file: &std::path::Path, act: impl FnOnce()) {
+    use std::os::unix::fs::FileExt;
+    let open = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(file)
+        .unwrap();
+    let mut head = vec![0; 4096];
+    open.read_exact_at(&mut head, 0).unwrap();
+    open.write_all_at(&[0x55; 4096], 0).unwrap();
+    act();
+    let mut now = vec![0; 4096];
+    open.read_exact_at(&mut now, 0).unwrap();
+    assert!(
+        now.iter().all(|b| *b == 0x55),
+        "the damaged file was changed"
+    );
+    open.write_all_at(&head, 0).unwrap();
 }
 
 fn qemu_pid(v: &Voyage) -> u32 {

@@ -69,7 +69,7 @@ pub struct Database {
 fn failed(act: &'static str) -> impl Fn(Error) -> DatabaseError {
     move |source| match *source.kind {
         ErrorKind::ServerSelection { ref message, .. } => {
-            DatabaseError::Unreachable(message.clone())
+            DatabaseError::Unreachable(plain(message))
         }
         ErrorKind::Io(_)
         | ErrorKind::ConnectionPoolCleared { .. }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::Error;
+use super::lex::{Token, tokens};
 use crate::{json as place, names};
 
 /// How one requirement compares.
@@ -149,46 +150,6 @@ fn requirement(key: &str, op: Op, values: BTreeSet<String>) -> Result<Requiremen
         op,
         values,
     })
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    Word(String),
-    Symbol(&'static str),
-    End,
-}
-
-impl Token {
-    fn text(&self) -> &str {
-        match self {
-            Token::Word(w) => w,
-            Token::Symbol(s) => s,
-            Token::End => "",
-        }
-    }
-}
-
-/// Longest first, so that `==` is not read as two `=`.
-const SYMBOLS: &[&str] = &["!=", "==", "=", "!", "(", ")", ",", ">", "<"];
-
-fn tokens(text: &str) -> Vec<Token> {
-    let mut out = Vec::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() {
-        if let Some(symbol) = SYMBOLS.iter().find(|s| rest.starts_with(**s)) {
-            out.push(Token::Symbol(symbol));
-            rest = &rest[symbol.len()..];
-        } else {
-            let end = rest
-                .find(|c: char| c.is_whitespace() || "=!(),><".contains(c))
-                .unwrap_or(rest.len());
-            out.push(Token::Word(rest[..end].to_owned()));
-            rest = &rest[end..];
-        }
-        rest = rest.trim_start();
-    }
-    out.push(Token::End);
-    out
 }
 
 struct Parser {

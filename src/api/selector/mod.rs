@@ -2,6 +2,7 @@
 
 mod field;
 mod label;
+mod lex;
 
 pub use field::{FieldSelector, values as field_values};
 pub use label::{LabelSelector, Op, Requirement};

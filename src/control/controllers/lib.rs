@@ -1,6 +1,28 @@
-//! cadet-controllers (placeholder of the lead so that the guest links; A1 replaces this file)
+//! The loops that keep promises: each looks at what is and moves it towards what is wanted.
+//!
+//! One file per controller. All are ordinary clients of the API, take no input but a
+//! wake-up, and look at everything again when woken, so a missed event does no harm.
 
-/// Placeholder.
-pub async fn run(_client: kube::Client, shutdown: tokio_util::sync::CancellationToken) {
-    shutdown.cancelled().await;
+mod errors;
+mod mirror;
+mod namespace;
+mod node;
+mod pod_gc;
+mod serviceaccount;
+mod taints;
+
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+/// Runs every controller until `shutdown`, and returns when all have stopped.
+pub async fn run(client: Client, shutdown: CancellationToken) {
+    info!("controllers started");
+    tokio::join!(
+        namespace::run(client.clone(), shutdown.clone()),
+        serviceaccount::run(client.clone(), shutdown.clone()),
+        node::run(client.clone(), shutdown.clone()),
+        pod_gc::run(client, shutdown),
+    );
+    info!("controllers stopped");
 }

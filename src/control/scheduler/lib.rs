@@ -48,11 +48,6 @@ enum Error {
         node: String,
         source: kube::Error,
     },
-    #[error("encoding the binding of pod {pod}")]
-    Encode {
-        pod: String,
-        source: serde_json::Error,
-    },
 }
 
 /// Schedules until `shutdown`. Failed requests are retried; nothing ends the loop early.

@@ -7,6 +7,14 @@ pub fn cores() -> u64 {
     std::thread::available_parallelism().map_or(1, |n| n.get() as u64)
 }
 
+/// Release of the running kernel, empty where the system has no file for it.
+pub fn kernel_release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .unwrap_or_default()
+        .trim()
+        .to_string()
+}
+
 /// Memory of the computer in MiB, if the system tells.
 pub fn memory_mib() -> Option<u64> {
     #[cfg(target_os = "linux")]

@@ -6,7 +6,7 @@ use cadet_image::catalog::Image;
 use cadet_image::{
     Arch, Base, Cache, Catalog, ImageError, Network, Progress, debian, http, prepare, tools,
 };
-use cadet_vm::{Disk, DiskFormat, Emulator, HostOs, Machine, MachineConfig, QmpEndpoint, State};
+use cadet_vm::{Disk, DiskFormat, Emulator, Machine, MachineConfig, QmpEndpoint, State};
 
 use crate::error::{CliError, Result};
 use crate::{Context, machine};
@@ -279,7 +279,7 @@ async fn install_docker(
     })?;
     let emulator = Emulator::find(vm_arch, std::env::var_os("PATH").as_deref())?;
     cx.ui.progress("trying the accelerator", None);
-    let accel = cadet_vm::accel::choose(&emulator, HostOs::current(), &begun.scratch)?.accel;
+    let accel = crate::accelerator::choose(cx, &emulator, false)?.accel;
     let config = MachineConfig {
         name: "cadet-prepare".into(),
         arch: vm_arch,

@@ -2,6 +2,7 @@
 //! directory and the environment. Verbs are in `commands`, the steps of a start in
 //! `start`, the words for what goes wrong in `error` and `topics`.
 
+mod accelerator;
 mod args;
 mod browse;
 mod cluster;

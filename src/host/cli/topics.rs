@@ -151,7 +151,12 @@ pub const TOPICS: &[Topic] = &[
         "Cadet runs its machine in QEMU, and no QEMU for this processor was \
         found on your PATH.",
     ),
-    topic("DRIVER_QEMU_TOO_OLD", 56, "Cadet needs QEMU 7.2 or later."),
+    topic(
+        "DRIVER_QEMU_TOO_OLD",
+        56,
+        "Cadet needs QEMU 7.2 or later: older ones lack flags that keep the machine locked in. Every \
+         distribution since 2023 has it.",
+    ),
     topic(
         "DRIVER_TOOL_MISSING",
         55,

@@ -208,7 +208,13 @@ mod tests {
             boot_checksums: file("sums"),
         };
         let of = |told| {
-            recipe(&Target { image: "u", arch: Arch::Amd64, files: &files, root: "LABEL=r", told })
+            recipe(&Target {
+                image: "u",
+                arch: Arch::Amd64,
+                files: &files,
+                root: "LABEL=r",
+                told,
+            })
         };
         assert_eq!(of("install docker"), of("install docker"));
         assert_ne!(of("install docker"), of("install docker and more"));

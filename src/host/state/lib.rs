@@ -25,16 +25,28 @@ pub enum Error {
     BadName { name: String, reason: &'static str },
     /// A folder of the Cadet home could not be made or used.
     #[error("cannot create {path}: {source}")]
-    Create { path: PathBuf, source: std::io::Error },
+    Create {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// Reading a file of the Cadet home failed.
     #[error("cannot read {path}: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// Writing a file of the Cadet home failed.
     #[error("cannot write {path}: {source}")]
-    Write { path: PathBuf, source: std::io::Error },
+    Write {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// Removing a file or folder of the Cadet home failed.
     #[error("cannot remove {path}: {source}")]
-    Remove { path: PathBuf, source: std::io::Error },
+    Remove {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     /// The record database does not open or does not decode.
     #[error("the state database {path} is damaged: {detail}")]
     Corrupt { path: PathBuf, detail: String },

@@ -21,7 +21,10 @@ impl ProfileLock {
     pub fn take(home: &Home, name: &ProfileName, command: &str) -> Result<Self> {
         private_dir(&home.profiles())?;
         let path = home.profile_lock(name);
-        let failed = |source| Error::Create { path: path.clone(), source };
+        let failed = |source| Error::Create {
+            path: path.clone(),
+            source,
+        };
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -37,7 +40,10 @@ impl ProfileLock {
                 if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
                     holder = "unknown process".into();
                 }
-                return Err(Error::Locked { profile: name.to_string(), holder });
+                return Err(Error::Locked {
+                    profile: name.to_string(),
+                    holder,
+                });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
@@ -61,7 +67,10 @@ mod tests {
         let name = ProfileName::parse("cadet").unwrap();
         let first = ProfileLock::take(&home, &name, "start").unwrap();
         let refused = ProfileLock::take(&home, &name, "stop").unwrap_err();
-        assert!(refused.to_string().contains("cadet start, process"), "{refused}");
+        assert!(
+            refused.to_string().contains("cadet start, process"),
+            "{refused}"
+        );
         drop(first);
         ProfileLock::take(&home, &name, "stop").unwrap();
     }

@@ -20,7 +20,12 @@ impl ProfileName {
     /// # Errors
     /// [`Error::BadName`] with the rule that was broken.
     pub fn parse(name: &str) -> Result<Self> {
-        let bad = |reason| Err(Error::BadName { name: name.into(), reason });
+        let bad = |reason| {
+            Err(Error::BadName {
+                name: name.into(),
+                reason,
+            })
+        };
         if name.is_empty() {
             return bad("it is empty");
         }
@@ -59,7 +64,10 @@ pub struct Home {
 impl Home {
     /// `data` holds profiles and records, `cache` holds images and downloads.
     pub fn new(data: impl Into<PathBuf>, cache: impl Into<PathBuf>) -> Self {
-        Self { data: data.into(), cache: cache.into() }
+        Self {
+            data: data.into(),
+            cache: cache.into(),
+        }
     }
 
     /// The folder of what must not be lost.
@@ -88,6 +96,11 @@ impl Home {
         self.data.join(format!("state.sled.damaged-{stamp}"))
     }
 
+    /// What trying the accelerators gave, for this QEMU and this kernel.
+    pub fn accelerator(&self) -> PathBuf {
+        self.cache.join("accelerator.json")
+    }
+
     /// Folder of all profiles.
     pub fn profiles(&self) -> PathBuf {
         self.data.join("profiles")
@@ -100,7 +113,9 @@ impl Home {
 
     /// The files of one profile.
     pub fn profile(&self, name: &ProfileName) -> ProfilePaths {
-        ProfilePaths { dir: self.profiles().join(name.as_str()) }
+        ProfilePaths {
+            dir: self.profiles().join(name.as_str()),
+        }
     }
 
     /// The lock file of one profile. It lies outside the profile's folder, so that
@@ -185,8 +200,13 @@ mod tests {
             assert_eq!(ProfileName::parse(good).unwrap().as_str(), good);
         }
         let long = "a".repeat(41);
-        for bad in ["", "-a", "a-", "Cadet", "a b", "a/b", "../x", "ä", "a.b", "a\n", &long] {
-            assert!(matches!(ProfileName::parse(bad), Err(Error::BadName { .. })), "{bad:?}");
+        for bad in [
+            "", "-a", "a-", "Cadet", "a b", "a/b", "../x", "ä", "a.b", "a\n", &long,
+        ] {
+            assert!(
+                matches!(ProfileName::parse(bad), Err(Error::BadName { .. })),
+                "{bad:?}"
+            );
         }
     }
 
@@ -194,6 +214,10 @@ mod tests {
     fn the_lock_survives_the_folder() {
         let home = Home::new("/h", "/c");
         let name = ProfileName::parse("cadet").unwrap();
-        assert!(!home.profile_lock(&name).starts_with(home.profile(&name).dir()));
+        assert!(
+            !home
+                .profile_lock(&name)
+                .starts_with(home.profile(&name).dir())
+        );
     }
 }

@@ -44,7 +44,12 @@ impl Store {
         let give_up = Instant::now() + BUSY_DEADLINE;
         loop {
             match open_sled(&path) {
-                Ok(db) => return Ok(Self { db, home: home.clone() }),
+                Ok(db) => {
+                    return Ok(Self {
+                        db,
+                        home: home.clone(),
+                    });
+                }
                 Err(sled::Error::Io(e)) if is_busy(&e) => {
                     if Instant::now() >= give_up {
                         return Err(Error::Busy { path });
@@ -54,7 +59,12 @@ impl Store {
                 Err(sled::Error::Io(source)) if source.kind() != std::io::ErrorKind::Other => {
                     return Err(Error::Create { path, source });
                 }
-                Err(e) => return Err(Error::Corrupt { path, detail: e.to_string() }),
+                Err(e) => {
+                    return Err(Error::Corrupt {
+                        path,
+                        detail: e.to_string(),
+                    });
+                }
             }
         }
     }
@@ -64,9 +74,15 @@ impl Store {
     /// # Errors
     /// [`Error::Corrupt`] when the record does not decode.
     pub fn get(&self, name: &ProfileName) -> Result<Option<Profile>> {
-        match self.db.get(key(name.as_str())).map_err(|e| self.corrupt(e))? {
+        match self
+            .db
+            .get(key(name.as_str()))
+            .map_err(|e| self.corrupt(e))?
+        {
             None => Ok(None),
-            Some(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| self.corrupt(e)),
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|e| self.corrupt(e)),
         }
     }
 
@@ -95,7 +111,9 @@ impl Store {
         let mut text = serde_json::to_vec_pretty(profile).map_err(|e| self.corrupt(e))?;
         text.push(b'\n');
         write_atomically(&paths.record(), &text)?;
-        self.db.insert(key(&profile.name), text).map_err(|e| self.corrupt(e))?;
+        self.db
+            .insert(key(&profile.name), text)
+            .map_err(|e| self.corrupt(e))?;
         self.flush()
     }
 
@@ -104,7 +122,9 @@ impl Store {
     /// # Errors
     /// [`Error::Write`] when the disk refuses.
     pub fn remove(&self, name: &ProfileName) -> Result<()> {
-        self.db.remove(key(name.as_str())).map_err(|e| self.corrupt(e))?;
+        self.db
+            .remove(key(name.as_str()))
+            .map_err(|e| self.corrupt(e))?;
         self.flush()
     }
 
@@ -113,19 +133,25 @@ impl Store {
     /// # Errors
     /// [`Error::Write`] when the database cannot be moved.
     pub fn recover(home: &Home) -> Result<Recovered> {
-        let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let stamp = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs());
         let (from, aside) = (home.database(), home.database_aside(stamp));
         fs::rename(&from, &aside).map_err(|source| Error::Write { path: from, source })?;
         let store = Self::open(home)?;
         let mut profiles = Vec::new();
         let folder = home.profiles();
-        let entries =
-            fs::read_dir(&folder).map_err(|source| Error::Read { path: folder, source })?;
+        let entries = fs::read_dir(&folder).map_err(|source| Error::Read {
+            path: folder,
+            source,
+        })?;
         for entry in entries.flatten() {
             let Ok(name) = ProfileName::parse(&entry.file_name().to_string_lossy()) else {
                 continue;
             };
-            let Ok(bytes) = fs::read(home.profile(&name).record()) else { continue };
+            let Ok(bytes) = fs::read(home.profile(&name).record()) else {
+                continue;
+            };
             if let Ok(profile) = serde_json::from_slice::<Profile>(&bytes) {
                 store.put(&profile)?;
                 profiles.push(profile.name);
@@ -138,7 +164,10 @@ impl Store {
     fn flush(&self) -> Result<()> {
         let path = self.home.database();
         self.db.flush().map_err(|e| match e {
-            sled::Error::Io(source) => Error::Write { path: path.clone(), source },
+            sled::Error::Io(source) => Error::Write {
+                path: path.clone(),
+                source,
+            },
             other => self.corrupt(other),
         })?;
         // sled's flush is no disk barrier (sync_file_range only): ask for one.
@@ -149,7 +178,10 @@ impl Store {
     }
 
     fn corrupt(&self, e: impl std::fmt::Display) -> Error {
-        Error::Corrupt { path: self.home.database(), detail: e.to_string() }
+        Error::Corrupt {
+            path: self.home.database(),
+            detail: e.to_string(),
+        }
     }
 }
 
@@ -164,12 +196,14 @@ fn open_sled(path: &Path) -> Result<sled::Db, sled::Error> {
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        sled::Config::new().path(path).cache_capacity(1 << 20).flush_every_ms(None).open()
+        sled::Config::new()
+            .path(path)
+            .cache_capacity(1 << 20)
+            .flush_every_ms(None)
+            .open()
     }));
     std::panic::set_hook(quiet);
-    opened.unwrap_or_else(|_| {
-        Err(sled::Error::Corruption { at: None, bt: () })
-    })
+    opened.unwrap_or_else(|_| Err(sled::Error::Corruption { at: None, bt: () }))
 }
 
 /// sled reports a held lock as `Other` with this text (config.rs, `try_lock`).
@@ -179,7 +213,10 @@ fn is_busy(e: &std::io::Error) -> bool {
 
 /// Makes `path` and gives it to its owner alone.
 pub(crate) fn private_dir(path: &Path) -> Result<()> {
-    let failed = |source| Error::Create { path: path.into(), source };
+    let failed = |source| Error::Create {
+        path: path.into(),
+        source,
+    };
     if path.is_dir() {
         return Ok(());
     }
@@ -192,10 +229,15 @@ pub(crate) fn private_dir(path: &Path) -> Result<()> {
 
 /// Writes beside, syncs, renames: a reader sees the old text or the new, never half.
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |source| Error::Write { path: path.into(), source };
+    let failed = |source| Error::Write {
+        path: path.into(),
+        source,
+    };
     let beside = path.with_extension("json.new");
     let mut file = fs::File::create(&beside).map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
     fs::rename(&beside, path).map_err(failed)
 }
 
@@ -208,7 +250,12 @@ mod tests {
         Profile {
             name: name.into(),
             created: 1,
-            spec: Spec { cpus: 2, memory_mib: 2048, disk_gib: 20, image: "auto".into() },
+            spec: Spec {
+                cpus: 2,
+                memory_mib: 2048,
+                disk_gib: 20,
+                image: "auto".into(),
+            },
             phase: Phase::Starting,
             step: None,
             base: None,
@@ -253,7 +300,10 @@ mod tests {
         assert_eq!(recovered.profiles, ["kept"]);
         assert!(recovered.aside.exists());
         let name = ProfileName::parse("kept").unwrap();
-        assert_eq!(Store::open(&home).unwrap().get(&name).unwrap(), Some(profile("kept")));
+        assert_eq!(
+            Store::open(&home).unwrap().get(&name).unwrap(),
+            Some(profile("kept"))
+        );
     }
 
     #[test]
@@ -264,7 +314,10 @@ mod tests {
             .map(|i| {
                 let home = home.clone();
                 std::thread::spawn(move || {
-                    Store::open(&home).unwrap().put(&profile(&format!("p{i}"))).unwrap();
+                    Store::open(&home)
+                        .unwrap()
+                        .put(&profile(&format!("p{i}")))
+                        .unwrap();
                 })
             })
             .collect();
@@ -282,7 +335,10 @@ mod tests {
         let home = home(&dir);
         Store::open(&home).unwrap().put(&profile("a")).unwrap();
         for path in [home.data().to_path_buf(), home.profiles().join("a")] {
-            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+            assert_eq!(
+                fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o700
+            );
         }
     }
 }

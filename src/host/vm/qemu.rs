@@ -73,7 +73,7 @@ pub fn find_program(name: &str, search: Option<&OsStr>) -> Result<PathBuf, VmErr
     let usual: &[&str] = match HostOs::current() {
         HostOs::MacOs => &["/opt/homebrew/bin", "/usr/local/bin", "/opt/local/bin"],
         HostOs::Windows => &["C:\\Program Files\\qemu"],
-        HostOs::Linux | HostOs::Other => &["/usr/bin", "/usr/local/bin"],
+        HostOs::Linux | HostOs::Other => &[],
     };
     let usual = usual.iter().map(PathBuf::from);
     // An empty entry means the current directory, where nobody should find programs by accident.

@@ -122,7 +122,7 @@ impl Machine {
         // QEMU may close the socket before it answers, or be ending already: only the
         // process counts. Waiting makes no sense for one that does not listen at all.
         let asked = self.ask("quit").await;
-        let frozen = matches!(asked, Err(VmError::QmpDeadline { .. }));
+        let frozen = asked.as_ref().is_err_and(is_frozen);
         if !frozen && self.wait_end(deadlines.quit).await {
             return Ok(match asked {
                 Ok(_) | Err(VmError::QmpClosed) => Stopped::Forced,
@@ -149,5 +149,14 @@ impl Machine {
             tokio::time::sleep(POLL).await;
         }
         true
+    }
+}
+
+/// QEMU is there but takes no connections: silence, or a queue that is full of earlier ones.
+fn is_frozen(error: &VmError) -> bool {
+    match error {
+        VmError::QmpDeadline { .. } => true,
+        VmError::QmpIo { source, .. } => source.kind() == std::io::ErrorKind::WouldBlock,
+        _ => false,
     }
 }

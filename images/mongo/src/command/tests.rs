@@ -313,3 +313,22 @@ fn distinct_and_hints() {
     assert_eq!(f.code(doc! { "find": "c", "hint": "nope" }), 2);
     f.ok(doc! { "find": "c", "hint": { "_id": 1 } });
 }
+
+#[test]
+fn collections_are_estimated_the_way_of_2021() {
+    let f = Fixture::new();
+    let estimate = doc! { "aggregate": "c", "cursor": {}, "pipeline": [
+        { "$collStats": { "count": {} } }, { "$group": { "_id": 1, "n": { "$sum": "$count" } } },
+    ] };
+    assert_eq!(f.code(estimate.clone()), 26);
+    f.ok(doc! { "insert": "c", "documents": [ {}, {}, {} ] });
+    let reply = f.ok(estimate);
+    let batch = reply
+        .get_document("cursor")
+        .unwrap()
+        .get_array("firstBatch")
+        .unwrap();
+    assert_eq!(batch, &vec![Bson::Document(doc! { "_id": 1, "n": 3i64 })]);
+    let storage = doc! { "aggregate": "c", "cursor": {}, "pipeline": [ { "$collStats": { "storageStats": {} } } ] };
+    assert_eq!(f.code(storage), 115);
+}

@@ -3,14 +3,14 @@
 use std::process::Command;
 
 use cadet_state::Store;
-use cadet_vm::{Arch, Emulator, HostOs, accel};
+use cadet_vm::{Arch, Emulator};
 use clap::Args;
 use serde_json::json;
 
 use crate::Context;
 use crate::commands::kubectl;
 use crate::error::{CliError, Result};
-use crate::{computer, images, kubeconfig, programs, ui};
+use crate::{accelerator, computer, images, kubeconfig, programs, ui};
 
 /// Flags of `cadet doctor`.
 #[derive(Debug, Args)]
@@ -57,7 +57,7 @@ pub async fn run(cx: &Context, args: DoctorArgs) -> Result<u8> {
     };
     let emulator = qemu(&mut tell);
     if let Some(emulator) = &emulator {
-        tell("accelerator", accelerator(emulator));
+        tell("accelerator", accelerator_of(cx, emulator));
     }
     tell("memory", memory());
     tell("disk", disk(cx));
@@ -110,16 +110,15 @@ fn qemu(tell: &mut impl FnMut(&str, Finding)) -> Option<Emulator> {
     }
 }
 
-fn accelerator(emulator: &Emulator) -> Finding {
-    let scratch = std::env::temp_dir();
-    match accel::choose(emulator, HostOs::current(), &scratch) {
+fn accelerator_of(cx: &Context, emulator: &Emulator) -> Finding {
+    match accelerator::choose(cx, emulator, true) {
         Ok(choice) => match choice.reason {
             None => Finding::Good(format!("{} works", choice.accel.name())),
             Some(reason) => Finding::Note(format!(
                 "{reason}; Cadet uses software emulation, about ten times slower"
             )),
         },
-        Err(e) => Finding::Bad(e.into()),
+        Err(e) => Finding::Bad(e),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use cadet_state::{Ports, Profile};
-use cadet_vm::{Accel, HostOs, Machine as Vm, VmError, accel, overlay, ports, qemu};
+use cadet_vm::{Accel, Machine as Vm, VmError, overlay, ports, qemu};
 
 use super::{Note, Step, Voyage};
 use crate::error::{CliError, Result};
-use crate::{Context, computer, line, machine, ui};
+use crate::{Context, accelerator, computer, line, machine, ui};
 
 /// See the module.
 pub struct Machine;
@@ -57,8 +57,7 @@ impl Step for Machine {
             None => return Err(CliError::new("PROGRAM_INTERNAL", "QEMU was not looked for")),
         };
         v.cx.ui.progress("trying the accelerator", None);
-        let os = HostOs::current();
-        let choice = accel::choose(&emulator, os, v.files.dir())?;
+        let choice = accelerator::choose(v.cx, &emulator, false)?;
         if let Some(reason) = &choice.reason {
             v.cx.ui.warn(
                 "accelerator",

@@ -175,7 +175,6 @@ pub fn run_ours() -> Result<()> {
         } else {
             Cipher::Aes256Gcm
         },
-        nodelay: std::env::var_os("CADET_BENCH_NAGLE").is_none(),
         ..Tuning::default()
     };
     // As the CLI does it.

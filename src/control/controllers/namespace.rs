@@ -1,0 +1,179 @@
+//! Empties a namespace that is being deleted, then lets it go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cadet_api::resource;
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Client, ResourceExt};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use crate::errors::{Error, again, overtaken};
+
+/// The mark that keeps a namespace until this controller has emptied it.
+const FINALIZER: &str = "kubernetes";
+
+/// A pod that ends wakes us; for finalizers on other kinds we look again after this long.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+struct Context {
+    client: Client,
+}
+
+/// Empties namespaces until `shutdown`.
+pub async fn run(client: Client, shutdown: CancellationToken) {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let pods: Api<Pod> = Api::all(client.clone());
+    Controller::new(namespaces, watcher::Config::default())
+        .watches(pods, watcher::Config::default(), |pod: Pod| {
+            // Only a pod on its way out can bring us further.
+            let ending = pod.metadata.deletion_timestamp.is_some();
+            pod.namespace()
+                .filter(|_| ending)
+                .map(|ns| ObjectRef::new(&ns))
+        })
+        .graceful_shutdown_on(async move { shutdown.cancelled().await })
+        .run(reconcile, again, Arc::new(Context { client }))
+        .for_each(|_| async {})
+        .await;
+}
+
+async fn reconcile(namespace: Arc<Namespace>, context: Arc<Context>) -> Result<Action, Error> {
+    let name = namespace.name_any();
+    if namespace.metadata.deletion_timestamp.is_none() || !has_finalizer(&namespace) {
+        return Ok(Action::await_change());
+    }
+    let left = empty(&context.client, &name).await?;
+    if !left.is_empty() {
+        debug!(namespace = %name, left = %left.join(", "), "namespace is not empty yet");
+        return Ok(Action::requeue(LOOK_AGAIN));
+    }
+    let api: Api<Namespace> = Api::all(context.client.clone());
+    let freed = without_finalizer(&namespace);
+    match api
+        .replace_subresource("finalize", &name, &PostParams::default(), &freed)
+        .await
+    {
+        Ok(_) => info!(namespace = %name, "namespace emptied and released"),
+        Err(why) if overtaken(&why) => {}
+        Err(source) => {
+            return Err(Error::Write {
+                what: format!("namespace {name}"),
+                source,
+            });
+        }
+    }
+    Ok(Action::await_change())
+}
+
+/// Deletes everything in the namespace; returns the kinds of which something is left.
+async fn empty(client: &Client, namespace: &str) -> Result<Vec<&'static str>, Error> {
+    let mut left = Vec::new();
+    for res in contents() {
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(client.clone(), namespace, &api_resource(res));
+        let what = || format!("{} in namespace {namespace}", res.plural);
+        api.delete_collection(&DeleteParams::background(), &ListParams::default())
+            .await
+            .map_err(|source| Error::Delete {
+                what: what(),
+                source,
+            })?;
+        let rest = api
+            .list_metadata(&ListParams::default().limit(1))
+            .await
+            .map_err(|source| Error::Read {
+                what: what(),
+                source,
+            })?;
+        if !rest.items.is_empty() {
+            left.push(res.plural);
+        }
+    }
+    Ok(left)
+}
+
+/// Every stored kind that lives in namespaces, pods first: what they write while ending
+/// (events above all) is swept up after them.
+fn contents() -> Vec<&'static resource::Resource> {
+    let mut all: Vec<_> = resource::all()
+        .iter()
+        .filter(|r| r.namespaced && !r.is_old_version() && r.allows("deletecollection"))
+        .collect();
+    all.sort_by_key(|r| match r.plural {
+        "pods" => 0,
+        "events" => 2,
+        _ => 1,
+    });
+    all
+}
+
+fn api_resource(res: &resource::Resource) -> ApiResource {
+    ApiResource {
+        group: res.gv.group.to_owned(),
+        version: res.gv.version.to_owned(),
+        api_version: res.gv.api_version(),
+        kind: res.kind.to_owned(),
+        plural: res.plural.to_owned(),
+    }
+}
+
+fn has_finalizer(namespace: &Namespace) -> bool {
+    let spec = namespace.spec.as_ref();
+    spec.and_then(|s| s.finalizers.as_ref())
+        .into_iter()
+        .flatten()
+        .any(|f| f == FINALIZER)
+}
+
+fn without_finalizer(namespace: &Namespace) -> Namespace {
+    let mut out = namespace.clone();
+    if let Some(list) = out.spec.as_mut().and_then(|s| s.finalizers.as_mut()) {
+        list.retain(|f| f != FINALIZER);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_namespaced_kind_is_emptied_pods_first_events_last() {
+        let order: Vec<&str> = contents().iter().map(|r| r.plural).collect();
+        assert_eq!(
+            (order.first(), order.last()),
+            (Some(&"pods"), Some(&"events"))
+        );
+        for r in resource::all()
+            .iter()
+            .filter(|r| r.namespaced && !r.is_old_version())
+        {
+            assert!(
+                order.contains(&r.plural),
+                "{} would keep the namespace for ever",
+                r.plural
+            );
+        }
+        assert!(!order.contains(&"nodes"));
+    }
+
+    #[test]
+    fn only_our_finalizer_goes() {
+        let ns: Namespace = serde_json::from_value(
+            json!({"metadata": {"name": "x"}, "spec": {"finalizers": ["kubernetes", "a.b/c"]}}),
+        )
+        .unwrap();
+        assert!(has_finalizer(&ns));
+        let freed = without_finalizer(&ns);
+        assert!(!has_finalizer(&freed));
+        assert_eq!(freed.spec.unwrap().finalizers.unwrap(), ["a.b/c"]);
+    }
+}

@@ -1,0 +1,166 @@
+//! Notices nodes whose agent has gone silent, and keeps new pods away from sick ones.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Client, ResourceExt};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::errors::{Error, again, overtaken};
+use crate::taints;
+
+/// Where node agents renew their leases.
+const LEASES: &str = "kube-node-lease";
+/// Silence after which a node counts as unreachable (upstream: 40 s, four renewals).
+const GRACE: Duration = Duration::from_secs(40);
+
+struct Context {
+    client: Client,
+    seen: Mutex<Seen>,
+}
+
+/// When each lease was last seen to change, on our own clock: the guest's time of day may
+/// jump when a laptop wakes, and a server that has just started owes every agent a chance.
+#[derive(Debug, Default)]
+struct Seen {
+    by_node: HashMap<String, (String, Instant)>,
+}
+
+impl Seen {
+    /// Notes the lease as it is now; returns how long it has stayed like this.
+    fn silence(&mut self, node: &str, lease: &str, now: Instant) -> Duration {
+        let entry = self
+            .by_node
+            .entry(node.to_owned())
+            .or_insert_with(|| (lease.to_owned(), now));
+        if entry.0 != lease {
+            *entry = (lease.to_owned(), now);
+        }
+        now.saturating_duration_since(entry.1)
+    }
+}
+
+/// Watches over nodes until `shutdown`.
+pub async fn run(client: Client, shutdown: CancellationToken) {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let leases: Api<Lease> = Api::namespaced(client.clone(), LEASES);
+    let context = Context {
+        client,
+        seen: Mutex::default(),
+    };
+    Controller::new(nodes, watcher::Config::default())
+        .watches(leases, watcher::Config::default(), |lease: Lease| {
+            Some(ObjectRef::new(&lease.name_any()))
+        })
+        .graceful_shutdown_on(async move { shutdown.cancelled().await })
+        .run(reconcile, again, Arc::new(context))
+        .for_each(|_| async {})
+        .await;
+}
+
+async fn reconcile(node: Arc<Node>, context: Arc<Context>) -> Result<Action, Error> {
+    let name = node.name_any();
+    let leases: Api<Lease> = Api::namespaced(context.client.clone(), LEASES);
+    let lease = leases.get_opt(&name).await.map_err(|source| Error::Read {
+        what: format!("lease of node {name}"),
+        source,
+    })?;
+    let renewed = lease
+        .and_then(|l| l.spec)
+        .and_then(|s| s.renew_time)
+        .map(|t| t.0.to_string())
+        .unwrap_or_default();
+    // A poisoned lock holds times only; they are as good as before the panic.
+    let silence = context
+        .seen
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .silence(&name, &renewed, Instant::now());
+    let now = Time(Timestamp::now());
+    if silence >= GRACE {
+        let conditions = taints::unknown(&node, &now);
+        if !conditions.is_empty() {
+            warn!(node = %name, silent_seconds = silence.as_secs(), "node agent is silent");
+            let patch = json!({"status": {"conditions": conditions}});
+            let nodes: Api<Node> = Api::all(context.client.clone());
+            write(
+                nodes
+                    .patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch))
+                    .await,
+                &name,
+            )?;
+            // The change comes back to us and brings the taints.
+            return Ok(Action::await_change());
+        }
+    }
+    if let Some(list) = taints::wanted(&node, &now) {
+        // The resourceVersion makes this fail if somebody else changed the taints meanwhile.
+        let patch = json!({
+            "metadata": {"resourceVersion": node.resource_version()},
+            "spec": {"taints": list},
+        });
+        let nodes: Api<Node> = Api::all(context.client.clone());
+        write(
+            nodes
+                .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
+                .await,
+            &name,
+        )?;
+    }
+    // Renewals wake us; only silence needs a clock.
+    let rest = GRACE.saturating_sub(silence);
+    Ok(if rest.is_zero() {
+        Action::await_change()
+    } else {
+        Action::requeue(rest)
+    })
+}
+
+fn write(result: Result<Node, kube::Error>, name: &str) -> Result<(), Error> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(why) if overtaken(&why) => Ok(()),
+        Err(source) => Err(Error::Write {
+            what: format!("node {name}"),
+            source,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_counts_from_the_last_change_we_saw() {
+        let mut seen = Seen::default();
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
+        assert_eq!(
+            seen.silence("n", "t1", at(0)),
+            Duration::ZERO,
+            "a chance after our own start"
+        );
+        assert_eq!(seen.silence("n", "t1", at(39)), Duration::from_secs(39));
+        assert_eq!(seen.silence("n", "t2", at(40)), Duration::ZERO);
+        assert_eq!(seen.silence("m", "", at(40)), Duration::ZERO);
+        assert_eq!(seen.silence("n", "t2", at(80)), GRACE);
+        assert_eq!(
+            seen.silence("n", "t2", at(1)),
+            Duration::ZERO,
+            "clocks never run backwards here"
+        );
+    }
+}

@@ -1,0 +1,271 @@
+//! An engine made of a table, for tests: it remembers what it was asked and does nothing
+//! by itself.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use k8s_openapi::jiff::Timestamp;
+use tokio::sync::Notify;
+
+use super::{
+    ContainerInfo, ContainerSpec, EngineInfo, ExecOutcome, ImageInfo, LogQuery, Result, Runtime,
+    RuntimeError, RuntimeEvent, State,
+};
+use crate::labels;
+
+#[derive(Default)]
+struct Table {
+    containers: Vec<ContainerInfo>,
+    specs: HashMap<String, ContainerSpec>,
+    images: HashMap<String, ImageInfo>,
+    registry: HashSet<String>,
+    pulls: Vec<String>,
+    builds: usize,
+    made: usize,
+    deaf: HashSet<String>,
+    refuses_start: HashSet<String>,
+    calls: Vec<String>,
+}
+
+/// See the file's head.
+#[derive(Default)]
+pub struct FakeRuntime {
+    table: Mutex<Table>,
+    ended: Notify,
+}
+
+impl FakeRuntime {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the registry answer for this full reference.
+    pub fn offer(&self, reference: &str) {
+        self.table().registry.insert(reference.to_owned());
+    }
+
+    /// Puts an image into the engine.
+    pub fn load(&self, reference: &str) {
+        self.table().images.insert(reference.to_owned(), ImageInfo::default());
+    }
+
+    pub fn forget_images(&self) {
+        self.table().images.clear();
+    }
+
+    /// A container of that name in the manifest ignores polite requests to stop.
+    pub fn make_deaf(&self, container: &str) {
+        self.table().deaf.insert(container.to_owned());
+    }
+
+    /// Containers of that name cannot be started.
+    pub fn refuse_start(&self, container: &str) {
+        self.table().refuses_start.insert(container.to_owned());
+    }
+
+    pub fn builds(&self) -> usize {
+        self.table().builds
+    }
+
+    pub fn pulls(&self) -> Vec<String> {
+        self.table().pulls.clone()
+    }
+
+    /// Everything that changed something, in order: `start web`, `kill web` …
+    pub fn calls(&self) -> Vec<String> {
+        self.table().calls.clone()
+    }
+
+    /// All containers, newest last.
+    pub fn containers(&self) -> Vec<ContainerInfo> {
+        self.table().containers.clone()
+    }
+
+    pub fn spec(&self, id: &str) -> ContainerSpec {
+        self.table().specs[id].clone()
+    }
+
+    /// The newest container of that name in the manifest (empty: the sandbox).
+    pub fn newest(&self, name: &str) -> ContainerInfo {
+        let found = self.containers().into_iter().rev().find(|info| info.container_name() == name);
+        found.unwrap_or_else(|| panic!("no container {name:?}"))
+    }
+
+    /// Lets the newest container of that name end by itself.
+    pub fn exit(&self, name: &str, code: i32) {
+        let id = self.newest(name).id;
+        self.finish(&id, code);
+    }
+
+    /// The machine was restarted: everything has ended.
+    pub fn reboot(&self) {
+        for info in self.containers() {
+            if info.state == State::Running {
+                self.finish(&info.id, 255);
+            }
+        }
+    }
+
+    fn finish(&self, id: &str, code: i32) {
+        if let Some(info) = self.table().containers.iter_mut().find(|info| info.id == id) {
+            info.state = State::Exited;
+            info.pid = 0;
+            info.exit_code = code;
+            info.finished_at = Some(Timestamp::now());
+        }
+        self.ended.notify_waiters();
+    }
+
+    fn note(&self, verb: &str, id: &str) -> String {
+        let mut table = self.table();
+        let name = table.containers.iter().find(|info| info.id == id).map(|info| {
+            let name = info.container_name();
+            if name.is_empty() { "sandbox".to_owned() } else { name.to_owned() }
+        });
+        let name = name.unwrap_or_default();
+        table.calls.push(format!("{verb} {name}"));
+        name
+    }
+
+    fn runs(&self, id: &str) -> bool {
+        let table = self.table();
+        table.containers.iter().any(|info| info.id == id && info.state == State::Running)
+    }
+}
+
+#[async_trait]
+impl Runtime for FakeRuntime {
+    async fn info(&self) -> Result<EngineInfo> {
+        Ok(EngineInfo { version: "26.1.5".into(), root_dir: "/".into() })
+    }
+
+    async fn all_containers(&self) -> Result<Vec<ContainerInfo>> {
+        Ok(self.containers())
+    }
+
+    async fn pod_containers(&self, uid: &str) -> Result<Vec<ContainerInfo>> {
+        let mut all = self.containers();
+        all.retain(|info| info.label(labels::POD_UID) == Some(uid));
+        Ok(all)
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<String> {
+        let mut table = self.table();
+        table.made += 1;
+        let id = format!("id{}", table.made);
+        table.containers.push(ContainerInfo {
+            id: id.clone(),
+            labels: spec.labels.clone(),
+            state: State::Created,
+            pid: 0,
+            exit_code: 0,
+            oom_killed: false,
+            error: String::new(),
+            created_at: Some(Timestamp::now()),
+            started_at: None,
+            finished_at: None,
+            image: spec.image.clone(),
+            image_id: format!("docker://{}", spec.image),
+        });
+        table.specs.insert(id.clone(), spec.clone());
+        Ok(id)
+    }
+
+    async fn start(&self, id: &str) -> Result<()> {
+        let name = self.note("start", id);
+        let mut table = self.table();
+        if table.refuses_start.contains(&name) {
+            return Err(RuntimeError::Refused { status: 500, message: "exec: no such file".into() });
+        }
+        if let Some(info) = table.containers.iter_mut().find(|info| info.id == id) {
+            info.state = State::Running;
+            info.pid = 4242;
+            info.started_at = Some(Timestamp::now());
+        }
+        Ok(())
+    }
+
+    async fn ask_to_stop(&self, id: &str) -> Result<()> {
+        let name = self.note("stop", id);
+        if !self.table().deaf.contains(&name) {
+            self.finish(id, 143);
+        }
+        Ok(())
+    }
+
+    async fn kill(&self, id: &str) -> Result<()> {
+        if self.runs(id) {
+            self.note("kill", id);
+            self.finish(id, 137);
+        }
+        Ok(())
+    }
+
+    async fn wait(&self, id: &str) -> Result<()> {
+        loop {
+            let ended = self.ended.notified();
+            if !self.runs(id) {
+                return Ok(());
+            }
+            ended.await;
+        }
+    }
+
+    async fn remove(&self, id: &str) -> Result<()> {
+        self.note("remove", id);
+        self.table().containers.retain(|info| info.id != id);
+        self.ended.notify_waiters();
+        Ok(())
+    }
+
+    async fn image(&self, reference: &str) -> Result<Option<ImageInfo>> {
+        Ok(self.table().images.get(reference).cloned())
+    }
+
+    async fn pull(&self, reference: &str, patience_seconds: u64) -> Result<()> {
+        let mut table = self.table();
+        table.pulls.push(reference.to_owned());
+        if table.registry.contains(reference) {
+            table.images.insert(reference.to_owned(), ImageInfo::default());
+            return Ok(());
+        }
+        Err(RuntimeError::RegistrySilent {
+            reference: reference.to_owned(),
+            seconds: patience_seconds,
+        })
+    }
+
+    async fn build(
+        &self,
+        tag: &str,
+        _context: Bytes,
+        labels: HashMap<String, String>,
+    ) -> Result<()> {
+        let mut table = self.table();
+        table.builds += 1;
+        table.images.insert(tag.to_owned(), ImageInfo { labels, ..ImageInfo::default() });
+        Ok(())
+    }
+
+    async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent>>> {
+        Ok(futures::stream::pending().boxed())
+    }
+
+    async fn logs(
+        &self,
+        id: &str,
+        _query: &LogQuery,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let text = format!("log of {id}\n");
+        Ok(futures::stream::iter([Ok(Bytes::from(text))]).boxed())
+    }
+
+    async fn exec(&self, _id: &str, command: &[String]) -> Result<ExecOutcome> {
+        let code = i64::from(command.first().is_some_and(|word| word == "false"));
+        Ok(ExecOutcome { exit_code: code, output: String::new() })
+    }
+}

@@ -1,0 +1,123 @@
+//! Statuses of situations the worker's tests do not reach.
+
+use serde_json::json;
+
+use super::*;
+use crate::labels;
+use crate::testing::{condition, pod, state};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn ended(name: &str, code: i32) -> ContainerInfo {
+    let labels = [(labels::ROLE, "app"), (labels::CONTAINER_NAME, name), (labels::SANDBOX, "s")];
+    ContainerInfo {
+        id: format!("{name}-id"),
+        labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        state: State::Exited,
+        pid: 0,
+        exit_code: code,
+        oom_killed: false,
+        error: String::new(),
+        created_at: Some(at(0)),
+        started_at: Some(at(1)),
+        finished_at: Some(at(2)),
+        image: "cadet.local/lessons/mongo:latest".into(),
+        image_id: "docker://sha256:1".into(),
+    }
+}
+
+fn sandbox() -> ContainerInfo {
+    let mut sandbox = ended("", 0);
+    sandbox.id = "s".into();
+    sandbox.state = State::Running;
+    sandbox.labels.insert(labels::ROLE.into(), "sandbox".into());
+    sandbox.labels.insert(labels::POD_IP.into(), "10.244.0.9".into());
+    sandbox
+}
+
+fn status_of(pod: &Pod, all: Vec<ContainerInfo>, words: &[(&str, &str)]) -> PodStatus {
+    let last_words =
+        words.iter().map(|(id, text)| ((*id).to_owned(), (*text).to_owned())).collect();
+    compute(&Inputs {
+        pod,
+        seen: &Observed::new(all),
+        memory: &Memory { wired: Some("s".into()), ..Memory::default() },
+        health: &Health::default(),
+        now: at(10),
+        host_ip: "10.0.2.15",
+        last_words: &last_words,
+        terminating: false,
+    })
+}
+
+#[test]
+fn the_status_names_the_image_that_really_runs_and_how_it_ended() {
+    let pod = pod(json!({"containers": [{"name": "db", "image": "mongo"}]}));
+    let mut info = ended("db", 137);
+    info.oom_killed = true;
+    let status = status_of(&pod, vec![sandbox(), info], &[("db-id", "disk full")]);
+    assert_eq!(state(&status, "db"), "OOMKilled");
+    let db = status.container_statuses.unwrap().remove(0);
+    assert_eq!(db.image, "cadet.local/lessons/mongo:latest");
+    assert_eq!(db.container_id.as_deref(), Some("docker://db-id"));
+    let end = db.state.unwrap().terminated.unwrap();
+    assert_eq!((end.exit_code, end.message.as_deref()), (137, Some("disk full")));
+    assert_eq!(end.finished_at, Some(Time(at(2))));
+}
+
+#[test]
+fn conditions_of_others_survive_and_times_change_only_with_the_value() {
+    let mut pod = pod(json!({"containers": [{"name": "db"}],
+        "readinessGates": [{"conditionType": "shop.example/open"}]}));
+    pod.status = serde_json::from_value(json!({"startTime": at(0).to_string(), "conditions": [
+        {"type": "PodScheduled", "status": "True", "lastTransitionTime": at(0).to_string()},
+        {"type": "Ready", "status": "False", "lastTransitionTime": at(1).to_string()},
+        {"type": "shop.example/note", "status": "True"},
+    ]}))
+    .unwrap();
+    let mut running = ended("db", 0);
+    running.state = State::Running;
+    let status = status_of(&pod, vec![sandbox(), running.clone()], &[]);
+    let get = |status: &PodStatus, type_: &str| {
+        status.conditions.iter().flatten().find(|c| c.type_ == type_).cloned().unwrap()
+    };
+    assert_eq!(get(&status, "PodScheduled").last_transition_time, Some(Time(at(0))));
+    assert_eq!(get(&status, "shop.example/note").status, "True");
+    assert_eq!(condition(&status, "ContainersReady"), "True");
+    let ready = get(&status, "Ready");
+    assert_eq!((ready.status.as_str(), ready.reason.as_deref()), ("False", Some("ReadinessGatesNotReady")));
+    assert_eq!(ready.last_transition_time, Some(Time(at(1))), "False before, False now");
+
+    pod.status = Some(status);
+    let open = json!({"type": "shop.example/open", "status": "True"});
+    let open = serde_json::from_value(open).unwrap();
+    pod.status.as_mut().unwrap().conditions.as_mut().unwrap().push(open);
+    let status = status_of(&pod, vec![sandbox(), running], &[]);
+    let ready = get(&status, "Ready");
+    assert_eq!((ready.status.as_str(), ready.last_transition_time), ("True", Some(Time(at(10)))));
+    assert_eq!(status.start_time, Some(Time(at(0))));
+}
+
+#[test]
+fn a_container_with_a_readiness_probe_waits_for_its_verdict() {
+    let pod = pod(json!({"containers": [
+        {"name": "db", "readinessProbe": {"tcpSocket": {"port": 1}}}]}));
+    let mut running = ended("db", 0);
+    running.state = State::Running;
+    let status = status_of(&pod, vec![sandbox(), running], &[]);
+    assert_eq!(status.phase.as_deref(), Some("Running"));
+    assert_eq!(condition(&status, "Ready"), "False");
+    let message = status.conditions.unwrap().into_iter().find(|c| c.type_ == "Ready").unwrap();
+    assert_eq!(message.message.as_deref(), Some("containers with unready status: [db]"));
+}
+
+#[test]
+fn a_pod_on_the_hosts_network_has_the_hosts_address() {
+    let pod = pod(json!({"hostNetwork": true, "containers": [{"name": "db"}]}));
+    let mut sandbox = sandbox();
+    sandbox.labels.remove(labels::POD_IP);
+    let status = status_of(&pod, vec![sandbox], &[]);
+    assert_eq!(status.pod_ip.as_deref(), Some("10.0.2.15"));
+}
