@@ -1,6 +1,10 @@
-//! What a Status is about, and its causes.
+//! The wire form of a Status: what it is about, its causes, and the order of its members.
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::status::Status;
 
 /// What a Status is about.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,4 +39,26 @@ pub struct Cause {
 
 fn is_zero32(n: &u32) -> bool {
     *n == 0
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut m = s.serialize_map(None)?;
+        m.serialize_entry("kind", "Status")?;
+        m.serialize_entry("apiVersion", "v1")?;
+        m.serialize_entry("metadata", &Map::<String, Value>::new())?;
+        m.serialize_entry("status", &self.status)?;
+        for (key, text) in [("message", &self.message), ("reason", &self.reason)] {
+            if !text.is_empty() {
+                m.serialize_entry(key, text)?;
+            }
+        }
+        if let Some(details) = &self.details {
+            m.serialize_entry("details", details)?;
+        }
+        if self.code != 0 {
+            m.serialize_entry("code", &self.code)?;
+        }
+        m.end()
+    }
 }

@@ -1,8 +1,6 @@
 //! The Kubernetes Status object: every refusal in the words and codes clients know.
 
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde::Deserialize;
 
 use crate::field;
 use crate::resource::Resource;
@@ -23,28 +21,6 @@ pub struct Status {
     /// HTTP status code; 0 is left out, as upstream does for a success.
     #[serde(default)]
     pub code: u16,
-}
-
-impl Serialize for Status {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut m = s.serialize_map(None)?;
-        m.serialize_entry("kind", "Status")?;
-        m.serialize_entry("apiVersion", "v1")?;
-        m.serialize_entry("metadata", &Map::<String, Value>::new())?;
-        m.serialize_entry("status", &self.status)?;
-        for (key, text) in [("message", &self.message), ("reason", &self.reason)] {
-            if !text.is_empty() {
-                m.serialize_entry(key, text)?;
-            }
-        }
-        if let Some(details) = &self.details {
-            m.serialize_entry("details", details)?;
-        }
-        if self.code != 0 {
-            m.serialize_entry("code", &self.code)?;
-        }
-        m.end()
-    }
 }
 
 impl std::fmt::Display for Status {

@@ -142,7 +142,7 @@ mod tests {
     fn a_failed_pull_turns_into_back_off_and_waits_longer_each_time() {
         let start: Timestamp = "2026-11-20T20:00:00Z".parse().unwrap();
         let mut memory = Memory::default();
-        let mut fail = |memory: &mut Memory, now| {
+        let fail = |memory: &mut Memory, now| {
             let later = Some(("ImagePullBackOff", "Back-off pulling".to_owned()));
             memory.failed("web", now, "ErrImagePull", "no such host".into(), later);
         };

@@ -49,7 +49,7 @@ fn web() -> Pod {
     pod(json!({"containers": [{"name": "app", "image": "shop:1", "imagePullPolicy": "Never"}]}))
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_pod_comes_runs_and_goes_and_a_stop_of_the_agent_leaves_it_alone() {
     let stage = stage(World::new());
     stage.world.runtime.load("shop:1");
@@ -59,7 +59,7 @@ async fn a_pod_comes_runs_and_goes_and_a_stop_of_the_agent_leaves_it_alone() {
     // The watch begins anew with the same pod: nothing happens to it.
     let before = stage.world.runtime.containers();
     stage.list(&[web()]);
-    tokio::time::sleep(Duration::from_secs(200)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(stage.world.runtime.containers(), before);
     stage.send(watcher::Event::Delete(web()));
     stage.until(0).await;
@@ -71,7 +71,7 @@ async fn a_pod_comes_runs_and_goes_and_a_stop_of_the_agent_leaves_it_alone() {
     assert_eq!(stage.world.runtime.containers().len(), 2);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_pod_deleted_while_the_agent_was_down_is_cleaned_up() {
     let first = stage(World::new());
     first.world.runtime.load("shop:1");
@@ -84,13 +84,15 @@ async fn a_pod_deleted_while_the_agent_was_down_is_cleaned_up() {
     let second = stage(first.world);
     second.list(&[]);
     second.until(0).await;
-    tokio::time::sleep(Duration::from_secs(100)).await;
-    assert!(!second.world.home.path().join("pods/u-1").exists());
-    assert!(!second.world.home.path().join("pods/u-old").exists());
+    while second.world.home.path().join("pods/u-1").exists()
+        || second.world.home.path().join("pods/u-old").exists()
+    {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert!(second.world.api.deleted.lock().unwrap().is_empty(), "the API knew that already");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_object_that_lingers_after_its_end_is_not_started_again() {
     let stage = stage(World::new());
     stage.world.runtime.load("shop:1");
@@ -101,15 +103,15 @@ async fn an_object_that_lingers_after_its_end_is_not_started_again() {
         serde_json::from_value(json!("2026-11-20T20:00:00Z")).unwrap();
     stage.send(watcher::Event::Apply(deleted.clone()));
     stage.until(0).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     stage.send(watcher::Event::Apply(deleted));
-    tokio::time::sleep(Duration::from_secs(100)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(stage.world.runtime.containers().is_empty());
     assert_eq!(*stage.world.api.deleted.lock().unwrap(), ["u-1"], "confirmed once");
 }
 
-#[test]
-fn addresses_of_dead_sandboxes_stay_reserved() {
+#[tokio::test]
+async fn addresses_of_dead_sandboxes_stay_reserved() {
     let world = World::new();
     let labels = |ip: &str| {
         HashMap::from([
@@ -117,12 +119,10 @@ fn addresses_of_dead_sandboxes_stay_reserved() {
             (labels::POD_IP.to_owned(), ip.to_owned()),
         ])
     };
-    futures::executor::block_on(async {
-        for ip in ["10.244.0.2", "10.244.0.7"] {
-            let spec = crate::runtime::ContainerSpec { labels: labels(ip), ..Default::default() };
-            crate::runtime::Runtime::create(world.runtime.as_ref(), &spec).await.unwrap();
-        }
-    });
+    for ip in ["10.244.0.2", "10.244.0.7"] {
+        let spec = crate::runtime::ContainerSpec { labels: labels(ip), ..Default::default() };
+        crate::runtime::Runtime::create(world.runtime.as_ref(), &spec).await.unwrap();
+    }
     reserve_addresses(&world.shared, &world.runtime.containers());
     let address = world.shared.network.allocate().unwrap();
     assert_eq!(address.to_string(), "10.244.0.3");

@@ -58,7 +58,7 @@ fn probe(word: &str) -> serde_json::Value {
     json!({"exec": {"command": [word]}, "periodSeconds": 1, "failureThreshold": 2})
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn readiness_follows_the_probe() {
     let mut stage = stage(json!({"readinessProbe": probe("true")})).await;
     assert!(!stage.ready(), "not before the first success");
@@ -68,7 +68,7 @@ async fn readiness_follows_the_probe() {
     assert_eq!(stage.probes.health().hopeless().count(), 0);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn liveness_gives_up_after_its_threshold_and_says_so() {
     let mut stage = stage(json!({"livenessProbe": probe("false")})).await;
     stage.reconcile();
@@ -80,7 +80,7 @@ async fn liveness_gives_up_after_its_threshold_and_says_so() {
     assert_eq!(told.iter().filter(|line| line.starts_with("Unhealthy: Liveness")).count(), 2);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn readiness_waits_for_the_startup_probe() {
     let mut stage =
         stage(json!({"startupProbe": probe("true"), "readinessProbe": probe("true")})).await;
@@ -93,7 +93,7 @@ async fn readiness_waits_for_the_startup_probe() {
     assert!(stage.started() && stage.ready());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_probe_we_cannot_run_is_said_and_counts_as_good() {
     let mut stage = stage(json!({"readinessProbe": {"grpc": {"port": 1}}})).await;
     stage.reconcile();
