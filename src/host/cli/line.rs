@@ -68,6 +68,16 @@ pub fn target(cx: &Context, profile: &Profile) -> Result<Target> {
     })
 }
 
+/// Sizes of the line for the tunnel: what a slow reader leaves unread goes into a file of
+/// the profile's own folder, so that it stalls nobody else.
+pub fn tuning(cx: &Context) -> Tuning {
+    let dir = cx.world.files(&cx.name).dir().to_path_buf();
+    Tuning {
+        spill_dir: Some(dir),
+        ..Tuning::default()
+    }
+}
+
 /// A session to a machine that is running.
 ///
 /// # Errors

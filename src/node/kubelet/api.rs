@@ -73,15 +73,23 @@ impl ConfigSource for ApiServer {
         name: &str,
     ) -> Result<Option<ConfigMap>, ConfigError> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        api.get_opt(name).await.map_err(|error| unreadable("configmap", name, &error))
+        api.get_opt(name)
+            .await
+            .map_err(|error| unreadable("configmap", name, &error))
     }
 
     async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ConfigError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        api.get_opt(name).await.map_err(|error| unreadable("secret", name, &error))
+        api.get_opt(name)
+            .await
+            .map_err(|error| unreadable("secret", name, &error))
     }
 }
 
 fn unreadable(kind: &'static str, name: &str, error: &kube::Error) -> ConfigError {
-    ConfigError::Unreadable { kind, name: name.into(), reason: error.to_string() }
+    ConfigError::Unreadable {
+        kind,
+        name: name.into(),
+        reason: error.to_string(),
+    }
 }

@@ -84,6 +84,9 @@ mod tests {
     #[test]
     fn durations_read_like_upstreams() {
         let text = |s| go_duration(SignedDuration::from_secs(s));
-        assert_eq!((text(10), text(80), text(300)), ("10s".into(), "1m20s".into(), "5m0s".into()));
+        assert_eq!(
+            (text(10), text(80), text(300)),
+            ("10s".into(), "1m20s".into(), "5m0s".into())
+        );
     }
 }

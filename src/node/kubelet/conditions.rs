@@ -7,8 +7,13 @@ use crate::plan::is_sidecar;
 use crate::status::Inputs;
 
 /// Conditions the kubelet writes; all others belong to somebody else.
-pub(crate) const OWN_CONDITIONS: [&str; 5] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+pub(crate) const OWN_CONDITIONS: [&str; 5] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+];
 
 /// What one condition should say.
 struct Verdict {
@@ -21,7 +26,11 @@ struct Verdict {
 
 impl Verdict {
     fn new(type_: &'static str, wrong: Option<(&'static str, String)>) -> Self {
-        Self { type_, wrong, note: None }
+        Self {
+            type_,
+            wrong,
+            note: None,
+        }
     }
 }
 
@@ -34,9 +43,10 @@ pub(crate) fn compute(
     is_initialized: bool,
 ) -> Vec<PodCondition> {
     let phase = status.phase.as_deref().unwrap_or_default();
-    let wired = inputs.seen.sandbox().is_some_and(|sandbox| {
-        inputs.memory.wired.as_deref() == Some(sandbox.id.as_str())
-    });
+    let wired = inputs
+        .seen
+        .sandbox()
+        .is_some_and(|sandbox| inputs.memory.wired.as_deref() == Some(sandbox.id.as_str()));
     let sandbox = (!wired).then(|| {
         let message = inputs.memory.sandbox_trouble().map(|t| t.message.clone());
         ("", message.unwrap_or_default())
@@ -52,7 +62,10 @@ pub(crate) fn compute(
     } else if !is_initialized {
         initialized.wrong = Some((
             "ContainersNotInitialized",
-            format!("containers with incomplete status: [{}]", incomplete(spec, status)),
+            format!(
+                "containers with incomplete status: [{}]",
+                incomplete(spec, status)
+            ),
         ));
     }
     let verdicts = [
@@ -66,15 +79,27 @@ pub(crate) fn compute(
         .conditions
         .iter()
         .flatten()
-        .filter(|condition| verdicts.iter().all(|verdict| verdict.type_ != condition.type_))
+        .filter(|condition| {
+            verdicts
+                .iter()
+                .all(|verdict| verdict.type_ != condition.type_)
+        })
         .cloned()
         .collect();
-    conditions.extend(verdicts.into_iter().map(|verdict| condition(inputs, verdict, old)));
+    conditions.extend(
+        verdicts
+            .into_iter()
+            .map(|verdict| condition(inputs, verdict, old)),
+    );
     conditions
 }
 
 fn condition(inputs: &Inputs<'_>, verdict: Verdict, old: &PodStatus) -> PodCondition {
-    let value = if verdict.wrong.is_none() { "True" } else { "False" };
+    let value = if verdict.wrong.is_none() {
+        "True"
+    } else {
+        "False"
+    };
     let before = old
         .conditions
         .iter()
@@ -115,7 +140,9 @@ fn readiness(
             .iter()
             .flatten()
             .filter(|status| !status.ready && wanted(&status.name));
-        unready.map(|status| status.name.clone()).collect::<Vec<_>>()
+        unready
+            .map(|status| status.name.clone())
+            .collect::<Vec<_>>()
     };
     let sidecar = |name: &str| {
         spec.init_containers
@@ -145,7 +172,11 @@ fn incomplete(spec: &PodSpec, status: &PodStatus) -> String {
                 .iter()
                 .flatten()
                 .any(|container| container.name == status.name && is_sidecar(container));
-            if sidecar { status.started != Some(true) } else { !status.ready }
+            if sidecar {
+                status.started != Some(true)
+            } else {
+                !status.ready
+            }
         })
         .map(|status| status.name.as_str())
         .collect();
@@ -164,7 +195,10 @@ fn missing_gates(spec: &PodSpec, old: &PodStatus) -> Option<(&'static str, Strin
                 .any(|c| c.type_ == gate.condition_type && c.status == "True")
         })
         .map(|gate| {
-            format!("corresponding condition of pod readiness gate \"{}\" does not exist.", gate.condition_type)
+            format!(
+                "corresponding condition of pod readiness gate \"{}\" does not exist.",
+                gate.condition_type
+            )
         })
         .collect();
     (!missing.is_empty()).then(|| ("ReadinessGatesNotReady", missing.join(", ")))

@@ -75,7 +75,14 @@ impl Worker {
         let stops = join_all(running.iter().map(|info| {
             let container = find_container(pod, info.container_name());
             let runtime = self.shared.runtime.as_ref();
-            stop(runtime, &self.shared.events, pod, container, &info.id, grace)
+            stop(
+                runtime,
+                &self.shared.events,
+                pod,
+                container,
+                &info.id,
+                grace,
+            )
         }));
         tokio::pin!(stops);
         let mut desired = self.desired.clone();

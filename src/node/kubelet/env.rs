@@ -46,8 +46,11 @@ pub enum ConfigError {
 #[async_trait]
 pub trait ConfigSource: Send + Sync + 'static {
     /// The ConfigMap, or `None` if there is none of that name.
-    async fn config_map(&self, namespace: &str, name: &str)
-    -> Result<Option<ConfigMap>, ConfigError>;
+    async fn config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<ConfigMap>, ConfigError>;
     /// The Secret, or `None` if there is none of that name.
     async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ConfigError>;
 }
@@ -129,9 +132,19 @@ async fn value_from(
     if let Some(reference) = &from.config_map_key_ref {
         let found = source.config_map(namespace, &reference.name).await?;
         let known = found.is_some();
-        let value = found.and_then(|map| map.data).and_then(|mut data| data.remove(&reference.key));
+        let value = found
+            .and_then(|map| map.data)
+            .and_then(|mut data| data.remove(&reference.key));
         let optional = reference.optional == Some(true);
-        return absent_or(value, known, optional, "ConfigMap", namespace, &reference.name, &reference.key);
+        return absent_or(
+            value,
+            known,
+            optional,
+            "ConfigMap",
+            namespace,
+            &reference.name,
+            &reference.key,
+        );
     }
     if let Some(reference) = &from.secret_key_ref {
         let found = source.secret(namespace, &reference.name).await?;
@@ -142,7 +155,15 @@ async fn value_from(
             .map(|bytes| text_of("secret", &reference.name, &reference.key, bytes.0))
             .transpose()?;
         let optional = reference.optional == Some(true);
-        return absent_or(value, known, optional, "Secret", namespace, &reference.name, &reference.key);
+        return absent_or(
+            value,
+            known,
+            optional,
+            "Secret",
+            namespace,
+            &reference.name,
+            &reference.key,
+        );
     }
     Err(ConfigError::NotServed("this kind of valueFrom".into()))
 }
@@ -208,7 +229,10 @@ pub fn field_value(
             "metadata.annotations" => meta.annotations.as_ref(),
             _ => return Err(ConfigError::FieldPath(path.into())),
         };
-        return Ok(entries.and_then(|map| map.get(key)).cloned().unwrap_or_default());
+        return Ok(entries
+            .and_then(|map| map.get(key))
+            .cloned()
+            .unwrap_or_default());
     }
     let value = match path {
         "metadata.name" => meta.name.clone(),
@@ -238,7 +262,9 @@ fn map_lines(map: Option<&BTreeMap<String, String>>) -> String {
 /// `metadata.labels['app']` → (`metadata.labels`, `app`).
 fn subscript(path: &str) -> Option<(&str, &str)> {
     let (map, rest) = path.split_once('[')?;
-    let key = rest.strip_suffix(']')?.trim_matches(|c| c == '\'' || c == '"');
+    let key = rest
+        .strip_suffix(']')?
+        .trim_matches(|c| c == '\'' || c == '"');
     Some((map, key))
 }
 
@@ -270,7 +296,11 @@ pub fn resource_value(
         Some(divisor) => parse(&divisor.0)?,
         None => Quantity::default(),
     };
-    let divisor = if divisor.is_zero() { Quantity::units(1) } else { divisor };
+    let divisor = if divisor.is_zero() {
+        Quantity::units(1)
+    } else {
+        divisor
+    };
     let quotient = if name == "cpu" {
         ceiling(amount.millis(), divisor.millis())
     } else {
@@ -311,8 +341,9 @@ impl Variables {
             if let Some(after) = rest.strip_prefix('$') {
                 out.push('$');
                 rest = after;
-            } else if let Some((name, after)) =
-                rest.strip_prefix('(').and_then(|inner| inner.split_once(')'))
+            } else if let Some((name, after)) = rest
+                .strip_prefix('(')
+                .and_then(|inner| inner.split_once(')'))
             {
                 match self.values.get(name) {
                     Some(value) => out.push_str(value),
@@ -340,102 +371,6 @@ impl Variables {
             .collect()
     }
 }
-
 #[cfg(test)]
-mod tests {
-    use k8s_openapi::ByteString;
-    use serde_json::json;
-
-    use super::*;
-
-    struct Maps;
-
-    #[async_trait]
-    impl ConfigSource for Maps {
-        async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<ConfigMap>, ConfigError> {
-            Ok((namespace == "shop" && name == "settings").then(|| ConfigMap {
-                data: Some(BTreeMap::from([("color".into(), "red".into())])),
-                ..ConfigMap::default()
-            }))
-        }
-
-        async fn secret(&self, _: &str, name: &str) -> Result<Option<Secret>, ConfigError> {
-            Ok((name == "door").then(|| Secret {
-                data: Some(BTreeMap::from([
-                    ("key".into(), ByteString(b"s3same".to_vec())),
-                    ("raw".into(), ByteString(vec![0xff])),
-                ])),
-                ..Secret::default()
-            }))
-        }
-    }
-
-    fn pod() -> Pod {
-        serde_json::from_value(json!({
-            "metadata": {"name": "web", "namespace": "shop", "uid": "u-1", "labels": {"app": "a b"}},
-            "spec": {"nodeName": "n1", "containers": []},
-        }))
-        .unwrap()
-    }
-
-    async fn resolved(container: serde_json::Value) -> Result<Vec<String>, ConfigError> {
-        let container: Container = serde_json::from_value(container).unwrap();
-        let addresses = Addresses { pod_ip: "10.244.0.5".into(), host_ip: "10.0.2.15".into() };
-        resolve(&pod(), &container, &addresses, &Maps).await.map(|v| v.assignments())
-    }
-
-    #[tokio::test]
-    async fn every_source_in_order_with_expansion() {
-        let variables = resolved(json!({"name": "c",
-            "resources": {"limits": {"cpu": "1500m", "memory": "64Mi"}},
-            "envFrom": [
-                {"configMapRef": {"name": "settings"}, "prefix": "CM_"},
-                {"secretRef": {"name": "nowhere", "optional": true}},
-            ],
-            "env": [
-                {"name": "A", "value": "one"},
-                {"name": "B", "value": "$(A)-$(NONE)-$$(A)-$"},
-                {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-                {"name": "L", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
-                {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
-                {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
-                {"name": "MEM", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
-                {"name": "K", "valueFrom": {"secretKeyRef": {"name": "door", "key": "key"}}},
-                {"name": "O", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "no", "optional": true}}},
-                {"name": "A", "value": "again"},
-                {"name": "E"},
-            ]}))
-        .await
-        .unwrap();
-        assert_eq!(
-            variables,
-            [
-                "CM_color=red", "A=again", "B=one-$(NONE)-$(A)-$", "IP=10.244.0.5", "L=a b",
-                "NODE=n1", "CPU=2", "MEM=64", "K=s3same", "E="
-            ]
-        );
-    }
-
-    #[tokio::test]
-    async fn what_is_missing_is_named() {
-        let message = |env: serde_json::Value| async move {
-            resolved(json!({"name": "c", "env": [env]})).await.unwrap_err().to_string()
-        };
-        assert_eq!(
-            message(json!({"name": "X", "valueFrom": {"configMapKeyRef": {"name": "none", "key": "k"}}})).await,
-            "configmap \"none\" not found"
-        );
-        assert_eq!(
-            message(json!({"name": "X", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "k"}}})).await,
-            "couldn't find key k in ConfigMap shop/settings"
-        );
-        assert_eq!(
-            message(json!({"name": "X", "valueFrom": {"secretKeyRef": {"name": "door", "key": "raw"}}})).await,
-            "value of key raw in secret door is no text"
-        );
-        assert_eq!(
-            message(json!({"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.banana"}}})).await,
-            "unsupported field path \"spec.banana\""
-        );
-    }
-}
+#[path = "env_tests.rs"]
+mod tests;

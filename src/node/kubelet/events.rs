@@ -105,7 +105,11 @@ impl EventSink {
 pub async fn deliver(client: kube::Client, node_name: String, mut notes: mpsc::Receiver<Note>) {
     let mut book = Book::default();
     while let Some(note) = notes.recv().await {
-        let namespace = note.about.namespace.clone().unwrap_or_else(|| "default".into());
+        let namespace = note
+            .about
+            .namespace
+            .clone()
+            .unwrap_or_else(|| "default".into());
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
         let entry = book.enter(&note);
         for attempt in 0..TRIES {
@@ -145,7 +149,12 @@ async fn send(api: &Api<Event>, node: &str, note: &Note, entry: &Entry) -> kube:
     let event = Event {
         metadata: ObjectMeta {
             name: Some(entry.name.clone()),
-            namespace: Some(note.about.namespace.clone().unwrap_or_else(|| "default".into())),
+            namespace: Some(
+                note.about
+                    .namespace
+                    .clone()
+                    .unwrap_or_else(|| "default".into()),
+            ),
             ..ObjectMeta::default()
         },
         involved_object: note.about.clone(),
@@ -208,7 +217,13 @@ impl Book {
 fn key(note: &Note) -> String {
     let about = &note.about;
     let part = |text: &Option<String>| text.clone().unwrap_or_default();
-    [part(&about.uid), part(&about.field_path), note.reason.to_owned(), note.message.clone()].join("\n")
+    [
+        part(&about.uid),
+        part(&about.field_path),
+        note.reason.to_owned(),
+        note.message.clone(),
+    ]
+    .join("\n")
 }
 
 #[cfg(test)]

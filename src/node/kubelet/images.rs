@@ -41,9 +41,15 @@ pub struct ImageError {
 #[derive(Debug, thiserror::Error)]
 pub enum LessonsError {
     #[error("could not read the lesson images from {path}: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the lesson images in {path} are malformed: {source}")]
-    Parse { path: PathBuf, source: serde_json::Error },
+    Parse {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
 }
 
 /// The lesson table and where its build contexts lie.
@@ -64,9 +70,15 @@ impl Lessons {
         let contexts = dir.join("lessons");
         let text = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self { entries: Vec::new(), contexts });
+                return Ok(Self {
+                    entries: Vec::new(),
+                    contexts,
+                });
             }
-            other => other.map_err(|source| LessonsError::Read { path: path.clone(), source })?,
+            other => other.map_err(|source| LessonsError::Read {
+                path: path.clone(),
+                source,
+            })?,
         };
         let entries =
             serde_json::from_str(&text).map_err(|source| LessonsError::Parse { path, source })?;
@@ -86,7 +98,12 @@ pub struct Images {
 impl Images {
     #[must_use]
     pub fn new(runtime: Arc<dyn Runtime>, lessons: Lessons, events: EventSink) -> Self {
-        Self { runtime, lessons, events, builds: Mutex::default() }
+        Self {
+            runtime,
+            lessons,
+            events,
+            builds: Mutex::default(),
+        }
     }
 
     /// Makes sure the container's image (or its stand-in) is there and returns the
@@ -96,14 +113,28 @@ impl Images {
     /// If there is nothing to run; the wait before the next try is the caller's.
     pub async fn ensure(&self, pod: &Pod, container: &Container) -> Result<String, ImageError> {
         let image = container.image.as_deref().unwrap_or_default();
-        let teller = Teller { events: &self.events, pod, container, image };
+        let teller = Teller {
+            events: &self.events,
+            pod,
+            container,
+            image,
+        };
         let reference = Reference::parse(image).map_err(|error| {
             let message = format!("Failed to apply default image tag \"{image}\": {error}");
             teller.warn("InspectFailed", &message);
-            ImageError { reason: "InvalidImageName", message, later: None }
+            ImageError {
+                reason: "InvalidImageName",
+                message,
+                later: None,
+            }
         })?;
-        let words: Vec<String> =
-            container.command.iter().chain(&container.args).flatten().cloned().collect();
+        let words: Vec<String> = container
+            .command
+            .iter()
+            .chain(&container.args)
+            .flatten()
+            .cloned()
+            .collect();
         let lesson = lesson_for(&self.lessons.entries, &reference, &words);
         if let Some(lesson) = lesson.filter(|lesson| lesson.always) {
             return self.stand_in(&teller, lesson, None).await;
@@ -115,7 +146,11 @@ impl Images {
                 let message =
                     format!("Container image \"{image}\" is not present with pull policy of Never");
                 teller.warn("ErrImageNeverPull", &message);
-                return Err(ImageError { reason: "ErrImageNeverPull", message, later: None });
+                return Err(ImageError {
+                    reason: "ErrImageNeverPull",
+                    message,
+                    later: None,
+                });
             }
             ("Never" | "IfNotPresent", true) => {
                 teller.say("Pulled", &present_words(image));
@@ -123,13 +158,18 @@ impl Images {
             }
             _ => {}
         }
-        let wanted = lesson.and_then(|lesson| lesson.pull_instead.as_deref()).unwrap_or(image);
+        let wanted = lesson
+            .and_then(|lesson| lesson.pull_instead.as_deref())
+            .unwrap_or(image);
         match self.pull(&teller, wanted, lesson.is_some()).await {
             Ok(()) => {
                 if let Some(lesson) = lesson.filter(|lesson| lesson.pull_instead.is_some()) {
                     teller.say(
                         "Substituted",
-                        &format!("{} Running \"{wanted}\" in place of \"{image}\".", lesson.says),
+                        &format!(
+                            "{} Running \"{wanted}\" in place of \"{image}\".",
+                            lesson.says
+                        ),
                     );
                 }
                 Ok(wanted.to_owned())
@@ -147,7 +187,11 @@ impl Images {
             Err(error) => {
                 let message = format!("Failed to inspect image \"{image}\": {error}");
                 teller.warn("InspectFailed", &message);
-                Err(ImageError { reason: "ImageInspectError", message, later: None })
+                Err(ImageError {
+                    reason: "ImageInspectError",
+                    message,
+                    later: None,
+                })
             }
         }
     }
@@ -160,12 +204,20 @@ impl Images {
     ) -> Result<(), RuntimeError> {
         teller.say("Pulling", &format!("Pulling image \"{wanted}\""));
         let begun = Instant::now();
-        let patience = if has_stand_in { PATIENCE_WITH_STAND_IN } else { PATIENCE };
+        let patience = if has_stand_in {
+            PATIENCE_WITH_STAND_IN
+        } else {
+            PATIENCE
+        };
         // The full name: Docker would fetch every tag of a name without one.
         let full = Reference::parse(wanted).map_or_else(|_| wanted.to_owned(), |r| r.to_string());
         self.runtime.pull(&full, patience).await?;
         let took = seconds(begun);
-        let size = self.runtime.image(wanted).await?.map_or(0, |info| info.size);
+        let size = self
+            .runtime
+            .image(wanted)
+            .await?
+            .map_or(0, |info| info.size);
         teller.say(
             "Pulled",
             &format!(
@@ -185,27 +237,50 @@ impl Images {
     ) -> Result<String, ImageError> {
         let tag = format!("cadet.local/lessons/{}:latest", lesson.context);
         self.build(lesson, &tag).await.map_err(|error| {
-            let message = format!("could not build the stand-in for \"{}\": {error}", teller.image);
+            let message = format!(
+                "could not build the stand-in for \"{}\": {error}",
+                teller.image
+            );
             teller.warn("Failed", &message);
-            ImageError { reason: "ErrImagePull", message, later: Some(teller.back_off()) }
+            ImageError {
+                reason: "ErrImagePull",
+                message,
+                later: Some(teller.back_off()),
+            }
         })?;
         let why = because.map_or(String::new(), |error| format!(" ({error})"));
         teller.say(
             "Substituted",
-            &format!("{} Running \"{tag}\" in place of \"{}\"{why}.", lesson.says, teller.image),
+            &format!(
+                "{} Running \"{tag}\" in place of \"{}\"{why}.",
+                lesson.says, teller.image
+            ),
         );
         Ok(tag)
     }
 
     async fn build(&self, lesson: &LessonImage, tag: &str) -> Result<(), String> {
-        let gate = self.builds.lock().await.entry(tag.to_owned()).or_default().clone();
+        let gate = self
+            .builds
+            .lock()
+            .await
+            .entry(tag.to_owned())
+            .or_default()
+            .clone();
         let _only_one = gate.lock().await;
-        let path = self.lessons.contexts.join(format!("{}.tar", lesson.context));
+        let path = self
+            .lessons
+            .contexts
+            .join(format!("{}.tar", lesson.context));
         let tar = tokio::fs::read(&path)
             .await
             .map_err(|error| format!("{}: {error}", path.display()))?;
         let digest = hex(&Sha256::digest(&tar));
-        let found = self.runtime.image(tag).await.map_err(|error| error.to_string())?;
+        let found = self
+            .runtime
+            .image(tag)
+            .await
+            .map_err(|error| error.to_string())?;
         let is_current =
             found.is_some_and(|info| info.labels.get(labels::CONTEXT) == Some(&digest));
         if is_current {
@@ -230,9 +305,7 @@ fn pull_policy<'a>(container: &'a Container, reference: &Reference) -> &'a str {
 }
 
 fn present_words(image: &str) -> String {
-    format!(
-        "Container image \"{image}\" already present on machine and can be accessed by the pod"
-    )
+    format!("Container image \"{image}\" already present on machine and can be accessed by the pod")
 }
 
 fn seconds(begun: Instant) -> String {
@@ -258,7 +331,8 @@ struct Teller<'a> {
 impl Teller<'_> {
     fn tell(&self, severity: Severity, reason: &'static str, message: &str) {
         let path = format!("spec.containers{{{}}}", self.container.name);
-        self.events.pod(self.pod, Some(path), severity, reason, message);
+        self.events
+            .pod(self.pod, Some(path), severity, reason, message);
     }
 
     fn say(&self, reason: &'static str, message: &str) {
@@ -270,14 +344,21 @@ impl Teller<'_> {
     }
 
     fn back_off(&self) -> (&'static str, String) {
-        ("ImagePullBackOff", format!("Back-off pulling image \"{}\"", self.image))
+        (
+            "ImagePullBackOff",
+            format!("Back-off pulling image \"{}\"", self.image),
+        )
     }
 
     fn pull_failed(&self, error: &RuntimeError) -> ImageError {
         let message = format!("Failed to pull image \"{}\": {error}", self.image);
         self.warn("Failed", &message);
         self.warn("Failed", "Error: ErrImagePull");
-        ImageError { reason: "ErrImagePull", message, later: Some(self.back_off()) }
+        ImageError {
+            reason: "ErrImagePull",
+            message,
+            later: Some(self.back_off()),
+        }
     }
 }
 

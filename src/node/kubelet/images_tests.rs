@@ -30,16 +30,24 @@ const STAND_IN: &str = "cadet.local/lessons/stand-in:latest";
 async fn policies_are_kept() {
     let mut world = World::new();
     world.runtime.offer("docker.io/library/busybox:1");
-    assert_eq!(ensure(&world, "busybox:1", "IfNotPresent").await.unwrap(), "busybox:1");
+    assert_eq!(
+        ensure(&world, "busybox:1", "IfNotPresent").await.unwrap(),
+        "busybox:1"
+    );
     let told = world.told();
     assert_eq!(told[0], "Pulling: Pulling image \"busybox:1\"");
-    assert!(told[1].starts_with("Pulled: Successfully pulled image \"busybox:1\" in "), "{told:?}");
+    assert!(
+        told[1].starts_with("Pulled: Successfully pulled image \"busybox:1\" in "),
+        "{told:?}"
+    );
 
     world.runtime.load("here:1");
     ensure(&world, "here:1", "IfNotPresent").await.unwrap();
     assert_eq!(
         world.told(),
-        ["Pulled: Container image \"here:1\" already present on machine and can be accessed by the pod"]
+        [
+            "Pulled: Container image \"here:1\" already present on machine and can be accessed by the pod"
+        ]
     );
     assert_eq!(world.runtime.pulls(), ["docker.io/library/busybox:1"]);
 
@@ -55,21 +63,37 @@ async fn a_failed_pull_without_a_stand_in_is_upstreams_error() {
     let error = ensure(&world, "gone", "Always").await.unwrap_err();
     assert_eq!(error.reason, "ErrImagePull");
     let later = error.later.unwrap();
-    assert_eq!(later, ("ImagePullBackOff", "Back-off pulling image \"gone\"".into()));
+    assert_eq!(
+        later,
+        ("ImagePullBackOff", "Back-off pulling image \"gone\"".into())
+    );
     let told = world.told();
-    assert!(told.contains(&"Failed: Error: ErrImagePull".to_owned()), "{told:?}");
+    assert!(
+        told.contains(&"Failed: Error: ErrImagePull".to_owned()),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]
 async fn without_a_registry_the_lessons_own_image_is_built_once_and_said() {
-    let entry = lesson("docker.io/library/mongo", Some("docker.io/library/mongo:4.0"), false);
+    let entry = lesson(
+        "docker.io/library/mongo",
+        Some("docker.io/library/mongo:4.0"),
+        false,
+    );
     let mut world = World::with_lessons(&[entry]);
     assert_eq!(ensure(&world, "mongo", "Always").await.unwrap(), STAND_IN);
     assert_eq!(ensure(&world, "mongo", "Always").await.unwrap(), STAND_IN);
     assert_eq!(world.runtime.builds(), 1);
     let told = world.told();
-    let said: Vec<_> = told.iter().filter(|line| line.starts_with("Substituted:")).collect();
-    assert!(said[0].contains("The old one is gone.") && said[0].contains(STAND_IN), "{said:?}");
+    let said: Vec<_> = told
+        .iter()
+        .filter(|line| line.starts_with("Substituted:"))
+        .collect();
+    assert!(
+        said[0].contains("The old one is gone.") && said[0].contains(STAND_IN),
+        "{said:?}"
+    );
     assert!(said[0].contains("did not answer"), "says why: {said:?}");
 
     // A newer Cadet brings a newer context.
@@ -80,19 +104,33 @@ async fn without_a_registry_the_lessons_own_image_is_built_once_and_said() {
 
 #[tokio::test]
 async fn with_a_registry_the_lesson_names_what_is_pulled() {
-    let entry = lesson("docker.io/library/mongo", Some("docker.io/library/mongo:4.0"), false);
+    let entry = lesson(
+        "docker.io/library/mongo",
+        Some("docker.io/library/mongo:4.0"),
+        false,
+    );
     let mut world = World::with_lessons(&[entry]);
     world.runtime.offer("docker.io/library/mongo:4.0");
     let run = ensure(&world, "mongo", "Always").await.unwrap();
     assert_eq!(run, "docker.io/library/mongo:4.0");
     assert_eq!(world.runtime.builds(), 0);
-    assert!(world.told().iter().any(|line| line.starts_with("Substituted:")));
+    assert!(
+        world
+            .told()
+            .iter()
+            .any(|line| line.starts_with("Substituted:"))
+    );
 }
 
 #[tokio::test]
 async fn always_asks_no_registry() {
     let world = World::with_lessons(&[lesson("docker.io/meteorhacks/telescope", None, true)]);
-    assert_eq!(ensure(&world, "meteorhacks/telescope", "Always").await.unwrap(), STAND_IN);
+    assert_eq!(
+        ensure(&world, "meteorhacks/telescope", "Always")
+            .await
+            .unwrap(),
+        STAND_IN
+    );
     assert!(world.runtime.pulls().is_empty());
 }
 

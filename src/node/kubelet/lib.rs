@@ -24,6 +24,8 @@ pub mod env;
 pub mod events;
 pub mod images;
 pub mod labels;
+mod launch;
+mod lease;
 mod logs;
 pub mod machine;
 mod memory;
@@ -35,6 +37,7 @@ mod plan;
 mod pods;
 mod probe_run;
 mod probes;
+mod projected;
 mod reference;
 mod resolv;
 mod resources;
@@ -127,8 +130,7 @@ pub async fn run(
     let machine = Machine::read()?;
     let lessons = Lessons::load(&config.lessons_dir)?;
     let table = PodTable::default();
-    let server =
-        Server::bind(config.listen, &config.tls, runtime.clone(), table.clone()).await?;
+    let server = Server::bind(config.listen, &config.tls, runtime.clone(), table.clone()).await?;
     let (events, notes) = EventSink::new();
     let api = Arc::new(ApiServer::new(client.clone()));
     let shared = Arc::new(Shared {
@@ -144,8 +146,11 @@ pub async fn run(
         node_memory: machine.memory,
         resolv_conf: config.resolv_conf.clone(),
     });
-    let deliverer =
-        tokio::spawn(events::deliver(client.clone(), config.node_name.clone(), notes));
+    let deliverer = tokio::spawn(events::deliver(
+        client.clone(),
+        config.node_name.clone(),
+        notes,
+    ));
     let identity = Identity {
         name: config.node_name.clone(),
         host_ip: config.host_ip.to_string(),
@@ -159,8 +164,11 @@ pub async fn run(
     let served = tokio::spawn(server.run(shutdown.clone()));
     if prepare(&shared, &shutdown).await {
         let selector = format!("spec.nodeName={}", config.node_name);
-        let changes = watcher(Api::<Pod>::all(client), watcher::Config::default().fields(&selector))
-            .default_backoff();
+        let changes = watcher(
+            Api::<Pod>::all(client),
+            watcher::Config::default().fields(&selector),
+        )
+        .default_backoff();
         Pods::new(shared, table, shutdown).run(changes).await;
     }
     for (task, name) in [(node, "node"), (served, "server")] {

@@ -17,7 +17,11 @@ pub enum LogError {
     #[error("container {container} is not valid for pod {pod}")]
     NoContainer { pod: String, container: String },
     #[error("container \"{container}\" in pod \"{pod}\" is waiting to start: {reason}")]
-    Waiting { pod: String, container: String, reason: String },
+    Waiting {
+        pod: String,
+        container: String,
+        reason: String,
+    },
     #[error("previous terminated container \"{container}\" in pod \"{pod}\" not found")]
     NoPrevious { pod: String, container: String },
     #[error("{name}: {value:?} is not valid")]
@@ -59,7 +63,10 @@ impl LogRequest {
             if value.is_empty() {
                 continue;
             }
-            let bad = |name| LogError::BadOption { name, value: value.clone() };
+            let bad = |name| LogError::BadOption {
+                name,
+                value: value.clone(),
+            };
             let flag = |name| match value.as_str() {
                 "true" | "1" => Ok(true),
                 "false" | "0" => Ok(false),
@@ -133,7 +140,11 @@ async fn find(
     };
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let names = pod.spec.iter().flat_map(|spec| {
-        spec.init_containers.iter().flatten().chain(&spec.containers).map(|c| c.name.as_str())
+        spec.init_containers
+            .iter()
+            .flatten()
+            .chain(&spec.containers)
+            .map(|c| c.name.as_str())
     });
     if !names.into_iter().any(|name| name == request.container) {
         return Err(LogError::NoContainer {
@@ -167,7 +178,11 @@ async fn find(
             .find(|status| status.name == request.container)
             .and_then(|status| status.state.as_ref()?.waiting.as_ref()?.reason.clone())
             .unwrap_or_else(|| "ContainerCreating".into());
-        LogError::Waiting { pod: request.pod.clone(), container: request.container.clone(), reason }
+        LogError::Waiting {
+            pod: request.pod.clone(),
+            container: request.container.clone(),
+            reason,
+        }
     })
 }
 
@@ -198,8 +213,10 @@ mod tests {
     use super::*;
 
     fn parse(options: &[(&str, &str)]) -> Result<LogRequest, LogError> {
-        let options: Vec<(String, String)> =
-            options.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let options: Vec<(String, String)> = options
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
         LogRequest::parse("shop", "web", "app", &options)
     }
 
@@ -217,7 +234,12 @@ mod tests {
         assert!(request.query.follow && !request.previous);
         assert_eq!((request.query.tail, request.limit), (Some(5), Some(10)));
         assert!(request.query.since.is_some());
-        for bad in [("tailLines", "-1"), ("limitBytes", "0"), ("sinceTime", "noon"), ("follow", "si")] {
+        for bad in [
+            ("tailLines", "-1"),
+            ("limitBytes", "0"),
+            ("sinceTime", "noon"),
+            ("follow", "si"),
+        ] {
             assert!(parse(&[bad]).is_err(), "{bad:?}");
         }
     }

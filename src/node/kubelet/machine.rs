@@ -41,7 +41,9 @@ impl Machine {
         let meminfo =
             std::fs::read_to_string(path).map_err(|source| MachineError { path, source })?;
         let text = |path: &str| {
-            std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+            std::fs::read_to_string(path)
+                .map(|text| text.trim().to_owned())
+                .unwrap_or_default()
         };
         Ok(Self {
             cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -78,7 +80,10 @@ impl Machine {
     pub fn capacity(&self, root: &Path) -> BTreeMap<String, Quantity> {
         let mut capacity = BTreeMap::from([
             ("cpu".to_owned(), Quantity(self.cpus.to_string())),
-            ("memory".to_owned(), Quantity(format!("{}Ki", self.memory / 1024))),
+            (
+                "memory".to_owned(),
+                Quantity(format!("{}Ki", self.memory / 1024)),
+            ),
             ("pods".to_owned(), Quantity(MAX_PODS.to_string())),
         ]);
         if let Ok(disk) = statvfs(root) {
@@ -100,7 +105,9 @@ pub fn go_arch(rust: &str) -> &str {
 }
 
 fn total_memory(meminfo: &str) -> Option<i64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -109,7 +116,10 @@ fn pretty_name(os_release: &str) -> String {
     os_release
         .lines()
         .find_map(|line| line.strip_prefix("PRETTY_NAME="))
-        .map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
+        .map_or_else(
+            || "Linux".to_owned(),
+            |name| name.trim_matches('"').to_owned(),
+        )
 }
 
 #[cfg(test)]
@@ -118,9 +128,15 @@ mod tests {
 
     #[test]
     fn the_kernels_and_distributions_words_are_understood() {
-        assert_eq!(total_memory("MemTotal:        1000 kB\nMemFree: 1 kB\n"), Some(1_024_000));
+        assert_eq!(
+            total_memory("MemTotal:        1000 kB\nMemFree: 1 kB\n"),
+            Some(1_024_000)
+        );
         assert_eq!(total_memory("nonsense"), None);
-        assert_eq!(pretty_name("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n"), "Debian GNU/Linux 13 (trixie)");
+        assert_eq!(
+            pretty_name("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n"),
+            "Debian GNU/Linux 13 (trixie)"
+        );
         assert_eq!(go_arch("x86_64"), "amd64");
     }
 

@@ -4,14 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{
     DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus,
     Taint,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
-    MicroTime, ObjectMeta, OwnerReference, Time,
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -19,16 +16,15 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::{EventSink, Severity};
+use crate::lease::NodeLease;
 use crate::machine::{Machine, go_arch};
 use crate::runtime::{EngineInfo, Runtime};
 
 /// Between renewals of the lease, upstream's figure; the node counts as lost after
-/// [`LEASE_SECONDS`].
+/// [`crate::lease::SECONDS`].
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Between attempts while the API server or the engine is not there yet.
 const IMPATIENT: Duration = Duration::from_secs(1);
-const LEASE_SECONDS: i32 = 40;
-const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// An unchanged status is sent again after this long.
 const REPORT: SignedDuration = SignedDuration::from_mins(5);
 const NOT_READY_TAINT: &str = "node.kubernetes.io/not-ready";
@@ -54,7 +50,7 @@ pub struct NodeKeeper {
     events: EventSink,
     /// What was sent last, and when.
     sent: Option<(NodeStatus, Timestamp)>,
-    lease: Option<Lease>,
+    lease: NodeLease,
     untainted: bool,
     greeted: bool,
 }
@@ -67,13 +63,14 @@ impl NodeKeeper {
         runtime: Arc<dyn Runtime>,
         events: EventSink,
     ) -> Self {
+        let lease = NodeLease::new(client.clone(), identity.name.clone());
         Self {
             identity,
             client,
             runtime,
             events,
             sent: None,
-            lease: None,
+            lease,
             untainted: false,
             greeted: false,
         }
@@ -104,16 +101,18 @@ impl NodeKeeper {
         let node = self.registered(&engine, now).await?;
         let status = self.status(&engine, node.status.as_ref(), now);
         let due = match &self.sent {
-            Some((sent, at)) => {
-                differs(sent, &status) || now.duration_since(*at) >= REPORT
-            }
+            Some((sent, at)) => differs(sent, &status) || now.duration_since(*at) >= REPORT,
             None => true,
         };
         let api: Api<Node> = Api::all(self.client.clone());
         if due {
             let patch = json!({"status": status});
-            api.patch_status(&self.identity.name, &PatchParams::default(), &Patch::Merge(patch))
-                .await?;
+            api.patch_status(
+                &self.identity.name,
+                &PatchParams::default(),
+                &Patch::Merge(patch),
+            )
+            .await?;
             self.sent = Some((status, now));
         }
         let ready = engine.is_ok();
@@ -124,9 +123,10 @@ impl NodeKeeper {
         if ready && !self.greeted {
             self.greeted = true;
             let words = format!("Node {} status is now: NodeReady", self.identity.name);
-            self.events.node(&node, Severity::Normal, "NodeReady", &words);
+            self.events
+                .node(&node, Severity::Normal, "NodeReady", &words);
         }
-        self.renew_lease(&node, now).await?;
+        self.lease.renew(&node, now).await?;
         Ok(ready)
     }
 
@@ -191,9 +191,13 @@ impl NodeKeeper {
             "metadata": {"resourceVersion": node.metadata.resource_version},
             "spec": {"taints": kept},
         });
-        api.patch(&self.identity.name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .map(drop)
+        api.patch(
+            &self.identity.name,
+            &PatchParams::default(),
+            &Patch::Merge(patch),
+        )
+        .await
+        .map(drop)
     }
 
     fn status(
@@ -203,7 +207,9 @@ impl NodeKeeper {
         now: Timestamp,
     ) -> NodeStatus {
         let identity = &self.identity;
-        let root = engine.as_ref().map_or_else(|_| "/".to_owned(), |info| info.root_dir.clone());
+        let root = engine
+            .as_ref()
+            .map_or_else(|_| "/".to_owned(), |info| info.root_dir.clone());
         let capacity = identity.machine.capacity(&PathBuf::from(root));
         let version = engine.as_ref().map_or_else(
             |_| {
@@ -217,81 +223,26 @@ impl NodeKeeper {
         );
         NodeStatus {
             addresses: Some(vec![
-                NodeAddress { type_: "InternalIP".into(), address: identity.host_ip.clone() },
-                NodeAddress { type_: "Hostname".into(), address: identity.name.clone() },
+                NodeAddress {
+                    type_: "InternalIP".into(),
+                    address: identity.host_ip.clone(),
+                },
+                NodeAddress {
+                    type_: "Hostname".into(),
+                    address: identity.name.clone(),
+                },
             ]),
             allocatable: Some(capacity.clone()),
             capacity: Some(capacity),
             conditions: Some(conditions(engine, old, now)),
             daemon_endpoints: Some(NodeDaemonEndpoints {
-                kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(identity.port) }),
+                kubelet_endpoint: Some(DaemonEndpoint {
+                    port: i32::from(identity.port),
+                }),
             }),
             node_info: Some(identity.machine.node_info(&identity.version, &version)),
             ..NodeStatus::default()
         }
-    }
-
-    async fn renew_lease(&mut self, node: &Node, now: Timestamp) -> kube::Result<()> {
-        let api: Api<Lease> = Api::namespaced(self.client.clone(), LEASE_NAMESPACE);
-        let name = &self.identity.name;
-        if let Some(mut lease) = self.lease.take() {
-            if let Some(spec) = &mut lease.spec {
-                spec.renew_time = Some(MicroTime(now));
-            }
-            match api.replace(name, &PostParams::default(), &lease).await {
-                Ok(renewed) => {
-                    self.lease = Some(renewed);
-                    return Ok(());
-                }
-                // Somebody else wrote or removed it: look again below.
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let mut lease = match api.get_opt(name).await? {
-            Some(lease) => lease,
-            None => return self.create_lease(&api, node, now).await,
-        };
-        lease.spec = Some(lease_spec(name, now));
-        self.lease = Some(api.replace(name, &PostParams::default(), &lease).await?);
-        Ok(())
-    }
-
-    async fn create_lease(
-        &mut self,
-        api: &Api<Lease>,
-        node: &Node,
-        now: Timestamp,
-    ) -> kube::Result<()> {
-        let name = &self.identity.name;
-        let lease = Lease {
-            metadata: ObjectMeta {
-                name: Some(name.clone()),
-                namespace: Some(LEASE_NAMESPACE.into()),
-                owner_references: node.metadata.uid.clone().map(|uid| {
-                    vec![OwnerReference {
-                        api_version: "v1".into(),
-                        kind: "Node".into(),
-                        name: name.clone(),
-                        uid,
-                        ..OwnerReference::default()
-                    }]
-                }),
-                ..ObjectMeta::default()
-            },
-            spec: Some(lease_spec(name, now)),
-        };
-        self.lease = Some(api.create(&PostParams::default(), &lease).await?);
-        Ok(())
-    }
-}
-
-fn lease_spec(holder: &str, now: Timestamp) -> LeaseSpec {
-    LeaseSpec {
-        holder_identity: Some(holder.to_owned()),
-        lease_duration_seconds: Some(LEASE_SECONDS),
-        renew_time: Some(MicroTime(now)),
-        ..LeaseSpec::default()
     }
 }
 
@@ -304,8 +255,18 @@ fn conditions(
         (type_, "False", reason, message.to_owned())
     };
     let ready = match engine {
-        Ok(_) => ("Ready", "True", "KubeletReady", "kubelet is posting ready status".to_owned()),
-        Err(why) => ("Ready", "False", "KubeletNotReady", format!("container runtime is down: {why}")),
+        Ok(_) => (
+            "Ready",
+            "True",
+            "KubeletReady",
+            "kubelet is posting ready status".to_owned(),
+        ),
+        Err(why) => (
+            "Ready",
+            "False",
+            "KubeletNotReady",
+            format!("container runtime is down: {why}"),
+        ),
     };
     [
         pressure(
@@ -313,8 +274,16 @@ fn conditions(
             "KubeletHasSufficientMemory",
             "kubelet has sufficient memory available",
         ),
-        pressure("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        pressure("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        pressure(
+            "DiskPressure",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure",
+        ),
+        pressure(
+            "PIDPressure",
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available",
+        ),
         ready,
     ]
     .into_iter()
@@ -356,11 +325,17 @@ mod tests {
     use super::*;
 
     fn engine() -> Result<EngineInfo, String> {
-        Ok(EngineInfo { version: "26.1.5".into(), root_dir: "/".into() })
+        Ok(EngineInfo {
+            version: "26.1.5".into(),
+            root_dir: "/".into(),
+        })
     }
 
     fn ready(conditions: &[NodeCondition]) -> &NodeCondition {
-        conditions.iter().find(|condition| condition.type_ == "Ready").unwrap()
+        conditions
+            .iter()
+            .find(|condition| condition.type_ == "Ready")
+            .unwrap()
     }
 
     #[test]
@@ -368,15 +343,27 @@ mod tests {
         let t0: Timestamp = "2026-11-20T20:00:00Z".parse().unwrap();
         let t1 = t0 + SignedDuration::from_secs(60);
         let first = conditions(&engine(), None, t0);
-        assert_eq!(ready(&first).message.as_deref(), Some("kubelet is posting ready status"));
-        let status = NodeStatus { conditions: Some(first), ..NodeStatus::default() };
+        assert_eq!(
+            ready(&first).message.as_deref(),
+            Some("kubelet is posting ready status")
+        );
+        let status = NodeStatus {
+            conditions: Some(first),
+            ..NodeStatus::default()
+        };
         let same = conditions(&engine(), Some(&status), t1);
         assert_eq!(ready(&same).last_transition_time, Some(Time(t0)));
         assert_eq!(ready(&same).last_heartbeat_time, Some(Time(t1)));
         let down = conditions(&Err("Docker does not answer".into()), Some(&status), t1);
         assert_eq!(ready(&down).status, "False");
         assert_eq!(ready(&down).last_transition_time, Some(Time(t1)));
-        assert!(ready(&down).message.as_deref().unwrap().contains("Docker does not answer"));
+        assert!(
+            ready(&down)
+                .message
+                .as_deref()
+                .unwrap()
+                .contains("Docker does not answer")
+        );
     }
 
     #[test]
@@ -388,6 +375,9 @@ mod tests {
         };
         let later = t0 + SignedDuration::from_secs(10);
         assert!(!differs(&status(&engine(), t0), &status(&engine(), later)));
-        assert!(differs(&status(&engine(), t0), &status(&Err("gone".into()), later)));
+        assert!(differs(
+            &status(&engine(), t0),
+            &status(&Err("gone".into()), later)
+        ));
     }
 }

@@ -16,7 +16,10 @@ const PROGRAM: &str = "cadet-node";
 #[derive(Debug, thiserror::Error)]
 pub enum PauseError {
     #[error("could not read {path} for the pause image: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("could not pack the pause image: {0}")]
     Pack(#[source] std::io::Error),
     #[error("could not build the pause image: {0}")]
@@ -37,7 +40,11 @@ impl PauseImage {
     pub fn new(program: PathBuf, version: &str) -> Self {
         // Tags allow no plus sign.
         let tag = format!("cadet/pause:{}", version.replace('+', "-"));
-        Self { tag, program, present: Mutex::new(false) }
+        Self {
+            tag,
+            program,
+            present: Mutex::new(false),
+        }
     }
 
     /// The image's reference, building the image if the engine does not have it.
@@ -49,9 +56,13 @@ impl PauseImage {
         if !*present {
             if runtime.image(&self.tag).await?.is_none() {
                 tracing::info!(image = self.tag, "building the pause image");
-                let program = tokio::fs::read(&self.program)
-                    .await
-                    .map_err(|source| PauseError::Read { path: self.program.clone(), source })?;
+                let program =
+                    tokio::fs::read(&self.program)
+                        .await
+                        .map_err(|source| PauseError::Read {
+                            path: self.program.clone(),
+                            source,
+                        })?;
                 let context = pack(&program).map_err(PauseError::Pack)?;
                 runtime.build(&self.tag, context, HashMap::new()).await?;
             }
@@ -72,9 +83,10 @@ fn pack(program: &[u8]) -> std::io::Result<Bytes> {
         "FROM scratch\nCOPY {PROGRAM} /{PROGRAM}\nENTRYPOINT [\"/{PROGRAM}\", \"pause\"]\n"
     );
     let mut archive = tar::Builder::new(Vec::with_capacity(program.len() + 4096));
-    for (name, mode, bytes) in
-        [("Dockerfile", 0o644, dockerfile.as_bytes()), (PROGRAM, 0o755, program)]
-    {
+    for (name, mode, bytes) in [
+        ("Dockerfile", 0o644, dockerfile.as_bytes()),
+        (PROGRAM, 0o755, program),
+    ] {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         header.set_mode(mode);
@@ -104,7 +116,11 @@ mod tests {
             found.push((path, entry.header().mode().unwrap(), text));
         }
         assert_eq!(found[0].0, "Dockerfile");
-        assert!(found[0].2.contains("ENTRYPOINT [\"/cadet-node\", \"pause\"]"));
+        assert!(
+            found[0]
+                .2
+                .contains("ENTRYPOINT [\"/cadet-node\", \"pause\"]")
+        );
         assert_eq!(found[1], ("cadet-node".into(), 0o755, "ELF".into()));
     }
 
@@ -115,7 +131,10 @@ mod tests {
         std::fs::write(&program, "ELF").unwrap();
         let runtime = FakeRuntime::default();
         let pause = PauseImage::new(program, "v1.36.0+cadet");
-        assert_eq!(pause.ensure(&runtime).await.unwrap(), "cadet/pause:v1.36.0-cadet");
+        assert_eq!(
+            pause.ensure(&runtime).await.unwrap(),
+            "cadet/pause:v1.36.0-cadet"
+        );
         pause.ensure(&runtime).await.unwrap();
         assert_eq!(runtime.builds(), 1);
         runtime.forget_images();

@@ -23,7 +23,10 @@ const DATA: &str = "..data";
 pub fn relative(text: &str) -> Option<PathBuf> {
     let path = Path::new(text);
     let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
-    let clean: PathBuf = path.components().filter(|p| matches!(p, Component::Normal(_))).collect();
+    let clean: PathBuf = path
+        .components()
+        .filter(|p| matches!(p, Component::Normal(_)))
+        .collect();
     (path.components().all(plain) && !clean.as_os_str().is_empty()).then_some(clean)
 }
 
@@ -99,7 +102,11 @@ fn count(dir: &Path) -> io::Result<usize> {
     let mut files = 0;
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
-        files += if entry.file_type()?.is_dir() { count(&entry.path())? } else { 1 };
+        files += if entry.file_type()?.is_dir() {
+            count(&entry.path())?
+        } else {
+            1
+        };
     }
     Ok(files)
 }
@@ -135,17 +142,27 @@ mod tests {
         write(dir, &files(&[("a", "1"), ("sub/b", "2")])).unwrap();
         assert_eq!(std::fs::read_to_string(dir.join("a")).unwrap(), "1");
         assert_eq!(std::fs::read_to_string(dir.join("sub/b")).unwrap(), "2");
-        let mode = std::fs::metadata(dir.join("a")).unwrap().permissions().mode();
+        let mode = std::fs::metadata(dir.join("a"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o640);
         let first = std::fs::read_link(dir.join(DATA)).unwrap();
 
         write(dir, &files(&[("a", "1"), ("sub/b", "2")])).unwrap();
-        assert_eq!(std::fs::read_link(dir.join(DATA)).unwrap(), first, "nothing changed");
+        assert_eq!(
+            std::fs::read_link(dir.join(DATA)).unwrap(),
+            first,
+            "nothing changed"
+        );
 
         write(dir, &files(&[("a", "new"), ("c", "3")])).unwrap();
         assert_eq!(std::fs::read_to_string(dir.join("a")).unwrap(), "new");
         assert_eq!(std::fs::read_to_string(dir.join("c")).unwrap(), "3");
-        assert!(std::fs::symlink_metadata(dir.join("sub")).is_err(), "old key is gone");
+        assert!(
+            std::fs::symlink_metadata(dir.join("sub")).is_err(),
+            "old key is gone"
+        );
         assert!(!dir.join(first).exists(), "old files are gone");
     }
 

@@ -34,9 +34,17 @@ pub enum Act {
     /// Remove a container that was made but never started.
     Discard { id: String },
     /// Make and start a container.
-    Start { name: String, role: Role, attempt: i32 },
+    Start {
+        name: String,
+        role: Role,
+        attempt: i32,
+    },
     /// End one container, which will then be started anew if its policy says so.
-    Kill { id: String, name: String, why: KillReason },
+    Kill {
+        id: String,
+        name: String,
+        why: KillReason,
+    },
 }
 
 /// Why a running container is ended.
@@ -97,7 +105,10 @@ pub fn restarts(policy: RestartPolicy, exit_code: i32) -> bool {
 pub fn initialized(spec: &PodSpec, seen: &Observed) -> bool {
     let Some(sandbox) = seen.sandboxes.first() else {
         // Remains of a finished pod: its containers tell.
-        return spec.containers.iter().any(|c| seen.latest(&c.name).is_some())
+        return spec
+            .containers
+            .iter()
+            .any(|c| seen.latest(&c.name).is_some())
             || spec.init_containers.iter().flatten().next().is_none();
     };
     let here = |info: &&ContainerInfo| info.label(labels::SANDBOX) == Some(sandbox.id.as_str());
@@ -109,13 +120,15 @@ pub fn initialized(spec: &PodSpec, seen: &Observed) -> bool {
         .any(|info| here(&info));
     app_was_here
         || spec.init_containers.iter().flatten().all(|container| {
-            seen.latest(&container.name).filter(here).is_some_and(|info| {
-                if is_sidecar(container) {
-                    info.state == State::Running
-                } else {
-                    info.state == State::Exited && info.exit_code == 0
-                }
-            })
+            seen.latest(&container.name)
+                .filter(here)
+                .is_some_and(|info| {
+                    if is_sidecar(container) {
+                        info.state == State::Running
+                    } else {
+                        info.state == State::Exited && info.exit_code == 0
+                    }
+                })
         })
 }
 
@@ -125,7 +138,10 @@ pub fn next(pod: &Pod, seen: &Observed, memory: &Memory, now: Timestamp) -> Next
     let Some(spec) = &pod.spec else {
         return Next::Wait(None);
     };
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
     if matches!(phase, Some("Succeeded" | "Failed")) || finished(spec, seen) {
         return Next::Done;
     }
@@ -135,7 +151,9 @@ pub fn next(pod: &Pod, seen: &Observed, memory: &Memory, now: Timestamp) -> Next
         .flatten()
         .find(|info| info.state == State::Created)
     {
-        return Next::Do(Act::Discard { id: info.id.clone() });
+        return Next::Do(Act::Discard {
+            id: info.id.clone(),
+        });
     }
     let Some(sandbox) = seen.sandbox() else {
         return without_sandbox(seen, memory, now);
@@ -144,18 +162,24 @@ pub fn next(pod: &Pod, seen: &Observed, memory: &Memory, now: Timestamp) -> Next
         return Next::Wait(Some(trouble.retry_at));
     }
     if memory.wired.as_deref() != Some(sandbox.id.as_str()) {
-        return Next::Do(Act::Wire { sandbox: sandbox.id.clone() });
+        return Next::Do(Act::Wire {
+            sandbox: sandbox.id.clone(),
+        });
     }
     if let Some(kill) = to_kill(spec, seen, memory) {
         return Next::Do(kill);
     }
-    let mut gate = Gate { memory, now, until: None };
+    let mut gate = Gate {
+        memory,
+        now,
+        until: None,
+    };
     if !initialized(spec, seen) {
         let policy = restart_policy(spec);
         for container in spec.init_containers.iter().flatten() {
-            let latest = seen.latest(&container.name).filter(|info| {
-                info.label(labels::SANDBOX) == Some(sandbox.id.as_str())
-            });
+            let latest = seen
+                .latest(&container.name)
+                .filter(|info| info.label(labels::SANDBOX) == Some(sandbox.id.as_str()));
             match latest {
                 Some(info) if info.state == State::Running && is_sidecar(container) => {}
                 Some(info) if info.state == State::Running => return Next::Wait(gate.until),
@@ -192,7 +216,6 @@ pub fn next(pod: &Pod, seen: &Observed, memory: &Memory, now: Timestamp) -> Next
     Next::Wait(gate.until)
 }
 
-
 fn without_sandbox(seen: &Observed, memory: &Memory, now: Timestamp) -> Next {
     if !seen.sandboxes.is_empty() || seen.running().next().is_some() {
         return Next::Do(Act::ClearSandbox);
@@ -214,20 +237,33 @@ fn without_sandbox(seen: &Observed, memory: &Memory, now: Timestamp) -> Next {
 }
 
 fn to_kill(spec: &PodSpec, seen: &Observed, memory: &Memory) -> Option<Act> {
-    let all = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let all = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .chain(&spec.containers);
     for container in all {
-        let Some(info) = seen.latest(&container.name) else { continue };
+        let Some(info) = seen.latest(&container.name) else {
+            continue;
+        };
         if info.state != State::Running {
             continue;
         }
         let kill = |why| {
-            Some(Act::Kill { id: info.id.clone(), name: container.name.clone(), why })
+            Some(Act::Kill {
+                id: info.id.clone(),
+                name: container.name.clone(),
+                why,
+            })
         };
         if let Some(words) = memory.unhealthy.get(&info.id) {
             return kill(KillReason::Unhealthy(words.clone()));
         }
         let image = container.image.as_deref().unwrap_or_default();
-        if info.label(labels::SPEC_IMAGE).is_some_and(|made_from| made_from != image) {
+        if info
+            .label(labels::SPEC_IMAGE)
+            .is_some_and(|made_from| made_from != image)
+        {
             return kill(KillReason::Changed);
         }
     }
@@ -269,7 +305,10 @@ impl Gate<'_> {
         ended: Option<&ContainerInfo>,
         seen: &Observed,
     ) -> Next {
-        if let Some(trouble) = self.memory.trouble(&container.name).filter(|t| t.retry_at > self.now)
+        if let Some(trouble) = self
+            .memory
+            .trouble(&container.name)
+            .filter(|t| t.retry_at > self.now)
         {
             return self.wait(trouble.wakes_at(self.now));
         }
@@ -280,7 +319,11 @@ impl Gate<'_> {
             Some(info) => info.attempt() + 1,
             None => attempt_from_status(pod, &container.name),
         };
-        Next::Do(Act::Start { name: container.name.clone(), role, attempt })
+        Next::Do(Act::Start {
+            name: container.name.clone(),
+            role,
+            attempt,
+        })
     }
 
     fn wait(&mut self, at: Timestamp) -> Next {

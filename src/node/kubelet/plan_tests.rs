@@ -19,7 +19,11 @@ fn info(role: &str, name: &str, sandbox: &str, attempt: i32, state: State) -> Co
         (labels::ATTEMPT, attempt.to_string()),
     ];
     ContainerInfo {
-        id: if role == "sandbox" { sandbox.to_owned() } else { format!("{name}{attempt}") },
+        id: if role == "sandbox" {
+            sandbox.to_owned()
+        } else {
+            format!("{name}{attempt}")
+        },
         labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
         state,
         pid: 1,
@@ -39,7 +43,9 @@ fn always() -> Pod {
 }
 
 fn wired(sandbox: &str) -> Memory {
-    Memory { wired: Some(sandbox.into()), ..Memory::default() }
+    let mut memory = Memory::default();
+    memory.wired = Some(sandbox.into());
+    memory
 }
 
 fn plan(pod: &Pod, all: Vec<ContainerInfo>, memory: &Memory) -> Next {
@@ -49,18 +55,30 @@ fn plan(pod: &Pod, all: Vec<ContainerInfo>, memory: &Memory) -> Next {
 #[test]
 fn a_new_pod_gets_a_sandbox_then_a_network_then_its_container() {
     let memory = Memory::default();
-    assert_eq!(plan(&always(), vec![], &memory), Next::Do(Act::CreateSandbox { attempt: 0 }));
+    assert_eq!(
+        plan(&always(), vec![], &memory),
+        Next::Do(Act::CreateSandbox { attempt: 0 })
+    );
     let sandbox = || info("sandbox", "", "s", 0, State::Running);
     assert_eq!(
         plan(&always(), vec![sandbox()], &memory),
-        Next::Do(Act::Wire { sandbox: "s".into() })
+        Next::Do(Act::Wire {
+            sandbox: "s".into()
+        })
     );
     assert_eq!(
         plan(&always(), vec![sandbox()], &wired("s")),
-        Next::Do(Act::Start { name: "a".into(), role: Role::App, attempt: 0 })
+        Next::Do(Act::Start {
+            name: "a".into(),
+            role: Role::App,
+            attempt: 0
+        })
     );
     let running = info("app", "a", "s", 0, State::Running);
-    assert_eq!(plan(&always(), vec![sandbox(), running], &wired("s")), Next::Wait(None));
+    assert_eq!(
+        plan(&always(), vec![sandbox(), running], &wired("s")),
+        Next::Wait(None)
+    );
 }
 
 #[test]
@@ -73,7 +91,10 @@ fn a_dead_sandbox_is_cleared_before_a_new_one_is_made() {
         Next::Do(Act::ClearSandbox)
     );
     // The sandbox was removed by hand: the container in its namespaces must go as well.
-    assert_eq!(plan(&always(), vec![still_running], &memory), Next::Do(Act::ClearSandbox));
+    assert_eq!(
+        plan(&always(), vec![still_running], &memory),
+        Next::Do(Act::ClearSandbox)
+    );
     let ended = info("app", "a", "s", 0, State::Exited);
     assert_eq!(
         plan(&always(), vec![ended], &memory),
@@ -86,7 +107,10 @@ fn a_finished_pod_never_gets_a_sandbox_again() {
     let never = pod(json!({"restartPolicy": "Never", "containers": [{"name": "a"}]}));
     let mut ended = info("app", "a", "s", 0, State::Exited);
     ended.exit_code = 255;
-    assert_eq!(plan(&never, vec![ended.clone()], &Memory::default()), Next::Done);
+    assert_eq!(
+        plan(&never, vec![ended.clone()], &Memory::default()),
+        Next::Done
+    );
     let mut failed = always();
     failed.status = serde_json::from_value(json!({"phase": "Failed"})).unwrap();
     assert_eq!(plan(&failed, vec![], &Memory::default()), Next::Done);
@@ -107,15 +131,21 @@ fn a_pruned_container_keeps_its_count() {
     let sandbox = info("sandbox", "", "s", 0, State::Running);
     assert_eq!(
         plan(&pod, vec![sandbox], &wired("s")),
-        Next::Do(Act::Start { name: "a".into(), role: Role::App, attempt: 5 })
+        Next::Do(Act::Start {
+            name: "a".into(),
+            role: Role::App,
+            attempt: 5
+        })
     );
 }
 
 #[test]
 fn a_failed_init_container_of_a_never_pod_ends_it_and_of_others_is_tried_again() {
     let spec = |policy| {
-        pod(json!({"restartPolicy": policy, "initContainers": [{"name": "i"}],
-            "containers": [{"name": "a"}]}))
+        pod(
+            json!({"restartPolicy": policy, "initContainers": [{"name": "i"}],
+            "containers": [{"name": "a"}]}),
+        )
     };
     let all = || {
         let mut failed = info("init", "i", "s", 0, State::Exited);
@@ -125,7 +155,11 @@ fn a_failed_init_container_of_a_never_pod_ends_it_and_of_others_is_tried_again()
     assert_eq!(plan(&spec("Never"), all(), &wired("s")), Next::Done);
     assert_eq!(
         plan(&spec("Always"), all(), &wired("s")),
-        Next::Do(Act::Start { name: "i".into(), role: Role::Init, attempt: 1 })
+        Next::Do(Act::Start {
+            name: "i".into(),
+            role: Role::Init,
+            attempt: 1
+        })
     );
 }
 
@@ -137,10 +171,22 @@ fn a_sidecar_starts_first_and_does_not_hold_the_others_up() {
     let sandbox = || info("sandbox", "", "s", 0, State::Running);
     let side = || info("init", "side", "s", 0, State::Running);
     let once = |state| info("init", "once", "s", 0, state);
-    let start = |name: &str, role| Next::Do(Act::Start { name: name.into(), role, attempt: 0 });
+    let start = |name: &str, role| {
+        Next::Do(Act::Start {
+            name: name.into(),
+            role,
+            attempt: 0,
+        })
+    };
     let memory = wired("s");
-    assert_eq!(plan(&pod, vec![sandbox()], &memory), start("side", Role::Init));
-    assert_eq!(plan(&pod, vec![sandbox(), side()], &memory), start("once", Role::Init));
+    assert_eq!(
+        plan(&pod, vec![sandbox()], &memory),
+        start("side", Role::Init)
+    );
+    assert_eq!(
+        plan(&pod, vec![sandbox(), side()], &memory),
+        start("once", Role::Init)
+    );
     assert_eq!(
         plan(&pod, vec![sandbox(), side(), once(State::Running)], &memory),
         Next::Wait(None)
@@ -152,8 +198,16 @@ fn a_sidecar_starts_first_and_does_not_hold_the_others_up() {
     let app = info("app", "a", "s", 0, State::Running);
     let dead_side = info("init", "side", "s", 0, State::Exited);
     assert_eq!(
-        plan(&pod, vec![sandbox(), dead_side, once(State::Exited), app], &memory),
-        Next::Do(Act::Start { name: "side".into(), role: Role::Init, attempt: 1 })
+        plan(
+            &pod,
+            vec![sandbox(), dead_side, once(State::Exited), app],
+            &memory
+        ),
+        Next::Do(Act::Start {
+            name: "side".into(),
+            role: Role::Init,
+            attempt: 1
+        })
     );
 }
 
@@ -165,10 +219,16 @@ fn one_containers_wait_does_not_delay_anothers_start() {
     let sandbox = info("sandbox", "", "s", 0, State::Running);
     assert_eq!(
         plan(&pod, vec![sandbox.clone()], &memory),
-        Next::Do(Act::Start { name: "b".into(), role: Role::App, attempt: 0 })
+        Next::Do(Act::Start {
+            name: "b".into(),
+            role: Role::App,
+            attempt: 0
+        })
     );
     let b = info("app", "b", "s", 0, State::Running);
-    let Next::Wait(Some(until)) = plan(&pod, vec![sandbox, b], &memory) else { panic!() };
+    let Next::Wait(Some(until)) = plan(&pod, vec![sandbox, b], &memory) else {
+        panic!()
+    };
     assert_eq!(until.duration_since(now()).as_secs(), 10);
 }
 

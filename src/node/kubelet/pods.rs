@@ -146,11 +146,16 @@ impl Pods {
     }
 
     fn apply(&mut self, pod: Pod) {
-        let Some(uid) = pod.metadata.uid.clone() else { return };
+        let Some(uid) = pod.metadata.uid.clone() else {
+            return;
+        };
         if self.ended.contains(&uid) {
             return;
         }
-        let desired = Desired { pod: Arc::new(pod), gone: false };
+        let desired = Desired {
+            pod: Arc::new(pod),
+            gone: false,
+        };
         lock(&self.table.pods).insert(uid.clone(), desired.pod.clone());
         self.hand_over(uid, desired);
     }
@@ -202,7 +207,10 @@ impl Pods {
             .map(|(uid, _)| uid.clone())
             .collect();
         for uid in failed {
-            let known = self.workers.remove(&uid).map(|worker| worker.borrow().clone());
+            let known = self
+                .workers
+                .remove(&uid)
+                .map(|worker| worker.borrow().clone());
             if let Some(desired) = known.filter(|_| !self.ended.contains(&uid)) {
                 self.hand_over(uid, desired);
             }
@@ -263,15 +271,19 @@ fn pod_from_labels(uid: &str, info: &ContainerInfo) -> Pod {
     pod.metadata.uid = Some(uid.to_owned());
     pod.metadata.name = text(labels::POD_NAME);
     pod.metadata.namespace = text(labels::POD_NAMESPACE);
-    pod.metadata.deletion_grace_period_seconds =
-        info.label(labels::GRACE).and_then(|seconds| seconds.parse().ok());
+    pod.metadata.deletion_grace_period_seconds = info
+        .label(labels::GRACE)
+        .and_then(|seconds| seconds.parse().ok());
     pod
 }
 
 /// Marks the addresses of all sandboxes as in use, dead ones included: each is given back
 /// when its sandbox is removed.
 pub fn reserve_addresses(shared: &Shared, containers: &[ContainerInfo]) {
-    for info in containers.iter().filter(|info| info.role() == Some(Role::Sandbox)) {
+    for info in containers
+        .iter()
+        .filter(|info| info.role() == Some(Role::Sandbox))
+    {
         if let Some(address) = info.pod_ip()
             && let Err(error) = shared.network.reserve(address)
         {

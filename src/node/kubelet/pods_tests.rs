@@ -21,7 +21,13 @@ fn stage(world: World) -> Stage {
     let (table, shutdown) = (PodTable::default(), CancellationToken::new());
     let pods = Pods::new(world.shared.clone(), table.clone(), shutdown.clone());
     let task = tokio::spawn(pods.run(stream));
-    Stage { world, changes, table, shutdown, task }
+    Stage {
+        world,
+        changes,
+        table,
+        shutdown,
+        task,
+    }
 }
 
 impl Stage {
@@ -89,7 +95,10 @@ async fn a_pod_deleted_while_the_agent_was_down_is_cleaned_up() {
     {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(second.world.api.deleted.lock().unwrap().is_empty(), "the API knew that already");
+    assert!(
+        second.world.api.deleted.lock().unwrap().is_empty(),
+        "the API knew that already"
+    );
 }
 
 #[tokio::test]
@@ -107,7 +116,11 @@ async fn an_object_that_lingers_after_its_end_is_not_started_again() {
     stage.send(watcher::Event::Apply(deleted));
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(stage.world.runtime.containers().is_empty());
-    assert_eq!(*stage.world.api.deleted.lock().unwrap(), ["u-1"], "confirmed once");
+    assert_eq!(
+        *stage.world.api.deleted.lock().unwrap(),
+        ["u-1"],
+        "confirmed once"
+    );
 }
 
 #[tokio::test]
@@ -120,8 +133,13 @@ async fn addresses_of_dead_sandboxes_stay_reserved() {
         ])
     };
     for ip in ["10.244.0.2", "10.244.0.7"] {
-        let spec = crate::runtime::ContainerSpec { labels: labels(ip), ..Default::default() };
-        crate::runtime::Runtime::create(world.runtime.as_ref(), &spec).await.unwrap();
+        let spec = crate::runtime::ContainerSpec {
+            labels: labels(ip),
+            ..Default::default()
+        };
+        crate::runtime::Runtime::create(world.runtime.as_ref(), &spec)
+            .await
+            .unwrap();
     }
     reserve_addresses(&world.shared, &world.runtime.containers());
     let address = world.shared.network.allocate().unwrap();

@@ -16,8 +16,13 @@ const ANSWER_BYTES: u64 = 10 * 1024;
 /// What a probe does, with names resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Check {
-    Http { address: SocketAddr, request: String },
-    Tcp { address: SocketAddr },
+    Http {
+        address: SocketAddr,
+        request: String,
+    },
+    Tcp {
+        address: SocketAddr,
+    },
     Exec(Vec<String>),
 }
 
@@ -31,7 +36,9 @@ impl Check {
         if let Some(tcp) = &probe.tcp_socket {
             let host = tcp.host.as_deref().unwrap_or(pod_ip);
             let port = port_of(&tcp.port, container)?;
-            return Ok(Self::Tcp { address: address(host, port)? });
+            return Ok(Self::Tcp {
+                address: address(host, port)?,
+            });
         }
         if let Some(exec) = &probe.exec {
             return Ok(Self::Exec(exec.command.clone().unwrap_or_default()));
@@ -70,10 +77,18 @@ fn http_check(http: &HTTPGetAction, container: &Container, pod_ip: &str) -> Resu
     if http.scheme.as_deref() == Some("HTTPS") {
         return Err("HTTPS probes are not served by this version of Cadet".into());
     }
-    let host = http.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(pod_ip);
+    let host = http
+        .host
+        .as_deref()
+        .filter(|host| !host.is_empty())
+        .unwrap_or(pod_ip);
     let port = port_of(&http.port, container)?;
     let address = address(host, port)?;
-    let path = http.path.as_deref().filter(|p| !p.is_empty()).unwrap_or("/");
+    let path = http
+        .path
+        .as_deref()
+        .filter(|p| !p.is_empty())
+        .unwrap_or("/");
     let mut lines = vec![format!("GET {path} HTTP/1.1")];
     let given = |name: &str| {
         http.http_headers
@@ -95,16 +110,26 @@ fn http_check(http: &HTTPGetAction, container: &Container, pod_ip: &str) -> Resu
     }
     lines.push("Connection: close".into());
     // A line break inside a value would smuggle in another header.
-    if lines.iter().any(|line| line.bytes().any(|byte| byte.is_ascii_control())) {
+    if lines
+        .iter()
+        .any(|line| line.bytes().any(|byte| byte.is_ascii_control()))
+    {
         return Err("the probe's path or headers hold control characters".into());
     }
-    Ok(Check::Http { address, request: format!("{}\r\n\r\n", lines.join("\r\n")) })
+    Ok(Check::Http {
+        address,
+        request: format!("{}\r\n\r\n", lines.join("\r\n")),
+    })
 }
 
 /// Addresses only: this program is linked statically, and looking names up would pull in
 /// the guest's own resolver libraries.
 fn address(host: &str, port: u16) -> Result<SocketAddr, String> {
-    let host = if host == "localhost" { "127.0.0.1" } else { host };
+    let host = if host == "localhost" {
+        "127.0.0.1"
+    } else {
+        host
+    };
     let ip: IpAddr = host
         .parse()
         .map_err(|_| format!("the probe's host {host:?} is no IP address"))?;
@@ -114,9 +139,10 @@ fn address(host: &str, port: u16) -> Result<SocketAddr, String> {
 fn port_of(port: &IntOrString, container: &Container) -> Result<u16, String> {
     let bad = |port: &dyn std::fmt::Display| format!("the probe's port {port} is not valid");
     match port {
-        IntOrString::Int(number) => {
-            u16::try_from(*number).ok().filter(|n| *n > 0).ok_or_else(|| bad(number))
-        }
+        IntOrString::Int(number) => u16::try_from(*number)
+            .ok()
+            .filter(|n| *n > 0)
+            .ok_or_else(|| bad(number)),
         IntOrString::String(name) => container
             .ports
             .iter()
@@ -134,7 +160,11 @@ async fn http(address: SocketAddr, request: &str) -> Result<(), String> {
     let mut stream = TcpStream::connect(address).await.map_err(failed)?;
     stream.write_all(request.as_bytes()).await.map_err(failed)?;
     let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES).read_to_end(&mut answer).await.map_err(failed)?;
+    stream
+        .take(ANSWER_BYTES)
+        .read_to_end(&mut answer)
+        .await
+        .map_err(failed)?;
     let text = String::from_utf8_lossy(&answer);
     let code = text
         .strip_prefix("HTTP/1.")
@@ -148,8 +178,15 @@ async fn http(address: SocketAddr, request: &str) -> Result<(), String> {
 }
 
 async fn exec(runtime: &dyn Runtime, id: &str, command: &[String]) -> Result<(), String> {
-    let outcome = runtime.exec(id, command).await.map_err(|error| error.to_string())?;
-    if outcome.exit_code == 0 { Ok(()) } else { Err(outcome.output) }
+    let outcome = runtime
+        .exec(id, command)
+        .await
+        .map_err(|error| error.to_string())?;
+    if outcome.exit_code == 0 {
+        Ok(())
+    } else {
+        Err(outcome.output)
+    }
 }
 
 #[cfg(test)]
@@ -161,8 +198,10 @@ mod tests {
     use crate::runtime::fake::FakeRuntime;
 
     fn container() -> Container {
-        serde_json::from_value(json!({"name": "web", "ports": [{"name": "http", "containerPort": 8080}]}))
-            .unwrap()
+        serde_json::from_value(
+            json!({"name": "web", "ports": [{"name": "http", "containerPort": 8080}]}),
+        )
+        .unwrap()
     }
 
     fn check(probe: serde_json::Value) -> Result<Check, String> {
@@ -174,7 +213,9 @@ mod tests {
     fn named_ports_and_headers_are_resolved() {
         let probe = json!({"httpGet": {"path": "/ok", "port": "http",
             "httpHeaders": [{"name": "host", "value": "shop"}]}});
-        let Ok(Check::Http { address, request }) = check(probe) else { panic!() };
+        let Ok(Check::Http { address, request }) = check(probe) else {
+            panic!()
+        };
         assert_eq!(address.to_string(), "10.244.0.2:8080");
         assert!(request.starts_with("GET /ok HTTP/1.1\r\n") && request.ends_with("\r\n\r\n"));
         assert_eq!(request.to_lowercase().matches("host:").count(), 1);

@@ -66,8 +66,7 @@ impl Health {
     /// Whether the container's startup probe has succeeded.
     #[must_use]
     pub fn started(&self, container: &Container, id: &str) -> bool {
-        container.startup_probe.is_none()
-            || self.verdict(id, Kind::Startup, |(_, started)| started)
+        container.startup_probe.is_none() || self.verdict(id, Kind::Startup, |(_, started)| started)
     }
 
     /// Whether the container's readiness probe succeeds.
@@ -85,12 +84,14 @@ impl Health {
 
     /// Containers a startup or liveness probe has given up on, with the words.
     pub fn hopeless(&self) -> impl Iterator<Item = (&str, String)> {
-        self.verdicts.iter().filter_map(|((id, kind), verdict)| match (kind, verdict) {
-            (Kind::Startup | Kind::Liveness, Verdict::Bad(_)) => {
-                Some((id.as_str(), kind.word().to_lowercase()))
-            }
-            _ => None,
-        })
+        self.verdicts
+            .iter()
+            .filter_map(|((id, kind), verdict)| match (kind, verdict) {
+                (Kind::Startup | Kind::Liveness, Verdict::Bad(_)) => {
+                    Some((id.as_str(), kind.word().to_lowercase()))
+                }
+                _ => None,
+            })
     }
 }
 
@@ -139,9 +140,15 @@ impl Probes {
         let Some(spec) = &pod.spec else { return };
         let health = self.health();
         let mut wanted = HashSet::new();
-        let sidecars = spec.init_containers.iter().flatten().filter(|c| is_sidecar(c));
+        let sidecars = spec
+            .init_containers
+            .iter()
+            .flatten()
+            .filter(|c| is_sidecar(c));
         for container in sidecars.chain(&spec.containers) {
-            let Some(info) = seen.latest(&container.name).filter(|i| i.state == State::Running)
+            let Some(info) = seen
+                .latest(&container.name)
+                .filter(|i| i.state == State::Running)
             else {
                 continue;
             };
@@ -170,8 +177,7 @@ impl Probes {
         lock(&self.verdicts).retain(|(id, kind), _| {
             // The startup verdict outlives its task.
             wanted.iter().any(|(wanted_id, _)| wanted_id == id)
-                || (*kind == Kind::Startup
-                    && seen.running().any(|info| info.id == *id))
+                || (*kind == Kind::Startup && seen.running().any(|info| info.id == *id))
         });
     }
 
@@ -190,7 +196,8 @@ impl Probes {
             Ok(check) => check,
             Err(why) => {
                 let note = format!("{} probe is ignored: {why}", kind.word());
-                self.events.pod(pod, Some(path), Severity::Warning, "ProbeIgnored", note);
+                self.events
+                    .pod(pod, Some(path), Severity::Warning, "ProbeIgnored", note);
                 lock(&self.verdicts).insert(key.clone(), Verdict::Good);
                 let done = tokio::spawn(async {}).abort_handle();
                 self.tasks.insert(key, done);
@@ -210,7 +217,8 @@ impl Probes {
             pod: pod.clone(),
             path,
         };
-        self.tasks.insert(key, tokio::spawn(task.run()).abort_handle());
+        self.tasks
+            .insert(key, tokio::spawn(task.run()).abort_handle());
     }
 }
 
@@ -236,7 +244,10 @@ fn known(pod: &Pod) -> HashMap<String, (bool, bool)> {
         .flatten()
         .filter_map(|status| {
             let id = status.container_id.as_deref()?.strip_prefix("docker://")?;
-            Some((id.to_owned(), (status.ready, status.started.unwrap_or(false))))
+            Some((
+                id.to_owned(),
+                (status.ready, status.started.unwrap_or(false)),
+            ))
         })
         .collect()
 }
@@ -261,16 +272,26 @@ struct Timing {
 impl Timing {
     fn new(probe: &Probe, kind: Kind) -> Self {
         let number = |value: Option<i32>, default: u32| {
-            value.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0).unwrap_or(default)
+            value
+                .and_then(|n| u32::try_from(n).ok())
+                .filter(|n| *n > 0)
+                .unwrap_or(default)
         };
         let seconds = |value, default| Duration::from_secs(number(value, default).into());
         Self {
             delay: Duration::from_secs(
-                probe.initial_delay_seconds.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+                probe
+                    .initial_delay_seconds
+                    .and_then(|n| u64::try_from(n).ok())
+                    .unwrap_or(0),
             ),
             period: seconds(probe.period_seconds, 10),
             timeout: seconds(probe.timeout_seconds, 1),
-            successes: if kind == Kind::Readiness { number(probe.success_threshold, 1) } else { 1 },
+            successes: if kind == Kind::Readiness {
+                number(probe.success_threshold, 1)
+            } else {
+                1
+            },
             failures: number(probe.failure_threshold, 3),
         }
     }
@@ -312,7 +333,8 @@ impl Task {
                     (good, bad) = (0, bad + 1);
                     let note = format!("{} probe failed: {words}", self.key.1.word());
                     let path = Some(self.path.clone());
-                    self.events.pod(&self.pod, path, Severity::Warning, "Unhealthy", note);
+                    self.events
+                        .pod(&self.pod, path, Severity::Warning, "Unhealthy", note);
                     if bad >= self.timing.failures {
                         self.conclude(Verdict::Bad(words));
                     }

@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::*;
 use crate::observed::Observed;
-use crate::runtime::Runtime as _;
 use crate::testing::{World, pod};
 
 struct Stage {
@@ -26,7 +25,9 @@ async fn stage(container: serde_json::Value) -> Stage {
         (crate::labels::POD_UID, "u-1"),
     ];
     let spec = crate::runtime::ContainerSpec {
-        labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        labels: labels
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
         ..Default::default()
     };
     let id = world.runtime.create(&spec).await.unwrap();
@@ -34,7 +35,12 @@ async fn stage(container: serde_json::Value) -> Stage {
     let changed = Arc::new(Notify::new());
     let events = world.shared.events.clone();
     let probes = Probes::new(&pod, world.runtime.clone(), events, changed.clone());
-    Stage { world, pod, probes, changed }
+    Stage {
+        world,
+        pod,
+        probes,
+        changed,
+    }
 }
 
 impl Stage {
@@ -73,11 +79,20 @@ async fn liveness_gives_up_after_its_threshold_and_says_so() {
     let mut stage = stage(json!({"livenessProbe": probe("false")})).await;
     stage.reconcile();
     stage.changed.notified().await;
-    let hopeless: Vec<_> =
-        stage.probes.health().hopeless().map(|(id, word)| (id.to_owned(), word)).collect();
+    let hopeless: Vec<_> = stage
+        .probes
+        .health()
+        .hopeless()
+        .map(|(id, word)| (id.to_owned(), word))
+        .collect();
     assert_eq!(hopeless, [("id1".to_owned(), "liveness".to_owned())]);
     let told = stage.world.told();
-    assert_eq!(told.iter().filter(|line| line.starts_with("Unhealthy: Liveness")).count(), 2);
+    assert_eq!(
+        told.iter()
+            .filter(|line| line.starts_with("Unhealthy: Liveness"))
+            .count(),
+        2
+    );
 }
 
 #[tokio::test]

@@ -53,7 +53,11 @@ impl Reference {
             Some(_) => ("docker.io", path.to_owned()),
             None => ("docker.io", format!("library/{path}")),
         };
-        let registry = if registry == "index.docker.io" { "docker.io" } else { registry };
+        let registry = if registry == "index.docker.io" {
+            "docker.io"
+        } else {
+            registry
+        };
         let rest = if registry == "docker.io" && !rest.contains('/') {
             format!("library/{rest}")
         } else {
@@ -89,9 +93,8 @@ impl fmt::Display for Reference {
 }
 
 fn is_digest(text: &str) -> bool {
-    text.strip_prefix("sha256:").is_some_and(|hex| {
-        hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
-    })
+    text.strip_prefix("sha256:")
+        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn is_tag(text: &str) -> bool {
@@ -117,11 +120,15 @@ fn is_registry(text: &str) -> bool {
         Some((host, port)) => (host, Some(port)),
         None => (text, None),
     };
-    !host.is_empty()
-        && host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
-        && port.is_none_or(|port| port.parse::<u16>().is_ok())
+    let label = |label: &str| {
+        let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+        edge(label.bytes().next())
+            && edge(label.bytes().last())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    host.split('.').all(label) && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
 /// The first lesson entry for `reference` run with `words` (command and arguments).
@@ -140,9 +147,12 @@ pub fn lesson_for<'a>(
         entry.repository == reference.repository
             && entry.tags.iter().any(|candidate| candidate == tag)
             && (entry.when_args.is_empty()
-                || words
-                    .iter()
-                    .any(|word| entry.when_args.iter().any(|needle| word.contains(needle.as_str()))))
+                || words.iter().any(|word| {
+                    entry
+                        .when_args
+                        .iter()
+                        .any(|needle| word.contains(needle.as_str()))
+                }))
     })
 }
 
@@ -158,7 +168,10 @@ mod tests {
     fn names_are_completed_as_docker_does() {
         assert_eq!(full("mongo"), "docker.io/library/mongo:latest");
         assert_eq!(full("docker.io/mongo:4.0"), "docker.io/library/mongo:4.0");
-        assert_eq!(full("index.docker.io/mongo"), "docker.io/library/mongo:latest");
+        assert_eq!(
+            full("index.docker.io/mongo"),
+            "docker.io/library/mongo:latest"
+        );
         assert_eq!(
             full("meteorhacks/telescope"),
             "docker.io/meteorhacks/telescope:latest"
@@ -176,8 +189,19 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         for text in [
-            "", "UPPER", "a b", "a:", "a//b", "/a", "a/", "mongo:tag:tag", "mongo@sha256:short",
-            "mongo:-x", "../etc", "a$(reboot)", "host:99999/x",
+            "",
+            "UPPER",
+            "a b",
+            "a:",
+            "a//b",
+            "/a",
+            "a/",
+            "mongo:tag:tag",
+            "mongo@sha256:short",
+            "mongo:-x",
+            "../etc",
+            "a$(reboot)",
+            "host:99999/x",
         ] {
             assert!(Reference::parse(text).is_err(), "{text:?}");
         }
@@ -206,8 +230,14 @@ mod tests {
             lesson_for(&lessons, &Reference::parse(image).unwrap(), &words)
                 .map(|entry| entry.context.clone())
         };
-        assert_eq!(context("mongo", &["mongod", "--smallfiles"]).as_deref(), Some("old"));
-        assert_eq!(context("docker.io/mongo:latest", &[]).as_deref(), Some("any"));
+        assert_eq!(
+            context("mongo", &["mongod", "--smallfiles"]).as_deref(),
+            Some("old")
+        );
+        assert_eq!(
+            context("docker.io/mongo:latest", &[]).as_deref(),
+            Some("any")
+        );
         assert_eq!(context("mongo:7", &["--smallfiles"]), None);
         assert_eq!(context("me/mongo", &["--smallfiles"]), None);
         let pinned = format!("mongo@sha256:{}", "b".repeat(64));

@@ -22,7 +22,9 @@ pub(crate) fn for_pod(pod: &Pod, node_file: &Path) -> Result<String, VolumeError
         })?;
         text.push_str(&without_loopback(&node));
     }
-    let Some(config) = spec.and_then(|spec| spec.dns_config.as_ref()) else { return Ok(text) };
+    let Some(config) = spec.and_then(|spec| spec.dns_config.as_ref()) else {
+        return Ok(text);
+    };
     for server in config.nameservers.iter().flatten() {
         text.push_str(&format!("nameserver {server}\n"));
     }
@@ -36,7 +38,12 @@ pub(crate) fn for_pod(pod: &Pod, node_file: &Path) -> Result<String, VolumeError
         .flatten()
         .filter_map(|option| {
             let name = option.name.as_deref()?;
-            Some(option.value.as_ref().map_or_else(|| name.to_owned(), |v| format!("{name}:{v}")))
+            Some(
+                option
+                    .value
+                    .as_ref()
+                    .map_or_else(|| name.to_owned(), |v| format!("{name}:{v}")),
+            )
         })
         .collect();
     if !options.is_empty() {
@@ -51,8 +58,13 @@ fn without_loopback(text: &str) -> String {
         let server = line.strip_prefix("nameserver").map(str::trim);
         !server.is_some_and(|server| server.starts_with("127.") || server == "::1")
     };
-    let kept = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    kept.filter(reachable).map(|line| format!("{line}\n")).collect()
+    let kept = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    kept.filter(reachable)
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -65,13 +77,19 @@ mod tests {
     fn pods_get_the_nodes_servers_and_their_own_wishes() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("resolv.conf");
-        std::fs::write(&file, "# stub\nnameserver 127.0.0.53\nnameserver 10.0.2.3\nsearch lan\n")
-            .unwrap();
+        std::fs::write(
+            &file,
+            "# stub\nnameserver 127.0.0.53\nnameserver 10.0.2.3\nsearch lan\n",
+        )
+        .unwrap();
         let of = |spec: serde_json::Value| {
             let pod: Pod = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
             for_pod(&pod, &file).unwrap()
         };
-        assert_eq!(of(json!({"containers": []})), "nameserver 10.0.2.3\nsearch lan\n");
+        assert_eq!(
+            of(json!({"containers": []})),
+            "nameserver 10.0.2.3\nsearch lan\n"
+        );
         assert_eq!(
             of(json!({"containers": [], "dnsPolicy": "None", "dnsConfig": {
                 "nameservers": ["1.1.1.1"], "searches": ["a.b", "c"],

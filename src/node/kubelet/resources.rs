@@ -36,7 +36,11 @@ pub fn limits(spec: &PodSpec, container: &Container, node_memory: i64) -> Limits
     let memory_request = amount(&resources.requests, "memory").map_or(memory, Quantity::value);
     Limits {
         cpu_shares: (cpu_request.saturating_mul(1024) / 1000).max(MIN_SHARES),
-        cpu_quota: if cpu_limit > 0 { cpu_limit.saturating_mul(100).max(MIN_QUOTA) } else { 0 },
+        cpu_quota: if cpu_limit > 0 {
+            cpu_limit.saturating_mul(100).max(MIN_QUOTA)
+        } else {
+            0
+        },
         memory,
         oom_score_adj: score(spec, memory_request, node_memory),
     }
@@ -49,7 +53,9 @@ fn score(spec: &PodSpec, memory_request: i64, node_memory: i64) -> i64 {
         Class::Burstable => {
             let share = i128::from(memory_request) * 1000 / i128::from(node_memory.max(1));
             // Never as safe as guaranteed pods, never as doomed as best-effort ones.
-            i64::try_from(1000 - share).unwrap_or(0).clamp(1000 + GUARANTEED_SCORE, BEST_EFFORT_SCORE - 1)
+            i64::try_from(1000 - share)
+                .unwrap_or(0)
+                .clamp(1000 + GUARANTEED_SCORE, BEST_EFFORT_SCORE - 1)
         }
     }
 }
@@ -62,7 +68,11 @@ enum Class {
 }
 
 fn class(spec: &PodSpec) -> Class {
-    let all = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let all = || {
+        spec.containers
+            .iter()
+            .chain(spec.init_containers.iter().flatten())
+    };
     let given = |amounts: &Amounts, name| amount(amounts, name).filter(|q| !q.is_zero());
     let mut any = false;
     let mut guaranteed = true;
@@ -100,7 +110,12 @@ mod tests {
         let limits = limits_of(json!({}));
         assert_eq!(
             limits,
-            Limits { cpu_shares: 2, cpu_quota: 0, memory: 0, oom_score_adj: 1000 }
+            Limits {
+                cpu_shares: 2,
+                cpu_quota: 0,
+                memory: 0,
+                oom_score_adj: 1000
+            }
         );
     }
 
@@ -109,16 +124,30 @@ mod tests {
         let limits = limits_of(json!({"limits": {"cpu": "500m", "memory": "128Mi"}}));
         assert_eq!(
             limits,
-            Limits { cpu_shares: 512, cpu_quota: 50_000, memory: 128 << 20, oom_score_adj: -997 }
+            Limits {
+                cpu_shares: 512,
+                cpu_quota: 50_000,
+                memory: 128 << 20,
+                oom_score_adj: -997
+            }
         );
     }
 
     #[test]
     fn burstable_pods_are_scored_by_their_request() {
         let limits = limits_of(json!({"requests": {"cpu": "100m", "memory": "256Mi"}}));
-        assert_eq!((limits.cpu_shares, limits.memory, limits.oom_score_adj), (102, 0, 750));
-        assert_eq!(limits_of(json!({"requests": {"memory": "1"}})).oom_score_adj, 999);
-        assert_eq!(limits_of(json!({"requests": {"memory": "4Gi"}})).oom_score_adj, 3);
+        assert_eq!(
+            (limits.cpu_shares, limits.memory, limits.oom_score_adj),
+            (102, 0, 750)
+        );
+        assert_eq!(
+            limits_of(json!({"requests": {"memory": "1"}})).oom_score_adj,
+            999
+        );
+        assert_eq!(
+            limits_of(json!({"requests": {"memory": "4Gi"}})).oom_score_adj,
+            3
+        );
         assert_eq!(limits_of(json!({"limits": {"cpu": "1m"}})).cpu_quota, 1000);
     }
 }

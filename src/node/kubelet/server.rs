@@ -52,7 +52,10 @@ pub enum ServerError {
     #[error("the kubelet's certificates are unusable: {0}")]
     Certificates(String),
     #[error("could not listen on {address}: {source}")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
 }
 
 #[derive(Clone)]
@@ -79,12 +82,17 @@ impl Server {
         runtime: Arc<dyn Runtime>,
         table: PodTable,
     ) -> Result<Self, ServerError> {
-        let config = tls_config(tls).map_err(|error| ServerError::Certificates(error.to_string()))?;
+        let config =
+            tls_config(tls).map_err(|error| ServerError::Certificates(error.to_string()))?;
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| ServerError::Listen { address, source })?;
         let router = router(Context { runtime, table });
-        Ok(Self { listener, acceptor: TlsAcceptor::from(Arc::new(config)), router })
+        Ok(Self {
+            listener,
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            router,
+        })
     }
 
     /// Serves until the shutdown; open log streams are cut then.
@@ -151,7 +159,11 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router) {
         .peer_certificates()
         .and_then(|chain| chain.first())
         .is_some_and(|certificate| may_enter(certificate));
-    let router = if allowed { router } else { Router::new().fallback(forbidden) };
+    let router = if allowed {
+        router
+    } else {
+        Router::new().fallback(forbidden)
+    };
     let service = TowerToHyperService::new(router);
     let served = auto::Builder::new(TokioExecutor::new())
         .serve_connection_with_upgrades(TokioIo::new(tls), service)
@@ -162,7 +174,10 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, router: Router) {
 }
 
 async fn forbidden() -> Response {
-    (StatusCode::FORBIDDEN, "Forbidden: only the API server and administrators may ask\n")
+    (
+        StatusCode::FORBIDDEN,
+        "Forbidden: only the API server and administrators may ask\n",
+    )
         .into_response()
 }
 
@@ -172,8 +187,12 @@ fn may_enter(certificate: &[u8]) -> bool {
         return false;
     };
     let subject = parsed.subject();
-    subject.iter_common_name().any(|name| name.as_str().is_ok_and(|name| name == APISERVER))
-        || subject.iter_organization().any(|name| name.as_str().is_ok_and(|name| name == ADMINS))
+    subject
+        .iter_common_name()
+        .any(|name| name.as_str().is_ok_and(|name| name == APISERVER))
+        || subject
+            .iter_organization()
+            .any(|name| name.as_str().is_ok_and(|name| name == ADMINS))
 }
 
 fn router(context: Context) -> Router {
@@ -201,9 +220,7 @@ async fn logs(
         open(context.runtime.as_ref(), &context.table, &request).await
     };
     match opened.await {
-        Ok(stream) => {
-            ([(CONTENT_TYPE, "text/plain")], Body::from_stream(stream)).into_response()
-        }
+        Ok(stream) => ([(CONTENT_TYPE, "text/plain")], Body::from_stream(stream)).into_response(),
         Err(error) => {
             let code = match error {
                 LogError::NoPod { .. } => StatusCode::NOT_FOUND,

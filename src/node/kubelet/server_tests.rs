@@ -19,7 +19,10 @@ fn authority() -> Authority {
     params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     let pem = params.self_signed(&key).unwrap().pem();
-    Authority { pem, issuer: Issuer::new(params, key) }
+    Authority {
+        pem,
+        issuer: Issuer::new(params, key),
+    }
 }
 
 impl Authority {
@@ -27,7 +30,9 @@ impl Authority {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
-        params.distinguished_name.push(DnType::OrganizationName, group);
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, group);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.pem(), key.serialize_pem())
@@ -42,7 +47,9 @@ async fn ask(
     path: &str,
 ) -> std::io::Result<String> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ours.pem.as_bytes()).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_slice(ours.pem.as_bytes()).unwrap())
+        .unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -58,7 +65,9 @@ async fn ask(
     };
     let stream = TcpStream::connect(address).await?;
     let name = "127.0.0.1".try_into().unwrap();
-    let mut tls = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let mut tls = TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
     tls.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
@@ -109,7 +118,9 @@ async fn logs_of_unknown_pods_and_bad_options_are_refused_in_words() {
     let answer = get("/containerLogs/shop/web/app").await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
     assert!(answer.contains("pod \"web\" not found"));
-    let answer = get("/containerLogs/shop/web/app?tailLines=-5").await.unwrap();
+    let answer = get("/containerLogs/shop/web/app?tailLines=-5")
+        .await
+        .unwrap();
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     let answer = get("/pods").await.unwrap();
     let body = answer.split("\r\n\r\n").nth(1).unwrap();

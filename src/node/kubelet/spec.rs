@@ -55,7 +55,10 @@ fn pod_labels(pod: &Pod, role: Role, attempt: i32) -> HashMap<String, String> {
 #[must_use]
 pub fn grace(pod: &Pod) -> i64 {
     let asked = pod.metadata.deletion_grace_period_seconds;
-    let given = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+    let given = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.termination_grace_period_seconds);
     asked.or(given).unwrap_or(30).max(0)
 }
 
@@ -101,8 +104,18 @@ pub fn sandbox(pod: &Pod, image: &str, attempt: i32, pod_ip: Option<&str>) -> Co
         hostname: (!host_network).then(|| hostname(pod)),
         namespaces: Namespaces {
             network: if host_network { "host" } else { "none" }.into(),
-            ipc: if flag(|spec| spec.host_ipc) { "host" } else { "shareable" }.into(),
-            pid: if flag(|spec| spec.host_pid) { "host" } else { "" }.into(),
+            ipc: if flag(|spec| spec.host_ipc) {
+                "host"
+            } else {
+                "shareable"
+            }
+            .into(),
+            pid: if flag(|spec| spec.host_pid) {
+                "host"
+            } else {
+                ""
+            }
+            .into(),
         },
         limits: Limits {
             cpu_shares: 2,
@@ -132,8 +145,7 @@ pub fn container(
     let security = container.security_context.clone().unwrap_or_default();
     let user = security.run_as_user.or(pod_security.run_as_user);
     let group = security.run_as_group.or(pod_security.run_as_group);
-    let must_not_be_root =
-        security.run_as_non_root.or(pod_security.run_as_non_root) == Some(true);
+    let must_not_be_root = security.run_as_non_root.or(pod_security.run_as_non_root) == Some(true);
     if must_not_be_root && user == Some(0) {
         return Err(ConfigError::NotServed(
             "runAsUser 0 together with runAsNonRoot: they exclude each other".into(),
@@ -144,18 +156,30 @@ pub fn container(
             "runAsNonRoot without runAsUser (the image's user is not looked at)".into(),
         ));
     }
-    let mut groups: Vec<String> =
-        pod_security.supplemental_groups.iter().flatten().map(i64::to_string).collect();
+    let mut groups: Vec<String> = pod_security
+        .supplemental_groups
+        .iter()
+        .flatten()
+        .map(i64::to_string)
+        .collect();
     groups.extend(pod_security.fs_group.map(|group| group.to_string()));
     let mut labels = pod_labels(pod, parts.role, parts.attempt);
     labels.insert(labels::CONTAINER_NAME.into(), container.name.clone());
     labels.insert(labels::SANDBOX.into(), parts.sandbox.into());
-    labels.insert(labels::SPEC_IMAGE.into(), container.image.clone().unwrap_or_default());
+    labels.insert(
+        labels::SPEC_IMAGE.into(),
+        container.image.clone().unwrap_or_default(),
+    );
     let expand = |words: &Option<Vec<String>>| {
         words
             .as_ref()
             .filter(|words| !words.is_empty())
-            .map(|words| words.iter().map(|word| parts.variables.expand(word)).collect())
+            .map(|words| {
+                words
+                    .iter()
+                    .map(|word| parts.variables.expand(word))
+                    .collect()
+            })
     };
     let joined = format!("container:{}", parts.sandbox);
     let capabilities = security.capabilities.unwrap_or_default();
@@ -179,7 +203,11 @@ pub fn container(
         groups,
         namespaces: Namespaces {
             network: joined.clone(),
-            ipc: if spec.host_ipc == Some(true) { "host".into() } else { joined.clone() },
+            ipc: if spec.host_ipc == Some(true) {
+                "host".into()
+            } else {
+                joined.clone()
+            },
             pid: match (spec.host_pid, spec.share_process_namespace) {
                 (Some(true), _) => "host".into(),
                 (_, Some(true)) => joined,
@@ -214,7 +242,10 @@ pub fn hosts_file(pod: &Pod, pod_ip: &str) -> String {
          fe00::2\tip6-allrouters\n",
     );
     text.push_str(&format!("{pod_ip}\t{}\n", hostname(pod)));
-    let aliases = pod.spec.iter().flat_map(|spec| spec.host_aliases.iter().flatten());
+    let aliases = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.host_aliases.iter().flatten());
     let mut by_ip: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for alias in aliases {
         by_ip

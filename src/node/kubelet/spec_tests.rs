@@ -29,8 +29,12 @@ fn command_and_arguments_keep_or_replace_the_images() {
     .unwrap();
     assert_eq!(spec.entrypoint, None);
     assert_eq!(spec.args.unwrap(), ["--port", "27017", "$(PORT)"]);
-    let spec = made(json!({"containers": [{"name": "db", "command": ["sh"], "args": []}]})).unwrap();
-    assert_eq!((spec.entrypoint.unwrap(), spec.args), (vec!["sh".to_owned()], None));
+    let spec =
+        made(json!({"containers": [{"name": "db", "command": ["sh"], "args": []}]})).unwrap();
+    assert_eq!(
+        (spec.entrypoint.unwrap(), spec.args),
+        (vec!["sh".to_owned()], None)
+    );
 }
 
 #[test]
@@ -42,7 +46,11 @@ fn the_container_joins_its_sandbox_and_says_what_it_is() {
     assert_eq!(spec.namespaces.ipc, "container:s1");
     assert_eq!(spec.namespaces.pid, "container:s1");
     assert_eq!(spec.name, "cadet_db_web_shop_u-1_2");
-    assert_eq!(spec.labels[labels::SPEC_IMAGE], "mongo", "the manifest's, not the stand-in's");
+    assert_eq!(
+        spec.labels[labels::SPEC_IMAGE],
+        "mongo",
+        "the manifest's, not the stand-in's"
+    );
     assert_eq!(spec.labels[labels::ATTEMPT], "2");
     assert_eq!(spec.image, "cadet.local/lessons/mongo:latest");
 }
@@ -58,7 +66,10 @@ fn security_settings_are_kept_or_refused_never_dropped() {
     assert_eq!(spec.user.as_deref(), Some("1000:3000"));
     assert_eq!(spec.groups, ["7"]);
     assert!(spec.read_only_root && spec.no_new_privileges && !spec.privileged);
-    assert_eq!((spec.cap_add, spec.cap_drop), (vec!["NET_ADMIN".into()], vec!["ALL".into()]));
+    assert_eq!(
+        (spec.cap_add, spec.cap_drop),
+        (vec!["NET_ADMIN".into()], vec!["ALL".into()])
+    );
     let root = json!({"containers": [{"name": "db",
         "securityContext": {"runAsNonRoot": true, "runAsUser": 0}}]});
     assert!(made(root).is_err());
@@ -66,16 +77,33 @@ fn security_settings_are_kept_or_refused_never_dropped() {
 
 #[test]
 fn the_sandbox_has_the_pods_name_address_and_no_rights() {
-    let spec = sandbox(&pod(json!({"containers": []})), "cadet/pause:v1", 0, Some("10.244.0.9"));
+    let spec = sandbox(
+        &pod(json!({"containers": []})),
+        "cadet/pause:v1",
+        0,
+        Some("10.244.0.9"),
+    );
     assert_eq!(spec.hostname.as_deref(), Some("web"));
-    assert_eq!((spec.namespaces.network.as_str(), spec.namespaces.ipc.as_str()), ("none", "shareable"));
+    assert_eq!(
+        (
+            spec.namespaces.network.as_str(),
+            spec.namespaces.ipc.as_str()
+        ),
+        ("none", "shareable")
+    );
     assert_eq!(spec.labels[labels::POD_IP], "10.244.0.9");
     assert_eq!(spec.cap_drop, ["ALL"]);
     assert_eq!(spec.sysctls["net.ipv4.ip_unprivileged_port_start"], "0");
     let host = pod(json!({"hostNetwork": true, "containers": []}));
     let spec = sandbox(&host, "cadet/pause:v1", 0, None);
-    assert_eq!((spec.namespaces.network.as_str(), spec.hostname), ("host", None));
-    assert!(spec.sysctls.is_empty(), "the host's settings are not ours to change");
+    assert_eq!(
+        (spec.namespaces.network.as_str(), spec.hostname),
+        ("host", None)
+    );
+    assert!(
+        spec.sysctls.is_empty(),
+        "the host's settings are not ours to change"
+    );
 }
 
 #[test]

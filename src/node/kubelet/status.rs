@@ -64,7 +64,9 @@ pub fn compute(inputs: &Inputs<'_>) -> PodStatus {
     let mut status = PodStatus {
         phase: Some(phase.into()),
         host_ip: Some(inputs.host_ip.into()),
-        host_ips: Some(vec![HostIP { ip: inputs.host_ip.into() }]),
+        host_ips: Some(vec![HostIP {
+            ip: inputs.host_ip.into(),
+        }]),
         pod_ips: pod_ip.clone().map(|ip| vec![PodIP { ip }]),
         pod_ip,
         start_time: old.start_time.clone().or(Some(Time(inputs.now))),
@@ -74,7 +76,13 @@ pub fn compute(inputs: &Inputs<'_>) -> PodStatus {
         observed_generation: pod.metadata.generation,
         ..PodStatus::default()
     };
-    status.conditions = Some(conditions::compute(inputs, spec, &status, &old, is_initialized));
+    status.conditions = Some(conditions::compute(
+        inputs,
+        spec,
+        &status,
+        &old,
+        is_initialized,
+    ));
     status
 }
 
@@ -115,7 +123,11 @@ fn phase(
     let policy = restart_policy(spec);
     let tally = tally(apps);
     if inputs.terminating && tally.running == 0 && tally.waiting == 0 {
-        return if tally.failed == 0 { "Succeeded" } else { "Failed" };
+        return if tally.failed == 0 {
+            "Succeeded"
+        } else {
+            "Failed"
+        };
     }
     if !is_initialized {
         let failed = init.iter().any(|status| {
@@ -145,10 +157,11 @@ fn tally(apps: &[ContainerStatus]) -> Tally {
         let state = status.state.as_ref();
         let ended = state.and_then(|s| s.terminated.as_ref());
         // A container waiting for its restart counts as what it was before.
-        let before = status.last_state.as_ref().and_then(|s| s.terminated.as_ref());
-        let end = ended.or_else(|| {
-            state.and_then(|s| s.waiting.as_ref()).and(before)
-        });
+        let before = status
+            .last_state
+            .as_ref()
+            .and_then(|s| s.terminated.as_ref());
+        let end = ended.or_else(|| state.and_then(|s| s.waiting.as_ref()).and(before));
         if state.is_some_and(|s| s.running.is_some()) {
             tally.running += 1;
         } else if let Some(end) = end {
@@ -171,7 +184,10 @@ fn container_status(
     is_init: bool,
 ) -> ContainerStatus {
     let name = container.name.as_str();
-    let latest = inputs.seen.latest(name).filter(|info| info.state != State::Created);
+    let latest = inputs
+        .seen
+        .latest(name)
+        .filter(|info| info.state != State::Created);
     let previous = inputs.seen.previous(name);
     let state = match latest {
         Some(info) if info.state == State::Running => running(info),
@@ -189,17 +205,22 @@ fn container_status(
     let id = latest.map(|info| info.id.as_str()).unwrap_or_default();
     let started = is_running && inputs.health.started(container, id);
     let ready = if is_init && !is_sidecar(container) {
-        state.terminated.as_ref().is_some_and(|ended| ended.exit_code == 0)
+        state
+            .terminated
+            .as_ref()
+            .is_some_and(|ended| ended.exit_code == 0)
     } else {
         started && inputs.health.ready(container, id) && !inputs.terminating
     };
     ContainerStatus {
         name: name.to_owned(),
         state: Some(state),
-        last_state: Some(last.map_or_else(ContainerState::default, |terminated| ContainerState {
-            terminated: Some(terminated),
-            ..ContainerState::default()
-        })),
+        last_state: Some(
+            last.map_or_else(ContainerState::default, |terminated| ContainerState {
+                terminated: Some(terminated),
+                ..ContainerState::default()
+            }),
+        ),
         ready,
         restart_count: latest.map_or_else(|| old_count(inputs.pod, name), ContainerInfo::attempt),
         image: latest.map_or_else(
@@ -313,7 +334,10 @@ fn waiting_state(
         let (reason, message) = trouble.shown(inputs.now);
         return waiting(reason, message);
     }
-    let has_init = spec.init_containers.as_ref().is_some_and(|list| !list.is_empty());
+    let has_init = spec
+        .init_containers
+        .as_ref()
+        .is_some_and(|list| !list.is_empty());
     if is_init || has_init {
         return waiting("PodInitializing", "");
     }

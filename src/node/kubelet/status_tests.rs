@@ -11,10 +11,16 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn ended(name: &str, code: i32) -> ContainerInfo {
-    let labels = [(labels::ROLE, "app"), (labels::CONTAINER_NAME, name), (labels::SANDBOX, "s")];
+    let labels = [
+        (labels::ROLE, "app"),
+        (labels::CONTAINER_NAME, name),
+        (labels::SANDBOX, "s"),
+    ];
     ContainerInfo {
         id: format!("{name}-id"),
-        labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        labels: labels
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
         state: State::Exited,
         pid: 0,
         exit_code: code,
@@ -33,17 +39,23 @@ fn sandbox() -> ContainerInfo {
     sandbox.id = "s".into();
     sandbox.state = State::Running;
     sandbox.labels.insert(labels::ROLE.into(), "sandbox".into());
-    sandbox.labels.insert(labels::POD_IP.into(), "10.244.0.9".into());
+    sandbox
+        .labels
+        .insert(labels::POD_IP.into(), "10.244.0.9".into());
     sandbox
 }
 
 fn status_of(pod: &Pod, all: Vec<ContainerInfo>, words: &[(&str, &str)]) -> PodStatus {
-    let last_words =
-        words.iter().map(|(id, text)| ((*id).to_owned(), (*text).to_owned())).collect();
+    let last_words = words
+        .iter()
+        .map(|(id, text)| ((*id).to_owned(), (*text).to_owned()))
+        .collect();
+    let mut memory = Memory::default();
+    memory.wired = Some("s".into());
     compute(&Inputs {
         pod,
         seen: &Observed::new(all),
-        memory: &Memory { wired: Some("s".into()), ..Memory::default() },
+        memory: &memory,
         health: &Health::default(),
         now: at(10),
         host_ip: "10.0.2.15",
@@ -63,7 +75,10 @@ fn the_status_names_the_image_that_really_runs_and_how_it_ended() {
     assert_eq!(db.image, "cadet.local/lessons/mongo:latest");
     assert_eq!(db.container_id.as_deref(), Some("docker://db-id"));
     let end = db.state.unwrap().terminated.unwrap();
-    assert_eq!((end.exit_code, end.message.as_deref()), (137, Some("disk full")));
+    assert_eq!(
+        (end.exit_code, end.message.as_deref()),
+        (137, Some("disk full"))
+    );
     assert_eq!(end.finished_at, Some(Time(at(2))));
 }
 
@@ -81,22 +96,47 @@ fn conditions_of_others_survive_and_times_change_only_with_the_value() {
     running.state = State::Running;
     let status = status_of(&pod, vec![sandbox(), running.clone()], &[]);
     let get = |status: &PodStatus, type_: &str| {
-        status.conditions.iter().flatten().find(|c| c.type_ == type_).cloned().unwrap()
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|c| c.type_ == type_)
+            .cloned()
+            .unwrap()
     };
-    assert_eq!(get(&status, "PodScheduled").last_transition_time, Some(Time(at(0))));
+    assert_eq!(
+        get(&status, "PodScheduled").last_transition_time,
+        Some(Time(at(0)))
+    );
     assert_eq!(get(&status, "shop.example/note").status, "True");
     assert_eq!(condition(&status, "ContainersReady"), "True");
     let ready = get(&status, "Ready");
-    assert_eq!((ready.status.as_str(), ready.reason.as_deref()), ("False", Some("ReadinessGatesNotReady")));
-    assert_eq!(ready.last_transition_time, Some(Time(at(1))), "False before, False now");
+    assert_eq!(
+        (ready.status.as_str(), ready.reason.as_deref()),
+        ("False", Some("ReadinessGatesNotReady"))
+    );
+    assert_eq!(
+        ready.last_transition_time,
+        Some(Time(at(1))),
+        "False before, False now"
+    );
 
     pod.status = Some(status);
     let open = json!({"type": "shop.example/open", "status": "True"});
     let open = serde_json::from_value(open).unwrap();
-    pod.status.as_mut().unwrap().conditions.as_mut().unwrap().push(open);
+    pod.status
+        .as_mut()
+        .unwrap()
+        .conditions
+        .as_mut()
+        .unwrap()
+        .push(open);
     let status = status_of(&pod, vec![sandbox(), running], &[]);
     let ready = get(&status, "Ready");
-    assert_eq!((ready.status.as_str(), ready.last_transition_time), ("True", Some(Time(at(10)))));
+    assert_eq!(
+        (ready.status.as_str(), ready.last_transition_time),
+        ("True", Some(Time(at(10))))
+    );
     assert_eq!(status.start_time, Some(Time(at(0))));
 }
 
@@ -109,8 +149,16 @@ fn a_container_with_a_readiness_probe_waits_for_its_verdict() {
     let status = status_of(&pod, vec![sandbox(), running], &[]);
     assert_eq!(status.phase.as_deref(), Some("Running"));
     assert_eq!(condition(&status, "Ready"), "False");
-    let message = status.conditions.unwrap().into_iter().find(|c| c.type_ == "Ready").unwrap();
-    assert_eq!(message.message.as_deref(), Some("containers with unready status: [db]"));
+    let message = status
+        .conditions
+        .unwrap()
+        .into_iter()
+        .find(|c| c.type_ == "Ready")
+        .unwrap();
+    assert_eq!(
+        message.message.as_deref(),
+        Some("containers with unready status: [db]")
+    );
 }
 
 #[test]

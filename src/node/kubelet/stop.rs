@@ -37,10 +37,12 @@ pub(crate) async fn stop(
         }
     }
     runtime.kill(id).await?;
-    timeout(AFTER_KILL, runtime.wait(id)).await.map_err(|_| RuntimeError::Failed {
-        act: "stop a container",
-        reason: format!("{id} survived SIGKILL for {} s", AFTER_KILL.as_secs()),
-    })?
+    timeout(AFTER_KILL, runtime.wait(id))
+        .await
+        .map_err(|_| RuntimeError::Failed {
+            act: "stop a container",
+            reason: format!("{id} survived SIGKILL for {} s", AFTER_KILL.as_secs()),
+        })?
 }
 
 async fn pre_stop(
@@ -50,10 +52,16 @@ async fn pre_stop(
     container: &Container,
     id: &str,
 ) {
-    let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
+    let hook = container
+        .lifecycle
+        .as_ref()
+        .and_then(|lifecycle| lifecycle.pre_stop.as_ref());
     let Some(hook) = hook else { return };
     let failure = if let Some(sleep) = &hook.sleep {
-        tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
+        tokio::time::sleep(Duration::from_secs(
+            u64::try_from(sleep.seconds).unwrap_or(0),
+        ))
+        .await;
         return;
     } else if let Some(command) = hook.exec.as_ref().and_then(|exec| exec.command.as_ref()) {
         match runtime.exec(id, command).await {

@@ -35,7 +35,9 @@ pub struct FakeNetwork {
 impl PodNetwork for FakeNetwork {
     fn allocate(&self) -> Result<Ipv4Addr, NetworkError> {
         let mut used = lock(&self.used);
-        let free = (2..255).map(|n| Ipv4Addr::new(10, 244, 0, n)).find(|ip| !used.contains(ip));
+        let free = (2..255)
+            .map(|n| Ipv4Addr::new(10, 244, 0, n))
+            .find(|ip| !used.contains(ip));
         let address = free.ok_or_else(|| NetworkError::NoLink("all in use".into()))?;
         used.insert(address);
         Ok(address)
@@ -148,7 +150,14 @@ impl World {
             node_memory: 1 << 30,
             resolv_conf: path("resolv.conf"),
         });
-        Self { runtime, network, api, shared, home, notes }
+        Self {
+            runtime,
+            network,
+            api,
+            shared,
+            home,
+            notes,
+        }
     }
 
     /// `Reason: message` of everything told since the last call.
@@ -160,7 +169,11 @@ impl World {
 }
 
 fn write_lessons(dir: &Path, entries: &[LessonImage]) {
-    std::fs::write(dir.join("lessons.json"), serde_json::to_vec(entries).unwrap()).unwrap();
+    std::fs::write(
+        dir.join("lessons.json"),
+        serde_json::to_vec(entries).unwrap(),
+    )
+    .unwrap();
     std::fs::create_dir_all(dir.join("lessons")).unwrap();
     for entry in entries {
         std::fs::write(dir.join(format!("lessons/{}.tar", entry.context)), "tar").unwrap();
@@ -179,15 +192,24 @@ pub fn pod(spec: Value) -> Pod {
 /// Ready, and so on: the value of a condition.
 pub fn condition(status: &PodStatus, type_: &str) -> String {
     let conditions = status.conditions.iter().flatten();
-    let found = conditions.into_iter().find(|condition| condition.type_ == type_);
-    found.map(|condition| condition.status.clone()).unwrap_or_default()
+    let found = conditions
+        .into_iter()
+        .find(|condition| condition.type_ == type_);
+    found
+        .map(|condition| condition.status.clone())
+        .unwrap_or_default()
 }
 
 /// `running`, or the reason of waiting or of the end, of one container.
 pub fn state(status: &PodStatus, container: &str) -> String {
-    let lists = status.container_statuses.iter().chain(&status.init_container_statuses);
+    let lists = status
+        .container_statuses
+        .iter()
+        .chain(&status.init_container_statuses);
     let found = lists.flatten().find(|status| status.name == container);
-    let Some(state) = found.and_then(|status| status.state.clone()) else { return String::new() };
+    let Some(state) = found.and_then(|status| status.state.clone()) else {
+        return String::new();
+    };
     match (state.waiting, state.terminated) {
         (Some(waiting), _) => waiting.reason.unwrap_or_default(),
         (_, Some(ended)) => ended.reason.unwrap_or_default(),

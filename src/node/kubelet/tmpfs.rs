@@ -8,7 +8,10 @@ use nix::mount::{MntFlags, MsFlags, mount as mount_fs, umount2};
 /// Mounts an empty memory file system at `dir`, unless one is there. `size` in bytes;
 /// without it the kernel allows half the machine's memory.
 pub(crate) fn mount(dir: &Path, size: Option<i64>) -> io::Result<()> {
-    if mounted_below(&read_mounts()?, dir).iter().any(|at| at == dir) {
+    if mounted_below(&read_mounts()?, dir)
+        .iter()
+        .any(|at| at == dir)
+    {
         return Ok(());
     }
     let options = match size.filter(|size| *size > 0) {
@@ -16,8 +19,14 @@ pub(crate) fn mount(dir: &Path, size: Option<i64>) -> io::Result<()> {
         None => "mode=0777".to_owned(),
     };
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount_fs(Some("tmpfs"), dir, Some("tmpfs"), flags, Some(options.as_str()))
-        .map_err(io::Error::from)
+    mount_fs(
+        Some("tmpfs"),
+        dir,
+        Some("tmpfs"),
+        flags,
+        Some(options.as_str()),
+    )
+    .map_err(io::Error::from)
 }
 
 /// Unmounts everything at or below `dir`.
@@ -46,7 +55,12 @@ fn mounted_below(mountinfo: &str, dir: &Path) -> Vec<PathBuf> {
 /// The kernel writes blanks, tabs, line ends and backslashes as three octal digits.
 fn unescape(text: &str) -> PathBuf {
     let mut out = text.to_owned();
-    for (code, plain) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
+    for (code, plain) in [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ] {
         out = out.replace(code, plain);
     }
     PathBuf::from(out)

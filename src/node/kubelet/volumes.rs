@@ -6,25 +6,23 @@
 //! PODS/UID/termination/CONTAINER.N  what container N wrote as its last words
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{
-    Container, DownwardAPIVolumeFile, EmptyDirVolumeSource, HostPathVolumeSource, KeyToPath, Pod,
-    Volume,
+    Container, EmptyDirVolumeSource, HostPathVolumeSource, Pod, Volume,
 };
 
-use crate::env::{Addresses, ConfigError, ConfigSource, Variables, field_value, resource_value};
-use crate::payload::{self, Files};
+use crate::env::{Addresses, ConfigError, ConfigSource, Variables};
+use crate::payload;
+use crate::projected::files_of;
 use crate::runtime::BindMount;
 use crate::tmpfs;
 
 /// Longest last words kept in a status, as upstream.
 const LAST_WORDS_BYTES: usize = 4096;
-/// Mode of projected files unless the manifest says otherwise.
-const DEFAULT_MODE: u32 = 0o644;
 
 /// A failed act on a volume. The text becomes the message of the waiting container.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +38,11 @@ pub enum VolumeError {
     #[error("the path {0:?} leaves its volume")]
     Escapes(String),
     #[error("could not {act} {path}: {source}")]
-    Io { act: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        act: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("{0:?} is no pod UID")]
     Uid(String),
 }
@@ -130,7 +132,11 @@ impl Volumes {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let base = self.pod_dir(uid)?.join("volumes");
         let mut places = HashMap::new();
-        for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        for volume in pod
+            .spec
+            .iter()
+            .flat_map(|spec| spec.volumes.iter().flatten())
+        {
             let dir = base.join(&volume.name);
             let place = if let Some(host) = &volume.host_path {
                 host_path(host)?
@@ -231,7 +237,9 @@ fn below(volume: &Path, sub_path: &str) -> Result<PathBuf, VolumeError> {
     while std::fs::symlink_metadata(existing).is_err() {
         existing = existing.parent().ok_or_else(escapes)?;
     }
-    let resolved = existing.canonicalize().map_err(io_error("resolve", existing))?;
+    let resolved = existing
+        .canonicalize()
+        .map_err(io_error("resolve", existing))?;
     if !resolved.starts_with(&real_volume) {
         return Err(escapes());
     }
@@ -243,7 +251,10 @@ fn below(volume: &Path, sub_path: &str) -> Result<PathBuf, VolumeError> {
 
 fn host_path(host: &HostPathVolumeSource) -> Result<PathBuf, VolumeError> {
     let path = PathBuf::from(&host.path);
-    let wrong = |wanted| VolumeError::HostPath { path: host.path.clone(), wanted };
+    let wrong = |wanted| VolumeError::HostPath {
+        path: host.path.clone(),
+        wanted,
+    };
     let found = std::fs::metadata(&path);
     let is_dir = found.as_ref().is_ok_and(std::fs::Metadata::is_dir);
     let is_file = found.as_ref().is_ok_and(std::fs::Metadata::is_file);
@@ -271,199 +282,29 @@ fn empty_dir(dir: &Path, empty: &EmptyDirVolumeSource) -> Result<(), VolumeError
     match empty.medium.as_deref() {
         None | Some("") => Ok(()),
         Some("Memory") => {
-            let size = empty.size_limit.as_ref().and_then(|size| {
-                size.0.parse::<cadet_api::quantity::Quantity>().ok()
-            });
-            tmpfs::mount(dir, size.map(|size| size.value())).map_err(io_error("mount memory at", dir))
+            let size = empty
+                .size_limit
+                .as_ref()
+                .and_then(|size| size.0.parse::<cadet_api::quantity::Quantity>().ok());
+            tmpfs::mount(dir, size.map(|size| size.value()))
+                .map_err(io_error("mount memory at", dir))
         }
-        Some(_) => Err(VolumeError::NotServed(dir.display().to_string(), "huge pages")),
+        Some(_) => Err(VolumeError::NotServed(
+            dir.display().to_string(),
+            "huge pages",
+        )),
     }
 }
 
 fn is_secret(volume: &Volume) -> bool {
     volume.secret.is_some()
         || volume.projected.as_ref().is_some_and(|projected| {
-            projected.sources.iter().flatten().any(|source| source.secret.is_some())
+            projected
+                .sources
+                .iter()
+                .flatten()
+                .any(|source| source.secret.is_some())
         })
-}
-
-/// The files of a volume made from API objects.
-async fn files_of(
-    pod: &Pod,
-    volume: &Volume,
-    addresses: &Addresses,
-    source: &dyn ConfigSource,
-) -> Result<Files, VolumeError> {
-    let reader = Reader { pod, addresses, source };
-    let mut files = Files::new();
-    if let Some(map) = &volume.config_map {
-        let mode = mode(map.default_mode);
-        let optional = map.optional == Some(true);
-        reader.config_map(&mut files, &map.name, map.items.as_ref(), mode, optional).await?;
-    } else if let Some(secret) = &volume.secret {
-        let name = secret.secret_name.as_deref().unwrap_or_default();
-        let mode = mode(secret.default_mode);
-        let optional = secret.optional == Some(true);
-        reader.secret(&mut files, name, secret.items.as_ref(), mode, optional).await?;
-    } else if let Some(downward) = &volume.downward_api {
-        reader.downward(&mut files, downward.items.as_ref(), mode(downward.default_mode))?;
-    } else if let Some(projected) = &volume.projected {
-        let mode = mode(projected.default_mode);
-        for part in projected.sources.iter().flatten() {
-            if let Some(map) = &part.config_map {
-                let optional = map.optional == Some(true);
-                reader.config_map(&mut files, &map.name, map.items.as_ref(), mode, optional).await?;
-            } else if let Some(secret) = &part.secret {
-                let optional = secret.optional == Some(true);
-                let items = secret.items.as_ref();
-                reader.secret(&mut files, &secret.name, items, mode, optional).await?;
-            } else if let Some(downward) = &part.downward_api {
-                reader.downward(&mut files, downward.items.as_ref(), mode)?;
-            } else {
-                let name = volume.name.clone();
-                return Err(VolumeError::NotServed(name, "projected service account tokens"));
-            }
-        }
-    } else {
-        return Err(VolumeError::NotServed(volume.name.clone(), type_name(volume)));
-    }
-    Ok(files)
-}
-
-fn type_name(volume: &Volume) -> &'static str {
-    if volume.persistent_volume_claim.is_some() {
-        "persistentVolumeClaim"
-    } else if volume.nfs.is_some() {
-        "nfs"
-    } else if volume.csi.is_some() {
-        "csi"
-    } else if volume.ephemeral.is_some() {
-        "ephemeral"
-    } else if volume.image.is_some() {
-        "image"
-    } else {
-        "a cloud or network volume"
-    }
-}
-
-fn mode(given: Option<i32>) -> u32 {
-    given.and_then(|mode| u32::try_from(mode).ok()).map_or(DEFAULT_MODE, |mode| mode & 0o777)
-}
-
-struct Reader<'a> {
-    pod: &'a Pod,
-    addresses: &'a Addresses,
-    source: &'a dyn ConfigSource,
-}
-
-impl Reader<'_> {
-    fn namespace(&self) -> &str {
-        self.pod.metadata.namespace.as_deref().unwrap_or("default")
-    }
-
-    async fn config_map(
-        &self,
-        files: &mut Files,
-        name: &str,
-        items: Option<&Vec<KeyToPath>>,
-        mode: u32,
-        optional: bool,
-    ) -> Result<(), VolumeError> {
-        let Some(map) = self.source.config_map(self.namespace(), name).await? else {
-            return self.absent("configmap", name, optional);
-        };
-        let text = map.data.into_iter().flatten().map(|(key, text)| (key, text.into_bytes()));
-        let binary = map.binary_data.into_iter().flatten().map(|(key, bytes)| (key, bytes.0));
-        self.select(files, text.chain(binary).collect(), items, mode, optional, "ConfigMap", name)
-    }
-
-    async fn secret(
-        &self,
-        files: &mut Files,
-        name: &str,
-        items: Option<&Vec<KeyToPath>>,
-        mode: u32,
-        optional: bool,
-    ) -> Result<(), VolumeError> {
-        let Some(secret) = self.source.secret(self.namespace(), name).await? else {
-            return self.absent("secret", name, optional);
-        };
-        let data = secret.data.into_iter().flatten().map(|(key, bytes)| (key, bytes.0)).collect();
-        self.select(files, data, items, mode, optional, "Secret", name)
-    }
-
-    fn absent(&self, kind: &'static str, name: &str, optional: bool) -> Result<(), VolumeError> {
-        if optional {
-            return Ok(());
-        }
-        Err(ConfigError::Missing { kind, name: name.into() }.into())
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn select(
-        &self,
-        files: &mut Files,
-        mut data: BTreeMap<String, Vec<u8>>,
-        items: Option<&Vec<KeyToPath>>,
-        mode: u32,
-        optional: bool,
-        kind: &'static str,
-        name: &str,
-    ) -> Result<(), VolumeError> {
-        let Some(items) = items else {
-            for (key, bytes) in data {
-                files.insert(file_path(&key)?, (bytes, mode));
-            }
-            return Ok(());
-        };
-        for item in items {
-            let Some(bytes) = data.remove(&item.key) else {
-                if optional {
-                    continue;
-                }
-                return Err(ConfigError::MissingKey {
-                    kind,
-                    namespace: self.namespace().into(),
-                    name: name.into(),
-                    key: item.key.clone(),
-                }
-                .into());
-            };
-            let mode = item.mode.map_or(mode, |given| self::mode(Some(given)));
-            files.insert(file_path(&item.path)?, (bytes, mode));
-        }
-        Ok(())
-    }
-
-    fn downward(
-        &self,
-        files: &mut Files,
-        items: Option<&Vec<DownwardAPIVolumeFile>>,
-        mode: u32,
-    ) -> Result<(), VolumeError> {
-        for item in items.into_iter().flatten() {
-            let text = if let Some(field) = &item.field_ref {
-                field_value(self.pod, self.addresses, field)?
-            } else if let Some(resource) = &item.resource_field_ref {
-                let name = resource.container_name.as_deref().unwrap_or_default();
-                let containers = self.pod.spec.iter().flat_map(|spec| &spec.containers);
-                let container = containers
-                    .into_iter()
-                    .find(|container| container.name == name)
-                    .ok_or_else(|| ConfigError::Resource(resource.resource.clone()))?;
-                resource_value(container, resource)?
-            } else {
-                String::new()
-            };
-            let mode = item.mode.map_or(mode, |given| self::mode(Some(given)));
-            files.insert(file_path(&item.path)?, (text.into_bytes(), mode));
-        }
-        Ok(())
-    }
-}
-
-fn file_path(text: &str) -> Result<PathBuf, VolumeError> {
-    payload::relative(text).ok_or_else(|| VolumeError::Escapes(text.to_owned()))
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<(), VolumeError> {

@@ -1,5 +1,7 @@
 //! Volumes on a real file system, memory ones excepted (they need root).
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
 
@@ -7,13 +9,23 @@ use super::*;
 use crate::testing::{World, pod};
 
 async fn places(world: &World, pod: &Pod) -> Result<HashMap<String, PathBuf>, VolumeError> {
-    let addresses = Addresses { pod_ip: "10.244.0.2".into(), host_ip: "10.0.2.15".into() };
-    world.shared.volumes.prepare(pod, &addresses, world.api.as_ref()).await
+    let addresses = Addresses {
+        pod_ip: "10.244.0.2".into(),
+        host_ip: "10.0.2.15".into(),
+    };
+    world
+        .shared
+        .volumes
+        .prepare(pod, &addresses, world.api.as_ref())
+        .await
 }
 
 fn config_map(color: &str) -> ConfigMap {
     ConfigMap {
-        data: Some(BTreeMap::from([("color".into(), color.into()), ("b".into(), "2".into())])),
+        data: Some(BTreeMap::from([
+            ("color".into(), color.into()),
+            ("b".into(), "2".into()),
+        ])),
         ..ConfigMap::default()
     }
 }
@@ -21,7 +33,12 @@ fn config_map(color: &str) -> ConfigMap {
 #[tokio::test]
 async fn config_maps_become_files_and_follow_changes() {
     let world = World::new();
-    world.api.config_maps.lock().unwrap().insert("settings".into(), config_map("red"));
+    world
+        .api
+        .config_maps
+        .lock()
+        .unwrap()
+        .insert("settings".into(), config_map("red"));
     let pod = pod(json!({"containers": [], "volumes": [
         {"name": "all", "configMap": {"name": "settings", "defaultMode": 0o400}},
         {"name": "some", "configMap": {"name": "settings", "items": [{"key": "color", "path": "x/y"}]}},
@@ -30,13 +47,25 @@ async fn config_maps_become_files_and_follow_changes() {
         {"name": "none", "configMap": {"name": "nowhere", "optional": true}},
     ]}));
     let found = places(&world, &pod).await.unwrap();
-    let read = |volume: &str, file: &str| std::fs::read_to_string(found[volume].join(file)).unwrap();
-    assert_eq!((read("all", "color"), read("all", "b")), ("red".into(), "2".into()));
+    let read =
+        |volume: &str, file: &str| std::fs::read_to_string(found[volume].join(file)).unwrap();
+    assert_eq!(
+        (read("all", "color"), read("all", "b")),
+        ("red".into(), "2".into())
+    );
     assert_eq!(read("some", "x/y"), "red");
     assert_eq!(read("down", "name"), "web");
-    let mode = std::fs::metadata(found["all"].join("color")).unwrap().permissions().mode();
+    let mode = std::fs::metadata(found["all"].join("color"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o400);
-    world.api.config_maps.lock().unwrap().insert("settings".into(), config_map("blue"));
+    world
+        .api
+        .config_maps
+        .lock()
+        .unwrap()
+        .insert("settings".into(), config_map("blue"));
     places(&world, &pod).await.unwrap();
     assert_eq!(read("all", "color"), "blue");
 }
@@ -46,7 +75,10 @@ async fn empty_dirs_are_open_to_all_and_survive_a_second_look() {
     let world = World::new();
     let pod = pod(json!({"containers": [], "volumes": [{"name": "tmp", "emptyDir": {}}]}));
     let dir = places(&world, &pod).await.unwrap()["tmp"].clone();
-    assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o777);
+    assert_eq!(
+        std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777,
+        0o777
+    );
     std::fs::write(dir.join("kept"), "x").unwrap();
     places(&world, &pod).await.unwrap();
     assert!(dir.join("kept").exists());
@@ -61,19 +93,33 @@ async fn host_paths_are_checked_by_type() {
     let home = world.home.path();
     let volume = |path: &str, type_: &str| {
         let path = home.join(path).display().to_string();
-        pod(json!({"containers": [], "volumes": [{"name": "h", "hostPath": {"path": path, "type": type_}}]}))
+        pod(
+            json!({"containers": [], "volumes": [{"name": "h", "hostPath": {"path": path, "type": type_}}]}),
+        )
     };
-    assert!(places(&world, &volume("nowhere", "Directory")).await.is_err());
-    assert!(places(&world, &volume("cadet-node", "Directory")).await.is_err());
+    assert!(
+        places(&world, &volume("nowhere", "Directory"))
+            .await
+            .is_err()
+    );
+    assert!(
+        places(&world, &volume("cadet-node", "Directory"))
+            .await
+            .is_err()
+    );
     places(&world, &volume("cadet-node", "File")).await.unwrap();
-    places(&world, &volume("made", "DirectoryOrCreate")).await.unwrap();
+    places(&world, &volume("made", "DirectoryOrCreate"))
+        .await
+        .unwrap();
     assert!(home.join("made").is_dir());
 }
 
 #[tokio::test]
 async fn what_we_do_not_serve_is_named() {
     let world = World::new();
-    let pod = pod(json!({"containers": [], "volumes": [{"name": "v", "nfs": {"path": "/", "server": "x"}}]}));
+    let pod = pod(
+        json!({"containers": [], "volumes": [{"name": "v", "nfs": {"path": "/", "server": "x"}}]}),
+    );
     let error = places(&world, &pod).await.unwrap_err().to_string();
     assert!(error.contains("\"v\"") && error.contains("nfs"), "{error}");
 }
@@ -84,10 +130,19 @@ fn sub_paths_stay_in_their_volume() {
     let volume = home.path().join("volume");
     std::fs::create_dir(&volume).unwrap();
     assert!(below(&volume, "a/b").unwrap().ends_with("volume/a/b"));
-    assert!(matches!(below(&volume, "../x"), Err(VolumeError::Escapes(_))));
+    assert!(matches!(
+        below(&volume, "../x"),
+        Err(VolumeError::Escapes(_))
+    ));
     std::os::unix::fs::symlink("/etc", volume.join("out")).unwrap();
-    assert!(matches!(below(&volume, "out"), Err(VolumeError::Escapes(_))));
-    assert!(matches!(below(&volume, "out/new"), Err(VolumeError::Escapes(_))));
+    assert!(matches!(
+        below(&volume, "out"),
+        Err(VolumeError::Escapes(_))
+    ));
+    assert!(matches!(
+        below(&volume, "out/new"),
+        Err(VolumeError::Escapes(_))
+    ));
     assert!(!Path::new("/etc/new").exists());
 }
 
@@ -99,7 +154,10 @@ fn mounts_name_undeclared_volumes_and_keep_their_options() {
     let places = HashMap::from([("v".to_owned(), PathBuf::from("/pods/v"))]);
     let found = mounts(&container, &places, &Variables::default()).unwrap();
     assert_eq!(found[0].host_path, "/pods/v");
-    assert_eq!((found[0].read_only, found[0].propagation), (true, Some("rslave")));
+    assert_eq!(
+        (found[0].read_only, found[0].propagation),
+        (true, Some("rslave"))
+    );
     let error = mounts(&container, &HashMap::new(), &Variables::default()).unwrap_err();
     assert!(matches!(error, VolumeError::Undeclared(name) if name == "v"));
 }

@@ -73,11 +73,7 @@ pub struct Worker {
 impl Worker {
     /// `wake` is told when one of the pod's containers changes.
     #[must_use]
-    pub fn new(
-        shared: Arc<Shared>,
-        desired: watch::Receiver<Desired>,
-        wake: Arc<Notify>,
-    ) -> Self {
+    pub fn new(shared: Arc<Shared>, desired: watch::Receiver<Desired>, wake: Arc<Notify>) -> Self {
         let probes = {
             let desired = desired.borrow();
             Probes::new(
@@ -162,12 +158,19 @@ impl Worker {
 
     pub(crate) async fn look(&self, pod: &Pod) -> Result<Observed, RuntimeError> {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        Ok(Observed::new(self.shared.runtime.pod_containers(uid).await?))
+        Ok(Observed::new(
+            self.shared.runtime.pod_containers(uid).await?,
+        ))
     }
 
     fn follow_probes(&mut self, pod: &Pod, seen: &Observed) {
-        let Some(probes) = &mut self.probes else { return };
-        let spec_host = pod.spec.as_ref().is_some_and(|s| s.host_network == Some(true));
+        let Some(probes) = &mut self.probes else {
+            return;
+        };
+        let spec_host = pod
+            .spec
+            .as_ref()
+            .is_some_and(|s| s.host_network == Some(true));
         let address = match seen.sandbox().and_then(|sandbox| sandbox.pod_ip()) {
             Some(ip) => ip.to_string(),
             None if spec_host => self.shared.host_ip.clone(),
@@ -185,13 +188,20 @@ impl Worker {
     /// Says once per attempt that a container or image is backing off.
     fn tell_waits(&mut self, pod: &Pod, seen: &Observed, now: Timestamp) {
         let Some(spec) = &pod.spec else { return };
-        for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+        for container in spec
+            .init_containers
+            .iter()
+            .flatten()
+            .chain(&spec.containers)
+        {
             let name = &container.name;
             let path = || Some(format!("spec.containers{{{name}}}"));
             if let Some(trouble) = self.memory.trouble(name).cloned() {
                 let (reason, message) = trouble.shown(now);
                 if reason == "ImagePullBackOff"
-                    && self.memory.tell_once(format!("{name} {reason} {}", trouble.since))
+                    && self
+                        .memory
+                        .tell_once(format!("{name} {reason} {}", trouble.since))
                 {
                     let events = &self.shared.events;
                     events.pod(pod, path(), Severity::Normal, "BackOff", message);
@@ -206,9 +216,13 @@ impl Worker {
             let waits = plan::restart_due(&self.memory, Some(info)).is_some_and(|due| due > now)
                 && plan::restarts(plan::restart_policy(spec), info.exit_code);
             if waits && self.memory.tell_once(format!("{name} crash {}", info.id)) {
-                let words =
-                    format!("Back-off restarting failed container {name} in pod {}", full_name(pod));
-                self.shared.events.pod(pod, path(), Severity::Warning, "BackOff", words);
+                let words = format!(
+                    "Back-off restarting failed container {name} in pod {}",
+                    full_name(pod)
+                );
+                self.shared
+                    .events
+                    .pod(pod, path(), Severity::Warning, "BackOff", words);
             }
         }
     }
@@ -253,7 +267,10 @@ impl Worker {
                 Some(Timestamp::now() + RETRY)
             }
             Err(_) => {
-                tracing::warn!(pod = full_name(pod), "the API server is slow to take the status");
+                tracing::warn!(
+                    pod = full_name(pod),
+                    "the API server is slow to take the status"
+                );
                 Some(Timestamp::now() + RETRY)
             }
         }
@@ -280,7 +297,11 @@ impl Worker {
 
     fn last_words(&self, pod: &Pod, seen: &Observed) -> HashMap<String, String> {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        let ended = seen.containers.values().flatten().filter(|info| info.state == State::Exited);
+        let ended = seen
+            .containers
+            .values()
+            .flatten()
+            .filter(|info| info.state == State::Exited);
         ended
             .filter_map(|info| {
                 let volumes = &self.shared.volumes;
@@ -294,7 +315,13 @@ impl Worker {
 /// A merge patch; fields the status no longer has are cleared.
 fn patch(pod: &Pod, mut status: Value) -> Value {
     if let Some(fields) = status.as_object_mut() {
-        for name in ["podIP", "podIPs", "message", "reason", "initContainerStatuses"] {
+        for name in [
+            "podIP",
+            "podIPs",
+            "message",
+            "reason",
+            "initContainerStatuses",
+        ] {
             fields.entry(name).or_insert(Value::Null);
         }
     }

@@ -33,7 +33,12 @@ impl Stage {
 
     fn on(world: World, pod: Pod) -> Self {
         let (worker, desired) = worker(&world, &pod);
-        Self { world, pod, worker, desired }
+        Self {
+            world,
+            pod,
+            worker,
+            desired,
+        }
     }
 
     async fn sync(&mut self) -> Option<Timestamp> {
@@ -55,9 +60,15 @@ impl Stage {
 }
 
 fn worker(world: &World, pod: &Pod) -> (Worker, watch::Sender<Desired>) {
-    let desired = Desired { pod: Arc::new(pod.clone()), gone: false };
+    let desired = Desired {
+        pod: Arc::new(pod.clone()),
+        gone: false,
+    };
     let (sender, receiver) = watch::channel(desired);
-    (Worker::new(world.shared.clone(), receiver, Arc::new(Notify::new())), sender)
+    (
+        Worker::new(world.shared.clone(), receiver, Arc::new(Notify::new())),
+        sender,
+    )
 }
 
 #[tokio::test]
@@ -68,15 +79,27 @@ async fn two_containers_share_one_sandbox_and_become_ready() {
     assert_eq!(status.phase.as_deref(), Some("Running"));
     assert_eq!(status.pod_ip.as_deref(), Some("10.244.0.2"));
     assert_eq!(condition(&status, "Ready"), "True");
-    assert_eq!((state(&status, "db"), state(&status, "app")), ("running".into(), "running".into()));
+    assert_eq!(
+        (state(&status, "db"), state(&status, "app")),
+        ("running".into(), "running".into())
+    );
     let sandbox = stage.world.runtime.newest("");
     for name in ["db", "app"] {
-        let spec = stage.world.runtime.spec(&stage.world.runtime.newest(name).id);
+        let spec = stage
+            .world
+            .runtime
+            .spec(&stage.world.runtime.newest(name).id);
         assert_eq!(spec.namespaces.network, format!("container:{}", sandbox.id));
     }
     let told = stage.world.told();
-    assert!(told.contains(&"Created: Created container: db".to_owned()), "{told:?}");
-    assert!(told.contains(&"Started: Started container app".to_owned()), "{told:?}");
+    assert!(
+        told.contains(&"Created: Created container: db".to_owned()),
+        "{told:?}"
+    );
+    assert!(
+        told.contains(&"Started: Started container app".to_owned()),
+        "{told:?}"
+    );
     let first = &stage.world.api.statuses.lock().unwrap()[0].clone();
     assert_eq!(first.phase.as_deref(), Some("Pending"));
     assert_eq!(state(first, "db"), "ContainerCreating");
@@ -86,7 +109,10 @@ async fn two_containers_share_one_sandbox_and_become_ready() {
 async fn a_killed_agent_comes_back_without_touching_anything() {
     let mut stage = Stage::new(two_containers());
     stage.sync().await;
-    let (before, calls) = (stage.world.runtime.containers(), stage.world.runtime.calls());
+    let (before, calls) = (
+        stage.world.runtime.containers(),
+        stage.world.runtime.calls(),
+    );
     let published = stage.world.api.statuses.lock().unwrap().len();
     stage.restart_agent();
     stage.sync().await;
@@ -105,7 +131,8 @@ async fn an_agent_killed_between_create_and_start_leaves_no_twin() {
     let running = stage.world.runtime.newest("app");
     let mut spec = stage.world.runtime.spec(&running.id);
     stage.world.runtime.remove(&running.id).await.unwrap();
-    spec.labels.insert(crate::labels::ATTEMPT.into(), "1".into());
+    spec.labels
+        .insert(crate::labels::ATTEMPT.into(), "1".into());
     stage.world.runtime.create(&spec).await.unwrap();
     stage.restart_agent();
     stage.sync().await;
@@ -128,7 +155,11 @@ async fn a_crash_is_restarted_at_once_and_the_second_backs_off() {
     stage.world.runtime.exit("app", 1);
     assert_eq!(stage.sync().await, None);
     assert_eq!(stage.world.runtime.newest("app").attempt(), 1);
-    assert_eq!(stage.world.runtime.newest("db"), other, "the other container is left alone");
+    assert_eq!(
+        stage.world.runtime.newest("db"),
+        other,
+        "the other container is left alone"
+    );
 
     stage.world.told();
     stage.world.runtime.exit("app", 1);
@@ -143,11 +174,22 @@ async fn a_crash_is_restarted_at_once_and_the_second_backs_off() {
         waiting.message.as_deref(),
         Some("back-off 10s restarting failed container=app pod=web_shop(u-1)")
     );
-    assert_eq!(app.last_state.clone().unwrap().terminated.unwrap().exit_code, 1);
+    assert_eq!(
+        app.last_state
+            .clone()
+            .unwrap()
+            .terminated
+            .unwrap()
+            .exit_code,
+        1
+    );
     assert_eq!(app.restart_count, 1);
     stage.sync().await;
     let told = stage.world.told();
-    let back_offs = told.iter().filter(|line| line.starts_with("BackOff:")).count();
+    let back_offs = told
+        .iter()
+        .filter(|line| line.starts_with("BackOff:"))
+        .count();
     assert_eq!(back_offs, 1, "{told:?}");
 }
 
@@ -162,12 +204,26 @@ async fn after_a_reboot_the_pod_runs_again_in_a_new_sandbox() {
     let status = stage.status();
     assert_eq!(status.phase.as_deref(), Some("Running"));
     assert_eq!(condition(&status, "Ready"), "True");
-    let counts: Vec<i32> =
-        status.container_statuses.unwrap().iter().map(|status| status.restart_count).collect();
+    let counts: Vec<i32> = status
+        .container_statuses
+        .unwrap()
+        .iter()
+        .map(|status| status.restart_count)
+        .collect();
     assert_eq!(counts, [1, 1]);
     assert_ne!(stage.world.runtime.newest("").id, old.id);
-    assert!(stage.world.told().iter().any(|line| line.starts_with("SandboxChanged:")));
-    assert_eq!(stage.world.network.used.lock().unwrap().len(), 1, "the old address was freed");
+    assert!(
+        stage
+            .world
+            .told()
+            .iter()
+            .any(|line| line.starts_with("SandboxChanged:"))
+    );
+    assert_eq!(
+        stage.world.network.used.lock().unwrap().len(),
+        1,
+        "the old address was freed"
+    );
 }
 
 #[tokio::test]
@@ -182,7 +238,10 @@ async fn init_containers_run_in_order_before_the_others() {
     stage.sync().await;
     let status = stage.status();
     assert_eq!(state(&status, "one"), "running");
-    assert_eq!((state(&status, "two"), state(&status, "app")), ("PodInitializing".into(), "PodInitializing".into()));
+    assert_eq!(
+        (state(&status, "two"), state(&status, "app")),
+        ("PodInitializing".into(), "PodInitializing".into())
+    );
     assert_eq!(condition(&status, "Initialized"), "False");
     stage.world.runtime.exit("one", 0);
     stage.sync().await;
@@ -191,11 +250,21 @@ async fn init_containers_run_in_order_before_the_others() {
     stage.sync().await;
     let status = stage.status();
     assert_eq!(state(&status, "app"), "running");
-    assert_eq!((condition(&status, "Initialized"), condition(&status, "Ready")), ("True".into(), "True".into()));
+    assert_eq!(
+        (
+            condition(&status, "Initialized"),
+            condition(&status, "Ready")
+        ),
+        ("True".into(), "True".into())
+    );
     stage.world.runtime.reboot();
     stage.restart_agent();
     stage.sync().await;
-    assert_eq!(state(&stage.status(), "one"), "running", "a new sandbox starts from the beginning");
+    assert_eq!(
+        state(&stage.status(), "one"),
+        "running",
+        "a new sandbox starts from the beginning"
+    );
 }
 
 #[tokio::test]
@@ -215,7 +284,11 @@ async fn a_job_ends_succeeded_or_failed_and_keeps_its_log_but_no_sandbox() {
         stage.pod.status = Some(status);
         stage.restart_agent();
         stage.sync().await;
-        assert_eq!(stage.world.runtime.containers().len(), 1, "nothing is started again");
+        assert_eq!(
+            stage.world.runtime.containers().len(),
+            1,
+            "nothing is started again"
+        );
     }
 }
 
@@ -236,14 +309,21 @@ async fn on_failure_restarts_only_what_failed() {
 
 #[tokio::test]
 async fn a_missing_config_map_is_named_and_waited_for() {
-    let mut stage = Stage::new(pod(json!({"containers": [{"name": "app", "image": "shop:1",
+    let mut stage = Stage::new(pod(
+        json!({"containers": [{"name": "app", "image": "shop:1",
         "imagePullPolicy": "Never",
-        "envFrom": [{"configMapRef": {"name": "settings"}}]}]})));
+        "envFrom": [{"configMapRef": {"name": "settings"}}]}]}),
+    ));
     assert!(stage.sync().await.is_some());
     let status = stage.status();
     assert_eq!(state(&status, "app"), "CreateContainerConfigError");
     assert_eq!(status.phase.as_deref(), Some("Pending"));
-    assert!(stage.world.told().contains(&"Failed: Error: configmap \"settings\" not found".into()));
+    assert!(
+        stage
+            .world
+            .told()
+            .contains(&"Failed: Error: configmap \"settings\" not found".into())
+    );
 }
 
 #[tokio::test]
@@ -254,7 +334,11 @@ async fn a_volume_we_do_not_serve_is_said_clearly() {
     stage.sync().await;
     assert_eq!(state(&stage.status(), "app"), "CreateContainerConfigError");
     let told = stage.world.told();
-    assert!(told.iter().any(|line| line.starts_with("FailedMount:") && line.contains("persistentVolumeClaim")), "{told:?}");
+    assert!(
+        told.iter()
+            .any(|line| line.starts_with("FailedMount:") && line.contains("persistentVolumeClaim")),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]
@@ -264,9 +348,16 @@ async fn a_program_that_is_not_there_shows_the_engines_words() {
     assert!(stage.sync().await.is_some());
     let status = stage.status();
     assert_eq!(state(&status, "app"), "RunContainerError");
-    assert_eq!(state(&status, "db"), "running", "one failure holds nobody else up");
+    assert_eq!(
+        state(&status, "db"),
+        "running",
+        "one failure holds nobody else up"
+    );
     let left = stage.world.runtime.containers();
-    assert!(left.iter().all(|info| info.state == State::Running), "no leftover: {left:?}");
+    assert!(
+        left.iter().all(|info| info.state == State::Running),
+        "no leftover: {left:?}"
+    );
 }
 
 #[tokio::test]
@@ -276,24 +367,39 @@ async fn deletion_stops_politely_then_kills_then_removes_everything() {
     stage.world.runtime.make_deaf("app");
     stage.world.told();
     let mut deleted = stage.pod.clone();
-    deleted.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()));
+    deleted.metadata.deletion_timestamp = Some(
+        k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()),
+    );
     deleted.metadata.deletion_grace_period_seconds = Some(1);
-    stage.desired.send_replace(Desired { pod: Arc::new(deleted), gone: false });
+    stage.desired.send_replace(Desired {
+        pod: Arc::new(deleted),
+        gone: false,
+    });
     let Stage { world, worker, .. } = stage;
     let mut world = world;
     worker.run(CancellationToken::new()).await;
     let calls = world.runtime.calls();
-    assert!(calls.contains(&"stop db".into()) && !calls.contains(&"kill db".into()), "{calls:?}");
+    assert!(
+        calls.contains(&"stop db".into()) && !calls.contains(&"kill db".into()),
+        "{calls:?}"
+    );
     assert!(calls.contains(&"kill app".into()), "{calls:?}");
     assert!(world.runtime.containers().is_empty());
     assert_eq!(*world.api.deleted.lock().unwrap(), ["u-1"]);
     assert!(world.network.used.lock().unwrap().is_empty());
     assert!(!world.home.path().join("pods/u-1").exists());
     let told = world.told();
-    assert!(told.contains(&"Killing: Stopping container db".into()), "{told:?}");
+    assert!(
+        told.contains(&"Killing: Stopping container db".into()),
+        "{told:?}"
+    );
     let status = world.api.last();
     assert_eq!(condition(&status, "Ready"), "False");
-    assert_eq!(status.phase.as_deref(), Some("Failed"), "143 and 137 are no success");
+    assert_eq!(
+        status.phase.as_deref(),
+        Some("Failed"),
+        "143 and 137 are no success"
+    );
 }
 
 #[tokio::test]
@@ -311,7 +417,10 @@ async fn a_pod_deleted_while_it_waits_for_its_image_ends_at_once() {
     desired.send_modify(|desired| desired.gone = true);
     task.await.unwrap();
     assert!(stage.world.runtime.containers().is_empty());
-    assert!(stage.world.api.deleted.lock().unwrap().is_empty(), "there is nothing to confirm");
+    assert!(
+        stage.world.api.deleted.lock().unwrap().is_empty(),
+        "there is nothing to confirm"
+    );
 }
 
 #[tokio::test]
@@ -323,13 +432,21 @@ async fn a_changed_image_restarts_that_container_with_it() {
     stage.sync().await;
     let app = stage.world.runtime.newest("app");
     assert_eq!((app.image.as_str(), app.attempt()), ("shop:2", 1));
-    assert!(stage.world.told().contains(&"Killing: Container app definition changed, will be restarted".into()));
+    assert!(
+        stage
+            .world
+            .told()
+            .contains(&"Killing: Container app definition changed, will be restarted".into())
+    );
 }
 
 #[tokio::test]
 async fn containers_with_damaged_labels_are_left_alone() {
     let runtime = crate::runtime::fake::FakeRuntime::default();
-    runtime.create(&crate::runtime::ContainerSpec::default()).await.unwrap();
+    runtime
+        .create(&crate::runtime::ContainerSpec::default())
+        .await
+        .unwrap();
     let seen = Observed::new(runtime.all_containers().await.unwrap());
     assert_eq!(seen, Observed::default());
 }

@@ -21,10 +21,15 @@ pub enum RouteAddressError {
 pub fn route_address() -> Result<Ipv4Addr, RouteAddressError> {
     // A documentation address (RFC 5737): never local, so the default route answers.
     let outside = (Ipv4Addr::new(192, 0, 2, 1), 9);
-    let socket =
-        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(RouteAddressError::NoRoute)?;
-    socket.connect(outside).map_err(RouteAddressError::NoRoute)?;
-    match socket.local_addr().map_err(RouteAddressError::NoRoute)?.ip() {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(RouteAddressError::NoRoute)?;
+    socket
+        .connect(outside)
+        .map_err(RouteAddressError::NoRoute)?;
+    match socket
+        .local_addr()
+        .map_err(RouteAddressError::NoRoute)?
+        .ip()
+    {
         IpAddr::V4(address) if !address.is_loopback() && !address.is_unspecified() => Ok(address),
         other => Err(RouteAddressError::Unusable(other)),
     }

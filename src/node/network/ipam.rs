@@ -99,7 +99,9 @@ mod tests {
     #[test]
     fn gives_every_usable_address_once_and_never_gateway_or_broadcast() {
         let mut ipam = ipam("10.0.0.0/29");
-        let given: Vec<u8> = (0..5).map(|_| ipam.allocate().unwrap().octets()[3]).collect();
+        let given: Vec<u8> = (0..5)
+            .map(|_| ipam.allocate().unwrap().octets()[3])
+            .collect();
         assert_eq!(given, [2, 3, 4, 5, 6]);
         assert_eq!(
             ipam.allocate(),
@@ -129,7 +131,9 @@ mod tests {
     fn reserved_addresses_are_not_given_out() {
         let mut ipam = ipam("10.0.0.0/29");
         ipam.reserve(Ipv4Addr::new(10, 0, 0, 3)).unwrap();
-        let given: Vec<u8> = (0..4).map(|_| ipam.allocate().unwrap().octets()[3]).collect();
+        let given: Vec<u8> = (0..4)
+            .map(|_| ipam.allocate().unwrap().octets()[3])
+            .collect();
         assert_eq!(given, [4, 5, 6, 2]);
     }
 

@@ -156,12 +156,7 @@ impl Network {
     ///
     /// # Errors
     /// If the process is gone or the kernel refuses a step.
-    pub async fn attach(
-        &self,
-        key: &str,
-        pid: u32,
-        address: Ipv4Addr,
-    ) -> Result<(), NetworkError> {
+    pub async fn attach(&self, key: &str, pid: u32, address: Ipv4Addr) -> Result<(), NetworkError> {
         let host_end = link::host_end(key);
         let pod_end = link::pod_end(key);
         self.links.remove(&host_end).await?;
@@ -196,9 +191,7 @@ impl Network {
     /// # Errors
     /// If the kernel cannot be asked.
     pub async fn is_attached(&self, key: &str) -> Result<bool, NetworkError> {
-        self.links
-            .is_on_bridge(&link::host_end(key), BRIDGE)
-            .await
+        self.links.is_on_bridge(&link::host_end(key), BRIDGE).await
     }
 
     /// Removes the pod's link, if it is still there.
@@ -225,6 +218,8 @@ impl Network {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Ipam> {
-        self.ipam.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.ipam
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -98,7 +98,9 @@ impl Links {
             .replace()
             .execute()
             .await
-            .map_err(failed(format!("give {name} the address {address}/{prefix}")))?;
+            .map_err(failed(format!(
+                "give {name} the address {address}/{prefix}"
+            )))?;
         self.set_up(index, name).await
     }
 
@@ -145,7 +147,8 @@ impl Links {
             .controller(bridge_index)
             .up()
             .build();
-        self.set(message, format!("attach {name} to {bridge}")).await
+        self.set(message, format!("attach {name} to {bridge}"))
+            .await
     }
 
     pub(crate) async fn is_on_bridge(
@@ -157,10 +160,9 @@ impl Links {
         let Some(link) = self.find(name).await? else {
             return Ok(false);
         };
-        Ok(link
-            .attributes
-            .iter()
-            .any(|attribute| matches!(attribute, LinkAttribute::Controller(c) if *c == bridge_index)))
+        Ok(link.attributes.iter().any(
+            |attribute| matches!(attribute, LinkAttribute::Controller(c) if *c == bridge_index),
+        ))
     }
 
     pub(crate) async fn remove(&self, name: &str) -> Result<(), NetworkError> {
@@ -184,7 +186,11 @@ impl Links {
             .try_collect()
             .await
             .map_err(failed("list the network links"))?;
-        Ok(links.iter().filter_map(name_of).filter(|n| is_ours(n)).collect())
+        Ok(links
+            .iter()
+            .filter_map(name_of)
+            .filter(|n| is_ours(n))
+            .collect())
     }
 
     pub(crate) async fn default_route(&self, gateway: Ipv4Addr) -> Result<(), NetworkError> {
@@ -246,16 +252,17 @@ fn is_missing(error: &rtnetlink::Error) -> bool {
 }
 
 fn name_of(link: &LinkMessage) -> Option<String> {
-    link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.clone()),
-        _ => None,
-    })
+    link.attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        })
 }
 
 fn is_ours(name: &str) -> bool {
-    name.strip_prefix(HOST_PREFIX).is_some_and(|rest| {
-        rest.len() == 12 && rest.bytes().all(|byte| byte.is_ascii_hexdigit())
-    })
+    name.strip_prefix(HOST_PREFIX)
+        .is_some_and(|rest| rest.len() == 12 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Commands: a table of names, the fields each may have, and what each does.
+//! Commands: what is common to all of them, and the walk from a request to its reply.
 
 mod aggregation;
 mod catalog;
@@ -8,6 +8,7 @@ mod greeting;
 mod read;
 mod server_info;
 mod sessions;
+mod table;
 mod target;
 mod write;
 
@@ -20,6 +21,7 @@ use crate::query::filter::whole_number;
 use crate::refusal::{Answer, Refusal};
 use crate::store::{Namespace, Store};
 use cursors::Cursors;
+use table::COMMANDS;
 
 pub use cursors::Results;
 pub use greeting::NOTICE;
@@ -73,15 +75,6 @@ pub struct Call<'a> {
     body: &'a Document,
 }
 
-type Run = fn(&Call<'_>) -> Answer<Document>;
-
-struct Command {
-    name: &'static str,
-    /// Fields besides the name and [`COMMON`]; a field outside of both is refused.
-    fields: &'static [&'static str],
-    run: Run,
-}
-
 /// Fields any command may carry. Session ids, cluster times and read preferences have
 /// no meaning for a server that stands alone and runs every command by itself.
 const COMMON: [&str; 17] = [
@@ -102,141 +95,6 @@ const COMMON: [&str; 17] = [
     "$audit",
     "$client",
     "help",
-];
-
-const fn command(name: &'static str, fields: &'static [&'static str], run: Run) -> Command {
-    Command { name, fields, run }
-}
-
-const GREETING: &[&str] = &[
-    "helloOk",
-    "client",
-    "compression",
-    "hostInfo",
-    "loadBalanced",
-    "saslSupportedMechs",
-    "speculativeAuthenticate",
-    "topologyVersion",
-    "maxAwaitTimeMS",
-    "internalClient",
-    "forShell",
-    "backpressure",
-];
-
-/// Every command there is.
-static COMMANDS: &[Command] = &[
-    command("hello", GREETING, greeting::hello),
-    command("isMaster", GREETING, greeting::is_master),
-    command("ismaster", GREETING, greeting::is_master),
-    command("ping", &[], server_info::ping),
-    command("buildInfo", &[], server_info::build_info),
-    command("buildinfo", &[], server_info::build_info),
-    command("hostInfo", &[], server_info::host_info),
-    command(
-        "serverStatus",
-        server_info::STATUS_FIELDS,
-        server_info::server_status,
-    ),
-    command(
-        "getParameter",
-        server_info::PARAMETER_FIELDS,
-        server_info::get_parameter,
-    ),
-    command("getCmdLineOpts", &[], server_info::command_line),
-    command("getLog", &[], server_info::get_log),
-    command(
-        "connectionStatus",
-        &["showPrivileges"],
-        server_info::connection_status,
-    ),
-    command("whatsmyuri", &[], server_info::whats_my_uri),
-    command("listCommands", &[], server_info::list_commands),
-    command(
-        "replSetGetStatus",
-        &["initialSync"],
-        server_info::repl_set_get_status,
-    ),
-    command(
-        "saslStart",
-        &["mechanism", "payload", "options", "autoAuthorize"],
-        server_info::sasl_start,
-    ),
-    command("logout", &[], server_info::ping),
-    command("endSessions", &[], sessions::end),
-    command("refreshSessions", &[], sessions::end),
-    command("killSessions", &[], sessions::end),
-    command("startSession", &[], sessions::start),
-    command(
-        "commitTransaction",
-        &["recoveryToken"],
-        sessions::transaction,
-    ),
-    command(
-        "abortTransaction",
-        &["recoveryToken"],
-        sessions::transaction,
-    ),
-    command(
-        "listDatabases",
-        &["filter", "nameOnly", "authorizedDatabases"],
-        catalog::list_databases,
-    ),
-    command(
-        "listCollections",
-        &["filter", "nameOnly", "authorizedCollections", "cursor"],
-        catalog::list_collections,
-    ),
-    command("create", catalog::CREATE_FIELDS, catalog::create),
-    command("drop", &[], catalog::drop),
-    command("dropDatabase", &[], catalog::drop_database),
-    command(
-        "createIndexes",
-        &["indexes", "commitQuorum", "ignoreUnknownIndexOptions"],
-        catalog::create_indexes,
-    ),
-    command("listIndexes", &["cursor"], catalog::list_indexes),
-    command("dropIndexes", &["index"], catalog::drop_indexes),
-    command("dbStats", &["scale", "freeStorage"], catalog::db_stats),
-    command("collStats", &["scale"], catalog::coll_stats),
-    command("find", read::FIND_FIELDS, read::find),
-    command(
-        "count",
-        &["query", "limit", "skip", "hint", "collation", "fields"],
-        read::count,
-    ),
-    command(
-        "distinct",
-        &["key", "query", "collation", "hint"],
-        read::distinct,
-    ),
-    command(
-        "getMore",
-        &["collection", "batchSize", "term"],
-        cursors::get_more,
-    ),
-    command("killCursors", &["cursors"], cursors::kill_cursors),
-    command("aggregate", aggregation::FIELDS, aggregation::aggregate),
-    command(
-        "insert",
-        &["documents", "ordered", "bypassDocumentValidation"],
-        write::insert,
-    ),
-    command(
-        "update",
-        &["updates", "ordered", "bypassDocumentValidation", "let"],
-        write::update,
-    ),
-    command("delete", &["deletes", "ordered", "let"], write::delete),
-    command(
-        "findAndModify",
-        find_and_modify::FIELDS,
-        find_and_modify::find_and_modify,
-    ),
-    command(
-        "findandmodify",
-        find_and_modify::FIELDS,
-        find_and_modify::find_and_modify,
-    ),
 ];
 
 /// Carries out a command and returns the reply, also when it is refused.

@@ -2,8 +2,9 @@
 
 use bson::{Bson, DateTime, Document, doc};
 
+use super::Call;
 use super::greeting::NOTICE;
-use super::{COMMANDS, Call};
+use super::table::COMMANDS;
 use crate::refusal::{Answer, Refusal};
 
 /// The MongoDB version whose behaviour is followed, marked as not the real thing.

@@ -1,5 +1,7 @@
 //! Routes, the request log and the headers every answer carries.
 
+mod actions;
+mod answer;
 mod feed;
 mod html;
 mod pages;
@@ -38,10 +40,10 @@ pub fn router(config: Config, database: Database) -> Router {
         .route("/", get(pages::best))
         .route("/new", get(pages::new))
         .route("/submit", get(pages::submit))
-        .route("/posts", post(pages::share))
+        .route("/posts", post(actions::share))
         .route("/posts/{id}", get(pages::post))
-        .route("/posts/{id}/vote", post(pages::vote))
-        .route("/posts/{id}/comments", post(pages::comment))
+        .route("/posts/{id}/vote", post(actions::vote))
+        .route("/posts/{id}/comments", post(actions::comment))
         .route("/feed.atom", get(feed::feed))
         .route("/style.css", get(style))
         .route("/telescope.svg", get(picture))
@@ -72,7 +74,7 @@ fn fixed(kind: &'static str, body: &'static str) -> impl IntoResponse {
     (
         [
             (header::CONTENT_TYPE, kind),
-            (header::CACHE_CONTROL, "max-age=3600"),
+            (header::CACHE_CONTROL, "max-age=60"),
         ],
         body,
     )

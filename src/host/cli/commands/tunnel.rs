@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use cadet_tunnel::control::{self, Control};
 use cadet_tunnel::socks5::{Credentials, DEFAULT_PORT, Socks5};
-use cadet_tunnel::{Tuning, Tunnel};
+use cadet_tunnel::Tunnel;
 use clap::Args;
 use serde_json::json;
 
@@ -138,7 +138,7 @@ async fn serve(cx: &Context, port: u16) -> Result<u8> {
     let profile = machine::running(cx).await?;
     let credentials = credentials()?;
     let target = line::target(cx, &profile)?;
-    let tunnel = Tunnel::lazy(target, Tuning::default());
+    let tunnel = Tunnel::lazy(target, line::tuning(cx));
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let socks = Socks5::bind(tunnel.clone(), local, credentials).await?;
     let control = Control::bind(&cx.world.files(&cx.name).tunnel_socket()).await?;

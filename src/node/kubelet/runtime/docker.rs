@@ -10,8 +10,8 @@ use bollard::container::LogOutput;
 use bollard::errors::Error as DockerError;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::query_parameters::{
-    BuildImageOptions, CreateContainerOptions, CreateImageOptions, EventsOptions,
-    KillContainerOptions, ListContainersOptions, LogsOptions, RemoveContainerOptions,
+    CreateContainerOptions, EventsOptions, KillContainerOptions, ListContainersOptions,
+    LogsOptions, RemoveContainerOptions,
 };
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -28,8 +28,6 @@ use crate::labels;
 /// Seconds a plain request may take. Creating a container on a machine without
 /// hardware virtualisation takes several.
 const REQUEST_SECONDS: u64 = 120;
-/// A pull or build that reports no progress for this long is given up.
-const STALL: Duration = Duration::from_secs(120);
 /// Output of a probe's command that is kept for its event.
 const EXEC_OUTPUT_BYTES: usize = 10 * 1024;
 /// Stop signal of images that name none.
@@ -55,7 +53,7 @@ impl DockerRuntime {
         })
     }
 
-    async fn client(&self) -> Result<&Docker> {
+    pub(super) async fn client(&self) -> Result<&Docker> {
         self.client
             .get_or_try_init(|| async {
                 let docker = Docker::connect_with_unix(
@@ -79,7 +77,7 @@ impl DockerRuntime {
         }
     }
 
-    fn failed(&self, act: &'static str) -> impl Fn(DockerError) -> RuntimeError + '_ {
+    pub(super) fn failed(&self, act: &'static str) -> impl Fn(DockerError) -> RuntimeError + '_ {
         move |error| match error {
             DockerError::DockerResponseServerError {
                 status_code,
@@ -88,7 +86,8 @@ impl DockerRuntime {
                 status: status_code,
                 message: message.trim_end().to_owned(),
             },
-            error @ (DockerError::HyperLegacyError { .. } | DockerError::SocketNotFoundError(_)) => {
+            error
+            @ (DockerError::HyperLegacyError { .. } | DockerError::SocketNotFoundError(_)) => {
                 self.unreachable(&error)
             }
             DockerError::DockerStreamError { error } => RuntimeError::Refused {
@@ -273,7 +272,12 @@ impl Runtime for DockerRuntime {
             force: true,
             link: false,
         };
-        match self.client().await?.remove_container(id, Some(options)).await {
+        match self
+            .client()
+            .await?
+            .remove_container(id, Some(options))
+            .await
+        {
             // 409: "removal is already in progress".
             Err(DockerError::DockerResponseServerError {
                 status_code: 404 | 409,
@@ -284,43 +288,12 @@ impl Runtime for DockerRuntime {
     }
 
     async fn image(&self, reference: &str) -> Result<Option<ImageInfo>> {
-        match self.client().await?.inspect_image(reference).await {
-            Ok(image) => Ok(Some(ImageInfo {
-                id: image.id.unwrap_or_default(),
-                size: image.size.unwrap_or_default(),
-                labels: image.config.and_then(|c| c.labels).unwrap_or_default(),
-            })),
-            Err(error) => match self.failed("inspect an image")(error) {
-                error if error.is_not_found() => Ok(None),
-                error => Err(error),
-            },
-        }
+        self.find_image(reference).await
     }
 
     async fn pull(&self, reference: &str, patience_seconds: u64) -> Result<()> {
-        let options = CreateImageOptions {
-            from_image: Some(reference.to_owned()),
-            ..CreateImageOptions::default()
-        };
-        let mut progress = self.client().await?.create_image(Some(options), None, None);
-        let mut patience = Duration::from_secs(patience_seconds);
-        loop {
-            let item = tokio::time::timeout(patience, progress.next())
-                .await
-                .map_err(|_| RuntimeError::RegistrySilent {
-                    reference: reference.to_owned(),
-                    seconds: patience.as_secs(),
-                })?;
-            let Some(item) = item else { return Ok(()) };
-            let line = item.map_err(self.failed("pull an image"))?;
-            if let Some(message) = line.error_detail.and_then(|detail| detail.message) {
-                return Err(RuntimeError::Refused {
-                    status: 500,
-                    message,
-                });
-            }
-            patience = STALL;
-        }
+        self.pull_image(reference, Duration::from_secs(patience_seconds))
+            .await
     }
 
     async fn build(
@@ -329,35 +302,7 @@ impl Runtime for DockerRuntime {
         context: Bytes,
         labels: HashMap<String, String>,
     ) -> Result<()> {
-        let options = BuildImageOptions {
-            dockerfile: "Dockerfile".into(),
-            t: Some(tag.to_owned()),
-            rm: true,
-            forcerm: true,
-            labels: Some(labels),
-            ..BuildImageOptions::default()
-        };
-        let mut progress = self.client().await?.build_image(
-            options,
-            None,
-            Some(bollard::body_full(context)),
-        );
-        loop {
-            let item = tokio::time::timeout(STALL, progress.next())
-                .await
-                .map_err(|_| RuntimeError::Failed {
-                    act: "build an image",
-                    reason: format!("no progress for {} s", STALL.as_secs()),
-                })?;
-            let Some(item) = item else { return Ok(()) };
-            let line = item.map_err(self.failed("build an image"))?;
-            if let Some(message) = line.error_detail.and_then(|detail| detail.message) {
-                return Err(RuntimeError::Failed {
-                    act: "build an image",
-                    reason: message,
-                });
-            }
-        }
+        self.build_image(tag, context, labels).await
     }
 
     async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent>>> {
@@ -391,11 +336,7 @@ impl Runtime for DockerRuntime {
         Ok(stream.boxed())
     }
 
-    async fn logs(
-        &self,
-        id: &str,
-        query: &LogQuery,
-    ) -> Result<BoxStream<'static, Result<Bytes>>> {
+    async fn logs(&self, id: &str, query: &LogQuery) -> Result<BoxStream<'static, Result<Bytes>>> {
         let options = LogsOptions {
             follow: query.follow,
             stdout: true,

@@ -184,7 +184,10 @@ mod tests {
         assert_eq!(host.network_mode.unwrap(), "container:abc");
         assert_eq!(host.pid_mode, None);
         assert_eq!(host.binds.unwrap(), ["/a:/b:ro,rslave"]);
-        assert_eq!((host.cpu_quota, host.cpu_period), (Some(50_000), Some(100_000)));
+        assert_eq!(
+            (host.cpu_quota, host.cpu_period),
+            (Some(50_000), Some(100_000))
+        );
         assert_eq!(host.memory, host.memory_swap);
         assert_eq!(
             host.restart_policy.unwrap().name,
@@ -222,7 +225,10 @@ mod tests {
         assert_eq!((info.state, info.started_at), (State::Created, None));
         let info = inspected(ContainerStateStatusEnum::CREATED, never);
         assert_eq!(info.state, State::Created);
-        let info = inspected(ContainerStateStatusEnum::EXITED, "2026-11-20T20:16:00.123456789Z");
+        let info = inspected(
+            ContainerStateStatusEnum::EXITED,
+            "2026-11-20T20:16:00.123456789Z",
+        );
         assert_eq!(info.state, State::Exited);
         assert!(info.started_at.is_some());
         assert_eq!(info.finished_at, None);

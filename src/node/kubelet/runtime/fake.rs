@@ -50,7 +50,9 @@ impl FakeRuntime {
 
     /// Puts an image into the engine.
     pub fn load(&self, reference: &str) {
-        self.table().images.insert(reference.to_owned(), ImageInfo::default());
+        self.table()
+            .images
+            .insert(reference.to_owned(), ImageInfo::default());
     }
 
     pub fn forget_images(&self) {
@@ -91,7 +93,11 @@ impl FakeRuntime {
 
     /// The newest container of that name in the manifest (empty: the sandbox).
     pub fn newest(&self, name: &str) -> ContainerInfo {
-        let found = self.containers().into_iter().rev().find(|info| info.container_name() == name);
+        let found = self
+            .containers()
+            .into_iter()
+            .rev()
+            .find(|info| info.container_name() == name);
         found.unwrap_or_else(|| panic!("no container {name:?}"))
     }
 
@@ -111,7 +117,12 @@ impl FakeRuntime {
     }
 
     fn finish(&self, id: &str, code: i32) {
-        if let Some(info) = self.table().containers.iter_mut().find(|info| info.id == id) {
+        if let Some(info) = self
+            .table()
+            .containers
+            .iter_mut()
+            .find(|info| info.id == id)
+        {
             info.state = State::Exited;
             info.pid = 0;
             info.exit_code = code;
@@ -122,10 +133,18 @@ impl FakeRuntime {
 
     fn note(&self, verb: &str, id: &str) -> String {
         let mut table = self.table();
-        let name = table.containers.iter().find(|info| info.id == id).map(|info| {
-            let name = info.container_name();
-            if name.is_empty() { "sandbox".to_owned() } else { name.to_owned() }
-        });
+        let name = table
+            .containers
+            .iter()
+            .find(|info| info.id == id)
+            .map(|info| {
+                let name = info.container_name();
+                if name.is_empty() {
+                    "sandbox".to_owned()
+                } else {
+                    name.to_owned()
+                }
+            });
         let name = name.unwrap_or_default();
         table.calls.push(format!("{verb} {name}"));
         name
@@ -133,14 +152,20 @@ impl FakeRuntime {
 
     fn runs(&self, id: &str) -> bool {
         let table = self.table();
-        table.containers.iter().any(|info| info.id == id && info.state == State::Running)
+        table
+            .containers
+            .iter()
+            .any(|info| info.id == id && info.state == State::Running)
     }
 }
 
 #[async_trait]
 impl Runtime for FakeRuntime {
     async fn info(&self) -> Result<EngineInfo> {
-        Ok(EngineInfo { version: "26.1.5".into(), root_dir: "/".into() })
+        Ok(EngineInfo {
+            version: "26.1.5".into(),
+            root_dir: "/".into(),
+        })
     }
 
     async fn all_containers(&self) -> Result<Vec<ContainerInfo>> {
@@ -179,7 +204,10 @@ impl Runtime for FakeRuntime {
         let name = self.note("start", id);
         let mut table = self.table();
         if table.refuses_start.contains(&name) {
-            return Err(RuntimeError::Refused { status: 500, message: "exec: no such file".into() });
+            return Err(RuntimeError::Refused {
+                status: 500,
+                message: "exec: no such file".into(),
+            });
         }
         if let Some(info) = table.containers.iter_mut().find(|info| info.id == id) {
             info.state = State::Running;
@@ -230,7 +258,9 @@ impl Runtime for FakeRuntime {
         let mut table = self.table();
         table.pulls.push(reference.to_owned());
         if table.registry.contains(reference) {
-            table.images.insert(reference.to_owned(), ImageInfo::default());
+            table
+                .images
+                .insert(reference.to_owned(), ImageInfo::default());
             return Ok(());
         }
         Err(RuntimeError::RegistrySilent {
@@ -247,7 +277,13 @@ impl Runtime for FakeRuntime {
     ) -> Result<()> {
         let mut table = self.table();
         table.builds += 1;
-        table.images.insert(tag.to_owned(), ImageInfo { labels, ..ImageInfo::default() });
+        table.images.insert(
+            tag.to_owned(),
+            ImageInfo {
+                labels,
+                ..ImageInfo::default()
+            },
+        );
         Ok(())
     }
 
@@ -255,17 +291,16 @@ impl Runtime for FakeRuntime {
         Ok(futures::stream::pending().boxed())
     }
 
-    async fn logs(
-        &self,
-        id: &str,
-        _query: &LogQuery,
-    ) -> Result<BoxStream<'static, Result<Bytes>>> {
+    async fn logs(&self, id: &str, _query: &LogQuery) -> Result<BoxStream<'static, Result<Bytes>>> {
         let text = format!("log of {id}\n");
         Ok(futures::stream::iter([Ok(Bytes::from(text))]).boxed())
     }
 
     async fn exec(&self, _id: &str, command: &[String]) -> Result<ExecOutcome> {
         let code = i64::from(command.first().is_some_and(|word| word == "false"));
-        Ok(ExecOutcome { exit_code: code, output: String::new() })
+        Ok(ExecOutcome {
+            exit_code: code,
+            output: String::new(),
+        })
     }
 }

@@ -2,6 +2,7 @@
 //! plays it in tests.
 
 pub mod docker;
+mod docker_images;
 mod docker_spec;
 #[cfg(test)]
 pub mod fake;
@@ -222,21 +223,13 @@ pub trait Runtime: Send + Sync + 'static {
     /// Fetches an image. `patience_seconds` bounds the wait for the registry's first word.
     async fn pull(&self, reference: &str, patience_seconds: u64) -> Result<()>;
     /// Builds an image from a tar archive holding a Dockerfile.
-    async fn build(
-        &self,
-        tag: &str,
-        context: Bytes,
-        labels: HashMap<String, String>,
-    ) -> Result<()>;
+    async fn build(&self, tag: &str, context: Bytes, labels: HashMap<String, String>)
+    -> Result<()>;
     /// Changes of our containers. The stream ends or yields an error when the engine
     /// goes away; whoever listens must then look at everything again.
     async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent>>>;
     /// The container's output, both streams interleaved.
-    async fn logs(
-        &self,
-        id: &str,
-        query: &LogQuery,
-    ) -> Result<BoxStream<'static, Result<Bytes>>>;
+    async fn logs(&self, id: &str, query: &LogQuery) -> Result<BoxStream<'static, Result<Bytes>>>;
     /// Runs a command in a running container and waits for it.
     async fn exec(&self, id: &str, command: &[String]) -> Result<ExecOutcome>;
 }
