@@ -231,17 +231,25 @@ fn from_start_to_the_telescope_page_and_back() {
         "{printed}"
     );
     let title = "A post from the voyage";
+    let jar = v.home.dir.path().join("cookies").display().to_string();
+    let form = v.curl(&port, &["-c", &jar, &format!("{url}submit")]).out;
+    let token = hidden(&form, "token");
+    let (title_field, token_field) = (format!("title={title}"), format!("token={token}"));
     let posted = v.curl(
         &port,
         &[
+            "-b",
+            &jar,
             "-o",
             "/dev/null",
             "-w",
             "%{http_code}",
             "--data-urlencode",
-            &format!("title={title}"),
+            &title_field,
             "--data-urlencode",
             "url=https://example.com/voyage",
+            "--data-urlencode",
+            &token_field,
             &format!("{url}posts"),
         ],
     );
@@ -372,6 +380,14 @@ fn from_start_to_the_telescope_page_and_back() {
     );
     v.home.run(&["status"]).fails_with("GUEST_NOT_FOUND", 85);
     v.tell("done");
+}
+
+/// Value of the hidden field `name` in a form.
+fn hidden(page: &str, name: &str) -> String {
+    let (_, rest) = page
+        .split_once(&format!("name=\"{name}\" value=\""))
+        .expect("the form has it");
+    rest.split('"').next().unwrap().to_string()
 }
 
 /// Runs `act` while the head of `file` is overwritten, then puts the bytes back.

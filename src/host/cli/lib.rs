@@ -48,15 +48,15 @@ pub fn run() -> ExitCode {
     };
     let ui = Ui::new(cli.global.output);
     match execute(cli, ui) {
-        Ok(code) => ExitCode::from(code),
-        Err((ui, e)) => {
+        (_, Ok(code)) => ExitCode::from(code),
+        (ui, Err(e)) => {
             ui.error(&e);
             ExitCode::from(e.exit_code())
         }
     }
 }
 
-fn execute(cli: Cli, ui: Ui) -> Result<u8, (Ui, CliError)> {
+fn execute(cli: Cli, ui: Ui) -> (Ui, Result<u8>) {
     let made = World::from_env()
         .and_then(|world| Ok((world, ProfileName::parse(&cli.global.profile)?)))
         .and_then(|(world, name)| {
@@ -71,7 +71,7 @@ fn execute(cli: Cli, ui: Ui) -> Result<u8, (Ui, CliError)> {
         });
     let (world, name, runtime) = match made {
         Ok(made) => made,
-        Err(e) => return Err((ui, e)),
+        Err(e) => return (ui, Err(e)),
     };
     // Fails only if a provider is set already, which is then the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -94,7 +94,7 @@ fn execute(cli: Cli, ui: Ui) -> Result<u8, (Ui, CliError)> {
     });
     // A blocked reader thread (standard input) must not keep the process alive.
     runtime.shutdown_background();
-    outcome.map_err(|e| (context.ui, e))
+    (context.ui, outcome)
 }
 
 async fn dispatch(command: Command, cx: &Context) -> Result<u8> {

@@ -2,9 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use cadet_tunnel::Tunnel;
 use cadet_tunnel::control::{self, Control};
 use cadet_tunnel::socks5::{Credentials, DEFAULT_PORT, Socks5};
-use cadet_tunnel::Tunnel;
 use clap::Args;
 use serde_json::json;
 
