@@ -69,8 +69,18 @@ impl Voyage {
 
     #[track_caller]
     fn pod_runs(&self, minutes: u32) -> Value {
+        self.pod_again(minutes, "")
+    }
+
+    /// The pod once it runs with a database container other than `old`: right after a boot
+    /// the API still tells the state of before.
+    #[track_caller]
+    fn pod_again(&self, minutes: u32, old: &str) -> Value {
         eventually("telescope-pod 2/2 Running", MINUTES * minutes, || {
             let pod = self.pod();
+            if id_of(&pod, "mongo") == Some(old) {
+                return None;
+            }
             let all = pod["status"]["containerStatuses"]
                 .as_array()
                 .cloned()
@@ -91,6 +101,14 @@ impl Voyage {
             &format!("127.0.0.1:{port}"),
         ]);
         Run::of(command.args(args))
+    }
+
+    /// Some if `url` answers 200 through the tunnel.
+    fn answers(&self, port: &str, url: &str) -> Option<()> {
+        let code = self
+            .curl(port, &["-o", "/dev/null", "-w", "%{http_code}", url])
+            .out;
+        (code == "200").then_some(())
     }
 
     /// The page as Chromium renders it through the tunnel.
@@ -219,12 +237,7 @@ fn from_start_to_the_telescope_page_and_back() {
     v.home.ok(&["tunnel", "--background", "--port", &port]);
     assert!(v.home.ok(&["tunnel", "--status"]).out.contains(&port));
     let url = format!("http://{ip}/");
-    eventually("the page answers", MINUTES * 2, || {
-        (v.curl(&port, &["-o", "/dev/null", "-w", "%{http_code}", &url])
-            .out
-            == "200")
-            .then_some(())
-    });
+    eventually("the page answers", MINUTES * 2, || v.answers(&port, &url));
     let printed = v.home.ok(&["open", "pod/telescope-pod", "--print"]).out;
     assert!(
         printed.contains(&format!("--socks5-hostname 127.0.0.1:{port} 'http://{ip}")),
@@ -316,27 +329,17 @@ fn from_start_to_the_telescope_page_and_back() {
     });
     let start = v.home.ok(&["start"]);
     v.tell(&start.out);
-    let ip = v.pod_runs(4)["status"]["podIP"]
+    let ip = v.pod_again(4, &before)["status"]["podIP"]
         .as_str()
         .unwrap()
         .to_string();
     v.home.ok(&["tunnel", "--background", "--port", &port]);
     eventually("the page answers again", MINUTES * 2, || {
-        (v.curl(
-            &port,
-            &[
-                "-o",
-                "/dev/null",
-                "-w",
-                "%{http_code}",
-                &format!("http://{ip}/"),
-            ],
-        )
-        .out == "200")
-            .then_some(())
+        v.answers(&port, &format!("http://{ip}/"))
     });
 
     v.tell("the machine is killed under us: status says so, start mends it, the tunnel reconnects");
+    let before = container_id(&v.pod(), "mongo");
     let pid = qemu_pid(&v);
     Run::of(Command::new("kill").args(["-9", &pid.to_string()]));
     eventually("status notices", MINUTES, || {
@@ -344,23 +347,12 @@ fn from_start_to_the_telescope_page_and_back() {
         (run.code == 7 && run.out.contains("why")).then_some(())
     });
     v.home.ok(&["start"]);
-    let ip = v.pod_runs(4)["status"]["podIP"]
+    let ip = v.pod_again(4, &before)["status"]["podIP"]
         .as_str()
         .unwrap()
         .to_string();
     eventually("the same tunnel leads in again", MINUTES * 2, || {
-        (v.curl(
-            &port,
-            &[
-                "-o",
-                "/dev/null",
-                "-w",
-                "%{http_code}",
-                &format!("http://{ip}/"),
-            ],
-        )
-        .out == "200")
-            .then_some(())
+        v.answers(&port, &format!("http://{ip}/"))
     });
 
     v.tell("delete leaves no process, file or context");
@@ -419,13 +411,19 @@ fn qemu_pid(v: &Voyage) -> u32 {
     *all.iter().find(is_qemu).expect("QEMU runs")
 }
 
+fn status_of<'a>(pod: &'a Value, name: &str) -> Option<&'a Value> {
+    let all = pod["status"]["containerStatuses"].as_array()?;
+    all.iter().find(|c| c["name"] == name)
+}
+
+fn id_of<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
+    let id = status_of(pod, name)?["containerID"].as_str()?;
+    Some(id.trim_start_matches("docker://"))
+}
+
 fn container_id(pod: &Value, name: &str) -> String {
-    let all = pod["status"]["containerStatuses"].as_array().unwrap();
-    let one = all.iter().find(|c| c["name"] == name).unwrap();
-    one["containerID"]
-        .as_str()
-        .unwrap()
-        .trim_start_matches("docker://")
+    id_of(pod, name)
+        .expect("the container was made")
         .to_string()
 }
 

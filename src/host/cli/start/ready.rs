@@ -78,10 +78,18 @@ impl Step for Ready {
         }
         v.cx.ui.progress("API answers, waiting for the node", None);
         let name = v.cx.name.as_str();
+        // After a boot the API still tells what the node said before it: only a report of
+        // this boot counts.
+        let boot = line::guest(&tunnel, "cat /proc/sys/kernel/random/boot_id").await?;
+        let boot = boot.trim();
         let mut why = "the node has not registered yet".to_string();
         let waited = {
             let node = cluster.wait_for("/api/v1/nodes", |node| {
                 if node["metadata"]["name"] != name {
+                    return false;
+                }
+                if node["status"]["nodeInfo"]["bootID"] != boot {
+                    why = "the agent has not reported since this boot".into();
                     return false;
                 }
                 if let Some(condition) = cluster::condition(node, "Ready") {
