@@ -123,7 +123,7 @@ fn a_full_disk_leaves_nothing_half_written() {
     // A small disk of its own, in a mount namespace that ends with the command.
     let script = "mount -t tmpfs -o size=200k none \"$CADET_HOME\" && \"$@\"; code=$?; \
                   find \"$CADET_HOME\" -name '*.new' -o -name '*.partial' >&2; exit $code";
-    let mut inner = home.command(&["start", "--image=debian-13"]);
+    let inner = home.command(&["start", "--image=debian-13"]);
     let mut command = Command::new("unshare");
     let root = Command::new("id")
         .arg("-u")
@@ -142,7 +142,6 @@ fn a_full_disk_leaves_nothing_half_written() {
     for (key, value) in inner.get_envs() {
         command.env(key, value.unwrap_or_default());
     }
-    drop(inner.stdout(Stdio::null()));
     let run = Run::of(&mut command);
     run.fails_with("HOST_DISK_FULL", 31);
     assert!(!run.err.contains(".partial"), "{run}");
