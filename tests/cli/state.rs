@@ -41,10 +41,11 @@ fn status_and_list_of_a_machine_that_is_off() {
     assert_eq!(status.code, 7, "machine, API and node bits: {status}");
     assert!(status.out.contains("Stopped"), "{status}");
     assert!(home.ok(&["list"]).out.contains("cadet"));
+    let port = crate::support::free_port();
     for args in [
         &["ssh", "true"][..],
         &["logs"],
-        &["tunnel"],
+        &["tunnel", "--port", &port],
         &["open", "pod/x"],
     ] {
         home.run(args).fails_with("GUEST_NOT_RUNNING", 83);

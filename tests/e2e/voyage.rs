@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Run, Sealed, eventually};
+use crate::support::{Run, Sealed, eventually, free_port};
 
 const POD: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -405,8 +405,11 @@ fn damaged(file: &std::path::Path, act: impl FnOnce()) {
 
 fn qemu_pid(v: &Voyage) -> u32 {
     let all = v.qemu_pids();
+    // Its short name is Cadet's own; the program it was started as tells.
     let is_qemu = |pid: &&u32| {
-        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.starts_with("qemu"))
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let program = line.split(|b| *b == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(program).contains("qemu-system")
     };
     *all.iter().find(is_qemu).expect("QEMU runs")
 }
@@ -425,9 +428,4 @@ fn container_id(pod: &Value, name: &str) -> String {
     id_of(pod, name)
         .expect("the container was made")
         .to_string()
-}
-
-fn free_port() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port().to_string()
 }

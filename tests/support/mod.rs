@@ -169,3 +169,9 @@ pub fn eventually<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> 
         std::thread::sleep(Duration::from_millis(250));
     }
 }
+
+/// A port of 127.0.0.1 that was free a moment ago.
+pub fn free_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}

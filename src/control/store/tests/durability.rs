@@ -206,9 +206,9 @@ async fn nobody_is_told_before_the_barrier_returns() {
     while store.revision() < 21 {
         tokio::task::block_in_place(|| has_entered.recv()).expect("next barrier");
         barriers += 1;
-        let_go.send(Ok(())).expect("writer waits");
         // The revision moves right after the barrier: wait for the writes of this batch.
         let before = store.revision();
+        let_go.send(Ok(())).expect("writer waits");
         while store.revision() == before {
             tokio::task::yield_now().await;
         }

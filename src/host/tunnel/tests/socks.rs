@@ -384,6 +384,8 @@ async fn a_forwarded_port_leads_there_and_resets_if_nothing_is_there() {
         .unwrap();
     let address = nowhere.local_addr();
     tokio::spawn(nowhere.run(std::future::pending()));
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    assert!(stream.read(&mut [0; 1]).await.is_err());
+    // The reset may come before the connection is even told to be there.
+    if let Ok(mut stream) = TcpStream::connect(address).await {
+        assert!(stream.read(&mut [0; 1]).await.is_err());
+    }
 }
