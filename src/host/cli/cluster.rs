@@ -8,6 +8,7 @@ use base64::prelude::BASE64_STANDARD as BASE64;
 use serde_json::Value;
 
 use crate::error::{CliError, Result};
+use crate::from_rooms::chain;
 use crate::kubeconfig::Access;
 
 /// A client of one cluster's API server, with the profile's own certificate.
@@ -197,17 +198,6 @@ pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
         .as_array()?
         .iter()
         .find(|c| c["type"] == kind)
-}
-
-/// An error with its causes, because reqwest's outermost says little.
-fn chain(e: &dyn std::error::Error) -> String {
-    let mut text = e.to_string();
-    let mut next = e.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -3,14 +3,15 @@
 //! Other contexts, users, clusters and unknown fields stay as they are. kubectl
 //! guards the file by an exclusively created `<file>.lock`; so do we.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
 use crate::error::{CliError, Result};
+use crate::machine;
 
 /// Credentials and address of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Access {
     pub key: String,
 }
 
+/// The way out when the usual file cannot be written.
+const ELSEWHERE: &str = "KUBECONFIG=$HOME/cadet.kubeconfig cadet start";
 /// kubectl waits for its lock file too; this is how long we do.
 const LOCK_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -261,20 +264,7 @@ fn write(file: &Path, doc: &Map<String, Value>) -> Result<()> {
     let text = serde_saphyr::to_string(&Value::Object(doc.clone())).map_err(|e| {
         CliError::new("PROGRAM_INTERNAL", "a kubeconfig could not be rendered").why(e.to_string())
     })?;
-    let beside = sibling(file, ".cadet-new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let done = options
-        .open(&beside)
-        .and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all()))
-        .and_then(|()| fs::rename(&beside, file));
-    done.map_err(|e| {
-        // Best effort: the error below is the one that matters.
-        let _ = fs::remove_file(&beside);
-        unwritable(file, &e)
-    })
+    machine::write_private(file, text.as_bytes()).map_err(|e| e.fix(ELSEWHERE))
 }
 
 fn unwritable(file: &Path, e: &std::io::Error) -> CliError {
@@ -285,20 +275,14 @@ fn unwritable(file: &Path, e: &std::io::Error) -> CliError {
     };
     CliError::new(id, format!("cannot write {}", file.display()))
         .why(e.to_string())
-        .fix("KUBECONFIG=$HOME/cadet.kubeconfig cadet start")
-}
-
-fn sibling(file: &Path, suffix: &str) -> PathBuf {
-    let mut name = file.file_name().unwrap_or_default().to_os_string();
-    name.push(suffix);
-    file.with_file_name(name)
+        .fix(ELSEWHERE)
 }
 
 struct Lock(PathBuf);
 
 impl Lock {
     fn take(file: &Path) -> Result<Self> {
-        let path = sibling(file, ".lock");
+        let path = machine::with_suffix(file, ".lock");
         let give_up = Instant::now() + LOCK_DEADLINE;
         loop {
             match File::create_new(&path) {
@@ -362,7 +346,7 @@ mod tests {
         let mut after = read(&file).unwrap().unwrap();
         after.insert("current-context".into(), json!("work"));
         assert_eq!(after, before);
-        assert!(!sibling(&file, ".lock").exists());
+        assert!(!machine::with_suffix(&file, ".lock").exists());
     }
 
     #[test]

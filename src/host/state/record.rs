@@ -59,16 +59,6 @@ pub enum Phase {
     Deleting,
 }
 
-/// Where a tunnel process of this profile listens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TunnelRecord {
-    /// Process id.
-    pub pid: u32,
-    /// SOCKS port on 127.0.0.1.
-    pub port: u16,
-}
-
 /// The record of one profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
