@@ -24,17 +24,17 @@ pub fn check(res: &Resource, object: &Value) -> Result<Vec<String>, Status> {
     strategy::set_type(res, &mut copy);
     // Numbers are allowed where quantities are text; defaults bring them into that form.
     defaults::apply(res, &mut copy);
-    let known = match res.kind {
-        "Pod" => recode::<core::Pod>(&copy),
-        "Node" => recode::<core::Node>(&copy),
-        "Namespace" => recode::<core::Namespace>(&copy),
-        "Service" => recode::<core::Service>(&copy),
-        "Endpoints" => recode::<core::Endpoints>(&copy),
-        "ConfigMap" => recode::<core::ConfigMap>(&copy),
-        "Secret" => recode::<core::Secret>(&copy),
-        "Event" => recode::<core::Event>(&copy),
-        "ServiceAccount" => recode::<core::ServiceAccount>(&copy),
-        "Lease" => recode::<coordination::Lease>(&copy),
+    let known = match res.id() {
+        ("", "Pod") => recode::<core::Pod>(&copy),
+        ("", "Node") => recode::<core::Node>(&copy),
+        ("", "Namespace") => recode::<core::Namespace>(&copy),
+        ("", "Service") => recode::<core::Service>(&copy),
+        ("", "Endpoints") => recode::<core::Endpoints>(&copy),
+        ("", "ConfigMap") => recode::<core::ConfigMap>(&copy),
+        ("", "Secret") => recode::<core::Secret>(&copy),
+        ("", "Event") => recode::<core::Event>(&copy),
+        ("", "ServiceAccount") => recode::<core::ServiceAccount>(&copy),
+        ("coordination.k8s.io", "Lease") => recode::<coordination::Lease>(&copy),
         // A kind without a typed view keeps whatever it is given.
         _ => return Ok(Vec::new()),
     }

@@ -22,6 +22,7 @@ pub mod openapi;
 pub mod patch;
 pub mod quantity;
 pub mod resource;
+pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod strategy;

@@ -121,11 +121,11 @@ pub fn prepare_update(
             if has_status_part(res) {
                 carry(new, old, "status");
             }
-            if res.kind == "Namespace" {
+            if res.is("", "Namespace") {
                 // Finalizers of a namespace change through /finalize alone.
                 carry_at(new, old, "spec", "finalizers");
             }
-            if res.kind == "Service" {
+            if res.is("", "Service") {
                 defaults::service::keep_allocated(new, old);
             }
         }
@@ -154,7 +154,7 @@ pub fn prepare_update(
         }
     }
     defaults::apply(res, new);
-    if res.kind == "Pod" && part == Part::Main && new.get("spec") != old.get("spec") {
+    if res.is("", "Pod") && part == Part::Main && new.get("spec") != old.get("spec") {
         let generation = place::int_at(old, "/metadata/generation").unwrap_or(0) + 1;
         meta::set(new, "generation", generation);
     }
@@ -169,7 +169,7 @@ pub fn prepare_update(
 /// Seconds a deletion waits when the client does not say: what the pod asks for, nothing
 /// for a pod no node runs or that has ended, nothing for other kinds.
 pub fn default_grace_seconds(res: &Resource, object: &Value) -> i64 {
-    if res.kind != "Pod" || place::str_at(object, "/spec/nodeName").is_empty() {
+    if !res.is("", "Pod") || place::str_at(object, "/spec/nodeName").is_empty() {
         return 0;
     }
     if matches!(
@@ -227,12 +227,12 @@ fn begin(res: &Resource, object: &mut Value) {
     let Some(m) = object.as_object_mut() else {
         return;
     };
-    match res.kind {
-        "Pod" => {
+    match res.id() {
+        ("", "Pod") => {
             m.insert("status".into(), json!({"phase": "Pending"}));
             meta::set(object, "generation", 1);
         }
-        "Namespace" => {
+        ("", "Namespace") => {
             m.insert("status".into(), json!({"phase": "Active"}));
             let spec = place::child(m, "spec");
             let finalizers = spec.entry("finalizers").or_insert_with(|| json!([]));
@@ -242,7 +242,7 @@ fn begin(res: &Resource, object: &mut Value) {
                 list.push(json!("kubernetes"));
             }
         }
-        "Service" => {
+        ("", "Service") => {
             m.insert("status".into(), json!({"loadBalancer": {}}));
         }
         // A node's status stays: the agent registers with it in one request.
@@ -252,7 +252,7 @@ fn begin(res: &Resource, object: &mut Value) {
 
 /// After defaults: fields computed from the finished spec.
 fn finish_create(res: &Resource, object: &mut Value) {
-    if res.kind == "Pod" {
+    if res.is("", "Pod") {
         let class = defaults::pod::qos_class(object);
         if let Some(m) = object.as_object_mut() {
             place::child(m, "status").insert("qosClass".into(), json!(class));

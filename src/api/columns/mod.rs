@@ -69,34 +69,34 @@ const PLAIN: &[Column] = &[NAME, column("Created At", "When the object was creat
 
 /// The columns of a kind.
 pub fn definitions(res: &Resource) -> &'static [Column] {
-    match res.kind {
-        "Pod" => pod::COLUMNS,
-        "Node" => core::NODE,
-        "Namespace" => core::NAMESPACE,
-        "Service" => core::SERVICE,
-        "Endpoints" => core::ENDPOINTS,
-        "ConfigMap" => core::CONFIG_MAP,
-        "Secret" => core::SECRET,
-        "Event" => core::EVENT,
-        "ServiceAccount" => core::SERVICE_ACCOUNT,
-        "Lease" => core::LEASE,
+    match res.id() {
+        ("", "Pod") => pod::COLUMNS,
+        ("", "Node") => core::NODE,
+        ("", "Namespace") => core::NAMESPACE,
+        ("", "Service") => core::SERVICE,
+        ("", "Endpoints") => core::ENDPOINTS,
+        ("", "ConfigMap") => core::CONFIG_MAP,
+        ("", "Secret") => core::SECRET,
+        ("", "Event") => core::EVENT,
+        ("", "ServiceAccount") => core::SERVICE_ACCOUNT,
+        ("coordination.k8s.io", "Lease") => core::LEASE,
         _ => PLAIN,
     }
 }
 
 /// The cells of one object; as many as there are columns.
 pub fn cells(res: &Resource, object: &Value, now: OffsetDateTime) -> Vec<Value> {
-    match res.kind {
-        "Pod" => pod::cells(object, now),
-        "Node" => core::node(object, now),
-        "Namespace" => core::namespace(object, now),
-        "Service" => core::service(object, now),
-        "Endpoints" => core::endpoints(object, now),
-        "ConfigMap" => core::config_map(object, now),
-        "Secret" => core::secret(object, now),
-        "Event" => core::event(object, now),
-        "ServiceAccount" => core::service_account(object, now),
-        "Lease" => core::lease(object, now),
+    match res.id() {
+        ("", "Pod") => pod::cells(object, now),
+        ("", "Node") => core::node(object, now),
+        ("", "Namespace") => core::namespace(object, now),
+        ("", "Service") => core::service(object, now),
+        ("", "Endpoints") => core::endpoints(object, now),
+        ("", "ConfigMap") => core::config_map(object, now),
+        ("", "Secret") => core::secret(object, now),
+        ("", "Event") => core::event(object, now),
+        ("", "ServiceAccount") => core::service_account(object, now),
+        ("coordination.k8s.io", "Lease") => core::lease(object, now),
         _ => vec![
             name(object),
             json!(str_at(object, "/metadata/creationTimestamp")),
@@ -107,7 +107,7 @@ pub fn cells(res: &Resource, object: &Value, now: OffsetDateTime) -> Vec<Value> 
 /// One row of a Table.
 pub fn row(res: &Resource, object: &Value, now: OffsetDateTime, include: Include) -> Value {
     let mut out = json!({"cells": cells(res, object, now)});
-    if res.kind == "Pod"
+    if res.is("", "Pod")
         && let Some(condition) = pod::condition(object)
     {
         out["conditions"] = json!([condition]);

@@ -13,7 +13,7 @@ use crate::status::Status;
 /// # Errors
 /// 400 if the kind has no conversion, which is a row in the table without code here.
 pub fn to_stored(res: &'static Resource, object: &mut Value) -> Result<Vec<String>, Status> {
-    if !res.is_old_version() {
+    if !res.is_converted() {
         return Ok(Vec::new());
     }
     let stored = res.stored_as();
@@ -29,12 +29,7 @@ pub fn to_stored(res: &'static Resource, object: &mut Value) -> Result<Vec<Strin
         }
     };
     object["apiVersion"] = json!(stored.gv.api_version());
-    let mut warnings = vec![format!(
-        "{} {} is deprecated since Kubernetes 1.0 (2015): write apiVersion: {}",
-        res.gv.api_version(),
-        res.kind,
-        stored.gv.api_version()
-    )];
+    let mut warnings: Vec<String> = past_warning(res).into_iter().collect();
     for (old, new) in renames {
         warnings.push(format!("{old} is called {new} today"));
     }
@@ -43,11 +38,24 @@ pub fn to_stored(res: &'static Resource, object: &mut Value) -> Result<Vec<Strin
 
 /// Brings a stored object into the version a client asked for.
 pub fn from_stored(res: &'static Resource, object: &mut Value) {
-    if !res.is_old_version() {
+    if !res.is_converted() {
         return;
     }
     if (res.gv.version, res.kind) == ("v1beta3", "Pod") {
         v1beta3::pod_from_v1(object);
     }
     object["apiVersion"] = json!(res.gv.api_version());
+}
+
+/// What users of a version of the past are told: since when it is, and today's form.
+pub fn past_warning(res: &Resource) -> Option<String> {
+    res.is_past().then(|| {
+        format!(
+            "{} {} is {}: write apiVersion: {}",
+            res.gv.api_version(),
+            res.kind,
+            res.history,
+            res.storage.api_version()
+        )
+    })
 }

@@ -11,13 +11,13 @@ use crate::resource::Resource;
 
 /// Applies the defaults of the object's kind.
 pub fn apply(res: &Resource, object: &mut Value) {
-    match res.kind {
-        "Pod" => pod::apply(object),
-        "Service" => service::apply(object),
-        "Namespace" => namespace(object),
-        "Node" => node(object),
-        "Secret" => secret(object),
-        "Endpoints" => endpoints(object),
+    match res.id() {
+        ("", "Pod") => pod::apply(object),
+        ("", "Service") => service::apply(object),
+        ("", "Namespace") => namespace(object),
+        ("", "Node") => node(object),
+        ("", "Secret") => secret(object),
+        ("", "Endpoints") => endpoints(object),
         _ => {}
     }
 }

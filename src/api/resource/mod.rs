@@ -2,7 +2,7 @@
 
 mod table;
 
-pub use table::{ALL, CATALOG};
+use table::ALL;
 
 /// Group and version, e.g. ("", "v1") or ("coordination.k8s.io", "v1").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,8 +68,14 @@ pub struct Resource {
     pub subresources: &'static [Subresource],
     /// Fields beyond metadata.name and metadata.namespace that selectors may name.
     pub fields: &'static [Field],
-    /// Version that objects are stored in; equal to `gv` unless this is an old version.
+    /// Version that objects are stored in; another one than `gv` where a row is one of
+    /// several versions of the same objects.
     pub storage: Gv,
+    /// Answered at once and never stored: reviews, bindings.
+    pub transient: bool,
+    /// For versions of the past, since when they are: "deprecated since Kubernetes 1.0
+    /// (2015)". "" for versions of today.
+    pub history: &'static str,
 }
 
 impl Resource {
@@ -99,9 +105,26 @@ impl Resource {
         find(self.storage.group, self.storage.version, self.plural).unwrap_or(self)
     }
 
-    /// True for a version that exists for old manifests and is converted at the edge.
-    pub fn is_old_version(&self) -> bool {
+    /// True where bodies are converted at the edge, because objects are stored in another
+    /// version.
+    pub fn is_converted(&self) -> bool {
         self.storage != self.gv
+    }
+
+    /// True for a version that exists for old manifests only.
+    pub fn is_past(&self) -> bool {
+        !self.history.is_empty()
+    }
+
+    /// Group and kind as stored: what code that treats kinds differently matches on. A
+    /// custom resource may have a kind of the same name, never the same group.
+    pub fn id(&self) -> (&'static str, &'static str) {
+        (self.storage.group, self.kind)
+    }
+
+    /// Whether this is the kind of that group, in whatever version.
+    pub fn is(&self, group: &str, kind: &str) -> bool {
+        self.id() == (group, kind)
     }
 
     /// Whether clients may use `verb` on the resource itself.
@@ -130,26 +153,28 @@ impl Resource {
 
 /// Every served resource, in discovery order.
 pub fn all() -> &'static [Resource] {
-    ALL
+    &ALL
 }
 
 /// The resource at `/apis/<group>/<version>/<plural>`; group "" is the core group.
 pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-    ALL.iter()
+    all()
+        .iter()
         .find(|r| r.gv.group == group && r.gv.version == version && r.plural == plural)
 }
 
 /// The resource an object of this `apiVersion` and `kind` belongs to.
 pub fn find_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    ALL.iter()
+    all()
+        .iter()
         .find(|r| r.gv.group == group && r.gv.version == version && r.kind == kind)
 }
 
 /// Served groups with their versions in order of preference, core group first.
 pub fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
     let mut out: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
-    for r in ALL {
+    for r in all() {
         match out.iter_mut().find(|(g, _)| *g == r.gv.group) {
             Some((_, versions)) if versions.contains(&r.gv.version) => {}
             Some((_, versions)) => versions.push(r.gv.version),
@@ -162,7 +187,8 @@ pub fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
 /// The rows of one group and version.
 pub fn in_version(group: &str, version: &str) -> impl Iterator<Item = &'static Resource> {
     let (group, version) = (group.to_owned(), version.to_owned());
-    ALL.iter()
+    all()
+        .iter()
         .filter(move |r| r.gv.group == group && r.gv.version == version)
 }
 
@@ -177,13 +203,13 @@ mod tests {
         for r in all() {
             assert!(seen.insert((r.gv, r.plural)), "{} twice", r.plural);
             assert!(
-                !r.stored_as().is_old_version(),
+                !r.stored_as().is_converted(),
                 "{} has no stored row",
                 r.plural
             );
             assert_eq!(r.list_kind, format!("{}List", r.kind));
             assert!(r.singular == r.kind.to_lowercase(), "{}", r.plural);
-            if r.is_old_version() {
+            if r.is_past() {
                 // kubectl would warn that a short name is ambiguous.
                 assert!(r.short_names.is_empty() && r.categories.is_empty());
             }
@@ -194,8 +220,7 @@ mod tests {
     fn short_names_do_not_clash() {
         let mut seen = HashSet::new();
         for r in all() {
-            let events_again = r.gv.group == "events.k8s.io";
-            for s in r.short_names.iter().filter(|_| !events_again) {
+            for s in r.short_names.iter().filter(|_| !r.is_converted()) {
                 assert!(seen.insert(*s), "short name {s} twice");
             }
         }
@@ -206,6 +231,10 @@ mod tests {
         assert_eq!(groups()[0], ("", vec!["v1", "v1beta3"]));
         let old = find_kind("v1beta3", "Pod").unwrap();
         assert_eq!(old.stored_as(), find("", "v1", "pods").unwrap());
+        assert!(old.is("", "Pod") && old.is_past());
+        let hpa = find_kind("autoscaling/v1", "HorizontalPodAutoscaler").unwrap();
+        assert!(hpa.is_converted() && !hpa.is_past());
+        assert_eq!(hpa.stored_as().gv.version, "v2");
         assert_eq!(
             old.path(Some("default"), Some("x")),
             "api/v1beta3/namespaces/default/pods/x"

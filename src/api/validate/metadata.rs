@@ -161,9 +161,9 @@ fn owners(errors: &mut Vec<Error>, object: &Value) {
 
 /// What keeps `name` from naming an object of this kind.
 fn name_rule(res: &Resource, name: &str) -> Vec<String> {
-    match res.kind {
-        "Namespace" => names::dns_label(name),
-        "Service" => names::dns1035_label(name),
+    match res.id() {
+        ("", "Namespace") => names::dns_label(name),
+        ("", "Service") => names::dns1035_label(name),
         _ => names::dns_subdomain(name),
     }
 }

@@ -30,11 +30,11 @@ pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error
     if part != Part::Main {
         return errors;
     }
-    errors.extend(match res.kind {
-        "Pod" => pod_update::update(new, old),
-        "Service" => service::update(new, old),
-        "Secret" | "ConfigMap" => kinds::data_update(new, old),
-        "Node" => kinds::node_update(new, old),
+    errors.extend(match res.id() {
+        ("", "Pod") => pod_update::update(new, old),
+        ("", "Service") => service::update(new, old),
+        ("", "Secret") | ("", "ConfigMap") => kinds::data_update(new, old),
+        ("", "Node") => kinds::node_update(new, old),
         _ => Vec::new(),
     });
     // A pod that was valid is still valid in the fields that may not change; the few that
@@ -44,15 +44,15 @@ pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error
 }
 
 fn content(res: &Resource, object: &Value) -> Vec<Error> {
-    match res.kind {
-        "Pod" => pod::spec(object),
-        "Service" => service::spec(object),
-        "ConfigMap" => kinds::config_map(object),
-        "Secret" => kinds::secret(object),
-        "Node" => kinds::node(object),
-        "Event" => kinds::event(object),
-        "Lease" => kinds::lease(object),
-        "Endpoints" => kinds::endpoints(object),
+    match res.id() {
+        ("", "Pod") => pod::spec(object),
+        ("", "Service") => service::spec(object),
+        ("", "ConfigMap") => kinds::config_map(object),
+        ("", "Secret") => kinds::secret(object),
+        ("", "Node") => kinds::node(object),
+        ("", "Event") => kinds::event(object),
+        ("coordination.k8s.io", "Lease") => kinds::lease(object),
+        ("", "Endpoints") => kinds::endpoints(object),
         _ => Vec::new(),
     }
 }
@@ -60,7 +60,7 @@ fn content(res: &Resource, object: &Value) -> Vec<Error> {
 /// What is allowed but unwise, for the `Warning` header.
 pub fn warnings(res: &Resource, object: &Value) -> Vec<String> {
     let mut out = Vec::new();
-    if res.kind != "Pod" {
+    if !res.is("", "Pod") {
         return out;
     }
     for list in ["initContainers", "containers"] {

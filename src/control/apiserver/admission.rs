@@ -49,7 +49,7 @@ pub fn give_address(
     resource: &Resource,
     service: &mut Value,
 ) -> Result<Option<Held>, Status> {
-    if resource.kind != "Service" || json::str_at(service, "/spec/type") == "ExternalName" {
+    if !resource.is("", "Service") || json::str_at(service, "/spec/type") == "ExternalName" {
         return Ok(None);
     }
     let asked = json::str_at(service, "/spec/clusterIP").to_owned();
@@ -82,7 +82,7 @@ pub fn give_address(
 
 /// The first namespaces cannot be deleted: too much leans on them.
 pub fn may_delete(resource: &Resource, name: &str) -> Result<(), Status> {
-    if resource.kind == "Namespace" && ETERNAL_NAMESPACES.contains(&name) {
+    if resource.is("", "Namespace") && ETERNAL_NAMESPACES.contains(&name) {
         return Err(Status::forbidden(
             resource,
             name,

@@ -41,7 +41,7 @@ fn include_of(call: &ObjectCall) -> Result<Include, Status> {
 /// The object in the version the request names.
 fn in_version(resource: &'static Resource, object: &Object) -> Value {
     let mut value = object.value();
-    if resource.is_old_version() {
+    if resource.is_converted() {
         convert::from_stored(resource, &mut value);
     }
     value
@@ -50,7 +50,7 @@ fn in_version(resource: &'static Resource, object: &Object) -> Value {
 /// An object that may not be stored at all (a dry run), as the answer to its writer.
 pub fn value(call: &ObjectCall, code: StatusCode, mut value: Value) -> Result<Response, Status> {
     let resource = call.resource();
-    if resource.is_old_version() {
+    if resource.is_converted() {
         convert::from_stored(resource, &mut value);
     }
     let body = match negotiate::form(&call.headers)? {
@@ -66,7 +66,7 @@ pub fn value(call: &ObjectCall, code: StatusCode, mut value: Value) -> Result<Re
 
 /// One stored object.
 pub fn object(call: &ObjectCall, code: StatusCode, object: &Object) -> Result<Response, Status> {
-    if negotiate::form(&call.headers)? == Form::Json && !call.resource().is_old_version() {
+    if negotiate::form(&call.headers)? == Form::Json && !call.resource().is_converted() {
         return Ok(respond::json(code, object.to_bytes()));
     }
     value(call, code, object.value())
@@ -129,7 +129,7 @@ fn items(resource: &'static Resource, listing: &Listing, metadata: &Value) -> Ve
         if index > 0 {
             out.push(b',');
         }
-        if resource.is_old_version() {
+        if resource.is_converted() {
             out.extend_from_slice(in_version(resource, object).to_string().as_bytes());
         } else {
             object.write_item(&mut out);
@@ -173,16 +173,10 @@ fn partial(object: &Value, version: &str) -> Value {
 /// Tells readers of an old version what to ask for today; writers hear it from the
 /// conversion of what they sent.
 pub fn old_version_warning(call: &ObjectCall, response: Response) -> Response {
-    let resource = call.resource();
-    if !resource.is_old_version() {
-        return response;
+    match convert::past_warning(call.resource()) {
+        Some(warning) => respond::warn(response, &[warning]),
+        None => response,
     }
-    let (old, today) = (resource.gv.api_version(), resource.storage.api_version());
-    let kind = resource.kind;
-    let warning = format!(
-        "{old} {kind} is deprecated since Kubernetes 1.0 (2015): write apiVersion: {today}"
-    );
-    respond::warn(response, &[warning])
 }
 
 /// Writes watch events for one client.
@@ -204,7 +198,7 @@ impl EventEncoder {
 
     /// A change; the common form is shared with every other watcher.
     pub fn event(&self, change: &Change, what: What) -> Bytes {
-        if self.form == Form::Json && !self.resource.is_old_version() {
+        if self.form == Form::Json && !self.resource.is_converted() {
             return change.line(what);
         }
         match change.shown(what) {
@@ -215,7 +209,7 @@ impl EventEncoder {
 
     /// An object that was there before the watch began.
     pub fn initial(&self, object: &Object) -> Bytes {
-        if self.form == Form::Json && !self.resource.is_old_version() {
+        if self.form == Form::Json && !self.resource.is_converted() {
             return line_of(What::Added, object, object.revision);
         }
         self.line(What::Added, object, object.revision)

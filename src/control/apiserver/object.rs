@@ -189,7 +189,7 @@ fn resource_of_key(key: &str) -> Option<&'static Resource> {
     let (plural, group) = qualified.split_once('.').unwrap_or((qualified, ""));
     cadet_api::resource::all()
         .iter()
-        .find(|r| r.plural == plural && r.gv.group == group && !r.is_old_version())
+        .find(|r| r.plural == plural && r.gv.group == group && !r.is_converted())
 }
 
 #[cfg(test)]
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn keys_lead_back_to_their_kind() {
-        for resource in resource::all().iter().filter(|r| !r.is_old_version()) {
+        for resource in resource::all().iter().filter(|r| !r.is_converted()) {
             let key = key_of(resource, "ns", "name");
             assert_eq!(resource_of_key(&key), Some(resource), "{key}");
         }

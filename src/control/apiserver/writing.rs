@@ -184,7 +184,7 @@ pub fn is_finished(resource: &Resource, value: &Value) -> bool {
     meta.is_deleting()
         && meta.finalizers.is_empty()
         && meta.deletion_grace_period_seconds.unwrap_or(0) == 0
-        && (resource.kind != "Namespace" || json::list_at(value, "/spec/finalizers").is_empty())
+        && (!resource.is("", "Namespace") || json::list_at(value, "/spec/finalizers").is_empty())
 }
 
 /// The client's `resourceVersion`, if it gave one, must be that of the object.

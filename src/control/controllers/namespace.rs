@@ -104,7 +104,7 @@ async fn empty(client: &Client, namespace: &str) -> Result<Vec<&'static str>, Er
 fn contents() -> Vec<&'static resource::Resource> {
     let mut all: Vec<_> = resource::all()
         .iter()
-        .filter(|r| r.namespaced && !r.is_old_version() && r.allows("deletecollection"))
+        .filter(|r| r.namespaced && !r.is_converted() && r.allows("deletecollection"))
         .collect();
     all.sort_by_key(|r| match r.plural {
         "pods" => 0,
@@ -154,7 +154,7 @@ mod tests {
         );
         for r in resource::all()
             .iter()
-            .filter(|r| r.namespaced && !r.is_old_version())
+            .filter(|r| r.namespaced && !r.is_converted() && !r.transient)
         {
             assert!(
                 order.contains(&r.plural),

@@ -194,7 +194,7 @@ fn mark(resource: &Resource, old: &Value, options: &DeleteOptions) -> Value {
     let grace = match asked {
         // Below zero is upstream's way to say "at once".
         Some(seconds) if seconds < 0 => 0,
-        Some(seconds) if resource.kind == "Pod" && !idle => seconds,
+        Some(seconds) if resource.is("", "Pod") && !idle => seconds,
         Some(_) => 0,
         None => strategy::default_grace_seconds(resource, old),
     };
@@ -205,11 +205,11 @@ fn mark(resource: &Resource, old: &Value, options: &DeleteOptions) -> Value {
         return new;
     }
     meta::begin_deletion(&mut new, OffsetDateTime::now_utc(), grace);
-    if resource.kind == "Pod" && !deleting {
+    if resource.is("", "Pod") && !deleting {
         let generation = json::int_at(old, "/metadata/generation").unwrap_or(0) + 1;
         meta::set(&mut new, "generation", generation);
     }
-    if resource.kind == "Namespace"
+    if resource.is("", "Namespace")
         && let Some(status) = new.as_object_mut()
     {
         json::child(status, "status").insert("phase".into(), json!("Terminating"));

@@ -13,7 +13,6 @@ mod watch;
 
 use axum::body::Body;
 use axum::response::Response;
-use cadet_api::resource::CATALOG;
 use cadet_api::status::Status;
 use cadet_api::strategy::Part;
 use http::request::Parts;
@@ -24,38 +23,17 @@ use crate::target::Target;
 
 pub(crate) use create::store_new;
 
-/// Parts of objects that Kubernetes has and this cluster does not serve yet. They are
-/// answered at once and plainly, because clients wait for ever on a hanging upgrade.
-const NOT_YET: &[&str] = &[
-    "attach",
-    "ephemeralcontainers",
-    "eviction",
-    "exec",
-    "portforward",
-    "proxy",
-    "resize",
-    "scale",
-    "token",
-];
-
 /// Answers a request that was let in.
 pub async fn dispatch(call: Call, parts: Parts, body: Body) -> Result<Response, Status> {
     let reference = match call.target {
         Target::Object(reference) => reference,
-        Target::Unknown { group, plural, .. } => return Err(unknown(&group, &plural)),
-        Target::Path => return Err(Status::no_such_path()),
+        Target::Unknown { .. } | Target::Path => return Err(Status::no_such_path()),
     };
     let resource = reference.resource;
     let part = match reference.subresource.as_deref() {
         None => None,
         Some(name) => match resource.subresource(name) {
             Some(subresource) => Some(subresource),
-            None if NOT_YET.contains(&name) => {
-                return Err(Status::not_served(&format!(
-                    "{}/{name}",
-                    resource.qualified()
-                )));
-            }
             None => return Err(Status::no_such_path()),
         },
     };
@@ -72,6 +50,9 @@ pub async fn dispatch(call: Call, parts: Parts, body: Body) -> Result<Response, 
     };
     let call_of = &call_of;
     let name = part.map(|part| part.name);
+    if resource.transient {
+        return Err(Status::not_served(&resource.qualified()));
+    }
     match (call.verb, name) {
         ("get", None | Some("status")) => get::run(call_of),
         ("get", Some("log")) => log::run(call_of).await,
@@ -79,11 +60,20 @@ pub async fn dispatch(call: Call, parts: Parts, body: Body) -> Result<Response, 
         ("watch", None) => watch::run(call_of),
         ("create", None) => create::run(call_of, body::read(body).await?).await,
         ("create", Some("binding")) => binding::run(call_of, body::read(body).await?).await,
-        ("update", _) => update::run(call_of, which(name)?, body::read(body).await?).await,
-        ("patch", _) => patch::run(call_of, which(name)?, body::read(body).await?).await,
+        ("update", None | Some("status" | "finalize")) => {
+            update::run(call_of, which(name)?, body::read(body).await?).await
+        }
+        ("patch", None | Some("status" | "finalize")) => {
+            patch::run(call_of, which(name)?, body::read(body).await?).await
+        }
         ("delete", None) => delete::run(call_of, body::read(body).await?).await,
         ("deletecollection", None) => deletecollection::run(call_of, body::read(body).await?).await,
-        (verb, _) => Err(Status::method_not_allowed(resource, verb)),
+        // Answered at once and plainly: clients wait for ever on a hanging upgrade.
+        (_, Some(part)) => Err(Status::not_served(&format!(
+            "{}/{part}",
+            resource.qualified()
+        ))),
+        (verb, None) => Err(Status::method_not_allowed(resource, verb)),
     }
 }
 
@@ -95,25 +85,4 @@ fn which(subresource: Option<&str>) -> Result<Part, Status> {
         Some("finalize") => Ok(Part::Finalize),
         Some(_) => Err(Status::no_such_path()),
     }
-}
-
-/// A kind we have no table row for: say whether that is a matter of time.
-fn unknown(group: &str, plural: &str) -> Status {
-    let known = CATALOG.iter().any(|(g, p)| *g == group && *p == plural);
-    if !known {
-        return Status::no_such_path();
-    }
-    let name = if group.is_empty() {
-        plural.to_owned()
-    } else {
-        format!("{plural}.{group}")
-    };
-    Status::failure(
-        404,
-        "NotFound",
-        format!(
-            "the server could not find the requested resource: \
-             this cluster does not serve {name} yet"
-        ),
-    )
 }
