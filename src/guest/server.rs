@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cadet_api::install::NodeConfig;
 use cadet_apiserver::{App, Config, User, kubelet_tls_config, serve, tls_config};
-use cadet_store::{LocalStore, Options, SledDisk};
+use cadet_store::{LocalStore, Options, RedbDisk};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
@@ -31,7 +31,7 @@ pub async fn run(config: &NodeConfig, data: &Path) -> Result<(), Failure> {
     let tls = tls_config(vec![chain], key, authority.clone())?;
     let (chain, key) = self::chain(&pki.pair("apiserver-kubelet")?)?;
 
-    let disk = SledDisk::open(&data.join("store"))?;
+    let disk = RedbDisk::open(&data.join("store"))?;
     let store = Arc::new(LocalStore::open(disk, Options::default())?);
     let mut app_config = Config::new(
         config.service_cidr.clone(),

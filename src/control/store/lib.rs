@@ -13,7 +13,7 @@
 mod disk;
 mod index;
 mod local;
-mod sled_disk;
+mod redb_disk;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use tokio::sync::broadcast;
 
 pub use disk::{Disk, MemoryDisk, Record, Stored};
 pub use local::{LocalStore, Options};
-pub use sled_disk::{Barrier, FileBarrier, SledDisk};
+pub use redb_disk::{Barrier, RedbDisk};
 
 /// The global counter of changes. 0 means "before the first change".
 pub type Revision = u64;

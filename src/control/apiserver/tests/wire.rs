@@ -6,7 +6,7 @@ mod tls;
 
 use std::sync::Arc;
 
-use cadet_store::{LocalStore, Options, SledDisk};
+use cadet_store::{LocalStore, Options, RedbDisk};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{
     Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
@@ -134,7 +134,7 @@ async fn a_restart_forgets_nothing_and_gives_no_address_twice() {
         "spec": {"clusterIP": "10.96.0.77", "ports": [{"port": 80}]}});
     let services = "/api/v1/namespaces/default/services";
     let before = {
-        let app = app_on(load(SledDisk::open(&path).expect("open"))).await;
+        let app = app_on(load(RedbDisk::open(&path).expect("open"))).await;
         let client = support::Client::new(&app, admin());
         client.post(services, &service).await.expect(201);
         let before = client.get("/api/v1/services").await.expect(200);
@@ -143,7 +143,7 @@ async fn a_restart_forgets_nothing_and_gives_no_address_twice() {
     };
     // The following task lets go of the store when it is told to stop.
     let store = loop {
-        match SledDisk::open(&path) {
+        match RedbDisk::open(&path) {
             Ok(disk) => break load(disk),
             Err(_) => tokio::task::yield_now().await,
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cadet_store::{
-    Change, CommitError, LocalStore, MemoryDisk, Options, RevisionError, SledDisk, Store, WatchEnd,
+    Change, CommitError, LocalStore, MemoryDisk, Options, RedbDisk, RevisionError, Store, WatchEnd,
 };
 
 fn on_every_engine(options: Options, test: impl AsyncFn(Arc<dyn Store>)) {
@@ -12,9 +12,9 @@ fn on_every_engine(options: Options, test: impl AsyncFn(Arc<dyn Store>)) {
     let memory = LocalStore::open(MemoryDisk, options).expect("memory");
     runtime.block_on(test(Arc::new(memory)));
     let folder = tempfile::tempdir().expect("folder");
-    let disk = SledDisk::open(&folder.path().join("store")).expect("sled");
-    let sled = LocalStore::open(disk, options).expect("load");
-    runtime.block_on(test(Arc::new(sled)));
+    let disk = RedbDisk::open(&folder.path().join("store")).expect("redb");
+    let redb = LocalStore::open(disk, options).expect("load");
+    runtime.block_on(test(Arc::new(redb)));
 }
 
 fn value(text: &str) -> Bytes {
