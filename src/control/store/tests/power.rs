@@ -113,6 +113,7 @@ fn survive(open: fn(&Path) -> Result<LocalStore, String>) {
         runtime.block_on(writer).expect("writer");
     }
     let revision = store.revision();
+    #[expect(clippy::print_stdout)] // the figures of the proof
     println!("{CUTS} power cuts over {revision} writes, {checked} keys compared");
     assert!(
         revision > 1000,
