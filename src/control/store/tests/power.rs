@@ -74,6 +74,8 @@ fn check(store: &LocalStore, seen: &HashMap<String, (Revision, Option<Bytes>)>) 
     lost
 }
 
+// Prints the figures of the proof.
+#[expect(clippy::print_stdout)]
 fn survive(open: fn(&Path) -> Result<LocalStore, String>) {
     let folder = tempfile::tempdir().expect("folder");
     let mount = folder.path().join("mount");
@@ -113,7 +115,6 @@ fn survive(open: fn(&Path) -> Result<LocalStore, String>) {
         runtime.block_on(writer).expect("writer");
     }
     let revision = store.revision();
-    #[expect(clippy::print_stdout)] // the figures of the proof
     println!("{CUTS} power cuts over {revision} writes, {checked} keys compared");
     assert!(
         revision > 1000,
