@@ -329,11 +329,6 @@ async fn what_is_not_served_is_said_at_once() {
         assert!(answer.refused(501).contains("does not serve"), "{part}");
     }
     assert_eq!(client.get(&format!("{PODS}/web/colour")).await.code, 404);
-    let message = client.get("/apis/apps/v1/deployments").await.refused(404);
-    assert!(
-        message.contains("does not serve deployments.apps yet"),
-        "{message}"
-    );
     assert_eq!(client.get("/apis/example.com/v1/things").await.code, 404);
     assert_eq!(client.get("/nothing/here").await.code, 404);
     assert_eq!(
