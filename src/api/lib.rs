@@ -8,6 +8,7 @@ mod binding;
 pub mod clock;
 pub mod columns;
 pub mod convert;
+pub mod cron;
 pub mod defaults;
 mod details;
 pub mod discovery;

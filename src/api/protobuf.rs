@@ -606,10 +606,7 @@ mod tests {
             deep,
         ));
         let many = [0x1a, 0].repeat(400_000);
-        assert_eq!(
-            decode(&envelope("v1", "Endpoints", many.clone())).is_ok(),
-            true
-        );
+        assert!(decode(&envelope("v1", "Endpoints", many)).is_ok());
         let many = [0x12, 0].repeat(400_000);
         assert_eq!(
             decode(&envelope("v1", "Endpoints", many)),

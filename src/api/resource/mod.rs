@@ -73,6 +73,8 @@ pub struct Resource {
     pub storage: Gv,
     /// Answered at once and never stored: reviews, bindings.
     pub transient: bool,
+    /// Defined by a CustomResourceDefinition.
+    pub custom: bool,
     /// For versions of the past, since when they are: "deprecated since Kubernetes 1.0
     /// (2015)". "" for versions of today.
     pub history: &'static str,
