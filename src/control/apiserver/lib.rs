@@ -26,6 +26,7 @@ mod kubelet;
 mod metrics;
 mod negotiate;
 mod object;
+mod ownership;
 mod query;
 mod respond;
 mod selection;

@@ -1,5 +1,6 @@
 //! One verb per file. Here only: which verb of which part goes where.
 
+mod apply;
 mod binding;
 mod create;
 mod delete;
@@ -8,6 +9,7 @@ mod get;
 mod list;
 mod log;
 mod patch;
+mod scale;
 mod update;
 mod watch;
 
@@ -60,6 +62,9 @@ pub async fn dispatch(call: Call, parts: Parts, body: Body) -> Result<Response, 
         ("watch", None) => watch::run(call_of),
         ("create", None) => create::run(call_of, body::read(body).await?).await,
         ("create", Some("binding")) => binding::run(call_of, body::read(body).await?).await,
+        ("get", Some("scale")) => scale::get(call_of),
+        ("update", Some("scale")) => scale::update(call_of, body::read(body).await?).await,
+        ("patch", Some("scale")) => scale::patch(call_of, body::read(body).await?).await,
         ("update", None | Some("status" | "finalize")) => {
             update::run(call_of, which(name)?, body::read(body).await?).await
         }
