@@ -237,28 +237,17 @@ async fn ports_are_forwarded_in_every_version() {
             let stream = forward.connect().await;
             let sent = vec![b'e'; size];
             let (mut from, mut to) = stream.into_split();
+            // Both directions at once: the large one is more than all buffers hold.
+            let mut heard = vec![0; size];
             let talk = async {
-                to.write_all(&sent).await.expect("write");
-                to.flush().await.expect("flush");
-                let mut heard = vec![0; size];
-                from.read_exact(&mut heard).await.expect("read");
-                assert!(heard == sent, "{name}");
-            };
-            let talk_both = async {
-                if size < 100_000 {
-                    return talk.await;
-                }
-                // More than all buffers hold: both directions at once.
-                drop(talk);
-                let (mut back, forth) = (vec![0; size], sent.clone());
                 let (written, read) =
-                    tokio::join!(to.write_all(&forth), from.read_exact(&mut back));
+                    tokio::join!(to.write_all(&sent), from.read_exact(&mut heard));
                 written.expect("write");
                 read.expect("read");
-                assert!(back == forth, "{name}");
             };
-            let talked = tokio::time::timeout(Duration::from_secs(30), talk_both).await;
+            let talked = tokio::time::timeout(Duration::from_secs(30), talk).await;
             talked.unwrap_or_else(|_| panic!("{name} stalls at {size}"));
+            assert!(heard == sent, "{name}");
         }
         // Many connections at the same time.
         let many: Vec<_> = (0..20)

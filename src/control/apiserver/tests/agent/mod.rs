@@ -98,9 +98,8 @@ impl Cluster {
         let status = json!({"status": {"phase": "Running", "podIP": "10.244.0.9",
             "hostIP": "127.0.0.1", "containerStatuses": statuses,
             "conditions": [{"type": "Ready", "status": "True"}]}});
-        let running = self
-            .client
-            .patch(&format!("{path}/status"), "merge", &status);
+        let path = format!("{path}/status");
+        let running = self.client.patch(&path, "merge", &status);
         let running = running.await.expect(200);
         self.pods
             .insert(serde_json::from_value(running).expect("pod"));

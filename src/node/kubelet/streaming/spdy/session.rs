@@ -214,12 +214,8 @@ impl Demux {
             input: theirs,
             output,
         };
-        if let Err(unwanted) = self.opened.try_send(stream) {
-            let stream = match unwanted {
-                mpsc::error::TrySendError::Full(stream)
-                | mpsc::error::TrySendError::Closed(stream) => stream,
-            };
-            stream.refuse().await;
+        if let Err(unwanted) = self.opened.send(stream).await {
+            unwanted.0.refuse().await;
             self.streams.remove(&id);
         }
         Ok(())

@@ -8,7 +8,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::frame::{self, Event, Violation};
 
-/// Channel number that says in v5 "no more data on the channel named by the next byte".
+/// Channel number by which a client of v5 says "no more data on the channel that the next
+/// byte names". Only clients say it: kubectl logs an error when it hears it.
 const CLOSE: u8 = 255;
 /// Longest message of the base64 form, which must be held whole, in bytes.
 const TEXT_LIMIT: usize = 1024 * 1024;
@@ -135,14 +136,6 @@ pub fn data(layout: Layout, channel: u8, bytes: &[u8], out: &mut BytesMut) {
     }
 }
 
-/// Appends the message that ends `channel`; only v5 has one.
-pub fn end(layout: Layout, channel: u8, out: &mut BytesMut) {
-    if layout == Layout::V5 {
-        frame::binary_head(out, 2);
-        out.extend_from_slice(&[CLOSE, channel]);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,13 +195,8 @@ mod tests {
     fn messages_are_laid_out_as_the_subprotocol_says() {
         let mut out = BytesMut::new();
         data(Layout::V5, 1, b"hi", &mut out);
-        end(Layout::V5, 1, &mut out);
-        end(Layout::Binary, 1, &mut out);
         data(Layout::Base64, 2, b"hi", &mut out);
         data(Layout::Plain, 0, b"hi", &mut out);
-        assert_eq!(
-            &out[..],
-            b"\x82\x03\x01hi\x82\x02\xff\x01\x81\x052aGk=\x82\x02hi"
-        );
+        assert_eq!(&out[..], b"\x82\x03\x01hi\x81\x052aGk=\x82\x02hi");
     }
 }

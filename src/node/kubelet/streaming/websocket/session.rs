@@ -162,8 +162,8 @@ async fn writing(
 fn encode(layout: Layout, frame: Frame, out: &mut BytesMut) -> bool {
     match frame {
         Frame::Data { id, bytes } => channels::data(layout, id as u8, &bytes, out),
-        Frame::End { id } => channels::end(layout, id as u8, out),
-        Frame::Accept { .. } => {}
+        // The protocol has no words for these.
+        Frame::End { .. } | Frame::Accept { .. } => {}
         Frame::Encoded(bytes) => out.extend_from_slice(&bytes),
         Frame::Close => {
             out.extend_from_slice(&frame::close(frame::NORMAL));
