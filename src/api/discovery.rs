@@ -190,13 +190,13 @@ mod tests {
     #[test]
     fn groups_have_names_and_plain_forms() {
         let d = aggregated_groups("v2beta1");
-        assert_eq!(d["items"][0]["metadata"]["name"], "coordination.k8s.io");
+        assert_eq!(d["items"][0]["metadata"]["name"], "apps");
         assert_eq!(
             group_list()["groups"][0]["preferredVersion"]["groupVersion"],
-            "coordination.k8s.io/v1"
+            "apps/v1"
         );
         assert_eq!(group("coordination.k8s.io").unwrap()["kind"], "APIGroup");
-        assert!(group("").is_none() && group("apps").is_none());
+        assert!(group("").is_none() && group("example.com").is_none());
         assert_eq!(
             api_versions("10.0.2.15:6443")["versions"],
             json!(["v1", "v1beta3"])

@@ -3,45 +3,42 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use k8s_openapi::api::coordination::v1 as coordination;
-use k8s_openapi::api::core::v1 as core;
-use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, SeqAccess, Visitor};
-use serde::{Deserializer, Serialize};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use crate::resource::Resource;
+use crate::schema::{self, Scalar, Shape};
 use crate::status::Status;
-use crate::{defaults, json as place, strategy};
+use crate::{clock, field, json as place, quantity};
 
-/// Decodes a copy of the object, already in its stored version, into its kind. Returns the
-/// sentences for fields the kind does not have (`unknown field "spec.foo"`), in order.
+/// Walks the object, already in its stored version, along the shape of its kind. Returns
+/// the sentences for fields the kind does not have (`unknown field "spec.foo"`), in order.
 ///
 /// # Errors
 /// 400 in upstream's words if a field has the wrong type.
 pub fn check(res: &Resource, object: &Value) -> Result<Vec<String>, Status> {
-    let mut copy = object.clone();
-    place::drop_nulls(&mut copy);
-    strategy::set_type(res, &mut copy);
-    // Numbers are allowed where quantities are text; defaults bring them into that form.
-    defaults::apply(res, &mut copy);
-    let known = match res.id() {
-        ("", "Pod") => recode::<core::Pod>(&copy),
-        ("", "Node") => recode::<core::Node>(&copy),
-        ("", "Namespace") => recode::<core::Namespace>(&copy),
-        ("", "Service") => recode::<core::Service>(&copy),
-        ("", "Endpoints") => recode::<core::Endpoints>(&copy),
-        ("", "ConfigMap") => recode::<core::ConfigMap>(&copy),
-        ("", "Secret") => recode::<core::Secret>(&copy),
-        ("", "Event") => recode::<core::Event>(&copy),
-        ("", "ServiceAccount") => recode::<core::ServiceAccount>(&copy),
-        ("coordination.k8s.io", "Lease") => recode::<coordination::Lease>(&copy),
-        // A kind without a typed view keeps whatever it is given.
-        _ => return Ok(Vec::new()),
-    }
-    .map_err(|why| Status::bad_request(format!("{}: {}", cannot(res), why.in_go(res.kind))))?;
-    let mut unknown = Vec::new();
-    missing("", &copy, &known, &mut unknown);
-    Ok(unknown
+    // A custom kind is checked against its own definition.
+    let Some(shape) = schema::of(res.stored_as_or_self()) else {
+        return Ok(Vec::new());
+    };
+    check_shape(res, shape, object)
+}
+
+/// As [`check`], for a body that is not of the resource's own kind: a Scale, an Eviction.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_shape(res: &Resource, shape: &Shape, object: &Value) -> Result<Vec<String>, Status> {
+    let mut fit = Fit {
+        kind: res.kind,
+        path: String::new(),
+        unknown: Vec::new(),
+    };
+    fit.walk(shape, object)
+        .map_err(|why| Status::bad_request(format!("{}: {why}", cannot(res))))?;
+    Ok(fit
+        .unknown
         .into_iter()
         .map(|f| format!("unknown field {f:?}"))
         .collect())
@@ -64,95 +61,145 @@ fn cannot(res: &Resource) -> String {
     )
 }
 
-/// Why decoding failed, with the field it failed at.
-struct Misfit {
+/// A walk over a value along its shape.
+struct Fit<'a> {
+    kind: &'a str,
     path: String,
-    words: String,
+    unknown: Vec<String>,
 }
 
-impl Misfit {
-    /// As Go's JSON decoder would put it, as far as can be told.
-    fn in_go(&self, kind: &str) -> String {
-        let field: String = {
-            // Go leaves indices out: spec.containers.ports.containerPort.
-            let mut depth = 0;
-            self.path
-                .chars()
-                .filter(|c| match c {
-                    '[' => {
-                        depth += 1;
-                        false
+impl Fit<'_> {
+    fn walk(&mut self, shape: &Shape, value: &Value) -> Result<(), String> {
+        match (shape, value) {
+            (_, Value::Null) | (Shape::Any, _) => Ok(()),
+            (Shape::Scalar(scalar), value) => self.scalar(*scalar, value),
+            (Shape::Struct(known), Value::Object(members)) => {
+                for (name, value) in members {
+                    match known.fields.get(name.as_str()) {
+                        Some(found) => {
+                            self.inside(name, |fit| fit.walk(found.shape.get(), value))?;
+                        }
+                        None if known.open => {}
+                        None => self.unknown.push(field::member(&self.path, name)),
                     }
-                    ']' => {
-                        depth -= 1;
-                        false
-                    }
-                    _ => depth == 0,
-                })
-                .collect()
-        };
-        let parts = self
-            .words
-            .strip_prefix("invalid type: ")
-            .and_then(|w| w.split_once(", expected "));
-        let Some((found, wanted)) = parts else {
-            return match field.as_str() {
-                "" | "." => self.words.clone(),
-                _ => format!("{} (field {kind}.{field})", self.words),
-            };
-        };
-        let found = match found.split(' ').next().unwrap_or_default() {
-            "string" => "string",
-            "integer" | "floating" => "number",
-            "boolean" => "bool",
-            "sequence" => "array",
-            "map" => "object",
-            other => other,
-        };
-        let wanted = match wanted {
-            "i32" => "int32",
-            "i64" => "int64",
-            "a string" => "string",
-            "a boolean" => "bool",
-            w if w.starts_with("struct ") || w == "a map" => "object",
-            w if w.contains("sequence") || w == "Vec" => "array",
-            other => other,
-        };
+                }
+                Ok(())
+            }
+            (Shape::Map { value: each, .. }, Value::Object(members)) => {
+                let each = each.get();
+                for (name, value) in members {
+                    self.inside(name, |fit| fit.walk(each, value))?;
+                }
+                Ok(())
+            }
+            (Shape::List { item, .. }, Value::Array(items)) => {
+                let item = item.get();
+                let length = self.path.len();
+                for (at, value) in items.iter().enumerate() {
+                    self.path.push_str(&format!("[{at}]"));
+                    self.walk(item, value)?;
+                    self.path.truncate(length);
+                }
+                Ok(())
+            }
+            (Shape::OrElse(inner), Value::Object(_)) => self.walk(inner.get(), value),
+            (Shape::OrElse(_), _) => Ok(()),
+            (Shape::Struct(_) | Shape::Map { .. }, value) => Err(self.misfit(value, "object")),
+            (Shape::List { .. }, value) => Err(self.misfit(value, "array")),
+        }
+    }
+
+    fn inside<T>(&mut self, name: &str, act: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.path.len();
+        if length > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(name);
+        let done = act(self);
+        self.path.truncate(length);
+        done
+    }
+
+    fn scalar(&self, scalar: Scalar, value: &Value) -> Result<(), String> {
+        match (scalar, value) {
+            (Scalar::Text, Value::String(_)) | (Scalar::Bool, Value::Bool(_)) => Ok(()),
+            (Scalar::Float, Value::Number(_)) => Ok(()),
+            (Scalar::Int32 | Scalar::Int64 | Scalar::IntOrText, Value::Number(n)) => {
+                let whole = n.as_i64().or_else(|| {
+                    // Go takes 1e3 and 1.0 for whole numbers too.
+                    let float = n.as_f64()?;
+                    (float.fract() == 0.0 && float.abs() < 9e15).then_some(float as i64)
+                });
+                let fits =
+                    whole.is_some_and(|n| scalar == Scalar::Int64 || i32::try_from(n).is_ok());
+                match fits {
+                    true => Ok(()),
+                    false => Err(self.cannot_unmarshal(&format!("number {n}"), go_name(scalar))),
+                }
+            }
+            (Scalar::IntOrText, Value::String(_)) => Ok(()),
+            (Scalar::Quantity, Value::String(text)) => self.quantity(text),
+            (Scalar::Quantity, Value::Number(n)) => self.quantity(&n.to_string()),
+            (Scalar::Bytes, Value::String(text)) => match place::base64_decode(text) {
+                Ok(_) => Ok(()),
+                Err(at) => Err(format!("illegal base64 data at input byte {at}")),
+            },
+            (Scalar::Time | Scalar::MicroTime, Value::String(text)) => match clock::parse(text) {
+                Some(_) => Ok(()),
+                None => Err(format!(
+                    "parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?} as \"2006\""
+                )),
+            },
+            (scalar, value) => Err(self.misfit(value, go_name(scalar))),
+        }
+    }
+
+    fn quantity(&self, text: &str) -> Result<(), String> {
+        match text.parse::<quantity::Quantity>() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(
+                "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn misfit(&self, value: &Value, wanted: &str) -> String {
+        self.cannot_unmarshal(place::type_name(value), wanted)
+    }
+
+    fn cannot_unmarshal(&self, found: &str, wanted: &str) -> String {
+        // Go leaves indices out: spec.containers.ports.containerPort.
+        let mut field = String::new();
+        let mut depth = 0;
+        for c in self.path.chars() {
+            match c {
+                '[' => depth += 1,
+                ']' => depth -= 1,
+                c if depth == 0 => field.push(c),
+                _ => {}
+            }
+        }
+        let kind = self.kind;
         format!(
             "json: cannot unmarshal {found} into Go struct field {kind}.{field} of type {wanted}"
         )
     }
 }
 
-fn recode<T: DeserializeOwned + Serialize>(object: &Value) -> Result<Value, Misfit> {
-    let typed: T = serde_path_to_error::deserialize(object).map_err(|e| Misfit {
-        path: e.path().to_string(),
-        words: e.inner().to_string(),
-    })?;
-    serde_json::to_value(&typed).map_err(|e| Misfit {
-        path: String::new(),
-        words: e.to_string(),
-    })
-}
-
-/// Members of `given` that did not survive decoding.
-fn missing(path: &str, given: &Value, known: &Value, out: &mut Vec<String>) {
-    match (given, known) {
-        (Value::Object(given), Value::Object(known)) => {
-            for (key, value) in given {
-                let at = crate::field::member(path, key);
-                match known.get(key) {
-                    Some(k) => missing(&at, value, k, out),
-                    None => out.push(at),
-                }
-            }
-        }
-        (Value::Array(given), Value::Array(known)) => {
-            for (i, (g, k)) in given.iter().zip(known).enumerate() {
-                missing(&crate::field::index(path, i), g, k, out);
-            }
-        }
-        _ => {}
+/// What Go calls the type.
+fn go_name(scalar: Scalar) -> &'static str {
+    match scalar {
+        Scalar::Text => "string",
+        Scalar::Int32 => "int32",
+        Scalar::Int64 => "int64",
+        Scalar::Float => "float64",
+        Scalar::Bool => "bool",
+        Scalar::Bytes => "[]uint8",
+        Scalar::Quantity => "resource.Quantity",
+        Scalar::IntOrText => "intstr.IntOrString",
+        Scalar::Time => "v1.Time",
+        Scalar::MicroTime => "v1.MicroTime",
     }
 }
 

@@ -99,6 +99,43 @@ pub fn type_name(v: &Value) -> &'static str {
     }
 }
 
+/// Decodes standard base64 with padding, the form Kubernetes gives binary data in JSON;
+/// line breaks are skipped, as Go skips them.
+///
+/// # Errors
+/// The offset of the first byte that does not fit.
+pub fn base64_decode(text: &str) -> Result<Vec<u8>, usize> {
+    let mut out = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count, mut padding) = (0_u32, 0_u32, 0_u32);
+    for (at, byte) in text.bytes().enumerate() {
+        let six = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            b'\r' | b'\n' => continue,
+            b'=' if count % 4 >= 2 || padding > 0 => {
+                padding += 1;
+                continue;
+            }
+            _ => return Err(at),
+        };
+        if padding > 0 {
+            return Err(at);
+        }
+        bits = bits << 6 | u32::from(six);
+        count += 1;
+        if count % 4 != 1 {
+            out.push((bits >> (6 - 2 * ((count - 1) % 4))) as u8);
+        }
+    }
+    match (count % 4, padding) {
+        (0, 0) | (2, 2) | (3, 1) => Ok(out),
+        _ => Err(text.len()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,5 +161,24 @@ mod tests {
         let mut v = json!({"a": null, "b": [{"c": null, "d": 1}, null]});
         drop_nulls(&mut v);
         assert_eq!(v, json!({"b": [{"d": 1}, null]}));
+    }
+
+    #[test]
+    fn base64_is_read_as_go_reads_it() {
+        for (text, want) in [
+            ("", Ok(&b""[..])),
+            ("Zg==", Ok(b"f")),
+            ("Zm8=", Ok(b"fo")),
+            ("Zm9v", Ok(b"foo")),
+            ("Zm\n9v\n", Ok(b"foo")),
+            ("w78=", Ok("\u{ff}".as_bytes())),
+            ("!", Err(0)),
+            ("Zg=", Err(3)),
+            ("Zg", Err(2)),
+            ("Zg==Zg==", Err(4)),
+            ("Z===", Err(1)),
+        ] {
+            assert_eq!(base64_decode(text), want.map(<[u8]>::to_vec), "{text}");
+        }
     }
 }

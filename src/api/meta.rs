@@ -102,6 +102,16 @@ impl Meta {
     }
 }
 
+/// A map of texts, such as labels; anything else in it is left out.
+pub fn string_map(value: Option<&Value>) -> BTreeMap<String, String> {
+    value
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
 /// The `metadata` object, created if absent. An `object` that is no JSON object becomes one.
 pub fn of_mut(object: &mut Value) -> &mut Map<String, Value> {
     if !object.is_object() {

@@ -154,7 +154,7 @@ pub fn prepare_update(
         }
     }
     defaults::apply(res, new);
-    if res.is("", "Pod") && part == Part::Main && new.get("spec") != old.get("spec") {
+    if part == Part::Main && counted(res) && !same_wish(new, old) {
         let generation = place::int_at(old, "/metadata/generation").unwrap_or(0) + 1;
         meta::set(new, "generation", generation);
     }
@@ -222,15 +222,87 @@ fn carry_at(new: &mut Value, old: &Value, part: &str, key: &str) {
     }
 }
 
+/// Kinds whose `metadata.generation` counts changes of what is wanted of them.
+fn counted(res: &Resource) -> bool {
+    match res.id() {
+        ("", kind) => matches!(kind, "Pod" | "PodTemplate" | "ReplicationController"),
+        ("apps", kind) => kind != "ControllerRevision",
+        ("networking.k8s.io", kind) => matches!(kind, "Ingress" | "IngressClass" | "NetworkPolicy"),
+        (
+            "batch"
+            | "policy"
+            | "autoscaling"
+            | "discovery.k8s.io"
+            | "scheduling.k8s.io"
+            | "admissionregistration.k8s.io"
+            | "apiextensions.k8s.io",
+            _,
+        ) => true,
+        _ => false,
+    }
+}
+
+/// Whether two states of an object want the same: all but metadata and status agree.
+fn same_wish(new: &Value, old: &Value) -> bool {
+    let wish = |o: &Value| -> Vec<(String, Value)> {
+        let mut members: Vec<_> = o
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| {
+                !matches!(key.as_str(), "metadata" | "status" | "apiVersion" | "kind")
+            })
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        members.sort_by(|a, b| a.0.cmp(&b.0));
+        members
+    };
+    match (new.get("spec"), old.get("spec")) {
+        (Some(a), Some(b)) => a == b,
+        _ => wish(new) == wish(old),
+    }
+}
+
 /// Before defaults: what a client may not bring along at birth.
 fn begin(res: &Resource, object: &mut Value) {
+    if counted(res) {
+        meta::set(object, "generation", 1);
+    }
     let Some(m) = object.as_object_mut() else {
         return;
     };
     match res.id() {
         ("", "Pod") => {
             m.insert("status".into(), json!({"phase": "Pending"}));
-            meta::set(object, "generation", 1);
+        }
+        ("", "PersistentVolumeClaim" | "PersistentVolume") => {
+            m.insert("status".into(), json!({"phase": "Pending"}));
+        }
+        ("", "ReplicationController") | ("apps", "ReplicaSet") => {
+            m.insert("status".into(), json!({"replicas": 0}));
+        }
+        ("apps", "StatefulSet") => {
+            m.insert(
+                "status".into(),
+                json!({"replicas": 0, "availableReplicas": 0}),
+            );
+        }
+        ("apps", "DaemonSet") => {
+            let status = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0,
+                "desiredNumberScheduled": 0, "numberReady": 0});
+            m.insert("status".into(), status);
+        }
+        ("policy", "PodDisruptionBudget") => {
+            let status = json!({"disruptionsAllowed": 0, "currentHealthy": 0,
+                "desiredHealthy": 0, "expectedPods": 0});
+            m.insert("status".into(), status);
+        }
+        ("autoscaling", "HorizontalPodAutoscaler") => {
+            let status = json!({"currentMetrics": null, "desiredReplicas": 0});
+            m.insert("status".into(), status);
+        }
+        ("networking.k8s.io", "Ingress") => {
+            m.insert("status".into(), json!({"loadBalancer": {}}));
         }
         ("", "Namespace") => {
             m.insert("status".into(), json!({"phase": "Active"}));
@@ -246,12 +318,19 @@ fn begin(res: &Resource, object: &mut Value) {
             m.insert("status".into(), json!({"loadBalancer": {}}));
         }
         // A node's status stays: the agent registers with it in one request.
+        ("", "Node") => {}
+        _ if has_status_part(res) => {
+            m.insert("status".into(), json!({}));
+        }
         _ => {}
     }
 }
 
 /// After defaults: fields computed from the finished spec.
 fn finish_create(res: &Resource, object: &mut Value) {
+    if res.is("batch", "Job") {
+        defaults::workloads::job_selector(object);
+    }
     if res.is("", "Pod") {
         let class = defaults::pod::qos_class(object);
         if let Some(m) = object.as_object_mut() {

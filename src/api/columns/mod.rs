@@ -1,7 +1,9 @@
 //! `kubectl get`: the columns of each kind and the cells of each object.
 
+mod cluster;
 mod core;
 mod pod;
+mod workloads;
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -80,6 +82,34 @@ pub fn definitions(res: &Resource) -> &'static [Column] {
         ("", "Event") => core::EVENT,
         ("", "ServiceAccount") => core::SERVICE_ACCOUNT,
         ("coordination.k8s.io", "Lease") => core::LEASE,
+        ("", "PodTemplate") => workloads::POD_TEMPLATE,
+        ("", "ReplicationController") | ("apps", "ReplicaSet") => workloads::REPLICA_SET,
+        ("apps", "Deployment") => workloads::DEPLOYMENT,
+        ("apps", "StatefulSet") => workloads::STATEFUL_SET,
+        ("apps", "DaemonSet") => workloads::DAEMON_SET,
+        ("apps", "ControllerRevision") => workloads::REVISION,
+        ("batch", "Job") => workloads::JOB,
+        ("batch", "CronJob") => workloads::CRON_JOB,
+        ("autoscaling", "HorizontalPodAutoscaler") => workloads::AUTOSCALER,
+        ("policy", "PodDisruptionBudget") => workloads::BUDGET,
+        ("networking.k8s.io", "Ingress") => cluster::INGRESS,
+        ("networking.k8s.io", "IngressClass") => cluster::INGRESS_CLASS,
+        ("networking.k8s.io", "NetworkPolicy") => cluster::NETWORK_POLICY,
+        ("discovery.k8s.io", "EndpointSlice") => cluster::SLICE,
+        ("", "PersistentVolumeClaim") => cluster::CLAIM,
+        ("", "PersistentVolume") => cluster::VOLUME,
+        ("storage.k8s.io", "StorageClass") => cluster::STORAGE_CLASS,
+        ("storage.k8s.io", "CSIDriver") => cluster::DRIVER,
+        ("storage.k8s.io", "CSINode") => cluster::CSI_NODE,
+        ("storage.k8s.io", "VolumeAttachment") => cluster::ATTACHMENT,
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => cluster::BINDING,
+        ("", "ResourceQuota") => cluster::QUOTA,
+        ("scheduling.k8s.io", "PriorityClass") => cluster::PRIORITY,
+        ("node.k8s.io", "RuntimeClass") => cluster::RUNTIME_CLASS,
+        ("admissionregistration.k8s.io", _) => cluster::WEBHOOKS,
+        ("certificates.k8s.io", "CertificateSigningRequest") => cluster::REQUEST,
+        ("", "ComponentStatus") => cluster::COMPONENT,
+        ("apiregistration.k8s.io", "APIService") => cluster::API_SERVICE,
         _ => PLAIN,
     }
 }
@@ -97,6 +127,38 @@ pub fn cells(res: &Resource, object: &Value, now: OffsetDateTime) -> Vec<Value> 
         ("", "Event") => core::event(object, now),
         ("", "ServiceAccount") => core::service_account(object, now),
         ("coordination.k8s.io", "Lease") => core::lease(object, now),
+        ("", "PodTemplate") => workloads::pod_template(object),
+        ("", "ReplicationController") | ("apps", "ReplicaSet") => {
+            workloads::replica_set(object, now)
+        }
+        ("apps", "Deployment") => workloads::deployment(object, now),
+        ("apps", "StatefulSet") => workloads::stateful_set(object, now),
+        ("apps", "DaemonSet") => workloads::daemon_set(object, now),
+        ("apps", "ControllerRevision") => workloads::revision(object, now),
+        ("batch", "Job") => workloads::job(object, now),
+        ("batch", "CronJob") => workloads::cron_job(object, now),
+        ("autoscaling", "HorizontalPodAutoscaler") => workloads::autoscaler(object, now),
+        ("policy", "PodDisruptionBudget") => workloads::budget(object, now),
+        ("networking.k8s.io", "Ingress") => cluster::ingress(object, now),
+        ("networking.k8s.io", "IngressClass") => cluster::ingress_class(object, now),
+        ("networking.k8s.io", "NetworkPolicy") => cluster::network_policy(object, now),
+        ("discovery.k8s.io", "EndpointSlice") => cluster::slice(object, now),
+        ("", "PersistentVolumeClaim") => cluster::claim(object, now),
+        ("", "PersistentVolume") => cluster::volume(object, now),
+        ("storage.k8s.io", "StorageClass") => cluster::storage_class(object, now),
+        ("storage.k8s.io", "CSIDriver") => cluster::driver(object, now),
+        ("storage.k8s.io", "CSINode") => cluster::csi_node(object, now),
+        ("storage.k8s.io", "VolumeAttachment") => cluster::attachment(object, now),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
+            cluster::binding(object, now)
+        }
+        ("", "ResourceQuota") => cluster::quota(object, now),
+        ("scheduling.k8s.io", "PriorityClass") => cluster::priority(object, now),
+        ("node.k8s.io", "RuntimeClass") => cluster::runtime_class(object, now),
+        ("admissionregistration.k8s.io", _) => cluster::webhooks(object, now),
+        ("certificates.k8s.io", "CertificateSigningRequest") => cluster::request(object, now),
+        ("", "ComponentStatus") => cluster::component(object),
+        ("apiregistration.k8s.io", "APIService") => cluster::api_service(object, now),
         _ => vec![
             name(object),
             json!(str_at(object, "/metadata/creationTimestamp")),

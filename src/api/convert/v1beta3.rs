@@ -60,6 +60,68 @@ pub(super) fn pod_from_v1(pod: &mut Value) {
     }
 }
 
+/// A controller is its template's pod, and a selector that means the template's labels
+/// when it is left out, then as now.
+pub(super) fn controller_to_v1(controller: &mut Value) -> Vec<Rename> {
+    let mut done = Vec::new();
+    if let Some(Value::Object(spec)) = controller.get_mut("spec") {
+        rename(spec, "spec", "replicaSelector", "selector", &mut done);
+        if let Some(template) = spec.get_mut("template") {
+            done.extend(pod_to_v1(template));
+        }
+    }
+    done
+}
+
+pub(super) fn controller_from_v1(controller: &mut Value) {
+    if let Some(template) = controller.pointer_mut("/spec/template") {
+        pod_from_v1(template);
+    }
+}
+
+pub(super) fn service_to_v1(service: &mut Value) -> Vec<Rename> {
+    let mut done = Vec::new();
+    let Some(Value::Object(spec)) = service.get_mut("spec") else {
+        return done;
+    };
+    rename(spec, "spec", "portalIP", "clusterIP", &mut done);
+    for key in ["publicIPs", "deprecatedPublicIPs"] {
+        rename(spec, "spec", key, "externalIPs", &mut done);
+    }
+    if let Some(external) = spec.remove("createExternalLoadBalancer") {
+        if external == json!(true) {
+            spec.entry("type").or_insert(json!("LoadBalancer"));
+        }
+        done.push((
+            "spec.createExternalLoadBalancer".into(),
+            "spec.type: LoadBalancer".into(),
+        ));
+    }
+    if let Some(Value::String(affinity)) = spec.get("sessionAffinity")
+        && affinity == "AffinityTypeClientIP"
+    {
+        spec.insert("sessionAffinity".into(), json!("ClientIP"));
+    }
+    let ports = spec.get_mut("ports").and_then(Value::as_array_mut);
+    for port in ports.into_iter().flatten() {
+        if let Some(port) = port.as_object_mut() {
+            rename(port, "spec.ports", "containerPort", "targetPort", &mut done);
+        }
+    }
+    done
+}
+
+pub(super) fn service_from_v1(service: &mut Value) {
+    let mut unused = Vec::new();
+    if let Some(Value::Object(spec)) = service.get_mut("spec") {
+        rename(spec, "spec", "clusterIP", "portalIP", &mut unused);
+        rename(spec, "spec", "externalIPs", "publicIPs", &mut unused);
+        if spec.get("type") == Some(&json!("LoadBalancer")) {
+            spec.insert("createExternalLoadBalancer".into(), json!(true));
+        }
+    }
+}
+
 /// Renames a member; where both names stand, today's wins.
 fn rename(m: &mut Map<String, Value>, at: &str, old: &str, new: &str, done: &mut Vec<Rename>) {
     if let Some(value) = m.remove(old) {

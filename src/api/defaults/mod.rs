@@ -1,7 +1,11 @@
 //! Fields filled in for the client, as upstream fills them in.
 
+mod access;
+mod network;
 pub mod pod;
 pub mod service;
+mod storage;
+pub mod workloads;
 
 use serde_json::{Map, Value, json};
 
@@ -12,12 +16,46 @@ use crate::resource::Resource;
 /// Applies the defaults of the object's kind.
 pub fn apply(res: &Resource, object: &mut Value) {
     match res.id() {
-        ("", "Pod") => pod::apply(object),
-        ("", "Service") => service::apply(object),
-        ("", "Namespace") => namespace(object),
-        ("", "Node") => node(object),
-        ("", "Secret") => secret(object),
-        ("", "Endpoints") => endpoints(object),
+        ("", "Pod") => return pod::apply(object),
+        ("", "Service") => return service::apply(object),
+        ("", "Namespace") => return namespace(object),
+        ("", "Node") => return node(object),
+        ("", "Secret") => return secret(object),
+        ("", "Endpoints") => return endpoints(object),
+        ("", "LimitRange" | "ResourceQuota") => return workloads::amounts(object),
+        ("networking.k8s.io", "NetworkPolicy") => return network::policy(object),
+        ("discovery.k8s.io", "EndpointSlice") => return network::slice(object),
+        _ => {}
+    }
+    let Some(root) = object.as_object_mut() else {
+        return;
+    };
+    match res.id() {
+        ("", "PodTemplate") => workloads::pod_template(root),
+        ("", "ReplicationController") => workloads::replication_controller(root),
+        ("apps", "Deployment") => workloads::deployment(root),
+        ("apps", "ReplicaSet") => workloads::replica_set(root),
+        ("apps", "DaemonSet") => workloads::daemon_set(root),
+        ("apps", "StatefulSet") => workloads::stateful_set(root),
+        ("batch", "Job") => workloads::job(root),
+        ("batch", "CronJob") => workloads::cron_job(root),
+        ("autoscaling", "HorizontalPodAutoscaler") => workloads::autoscaler(root),
+        ("", "PersistentVolumeClaim") => storage::claim(root),
+        ("", "PersistentVolume") => storage::volume(root),
+        ("storage.k8s.io", "StorageClass") => storage::class(root),
+        ("storage.k8s.io", "CSIDriver") => storage::driver(root),
+        ("networking.k8s.io", "IngressClass") => network::ingress_class(root),
+        ("scheduling.k8s.io", "PriorityClass") => {
+            default(root, "preemptionPolicy", "PreemptLowerPriority");
+        }
+        ("certificates.k8s.io", "CertificateSigningRequest") => access::signing_request(root),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
+            access::binding(root);
+        }
+        (
+            "admissionregistration.k8s.io",
+            "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration",
+        ) => access::webhooks(root, res.kind),
         _ => {}
     }
 }

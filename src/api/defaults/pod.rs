@@ -17,16 +17,35 @@ pub fn apply(object: &mut Value) {
         return;
     };
     let spec = child(root, "spec");
+    default(spec, "enableServiceLinks", true);
+    default(spec, "priority", 0);
+    default(spec, "preemptionPolicy", "PreemptLowerPriority");
+    service_account(spec);
+    tolerations(spec);
+    for list in CONTAINER_LISTS {
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+        for c in containers.into_iter().flatten() {
+            if let Some(c) = c.as_object_mut() {
+                requests_from_limits(c);
+            }
+        }
+    }
+    template(root);
+}
+
+/// What a pod template in a workload gets: less than a pod, the rest is decided when the
+/// pod is made of it.
+pub fn template(root: &mut Map<String, Value>) {
+    let spec = child(root, "spec");
     default(spec, "restartPolicy", "Always");
     default(spec, "dnsPolicy", "ClusterFirst");
     default(spec, "schedulerName", "default-scheduler");
     default(spec, "terminationGracePeriodSeconds", 30);
-    default(spec, "enableServiceLinks", true);
-    default(spec, "priority", 0);
-    default(spec, "preemptionPolicy", "PreemptLowerPriority");
     child(spec, "securityContext");
-    service_account(spec);
-    tolerations(spec);
+    // The account has two names; the old one follows the new one.
+    if let Some(name) = spec.get("serviceAccountName").cloned() {
+        spec.insert("serviceAccount".into(), name);
+    }
     let host_network = spec
         .get("hostNetwork")
         .and_then(Value::as_bool)
@@ -113,13 +132,6 @@ fn container(c: &mut Map<String, Value>, host_network: bool) {
             quantities(m);
         }
     }
-    // Who limits without asking asks for the limit.
-    if let Some(Value::Object(limits)) = resources.get("limits").cloned() {
-        let requests = child(resources, "requests");
-        for (name, amount) in limits {
-            requests.entry(name).or_insert(amount);
-        }
-    }
     for port in c
         .get_mut("ports")
         .and_then(Value::as_array_mut)
@@ -151,6 +163,17 @@ fn container(c: &mut Map<String, Value>, host_network: bool) {
             if let Some(Value::Object(h)) = lifecycle.get_mut(hook) {
                 http_get(h);
             }
+        }
+    }
+}
+
+/// Who limits without asking asks for the limit.
+fn requests_from_limits(c: &mut Map<String, Value>) {
+    let resources = child(c, "resources");
+    if let Some(Value::Object(limits)) = resources.get("limits").cloned() {
+        let requests = child(resources, "requests");
+        for (name, amount) in limits {
+            requests.entry(name).or_insert(amount);
         }
     }
 }

@@ -8,6 +8,7 @@ mod strategic;
 use serde_json::Value;
 
 use crate::resource::Resource;
+use crate::schema;
 use crate::status::Status;
 
 pub use json_patch::json_patch;
@@ -53,5 +54,5 @@ impl Error {
 /// # Errors
 /// The patch is no object, or a directive in it is wrong.
 pub fn strategic(res: &Resource, object: &mut Value, patch: &Value) -> Result<(), Error> {
-    strategic::apply(keys::root(res.kind), object, patch)
+    strategic::apply(schema::of(res), object, patch)
 }

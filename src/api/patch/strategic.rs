@@ -11,7 +11,7 @@ const ORDER: &str = "$setElementOrder/";
 const DELETE: &str = "$deleteFromPrimitiveList/";
 
 /// Applies `patch` to `object`, whose type is `kind`.
-pub(super) fn apply(kind: Type, object: &mut Value, patch: &Value) -> Result<(), Error> {
+pub(super) fn apply(kind: Type<'_>, object: &mut Value, patch: &Value) -> Result<(), Error> {
     let (Value::Object(o), Value::Object(p)) = (object, patch) else {
         return Err(Error::Malformed(
             "a strategic merge patch is a JSON object".into(),
@@ -21,7 +21,7 @@ pub(super) fn apply(kind: Type, object: &mut Value, patch: &Value) -> Result<(),
 }
 
 fn merge_map(
-    kind: Type,
+    kind: Type<'_>,
     object: &mut Map<String, Value>,
     patch: &Map<String, Value>,
 ) -> Result<(), Error> {
@@ -82,7 +82,7 @@ fn merge_member(
     key: &str,
     change: &Value,
     how: How,
-    child: Type,
+    child: Type<'_>,
     order: Option<&Value>,
 ) -> Result<(), Error> {
     match change {
@@ -98,7 +98,7 @@ fn merge_member(
                 merge_map(child, inner, change)?;
             }
         }
-        Value::Array(changes) if matches!(how, How::ByKey(_) | How::ByKeyRetain(_) | How::Set) => {
+        Value::Array(changes) if matches!(how, How::ByKey(_) | How::Set) => {
             let slot = object.entry(key).or_insert(Value::Null);
             if !slot.is_array() {
                 *slot = Value::Array(Vec::new());
@@ -130,13 +130,13 @@ fn merge_member(
 
 fn merge_key(how: How) -> Option<&'static str> {
     match how {
-        How::ByKey(key) | How::ByKeyRetain(key) => Some(key),
+        How::ByKey(key) => Some(key),
         How::Plain | How::Set | How::Replace => None,
     }
 }
 
 fn merge_list(
-    child: Type,
+    child: Type<'_>,
     list: &mut Vec<Value>,
     changes: &[Value],
     merge_by: &str,
@@ -251,7 +251,7 @@ mod tests {
 
     fn run(object: Value, patch: Value) -> Value {
         let mut o = object;
-        apply("Pod", &mut o, &patch).unwrap();
+        apply(crate::schema::builtin("api.core.v1.Pod"), &mut o, &patch).unwrap();
         o
     }
 
@@ -358,7 +358,15 @@ mod tests {
             json!({"spec": {"containers": ["a"]}}),
             json!({"spec": {"volumes": [{"name": "v", "$retainKeys": ["name"], "hostPath": {}}]}}),
         ] {
-            assert!(apply("Pod", &mut pod(), &patch).is_err(), "{patch}");
+            assert!(
+                apply(
+                    crate::schema::builtin("api.core.v1.Pod"),
+                    &mut pod(),
+                    &patch
+                )
+                .is_err(),
+                "{patch}"
+            );
         }
     }
 }

@@ -73,6 +73,8 @@ pub struct Resource {
     pub storage: Gv,
     /// Answered at once and never stored: reviews, bindings.
     pub transient: bool,
+    /// Defined by a CustomResourceDefinition.
+    pub custom: bool,
     /// For versions of the past, since when they are: "deprecated since Kubernetes 1.0
     /// (2015)". "" for versions of today.
     pub history: &'static str,
@@ -99,6 +101,14 @@ impl Resource {
 
     /// The row this one's objects are stored as: itself, or today's version of an old kind.
     pub fn stored_as(&'static self) -> &'static Resource {
+        match self.storage == self.gv {
+            true => self,
+            false => find(self.storage.group, self.storage.version, self.plural).unwrap_or(self),
+        }
+    }
+
+    /// As [`Resource::stored_as`], for a borrowed row.
+    pub fn stored_as_or_self(&self) -> &Resource {
         if self.storage == self.gv {
             return self;
         }

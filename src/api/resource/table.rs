@@ -68,6 +68,7 @@ fn row(gv: Gv, kind: &'static str, plural: &'static str) -> Row {
         fields: &[],
         storage: gv,
         transient: false,
+        custom: false,
         history: "",
     })
 }

@@ -1,6 +1,7 @@
 //! Label selectors: `a=b,c!=d,e in (f,g),!h,i>1`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde_json::Value;
 
@@ -31,6 +32,36 @@ pub struct Requirement {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelSelector {
     pub requirements: Vec<Requirement>,
+}
+
+/// In the form of the `labelSelector` parameter, sorted by key: `app=web,tier in (a,b)`.
+impl fmt::Display for LabelSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut clauses: Vec<String> = self.requirements.iter().map(clause).collect();
+        clauses.sort_unstable();
+        f.write_str(&clauses.join(","))
+    }
+}
+
+fn clause(requirement: &Requirement) -> String {
+    let Requirement { key, op, values } = requirement;
+    let list = || {
+        values
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    match op {
+        Op::In if values.len() == 1 => format!("{key}={}", list()),
+        Op::In => format!("{key} in ({})", list()),
+        Op::NotIn if values.len() == 1 => format!("{key}!={}", list()),
+        Op::NotIn => format!("{key} notin ({})", list()),
+        Op::Exists => key.clone(),
+        Op::Absent => format!("!{key}"),
+        Op::Greater => format!("{key}>{}", list()),
+        Op::Less => format!("{key}<{}", list()),
+    }
 }
 
 impl LabelSelector {

@@ -164,6 +164,12 @@ fn name_rule(res: &Resource, name: &str) -> Vec<String> {
     match res.id() {
         ("", "Namespace") => names::dns_label(name),
         ("", "Service") => names::dns1035_label(name),
+        ("rbac.authorization.k8s.io", _) => names::path_segment(name),
+        // Room for the suffix of the Jobs it makes.
+        ("batch", "CronJob") if name.len() > 52 => {
+            vec!["must be no more than 52 characters".to_owned()]
+        }
+        ("apps", "StatefulSet") => names::dns_label(name),
         _ => names::dns_subdomain(name),
     }
 }

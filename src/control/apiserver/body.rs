@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use bytes::Bytes;
+use cadet_api::protobuf;
 use cadet_api::status::Status;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -60,13 +61,8 @@ pub fn decode(headers: &HeaderMap, bytes: Bytes) -> Result<Decoded, Status> {
     match media_type(headers)?.as_str() {
         JSON | "*/*" => decode_json(bytes),
         YAML | "application/x-yaml" | "text/yaml" => decode_yaml(&bytes),
-        PROTOBUF => Err(Status::failure(
-            415,
-            "UnsupportedMediaType",
-            "this cluster does not read protobuf bodies yet: send JSON, \
-             for instance with `kubectl create -f FILE`",
-        )),
-        _ => Err(Status::unsupported_media_type(&[JSON, YAML])),
+        PROTOBUF => decode_protobuf(&bytes),
+        _ => Err(Status::unsupported_media_type(&[JSON, YAML, PROTOBUF])),
     }
 }
 
@@ -79,6 +75,22 @@ pub fn decode_json(bytes: Bytes) -> Result<Decoded, Status> {
     })?;
     check_object(&value)?;
     Ok(Decoded { value, json: bytes })
+}
+
+fn decode_protobuf(bytes: &Bytes) -> Result<Decoded, Status> {
+    let value = protobuf::decode(bytes).map_err(|error| match error {
+        protobuf::Error::Unknown { .. } | protobuf::Error::Unsupported(_) => {
+            Status::failure(415, "UnsupportedMediaType", error.to_string())
+        }
+        error => Status::bad_request(format!(
+            "couldn't get version/kind; protobuf error: {error}"
+        )),
+    })?;
+    let json = serde_json::to_vec(&value).map_err(Status::internal)?;
+    Ok(Decoded {
+        value,
+        json: json.into(),
+    })
 }
 
 fn decode_yaml(bytes: &Bytes) -> Result<Decoded, Status> {
@@ -133,8 +145,8 @@ mod tests {
         let read = decode(&headers("application/yaml"), yaml).expect("yaml");
         assert_eq!(read.value["metadata"]["name"], "yes-man");
         assert_eq!(
-            code("application/vnd.kubernetes.protobuf", b"k8s\0"),
-            Some(415)
+            code("application/vnd.kubernetes.protobuf", b"{}"),
+            Some(400)
         );
         assert_eq!(code("text/plain", b"{}"), Some(415));
     }

@@ -203,7 +203,7 @@ mod tests {
             assert_eq!(Target::of(path), Target::Path, "{path}");
         }
         for path in [
-            "/apis/apps/v1/deployments",
+            "/apis/apps/v9/deployments",
             "/api/v1/namespaces/a/nodes",
             "/api/v1/pods/x",
             "/api/v9/pods",

@@ -75,6 +75,16 @@ async fn put(
     };
     let revision = app.world.store().commit(&key, change).await?;
     app.world.reach(revision).await;
+    // Usually the world has read it already; if somebody was faster since, read it here.
+    let (namespace, name) = (
+        json::str_at(value, "/metadata/namespace"),
+        json::str_at(value, "/metadata/name"),
+    );
+    if let Some(object) = app.world.get(resource, namespace, name)
+        && object.revision == revision
+    {
+        return Ok(object);
+    }
     let entry = Entry {
         key: key.into(),
         value: bytes,

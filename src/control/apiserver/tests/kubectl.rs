@@ -207,7 +207,29 @@ async fn a_day_of_changes_in_every_version() {
             &kubectl.fail("get pod none").await,
             &["(NotFound)", "pods \"none\" not found"],
         );
-        has(&kubectl.fail("get deployments").await, &["deployments"]);
+        has(&kubectl.fail("get gadgets").await, &["gadgets"]);
+        // Sent in protobuf form since 1.32.
+        for create in [
+            "create configmap made --from-literal=a=b",
+            "create secret generic made --from-literal=a=b",
+            "create serviceaccount made",
+            "create deployment made --image=nginx --replicas=0 --port=80",
+        ] {
+            has(&kubectl.run(create).await, &["created"]);
+        }
+        has(
+            &kubectl.run("get secret made -o jsonpath={.data.a}").await,
+            &["Yg=="],
+        );
+        has(
+            &kubectl
+                .run("get deployment made -o jsonpath={.spec.replicas}")
+                .await,
+            &["0"],
+        );
+        kubectl
+            .run("delete configmap/made secret/made serviceaccount/made deployment/made")
+            .await;
 
         kubectl.file(
             "list.json",

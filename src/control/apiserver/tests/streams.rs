@@ -7,6 +7,7 @@ mod support;
 mod tls;
 
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -181,6 +182,7 @@ impl Forward {
         let mut command = kubectl.command(words);
         let run = move || {
             let mut child = command
+                .process_group(0)
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()
@@ -214,9 +216,16 @@ impl Forward {
             .expect("connect")
     }
 
+    /// kubectl on the PATH may have started another one, hence the group.
+    fn kill(&mut self) {
+        let group = format!("-{}", self.child.id());
+        let killed = Command::new("kill").args(["-KILL", "--", &group]).status();
+        assert!(killed.expect("kill").success());
+    }
+
     /// What kubectl said on stderr until it was ended.
     fn end(mut self) -> String {
-        self.child.kill().expect("kill");
+        self.kill();
         let mut said = String::new();
         let stderr = self.child.stderr.as_mut().expect("stderr");
         stderr.read_to_string(&mut said).expect("text");
@@ -261,7 +270,9 @@ async fn ports_are_forwarded_in_every_version() {
                 assert_eq!(heard, [n; 100]);
             })
             .collect();
-        futures::future::join_all(many).await;
+        let all = tokio::time::timeout(Duration::from_secs(30), futures::future::join_all(many));
+        all.await
+            .unwrap_or_else(|_| panic!("{name} stalls with many connections"));
         assert_eq!(forward.end(), "", "{name}");
     }
     cluster.stop().await;

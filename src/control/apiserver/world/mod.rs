@@ -12,11 +12,11 @@ mod hub;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use cadet_api::resource::Resource;
 use cadet_store::{Revision, RevisionError, Store, WatchEnd};
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 pub use change::{Change, What, line_of};
 pub use hub::{Scope, Subscription};
@@ -44,7 +44,9 @@ struct State {
 pub struct World {
     store: Arc<dyn Store>,
     state: RwLock<State>,
-    reached: watch::Sender<Revision>,
+    /// Who waits for which revision to arrive. Each is woken once, at its own: with one
+    /// signal for all, a hundred writers would wake each other for every change.
+    waiting: Mutex<BTreeMap<Revision, Vec<oneshot::Sender<()>>>>,
 }
 
 /// Group and plural of a stored kind.
@@ -71,11 +73,10 @@ impl World {
         for entry in &listing.entries {
             state.put(Arc::new(Object::from_entry(entry)?));
         }
-        let (reached, _) = watch::channel(state.revision);
         Ok(World {
             store,
             state: RwLock::new(state),
-            reached,
+            waiting: Mutex::default(),
         })
     }
 
@@ -131,14 +132,33 @@ impl World {
             state.hub.skip(event.revision);
         }
         drop(state);
-        self.reached.send_replace(event.revision);
+        self.wake(event.revision);
+    }
+
+    fn wake(&self, reached: Revision) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(first) = waiting.first_entry().filter(|e| *e.key() <= reached) {
+            for waiter in first.remove() {
+                // A writer that has gone away waits no more.
+                let _ = waiter.send(());
+            }
+        }
     }
 
     /// Waits until `revision` can be read here.
     pub async fn reach(&self, revision: Revision) {
-        let mut reached = self.reached.subscribe();
+        let arrival = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            // Looked at under the lock, which `wake` takes after it has moved on.
+            if self.revision() >= revision {
+                return;
+            }
+            let (waiter, arrival) = oneshot::channel();
+            waiting.entry(revision).or_default().push(waiter);
+            arrival
+        };
         // The sender lives in `self`, so waiting cannot fail.
-        let _ = reached.wait_for(|now| *now >= revision).await;
+        let _ = arrival.await;
     }
 
     pub fn revision(&self) -> Revision {

@@ -55,12 +55,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_thrown_away() {
-        for nonsense in [
-            "{\"Width\":-1,\"Height\":2}",
-            "xyz",
-            "[1,2]",
-            "{\"Width\":99999}",
-        ] {
+        for nonsense in ["{\"Width\":-1,\"Height\":2}", "xyz", "{\"Width\":99999}"] {
             let mut buffer = BytesMut::from(nonsense);
             assert_eq!(newest(&mut buffer), None, "{nonsense}");
             assert!(buffer.is_empty(), "{nonsense}");

@@ -1,0 +1,616 @@
+//! Bodies in Kubernetes' protobuf form, as kubectl since 1.32 sends them: `k8s\0`, then a
+//! `runtime.Unknown` with the type and the object's own bytes. Read by the numbers of the
+//! schema's table into the JSON the same client would have sent.
+
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+
+use crate::schema::{self, Field, Scalar, Shape, Struct};
+use crate::{clock, defaults};
+
+/// What every such body opens with (apimachinery's serializer/protobuf).
+pub const MAGIC: &[u8] = b"k8s\0";
+
+/// Deeper than any kind nests, shallow enough for any stack.
+const DEPTH: usize = 100;
+
+/// Most values one body may make: two bytes can make one, and each costs memory.
+const VALUES: usize = 300_000;
+
+/// Why a body could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+    )]
+    NoMagic,
+    #[error("unexpected end of the message")]
+    Cut,
+    #[error("a number has more than ten bytes")]
+    Varint,
+    #[error("wire type {0} is not used by Kubernetes")]
+    WireType(u8),
+    #[error("field {field} has wire type {found}")]
+    Mismatch { field: String, found: u8 },
+    #[error("field {0} is not UTF-8")]
+    Utf8(String),
+    #[error("field {0} holds no JSON")]
+    Json(String),
+    #[error("the message is nested too deeply")]
+    Depth,
+    #[error("the message has too many values")]
+    TooMany,
+    #[error("contentEncoding {0:?} is not supported")]
+    Encoding(String),
+    #[error("no kind {kind:?} is registered for version {version:?} in protobuf")]
+    Unknown { kind: String, version: String },
+    #[error("field {0} cannot be read in protobuf form: send JSON")]
+    Unsupported(String),
+}
+
+/// Whether a body is in this form.
+pub fn is_protobuf(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
+/// Reads a body into the object it stands for, `apiVersion` and `kind` included.
+///
+/// # Errors
+/// [`Error`]; bytes of any kind never panic, and memory is bounded by the body's length.
+pub fn decode(bytes: &[u8]) -> Result<Value, Error> {
+    let rest = bytes.strip_prefix(MAGIC).ok_or(Error::NoMagic)?;
+    let (mut version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
+    for part in Reader(rest) {
+        match part? {
+            (1, Wire::Bytes(meta)) => {
+                for part in Reader(meta) {
+                    match part? {
+                        (1, Wire::Bytes(b)) => version = text("apiVersion", b)?,
+                        (2, Wire::Bytes(b)) => kind = text("kind", b)?,
+                        _ => {}
+                    }
+                }
+            }
+            (2, Wire::Bytes(b)) => raw = b,
+            (3, Wire::Bytes(b)) if !b.is_empty() => {
+                return Err(Error::Encoding(text("contentEncoding", b)?));
+            }
+            _ => {}
+        }
+    }
+    let (group, plain) = version.split_once('/').unwrap_or(("", &version));
+    // DeleteOptions and other options travel under any group's version.
+    let name = match kind.as_str() {
+        "DeleteOptions" => schema::definition_of("meta.k8s.io", "v1", &kind),
+        _ => schema::definition_of(group, plain, &kind),
+    };
+    let shape = schema::builtin(&name).and_then(Shape::as_struct);
+    let shape = shape.ok_or_else(|| Error::Unknown {
+        kind: kind.clone(),
+        version: version.clone(),
+    })?;
+    let mut decoder = Decoder { left: VALUES };
+    let mut object = Map::new();
+    object.insert("apiVersion".into(), json!(version));
+    object.insert("kind".into(), json!(kind));
+    decoder.message(shape, 0, raw, 0, false, &mut object)?;
+    Ok(Value::Object(object))
+}
+
+struct Decoder {
+    left: usize,
+}
+
+impl Decoder {
+    /// Reads the fields of a message into `out`: those of the embedded message `outer`, or
+    /// with 0 the message's own. `status` is true below an object's status, where Go's
+    /// types hold plain numbers.
+    fn message(
+        &mut self,
+        shape: &Struct,
+        outer: u32,
+        bytes: &[u8],
+        depth: usize,
+        status: bool,
+        out: &mut Map<String, Value>,
+    ) -> Result<(), Error> {
+        if depth > DEPTH {
+            return Err(Error::Depth);
+        }
+        for part in Reader(bytes) {
+            let (number, wire) = part?;
+            let found = shape
+                .fields
+                .iter()
+                .find(|(_, f)| f.number == number && f.outer == outer);
+            if let Some((name, field)) = found {
+                let status = status || &**name == "status";
+                self.field(name, field, wire, depth, status, out)?;
+            } else if let (0, Wire::Bytes(inner)) = (outer, wire)
+                && shape
+                    .fields
+                    .values()
+                    .any(|f| f.outer == number && number != 0)
+            {
+                self.message(shape, number, inner, depth + 1, status, out)?;
+            }
+            // A field newer than our table is skipped, as protobuf asks.
+        }
+        Ok(())
+    }
+
+    fn field(
+        &mut self,
+        name: &str,
+        field: &Field,
+        wire: Wire<'_>,
+        depth: usize,
+        status: bool,
+        out: &mut Map<String, Value>,
+    ) -> Result<(), Error> {
+        self.left = self.left.checked_sub(1).ok_or(Error::TooMany)?;
+        match field.shape.get() {
+            Shape::List { item, .. } => {
+                let list = out.entry(name).or_insert_with(|| json!([]));
+                let value = self.value(name, item.get(), wire, depth, status)?;
+                if let Some(list) = list.as_array_mut() {
+                    list.push(value);
+                }
+            }
+            Shape::Map { value, .. } => {
+                let (key, value) = self.pair(name, value.get(), wire, depth, status)?;
+                let map = out.entry(name).or_insert_with(|| json!({}));
+                if let Some(map) = map.as_object_mut() {
+                    map.insert(key, value);
+                }
+            }
+            shape => {
+                let value = self.value(name, shape, wire, depth, status)?;
+                if field.required || !is_left_out(name, &value, status) {
+                    out.insert(name.to_owned(), value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One entry of a map: a message of key and value.
+    fn pair(
+        &mut self,
+        name: &str,
+        shape: &Shape,
+        wire: Wire<'_>,
+        depth: usize,
+        status: bool,
+    ) -> Result<(String, Value), Error> {
+        let (mut key, mut value) = (String::new(), None);
+        for part in Reader(wire.bytes(name)?) {
+            match part? {
+                (1, Wire::Bytes(b)) => key = text(name, b)?,
+                // A list inside a map is a message of its own (ExtraValue).
+                (2, Wire::Bytes(b)) if matches!(shape, Shape::List { .. }) => {
+                    let mut items = vec![];
+                    for part in Reader(b) {
+                        if let (1, Wire::Bytes(b)) = part? {
+                            self.left = self.left.checked_sub(1).ok_or(Error::TooMany)?;
+                            items.push(json!(text(name, b)?));
+                        }
+                    }
+                    value = Some(Value::Array(items));
+                }
+                (2, wire) => value = Some(self.value(name, shape, wire, depth, status)?),
+                _ => {}
+            }
+        }
+        // A value left out is the empty one: protobuf's rule for maps.
+        let empty = match shape {
+            Shape::Scalar(Scalar::Int32 | Scalar::Int64) => json!(0),
+            Shape::Struct(_) | Shape::Map { .. } => json!({}),
+            Shape::List { .. } => json!([]),
+            _ => json!(""),
+        };
+        Ok((key, value.unwrap_or(empty)))
+    }
+
+    fn value(
+        &mut self,
+        name: &str,
+        shape: &Shape,
+        wire: Wire<'_>,
+        depth: usize,
+        status: bool,
+    ) -> Result<Value, Error> {
+        match shape {
+            Shape::Scalar(scalar) => scalar_value(name, *scalar, wire),
+            Shape::Struct(inner) => {
+                let mut map = Map::new();
+                self.message(inner, 0, wire.bytes(name)?, depth + 1, status, &mut map)?;
+                Ok(Value::Object(map))
+            }
+            Shape::Any => any(name, wire.bytes(name)?),
+            Shape::List { .. } | Shape::Map { .. } | Shape::OrElse(_) => {
+                Err(Error::Unsupported(name.to_owned()))
+            }
+        }
+    }
+}
+
+fn scalar_value(name: &str, scalar: Scalar, wire: Wire<'_>) -> Result<Value, Error> {
+    Ok(match scalar {
+        Scalar::Text => json!(text(name, wire.bytes(name)?)?),
+        Scalar::Bytes => json!(defaults::base64_encode(wire.bytes(name)?)),
+        Scalar::Bool => json!(wire.number(name)? != 0),
+        // Negative numbers come as ten bytes of two's complement.
+        Scalar::Int32 | Scalar::Int64 => json!(wire.number(name)? as i64),
+        Scalar::Float => match wire {
+            Wire::Eight(bits) => json!(f64::from_bits(bits)),
+            other => return Err(other.mismatch(name)),
+        },
+        Scalar::Quantity => {
+            let mut out = json!("0");
+            for part in Reader(wire.bytes(name)?) {
+                if let (1, Wire::Bytes(b)) = part? {
+                    out = json!(text(name, b)?);
+                }
+            }
+            out
+        }
+        Scalar::IntOrText => {
+            let (mut is_text, mut int, mut string) = (false, 0, String::new());
+            for part in Reader(wire.bytes(name)?) {
+                match part? {
+                    (1, Wire::Number(n)) => is_text = n != 0,
+                    (2, Wire::Number(n)) => int = n as i64,
+                    (3, Wire::Bytes(b)) => string = text(name, b)?,
+                    _ => {}
+                }
+            }
+            if is_text { json!(string) } else { json!(int) }
+        }
+        Scalar::Time | Scalar::MicroTime => {
+            let (mut seconds, mut nanos) = (0_i64, 0_i64);
+            for part in Reader(wire.bytes(name)?) {
+                match part? {
+                    (1, Wire::Number(n)) => seconds = n as i64,
+                    (2, Wire::Number(n)) => nanos = n as i64,
+                    _ => {}
+                }
+            }
+            if (seconds, nanos) == (0, 0) {
+                return Ok(Value::Null);
+            }
+            let nanos = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+            match OffsetDateTime::from_unix_timestamp_nanos(nanos) {
+                Ok(at) if scalar == Scalar::Time => json!(clock::rfc3339(at)),
+                Ok(at) => json!(clock::rfc3339_micro(at)),
+                Err(_) => Value::Null,
+            }
+        }
+    })
+}
+
+/// A message that wraps JSON text: RawExtension, FieldsV1.
+fn any(name: &str, bytes: &[u8]) -> Result<Value, Error> {
+    for part in Reader(bytes) {
+        if let (1, Wire::Bytes(raw)) = part? {
+            return serde_json::from_slice(raw).map_err(|_| Error::Json(name.to_owned()));
+        }
+    }
+    Ok(json!({}))
+}
+
+/// Fields that Go's types hold as plain numbers or truths, so that an unset one comes as
+/// zero; its JSON form leaves those out. Pointers come only when set, zero or not.
+const PLAIN: &[&str] = &[
+    "hostNetwork",
+    "hostPID",
+    "hostIPC",
+    "stdin",
+    "stdinOnce",
+    "tty",
+    "readOnly",
+    "unschedulable",
+    "publishNotReadyAddresses",
+    "paused",
+    "globalDefault",
+    "hostPort",
+    "nodePort",
+    "healthCheckNodePort",
+    "initialDelaySeconds",
+    "timeoutSeconds",
+    "periodSeconds",
+    "successThreshold",
+    "failureThreshold",
+    "minReadySeconds",
+    "generation",
+    "observedGeneration",
+    "count",
+];
+
+fn is_left_out(name: &str, value: &Value, status: bool) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Bool(false) => PLAIN.contains(&name) || status,
+        Value::Number(n) if n.as_i64() == Some(0) => PLAIN.contains(&name) || status,
+        _ => false,
+    }
+}
+
+fn text(name: &str, bytes: &[u8]) -> Result<String, Error> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| Error::Utf8(name.to_owned()))
+}
+
+/// A field's content as it came over the wire.
+#[derive(Debug, Clone, Copy)]
+enum Wire<'a> {
+    Number(u64),
+    Eight(u64),
+    Bytes(&'a [u8]),
+    Four,
+}
+
+impl<'a> Wire<'a> {
+    fn bytes(self, name: &str) -> Result<&'a [u8], Error> {
+        match self {
+            Wire::Bytes(bytes) => Ok(bytes),
+            other => Err(other.mismatch(name)),
+        }
+    }
+
+    fn number(self, name: &str) -> Result<u64, Error> {
+        match self {
+            Wire::Number(n) => Ok(n),
+            other => Err(other.mismatch(name)),
+        }
+    }
+
+    fn mismatch(self, name: &str) -> Error {
+        let found = match self {
+            Wire::Number(_) => 0,
+            Wire::Eight(_) => 1,
+            Wire::Bytes(_) => 2,
+            Wire::Four => 5,
+        };
+        Error::Mismatch {
+            field: name.to_owned(),
+            found,
+        }
+    }
+}
+
+/// The fields of a message in order: number and content (protobuf.dev, encoding).
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn varint(&mut self) -> Result<u64, Error> {
+        let mut value = 0_u64;
+        for shift in 0..10 {
+            let (first, rest) = self.0.split_first().ok_or(Error::Cut)?;
+            self.0 = rest;
+            value |= u64::from(first & 0x7f) << (7 * shift);
+            if first & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(Error::Varint)
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8], Error> {
+        let (head, rest) = self.0.split_at_checked(count).ok_or(Error::Cut)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    fn part(&mut self) -> Result<(u32, Wire<'a>), Error> {
+        let key = self.varint()?;
+        let number = u32::try_from(key >> 3).map_err(|_| Error::Varint)?;
+        let wire = match (key & 7) as u8 {
+            0 => Wire::Number(self.varint()?),
+            1 => {
+                let mut eight = [0; 8];
+                eight.copy_from_slice(self.take(8)?);
+                Wire::Eight(u64::from_le_bytes(eight))
+            }
+            2 => {
+                let length = usize::try_from(self.varint()?).map_err(|_| Error::Cut)?;
+                Wire::Bytes(self.take(length)?)
+            }
+            5 => {
+                self.take(4)?;
+                Wire::Four
+            }
+            other => return Err(Error::WireType(other)),
+        };
+        Ok((number, wire))
+    }
+}
+
+impl<'a> Iterator for Reader<'a> {
+    type Item = Result<(u32, Wire<'a>), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let part = self.part();
+        if part.is_err() {
+            // Nothing after a broken field can be trusted.
+            self.0 = &[];
+        }
+        Some(part)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_pb::api::{apps::v1 as apps, core::v1 as core};
+    use k8s_pb::apimachinery::pkg::{api::resource, apis::meta::v1 as meta, runtime, util::intstr};
+    use prost::Message;
+
+    fn envelope(version: &str, kind: &str, raw: Vec<u8>) -> Vec<u8> {
+        let unknown = runtime::Unknown {
+            type_meta: Some(runtime::TypeMeta {
+                api_version: Some(version.into()),
+                kind: Some(kind.into()),
+            }),
+            raw: Some(raw),
+            content_encoding: Some(String::new()),
+            content_type: Some(String::new()),
+        };
+        [MAGIC, &unknown.encode_to_vec()].concat()
+    }
+
+    fn text(t: &str) -> Option<String> {
+        Some(t.to_owned())
+    }
+
+    #[test]
+    fn a_deployment_as_go_would_write_it() {
+        let container = core::Container {
+            name: text("c"),
+            image: text("nginx"),
+            working_dir: text(""),
+            stdin: Some(false),
+            ports: vec![core::ContainerPort {
+                name: text(""),
+                host_port: Some(0),
+                container_port: Some(80),
+                ..Default::default()
+            }],
+            resources: Some(core::ResourceRequirements {
+                limits: [(
+                    "cpu".to_owned(),
+                    resource::Quantity {
+                        string: text("100m"),
+                    },
+                )]
+                .into(),
+                ..Default::default()
+            }),
+            liveness_probe: Some(core::Probe {
+                handler: Some(core::ProbeHandler {
+                    http_get: Some(core::HttpGetAction {
+                        path: text("/"),
+                        port: Some(intstr::IntOrString {
+                            r#type: Some(1),
+                            int_val: Some(0),
+                            str_val: text("web"),
+                        }),
+                        ..Default::default()
+                    }),
+                    ..Default::default()
+                }),
+                initial_delay_seconds: Some(0),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let deployment = apps::Deployment {
+            metadata: Some(meta::ObjectMeta {
+                name: text("web"),
+                namespace: text(""),
+                creation_timestamp: Some(meta::Time {
+                    seconds: Some(0),
+                    nanos: Some(0),
+                }),
+                labels: [("app".to_owned(), "web".to_owned())].into(),
+                generation: Some(0),
+                ..Default::default()
+            }),
+            spec: Some(apps::DeploymentSpec {
+                replicas: Some(0),
+                min_ready_seconds: Some(0),
+                template: Some(core::PodTemplateSpec {
+                    spec: Some(core::PodSpec {
+                        containers: vec![container],
+                        host_network: Some(false),
+                        automount_service_account_token: Some(false),
+                        ..Default::default()
+                    }),
+                    ..Default::default()
+                }),
+                strategy: Some(apps::DeploymentStrategy::default()),
+                ..Default::default()
+            }),
+            status: Some(apps::DeploymentStatus {
+                replicas: Some(0),
+                ..Default::default()
+            }),
+        };
+        let body = envelope("apps/v1", "Deployment", deployment.encode_to_vec());
+        assert_eq!(
+            decode(&body).unwrap(),
+            json!({"apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": {"name": "web", "labels": {"app": "web"}},
+                "spec": {"replicas": 0, "strategy": {}, "template": {"spec": {
+                    "automountServiceAccountToken": false,
+                    "containers": [{"name": "c", "image": "nginx",
+                        "ports": [{"containerPort": 80}],
+                        "resources": {"limits": {"cpu": "100m"}},
+                        "livenessProbe": {"httpGet": {"path": "/", "port": "web"}}}]}}},
+                "status": {}})
+        );
+    }
+
+    #[test]
+    fn data_is_base64_and_missing_map_values_are_empty() {
+        let secret = core::Secret {
+            data: [
+                ("k".to_owned(), b"hello".to_vec()),
+                ("e".to_owned(), vec![]),
+            ]
+            .into(),
+            ..Default::default()
+        };
+        let read = decode(&envelope("v1", "Secret", secret.encode_to_vec())).unwrap();
+        assert_eq!(read["data"], json!({"k": "aGVsbG8=", "e": ""}));
+    }
+
+    #[test]
+    fn garbage_is_an_error_and_never_a_panic() {
+        assert_eq!(decode(b"{}"), Err(Error::NoMagic));
+        assert!(matches!(
+            decode(&envelope("v1", "Thing", vec![])),
+            Err(Error::Unknown { .. })
+        ));
+        let good = envelope(
+            "v1",
+            "Pod",
+            core::Pod {
+                metadata: Some(meta::ObjectMeta {
+                    name: text("a"),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        );
+        for at in 4..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0xff;
+            let _ = decode(&bad);
+            let _ = decode(&good[..at]);
+        }
+        // {metadata: {managedFields: …}} cannot nest for ever, a schema can.
+        let mut deep = vec![];
+        for _ in 0..2_000 {
+            let mut outer = vec![];
+            prost::encoding::bytes::encode(24, &deep, &mut outer);
+            deep = outer;
+        }
+        let _ = decode(&envelope(
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            deep,
+        ));
+        let many = [0x1a, 0].repeat(400_000);
+        assert!(decode(&envelope("v1", "Endpoints", many)).is_ok());
+        let many = [0x12, 0].repeat(400_000);
+        assert_eq!(
+            decode(&envelope("v1", "Endpoints", many)),
+            Err(Error::TooMany)
+        );
+    }
+}
