@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, Request, State as Extract};
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -14,7 +14,7 @@ use crate::observed::Observed;
 use crate::runtime::{ContainerInfo, ExecRequest, RuntimeError, State, Terminal};
 use crate::server::Context;
 use crate::streaming::command::{self, Outcome};
-use crate::streaming::upgrade::{self, ForwardWire, refusal};
+use crate::streaming::upgrade::{self, ForwardWire, Refusal};
 use crate::streaming::{forward, websocket};
 
 type Pairs = Query<Vec<(String, String)>>;
@@ -29,10 +29,10 @@ pub async fn exec(
 ) -> Response {
     let opened = async {
         let (_, info) = running(&context, &namespace, &pod, &container).await?;
-        let streams = command::streams(&query).map_err(bad_request)?;
+        let streams = command::streams(&query).map_err(Refusal::bad_request)?;
         let command: Vec<String> = values(&query, "command");
         if command.is_empty() {
-            return Err(bad_request("you must specify a command to run"));
+            return Err(Refusal::bad_request("you must specify a command to run"));
         }
         let (wire, answer) = upgrade::command(request.headers())?;
         let (runtime, request_) = (context.runtime.clone(), ExecRequest { command, streams });
@@ -54,9 +54,9 @@ pub async fn exec(
                 }
             }
         })?;
-        Ok(answer)
+        Ok::<_, Refusal>(answer)
     };
-    opened.await.unwrap_or_else(|refused| refused)
+    opened.await.unwrap_or_else(Refusal::into_response)
 }
 
 /// `/attach/NAMESPACE/POD/CONTAINER?input=1&output=1&error=1`
@@ -68,7 +68,7 @@ pub async fn attach(
 ) -> Response {
     let opened = async {
         let (found, info) = running(&context, &namespace, &pod, &container).await?;
-        let mut streams = command::streams(&query).map_err(bad_request)?;
+        let mut streams = command::streams(&query).map_err(Refusal::bad_request)?;
         // Whether there is a terminal was settled when the container was made.
         streams.tty = declared(&found, &container).is_some_and(|c| c.tty == Some(true));
         streams.stderr &= !streams.tty;
@@ -88,9 +88,9 @@ pub async fn attach(
                 }
             }
         })?;
-        Ok(answer)
+        Ok::<_, Refusal>(answer)
     };
-    opened.await.unwrap_or_else(|refused| refused)
+    opened.await.unwrap_or_else(Refusal::into_response)
 }
 
 /// `/portForward/NAMESPACE/POD?port=…`
@@ -105,12 +105,14 @@ pub async fn port_forward(
         let sandbox = observe(&context, &pod).await?.sandbox().cloned();
         let sandbox = sandbox.filter(|sandbox| sandbox.pid > 0).ok_or_else(|| {
             let text = format!("unable to forward port because pod is not running: {name}");
-            refusal(StatusCode::INTERNAL_SERVER_ERROR, text)
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text)
         })?;
-        let ports = forward::ports(&query).map_err(|text| bad_request(&text))?;
+        let ports = forward::ports(&query).map_err(Refusal::bad_request)?;
         let (wire, answer) = upgrade::forward(request.headers())?;
         if matches!(wire, ForwardWire::Channels(_)) && ports.is_empty() {
-            return Err(bad_request("query parameter \"ports\" is required"));
+            return Err(Refusal::bad_request(
+                "query parameter \"ports\" is required",
+            ));
         }
         let to = forward::Destination {
             runtime: context.runtime.clone(),
@@ -126,9 +128,9 @@ pub async fn port_forward(
                 tokio::join!(forward::over_spdy(inner, to), carry);
             }
         })?;
-        Ok(answer)
+        Ok::<_, Refusal>(answer)
     };
-    opened.await.unwrap_or_else(|refused| refused)
+    opened.await.unwrap_or_else(Refusal::into_response)
 }
 
 /// Runs `serve` on the connection once it is upgraded, until it ends or the server stops.
@@ -136,14 +138,14 @@ fn upgraded<F>(
     context: &Context,
     mut request: Request,
     serve: impl FnOnce(Io) -> F + Send + 'static,
-) -> Result<(), Response>
+) -> Result<(), Refusal>
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let coming = request
         .extensions_mut()
         .remove::<hyper::upgrade::OnUpgrade>()
-        .ok_or_else(|| bad_request("unable to upgrade: not an HTTP/1.1 connection"))?;
+        .ok_or_else(|| Refusal::bad_request("unable to upgrade: not an HTTP/1.1 connection"))?;
     let stopping = context.stopping.clone();
     context.streams.spawn(async move {
         let served = async {
@@ -160,26 +162,22 @@ where
     Ok(())
 }
 
-fn bad_request(text: &str) -> Response {
-    refusal(StatusCode::BAD_REQUEST, text.to_owned())
-}
-
 fn values(query: &[(String, String)], name: &str) -> Vec<String> {
     let named = query.iter().filter(|(key, _)| key == name);
     named.map(|(_, value)| value.clone()).collect()
 }
 
-fn find(context: &Context, namespace: &str, name: &str) -> Result<Arc<Pod>, Response> {
+fn find(context: &Context, namespace: &str, name: &str) -> Result<Arc<Pod>, Refusal> {
     context
         .table
         .find(namespace, name)
-        .ok_or_else(|| refusal(StatusCode::NOT_FOUND, "pod does not exist".into()))
+        .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "pod does not exist"))
 }
 
-async fn observe(context: &Context, pod: &Pod) -> Result<Observed, Response> {
+async fn observe(context: &Context, pod: &Pod) -> Result<Observed, Refusal> {
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let failed =
-        |error: RuntimeError| refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+        |error: RuntimeError| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
     let containers = context.runtime.pod_containers(uid).await;
     Ok(Observed::new(containers.map_err(failed)?))
 }
@@ -190,14 +188,14 @@ async fn running(
     namespace: &str,
     pod: &str,
     container: &str,
-) -> Result<(Arc<Pod>, ContainerInfo), Response> {
+) -> Result<(Arc<Pod>, ContainerInfo), Refusal> {
     let pod = find(context, namespace, pod)?;
     let found = observe(context, &pod).await?.latest(container).cloned();
     let info = found
         .filter(|info| info.state == State::Running)
         .ok_or_else(|| {
             let text = format!("container not found ({container:?})");
-            refusal(StatusCode::INTERNAL_SERVER_ERROR, text)
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text)
         })?;
     Ok((pod, info))
 }

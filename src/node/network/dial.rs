@@ -82,7 +82,7 @@ mod tests {
     #[tokio::test]
     async fn connections_are_made_in_the_namespace_of_a_process() {
         if !may_enter() {
-            eprintln!("skipped: entering a network namespace is not allowed here");
+            tracing::warn!("skipped: entering a network namespace is not allowed here");
             return;
         }
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

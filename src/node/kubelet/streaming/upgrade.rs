@@ -6,7 +6,7 @@ use axum::http::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
@@ -88,12 +88,12 @@ const fn spdy(status: bool, resize: bool) -> CommandWire {
 }
 
 /// The protocol and the answer for exec and attach, or a refusal.
-pub fn command(headers: &HeaderMap) -> Result<(CommandWire, Response), Response> {
+pub fn command(headers: &HeaderMap) -> Result<(CommandWire, Response), Refusal> {
     choose(headers, COMMAND_WEBSOCKET, COMMAND_SPDY)
 }
 
 /// The protocol and the answer for port-forward, or a refusal.
-pub fn forward(headers: &HeaderMap) -> Result<(ForwardWire, Response), Response> {
+pub fn forward(headers: &HeaderMap) -> Result<(ForwardWire, Response), Refusal> {
     choose(headers, FORWARD_WEBSOCKET, FORWARD_SPDY)
 }
 
@@ -101,7 +101,7 @@ fn choose<W: Copy>(
     headers: &HeaderMap,
     websocket: &[(&'static str, W)],
     spdy: &[(&'static str, W)],
-) -> Result<(W, Response), Response> {
+) -> Result<(W, Response), Refusal> {
     let upgrade = headers.get(UPGRADE).and_then(|value| value.to_str().ok());
     let connection = words(headers, &CONNECTION);
     let upgrade = upgrade.filter(|_| {
@@ -114,9 +114,8 @@ fn choose<W: Copy>(
             let (name, wire) = pick(headers, &SEC_WEBSOCKET_PROTOCOL, websocket)?;
             let key = headers.get(SEC_WEBSOCKET_KEY);
             let (Some(key), Some("13")) = (key, text(headers, &SEC_WEBSOCKET_VERSION)) else {
-                return Err(refusal(
-                    StatusCode::BAD_REQUEST,
-                    "unable to upgrade: not a WebSocket handshake of version 13".into(),
+                return Err(Refusal::bad_request(
+                    "unable to upgrade: not a WebSocket handshake of version 13",
                 ));
             };
             let mut answer = switching("websocket");
@@ -134,9 +133,8 @@ fn choose<W: Copy>(
             }
             Ok((wire, response(answer)))
         }
-        _ => Err(refusal(
-            StatusCode::BAD_REQUEST,
-            "unable to upgrade: missing upgrade headers in request".into(),
+        _ => Err(Refusal::bad_request(
+            "unable to upgrade: missing upgrade headers in request",
         )),
     }
 }
@@ -146,27 +144,22 @@ fn pick<W: Copy>(
     headers: &HeaderMap,
     name: &HeaderName,
     ours: &[(&'static str, W)],
-) -> Result<(&'static str, W), Response> {
+) -> Result<(&'static str, W), Refusal> {
     let mut theirs = words(headers, name);
     if theirs.is_empty() {
         theirs.push("");
     }
     let known = |word: &&str| ours.iter().copied().find(|(name, _)| name == word);
     theirs.iter().find_map(known).ok_or_else(|| {
-        let names: Vec<&str> = ours.iter().map(|(name, _)| *name).collect();
-        let mut response = refusal(
-            StatusCode::FORBIDDEN,
-            format!(
-                "unable to upgrade: unable to negotiate protocol: client supports {theirs:?}, \
-                 server accepts {names:?}"
-            ),
+        let accepted: Vec<&str> = ours.iter().map(|(name, _)| *name).collect();
+        let text = format!(
+            "unable to upgrade: unable to negotiate protocol: client supports {theirs:?}, \
+             server accepts {accepted:?}"
         );
-        for name in names {
-            response
-                .headers_mut()
-                .append(ACCEPTED, HeaderValue::from_static(name));
+        Refusal {
+            accepted,
+            ..Refusal::new(StatusCode::FORBIDDEN, text)
         }
-        response
     })
 }
 
@@ -209,8 +202,37 @@ fn response(headers: HeaderMap) -> Response {
 }
 
 /// A plain answer: clients show its text behind "unable to upgrade connection".
-pub fn refusal(code: StatusCode, text: String) -> Response {
-    (code, text).into_response()
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: StatusCode,
+    pub text: String,
+    /// Protocols that would have been taken.
+    accepted: Vec<&'static str>,
+}
+
+impl Refusal {
+    pub fn new(code: StatusCode, text: impl Into<String>) -> Refusal {
+        Refusal {
+            code,
+            text: text.into(),
+            accepted: Vec::new(),
+        }
+    }
+
+    pub fn bad_request(text: impl Into<String>) -> Refusal {
+        Refusal::new(StatusCode::BAD_REQUEST, text)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.code, self.text).into_response();
+        for name in self.accepted {
+            let name = HeaderValue::from_static(name);
+            response.headers_mut().append(ACCEPTED, name);
+        }
+        response
+    }
 }
 
 #[cfg(test)]
@@ -265,17 +287,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_agreed_is_refused_in_words() {
-        assert_eq!(command(&headers(&[])).unwrap_err().status(), 400);
+        assert_eq!(command(&headers(&[])).unwrap_err().code, 400);
         assert_eq!(
-            command(&headers(&[WS[1], WS[2], WS[3]]))
-                .unwrap_err()
-                .status(),
+            command(&headers(&[WS[1], WS[2], WS[3]])).unwrap_err().code,
             400
         );
-        assert_eq!(command(&headers(&WS[..3])).unwrap_err().status(), 400);
+        assert_eq!(command(&headers(&WS[..3])).unwrap_err().code, 400);
         let mut asked = headers(&WS);
         asked.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("mqtt"));
-        let refused = forward(&asked).unwrap_err();
+        let refused = forward(&asked).unwrap_err().into_response();
         assert_eq!(refused.status(), 403);
         assert_eq!(
             refused.headers()["x-accepted-stream-protocol-versions"],

@@ -192,7 +192,7 @@ impl Demux {
 
     async fn open(&mut self, id: u32, fin: bool, block: &[u8]) -> Result<(), End> {
         let headers = self.headers.read(block)?;
-        if id % 2 == 0 || id <= self.last.load(Ordering::Relaxed) {
+        if id.is_multiple_of(2) || id <= self.last.load(Ordering::Relaxed) {
             return Err(Violation("a stream id out of order").into());
         }
         self.last.store(id, Ordering::Relaxed);
