@@ -20,9 +20,9 @@ use crate::call::Call;
 use crate::metrics::Metrics;
 use crate::object::BadRecord;
 use crate::query::Parameters;
-use crate::target::Target;
+use crate::target::{Reference, Target};
 use crate::world::World;
-use crate::{bootstrap, documents, expiry, handlers, health, respond};
+use crate::{bootstrap, connect, documents, expiry, handlers, health, respond};
 
 /// What the server must be told.
 #[derive(Debug, Clone)]
@@ -69,6 +69,8 @@ pub enum StartError {
 
 /// Longest an ordinary request may take; upstream's limit. Watches and logs are exempt.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest until a proxied server or an agent begins to answer.
+const ELSEWHERE_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
 
 /// What all clones of an [`App`] share.
 pub struct Inner {
@@ -171,10 +173,18 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
                 parameters,
                 verb,
             };
+            // Whoever answers for us has limits of his own.
+            let limit = match &call.target {
+                Target::Object(Reference {
+                    subresource: Some(subresource),
+                    ..
+                }) if connect::leads_elsewhere(subresource) => ELSEWHERE_TIMEOUT,
+                _ => REQUEST_TIMEOUT,
+            };
             let mut request = request;
             request.extensions_mut().insert(call);
             let answered = AssertUnwindSafe(next.run(request)).catch_unwind();
-            match tokio::time::timeout(REQUEST_TIMEOUT, answered).await {
+            match tokio::time::timeout(limit, answered).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(_panic)) => {
                     tracing::error!(%path, verb, "a handler panicked");

@@ -27,6 +27,14 @@ impl Parameters {
             .map(|(_, value)| value.as_str())
     }
 
+    /// All values of a parameter, empty ones too.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .iter()
+            .filter(move |(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
     /// Present and not `false` or `0`, as apimachinery reads booleans from a query.
     pub fn flag(&self, name: &str) -> bool {
         self.0

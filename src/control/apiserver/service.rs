@@ -60,7 +60,7 @@ where
 fn without_trailing_slash(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
     let trimmed = path.trim_end_matches('/');
-    if trimmed.len() == path.len() || trimmed.is_empty() {
+    if trimmed.len() == path.len() || trimmed.is_empty() || is_proxied(path) {
         return None;
     }
     let rest = uri
@@ -70,6 +70,17 @@ fn without_trailing_slash(uri: &Uri) -> Option<Uri> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(format!("{trimmed}{rest}").parse().ok()?);
     Uri::from_parts(parts).ok()
+}
+
+/// Whether what ends a path belongs to a proxied server, to which a slash may matter.
+fn is_proxied(path: &str) -> bool {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    segments.next() == Some("api")
+        && match segments.nth(1) {
+            Some("namespaces") => segments.nth(3) == Some("proxy"),
+            Some("nodes") => segments.nth(1) == Some("proxy"),
+            _ => false,
+        }
 }
 
 #[cfg(test)]
@@ -89,5 +100,14 @@ mod tests {
         );
         assert_eq!(trimmed("/"), None);
         assert_eq!(trimmed("/version?a=b/"), None);
+        for proxied in [
+            "/api/v1/namespaces/a/pods/x/proxy/",
+            "/api/v1/namespaces/a/services/x:80/proxy/y/",
+            "/api/v1/nodes/n/proxy/",
+        ] {
+            assert_eq!(trimmed(proxied), None);
+        }
+        assert!(trimmed("/api/v1/namespaces/proxy/").is_some());
+        assert!(trimmed("/api/v1/nodes/proxy/").is_some());
     }
 }

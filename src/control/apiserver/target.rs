@@ -95,6 +95,8 @@ impl Target {
     pub fn verb(&self, method: &Method, watch: bool) -> &'static str {
         let named = matches!(self, Target::Object(r) if r.name.is_some());
         let object = matches!(self, Target::Object(_));
+        // To a proxied server `?watch` may mean anything.
+        let watch = watch && !matches!(self, Target::Object(r) if r.subresource.is_some());
         match (method.as_str(), named) {
             ("GET" | "HEAD", _) if !object => "get",
             ("GET" | "HEAD", _) if watch => "watch",

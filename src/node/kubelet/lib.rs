@@ -12,13 +12,14 @@
 //! engine behind [`runtime::Runtime`] is the only memory, so the agent can be killed at
 //! any moment without a container noticing.
 //!
-//! Deliberately absent so far: exec, attach and port-forward, gRPC and HTTPS probes,
+//! Deliberately absent so far: gRPC and HTTPS probes,
 //! service account tokens, persistent volumes, eviction, static pods.
 
 mod acts;
 mod api;
 mod backoff;
 mod conditions;
+mod connect;
 mod end;
 pub mod env;
 pub mod events;
@@ -47,6 +48,7 @@ pub mod shared;
 mod spec;
 mod status;
 mod stop;
+pub mod streaming;
 #[cfg(test)]
 mod testing;
 mod tmpfs;
@@ -62,8 +64,9 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 
+pub use pods::PodTable;
 pub use runtime::docker::DockerRuntime;
-pub use server::{ServerError, ServerTls};
+pub use server::{Server, ServerError, ServerTls};
 
 use api::ApiServer;
 use events::EventSink;
@@ -71,9 +74,8 @@ use images::{Images, Lessons, LessonsError};
 use machine::{Machine, MachineError};
 use node::{Identity, NodeKeeper};
 use pause::PauseImage;
-use pods::{PodTable, Pods, reserve_addresses};
+use pods::{Pods, reserve_addresses};
 use runtime::Runtime;
-use server::Server;
 use shared::{PodNetwork, Shared};
 use volumes::Volumes;
 

@@ -127,12 +127,7 @@ async fn find(
     table: &PodTable,
     request: &LogRequest,
 ) -> Result<ContainerInfo, LogError> {
-    let pods = table.pods();
-    let pod = pods.iter().find(|pod| {
-        pod.metadata.name.as_deref() == Some(&request.pod)
-            && pod.metadata.namespace.as_deref() == Some(&request.namespace)
-    });
-    let Some(pod) = pod else {
+    let Some(pod) = table.find(&request.namespace, &request.pod) else {
         return Err(LogError::NoPod {
             namespace: request.namespace.clone(),
             pod: request.pod.clone(),

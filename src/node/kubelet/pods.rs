@@ -36,6 +36,24 @@ impl PodTable {
         lock(&self.pods).values().cloned().collect()
     }
 
+    /// The pod of that name.
+    #[must_use]
+    pub fn find(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        let pods = lock(&self.pods);
+        let found = pods.values().find(|pod| {
+            pod.metadata.name.as_deref() == Some(name)
+                && pod.metadata.namespace.as_deref() == Some(namespace)
+        });
+        found.cloned()
+    }
+
+    /// Makes a pod known without running it.
+    #[cfg(any(test, feature = "fake"))]
+    pub fn insert(&self, pod: Pod) {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        lock(&self.pods).insert(uid, Arc::new(pod));
+    }
+
     fn wake(&self, uid: &str) {
         if let Some(wake) = lock(&self.wakes).get(uid) {
             wake.notify_one();

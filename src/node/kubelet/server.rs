@@ -1,4 +1,4 @@
-//! The kubelet's own HTTPS server: logs, health, the list of pods. Only the API server
+//! The kubelet's own HTTPS server: logs, exec and its kin, health, the list of pods. Only the API server
 //! and administrators get in, by client certificate.
 
 use std::net::SocketAddr;
@@ -8,10 +8,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, State as Extract};
+use axum::handler::Handler;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -26,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::connect;
 use crate::logs::{LogError, LogRequest, open};
 use crate::pods::PodTable;
 use crate::runtime::Runtime;
@@ -58,17 +60,22 @@ pub enum ServerError {
     },
 }
 
+/// What all requests share.
 #[derive(Clone)]
-struct Context {
-    runtime: Arc<dyn Runtime>,
-    table: PodTable,
+pub struct Context {
+    pub runtime: Arc<dyn Runtime>,
+    pub table: PodTable,
+    /// Connections that are no HTTP any more.
+    pub streams: TaskTracker,
+    /// Cuts them.
+    pub stopping: CancellationToken,
 }
 
 /// A server ready to run.
 pub struct Server {
     listener: TcpListener,
     acceptor: TlsAcceptor,
-    router: Router,
+    context: Context,
 }
 
 impl Server {
@@ -87,17 +94,30 @@ impl Server {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| ServerError::Listen { address, source })?;
-        let router = router(Context { runtime, table });
         Ok(Self {
             listener,
             acceptor: TlsAcceptor::from(Arc::new(config)),
-            router,
+            context: Context {
+                runtime,
+                table,
+                streams: TaskTracker::new(),
+                stopping: CancellationToken::new(),
+            },
         })
     }
 
-    /// Serves until the shutdown; open log streams are cut then.
+    /// The address bound.
+    ///
+    /// # Errors
+    /// Never in practice; the socket is asked.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until the shutdown; open streams are cut then.
     pub async fn run(self, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
+        let router = router(self.context.clone());
         loop {
             let accepted = tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -105,7 +125,7 @@ impl Server {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let connection = serve(stream, self.acceptor.clone(), self.router.clone());
+                    let connection = serve(stream, self.acceptor.clone(), router.clone());
                     let shutdown = shutdown.clone();
                     connections.spawn(async move {
                         tokio::select! {
@@ -121,8 +141,11 @@ impl Server {
                 }
             }
         }
-        connections.close();
-        connections.wait().await;
+        self.context.stopping.cancel();
+        for open in [connections, self.context.streams] {
+            open.close();
+            open.wait().await;
+        }
     }
 }
 
@@ -200,7 +223,28 @@ fn router(context: Context) -> Router {
         .route("/healthz", get(async || "ok"))
         .route("/pods", get(pods))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
+        .route(
+            "/exec/{namespace}/{pod}/{container}",
+            upgrading(connect::exec),
+        )
+        .route(
+            "/attach/{namespace}/{pod}/{container}",
+            upgrading(connect::attach),
+        )
+        .route(
+            "/portForward/{namespace}/{pod}",
+            upgrading(connect::port_forward),
+        )
         .with_state(context)
+}
+
+/// Clients of SPDY ask with POST, those of WebSocket with GET.
+fn upgrading<H, T>(handler: H) -> MethodRouter<Context>
+where
+    H: Handler<T, Context>,
+    T: 'static,
+{
+    get(handler.clone()).post(handler)
 }
 
 async fn pods(Extract(context): Extract<Context>) -> Response {

@@ -85,7 +85,7 @@ async fn serve_for(world: &World, ours: &Authority) -> (SocketAddr, Cancellation
     let listen = "127.0.0.1:0".parse().unwrap();
     let server = Server::bind(listen, &tls, world.runtime.clone(), PodTable::default());
     let server = server.await.unwrap();
-    let address = server.listener.local_addr().unwrap();
+    let address = server.address().unwrap();
     let shutdown = CancellationToken::new();
     tokio::spawn(server.run(shutdown.clone()));
     (address, shutdown)

@@ -13,6 +13,7 @@
 
 mod address;
 mod cidr;
+mod dial;
 mod firewall;
 mod ipam;
 mod link;
@@ -20,6 +21,7 @@ mod netns;
 
 pub use address::{RouteAddressError, route_address};
 pub use cidr::{Cidr, CidrError};
+pub use dial::dial;
 pub use ipam::IpamError;
 
 use std::collections::HashSet;

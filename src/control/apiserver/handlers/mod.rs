@@ -7,7 +7,6 @@ mod delete;
 mod deletecollection;
 mod get;
 mod list;
-mod log;
 mod patch;
 mod scale;
 mod update;
@@ -21,12 +20,13 @@ use http::request::Parts;
 
 use crate::body;
 use crate::call::{Call, ObjectCall};
+use crate::connect;
 use crate::target::Target;
 
 pub(crate) use create::store_new;
 
 /// Answers a request that was let in.
-pub async fn dispatch(call: Call, parts: Parts, body: Body) -> Result<Response, Status> {
+pub async fn dispatch(call: Call, mut parts: Parts, body: Body) -> Result<Response, Status> {
     let reference = match call.target {
         Target::Object(reference) => reference,
         Target::Unknown { .. } | Target::Path => return Err(Status::no_such_path()),
@@ -40,9 +40,15 @@ pub async fn dispatch(call: Call, parts: Parts, body: Body) -> Result<Response, 
         },
     };
     let verbs = part.map_or(resource.verbs, |part| part.verbs);
-    if !verbs.contains(&call.verb) {
+    let streams = part.filter(|part| connect::takes(part.name));
+    // What a proxied server makes of a method is its own business.
+    if !verbs.contains(&call.verb) && streams.is_none_or(|part| part.name != "proxy") {
         return Err(Status::method_not_allowed(resource, call.verb));
     }
+    let (arrived, body) = match streams {
+        Some(_) => (Some(connect::Arrived::new(&mut parts, body)), Body::empty()),
+        None => (None, body),
+    };
     let call_of = ObjectCall {
         app: call.app,
         user: call.user,
@@ -55,9 +61,12 @@ pub async fn dispatch(call: Call, parts: Parts, body: Body) -> Result<Response, 
     if resource.transient {
         return Err(Status::not_served(&resource.qualified()));
     }
+    if let (Some(arrived), Some(part)) = (arrived, streams) {
+        return connect::run(call_of, part.name, arrived).await;
+    }
     match (call.verb, name) {
         ("get", None | Some("status")) => get::run(call_of),
-        ("get", Some("log")) => log::run(call_of).await,
+        ("get", Some("log")) => connect::log::run(call_of).await,
         ("list", None) => list::run(call_of).await,
         ("watch", None) => watch::run(call_of),
         ("create", None) => create::run(call_of, body::read(body).await?).await,
@@ -73,7 +82,6 @@ pub async fn dispatch(call: Call, parts: Parts, body: Body) -> Result<Response, 
         }
         ("delete", None) => delete::run(call_of, body::read(body).await?).await,
         ("deletecollection", None) => deletecollection::run(call_of, body::read(body).await?).await,
-        // Answered at once and plainly: clients wait for ever on a hanging upgrade.
         (_, Some(part)) => Err(Status::not_served(&format!(
             "{}/{part}",
             resource.qualified()

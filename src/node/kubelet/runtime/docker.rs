@@ -20,8 +20,8 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::docker_spec::{container_info, create_body};
 use super::{
-    ContainerInfo, ContainerSpec, EngineInfo, ExecOutcome, ImageInfo, LogQuery, Result, Runtime,
-    RuntimeError, RuntimeEvent,
+    Attached, ContainerInfo, ContainerSpec, EngineInfo, ExecOutcome, ExecRequest, ImageInfo,
+    LogQuery, Result, Runtime, RuntimeError, RuntimeEvent, Streams, Terminal,
 };
 use crate::labels;
 
@@ -171,7 +171,7 @@ impl DockerRuntime {
 
 /// An error with its chain: bollard's outermost text alone says "Error in the hyper
 /// legacy client".
-fn with_causes(error: &DockerError) -> String {
+pub(super) fn with_causes(error: &DockerError) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -359,6 +359,22 @@ impl Runtime for DockerRuntime {
                 reason: with_causes(&error),
             })
             .boxed())
+    }
+
+    async fn start_exec(&self, id: &str, request: &ExecRequest) -> Result<(String, Attached)> {
+        self.open_exec(id, request).await
+    }
+
+    async fn exec_exit_code(&self, exec: &str) -> Result<i64> {
+        self.exit_code_of(exec).await
+    }
+
+    async fn attach(&self, id: &str, streams: Streams) -> Result<Attached> {
+        self.open_attach(id, streams).await
+    }
+
+    async fn resize(&self, terminal: &Terminal, width: u16, height: u16) -> Result<()> {
+        self.resize_terminal(terminal, width, height).await
     }
 
     async fn exec(&self, id: &str, command: &[String]) -> Result<ExecOutcome> {

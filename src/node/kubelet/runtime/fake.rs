@@ -9,11 +9,13 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use k8s_openapi::jiff::Timestamp;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::fake_exec::Processes;
 use super::{
-    ContainerInfo, ContainerSpec, EngineInfo, ExecOutcome, ImageInfo, LogQuery, Result, Runtime,
-    RuntimeError, RuntimeEvent, State,
+    Attached, ContainerInfo, ContainerSpec, EngineInfo, ExecOutcome, ExecRequest, ImageInfo,
+    LogQuery, Result, Runtime, RuntimeError, RuntimeEvent, State, Streams, Terminal,
 };
 use crate::labels;
 
@@ -36,6 +38,7 @@ struct Table {
 pub struct FakeRuntime {
     table: Mutex<Table>,
     ended: Notify,
+    processes: Processes,
 }
 
 impl FakeRuntime {
@@ -294,6 +297,30 @@ impl Runtime for FakeRuntime {
     async fn logs(&self, id: &str, _query: &LogQuery) -> Result<BoxStream<'static, Result<Bytes>>> {
         let text = format!("log of {id}\n");
         Ok(futures::stream::iter([Ok(Bytes::from(text))]).boxed())
+    }
+
+    async fn start_exec(&self, _id: &str, request: &ExecRequest) -> Result<(String, Attached)> {
+        self.processes.start(request)
+    }
+
+    async fn exec_exit_code(&self, exec: &str) -> Result<i64> {
+        self.processes.exit_code(exec).await
+    }
+
+    async fn attach(&self, _id: &str, streams: Streams) -> Result<Attached> {
+        let request = ExecRequest {
+            command: vec!["cat".into()],
+            streams,
+        };
+        Ok(self.processes.start(&request)?.1)
+    }
+
+    async fn resize(&self, terminal: &Terminal, width: u16, height: u16) -> Result<()> {
+        self.processes.resize(terminal, width, height).await
+    }
+
+    async fn dial(&self, _pid: u32, port: u16) -> std::io::Result<TcpStream> {
+        TcpStream::connect(("127.0.0.1", port)).await
     }
 
     async fn exec(&self, _id: &str, command: &[String]) -> Result<ExecOutcome> {

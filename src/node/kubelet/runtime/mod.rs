@@ -4,8 +4,14 @@
 pub mod docker;
 mod docker_images;
 mod docker_spec;
-#[cfg(test)]
+mod docker_streams;
+#[cfg(any(test, feature = "fake"))]
 pub mod fake;
+#[cfg(any(test, feature = "fake"))]
+mod fake_exec;
+mod streams;
+
+pub use streams::{Attached, ExecRequest, Input, Output, Streams, Terminal};
 
 use std::collections::HashMap;
 
@@ -13,6 +19,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use k8s_openapi::jiff::Timestamp;
+use tokio::net::TcpStream;
 
 /// A failed act of the engine.
 #[derive(Debug, thiserror::Error)]
@@ -230,6 +237,19 @@ pub trait Runtime: Send + Sync + 'static {
     async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent>>>;
     /// The container's output, both streams interleaved.
     async fn logs(&self, id: &str, query: &LogQuery) -> Result<BoxStream<'static, Result<Bytes>>>;
+    /// Starts a command in a running container with its streams attached. The exec's id
+    /// names it from then on.
+    async fn start_exec(&self, id: &str, request: &ExecRequest) -> Result<(String, Attached)>;
+    /// Exit code of an exec whose streams have ended.
+    async fn exec_exit_code(&self, exec: &str) -> Result<i64>;
+    /// Attaches to the main process of a running container, from now on.
+    async fn attach(&self, id: &str, streams: Streams) -> Result<Attached>;
+    /// Tells a terminal its size.
+    async fn resize(&self, terminal: &Terminal, width: u16, height: u16) -> Result<()>;
+    /// Connects to a port on the loopback of the network namespace of process `pid`.
+    async fn dial(&self, pid: u32, port: u16) -> std::io::Result<TcpStream> {
+        cadet_network::dial(pid, port).await
+    }
     /// Runs a command in a running container and waits for it.
     async fn exec(&self, id: &str, command: &[String]) -> Result<ExecOutcome>;
 }

@@ -1,5 +1,8 @@
 //! Running the real kubectl, every version of it that is there.
 
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -87,6 +90,10 @@ impl Kubectl {
             self.program.display()
         );
         format!("{out}{err}")
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.home.path().join(name)).expect("file")
     }
 
     pub fn file(&self, name: &str, content: &Value) {

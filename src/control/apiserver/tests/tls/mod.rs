@@ -36,6 +36,19 @@ impl Authority {
         Authority(CertifiedIssuer::self_signed(parameters, key).expect("authority"))
     }
 
+    /// Authority, certificate and key of a server on loopback, in PEM.
+    pub fn server_pem(&self) -> (String, Identity) {
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut server = CertificateParams::new(names).expect("names");
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate().expect("key");
+        let identity = Identity {
+            certificate: server.signed_by(&key, &self.0).expect("certificate").pem(),
+            key: key.serialize_pem(),
+        };
+        (self.0.pem(), identity)
+    }
+
     /// TLS for a server on loopback that asks for certificates of this authority.
     pub fn server(&self) -> Arc<rustls::ServerConfig> {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
@@ -81,7 +94,10 @@ pub struct Served {
 
 impl Served {
     pub async fn start(app: App) -> Served {
-        let authority = Authority::new();
+        Served::start_under(Authority::new(), app).await
+    }
+
+    pub async fn start_under(authority: Authority, app: App) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address");
         let stop = CancellationToken::new();

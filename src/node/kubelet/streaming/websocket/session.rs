@@ -1,0 +1,211 @@
+//! A WebSocket connection at work: pings answered, channels split into pipes and joined.
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::channels::{self, Layout, Reader, Said};
+use super::frame::{self, Decoder, Event};
+use crate::streaming::pipe::{Connection, Frame, Gone, Incoming, Outgoing, PIECE, QUEUE, incoming};
+
+/// Bytes read from the connection at once.
+const READ: usize = 32 * 1024;
+
+/// A connection and what the peer sends on it.
+pub struct Session {
+    pub connection: Connection,
+    queue: mpsc::Sender<Frame>,
+    inputs: Vec<Option<Incoming>>,
+}
+
+impl Session {
+    /// What the peer sends on a channel; once only, `None` if it was not opened.
+    pub fn input(&mut self, channel: u8) -> Option<Incoming> {
+        self.inputs.get_mut(usize::from(channel))?.take()
+    }
+
+    /// The sending end of a channel.
+    pub fn output(&self, channel: u8) -> Outgoing {
+        Outgoing::new(channel.into(), self.queue.clone())
+    }
+}
+
+/// Starts a session over an upgraded connection. What the peer sends on channels other
+/// than `wanted` is dropped.
+pub fn open<T>(io: T, layout: Layout, wanted: &[u8]) -> Session
+where
+    T: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (read, write) = tokio::io::split(io);
+    let (queue, frames) = mpsc::channel(QUEUE);
+    let count = wanted
+        .iter()
+        .map(|c| usize::from(*c) + 1)
+        .max()
+        .unwrap_or(0);
+    let mut pipes: Vec<Option<DuplexStream>> = (0..count).map(|_| None).collect();
+    let mut inputs: Vec<Option<Incoming>> = (0..count).map(|_| None).collect();
+    for channel in wanted.iter().map(|channel| usize::from(*channel)) {
+        let (ours, theirs) = incoming();
+        pipes[channel] = Some(ours);
+        inputs[channel] = Some(theirs);
+    }
+    let reader = reading(read, layout, pipes, queue.clone());
+    let writer = writing(write, layout, frames);
+    Session {
+        connection: Connection::start(queue.clone(), CancellationToken::new(), reader, writer),
+        queue,
+        inputs,
+    }
+}
+
+async fn reading(
+    mut io: impl AsyncRead + Unpin,
+    layout: Layout,
+    mut pipes: Vec<Option<DuplexStream>>,
+    queue: mpsc::Sender<Frame>,
+) {
+    let (mut decoder, mut reader) = (Decoder::default(), Reader::new(layout));
+    loop {
+        loop {
+            let event = match decoder.decode() {
+                Ok(None) => break,
+                Ok(Some(event)) => event,
+                Err(violation) => return refuse(&queue, violation).await,
+            };
+            let heard = match event {
+                Event::Ping(payload) => queue
+                    .send(Frame::Encoded(frame::pong(&payload)))
+                    .await
+                    .map_err(|_| Gone),
+                Event::Pong => Ok(()),
+                Event::Close => {
+                    // Answering a close is a courtesy; a full queue must not delay the end.
+                    let _ = queue.try_send(Frame::Close);
+                    return;
+                }
+                piece => match reader.read(piece) {
+                    Ok(Some(said)) => {
+                        hear(&mut pipes, said).await;
+                        Ok(())
+                    }
+                    Ok(None) => Ok(()),
+                    Err(violation) => return refuse(&queue, violation).await,
+                },
+            };
+            if heard.is_err() {
+                return;
+            }
+        }
+        decoder.buffer.reserve(READ);
+        match io.read_buf(&mut decoder.buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+}
+
+async fn refuse(queue: &mpsc::Sender<Frame>, violation: frame::Violation) {
+    tracing::debug!(%violation, "a WebSocket client broke the protocol");
+    let goodbye = Frame::Encoded(frame::close(frame::PROTOCOL_ERROR));
+    // The queue's end means that the connection is gone already.
+    let _ = queue.send(goodbye).await;
+}
+
+/// Hands data on; what nobody wants is dropped.
+async fn hear(pipes: &mut [Option<DuplexStream>], said: Said) {
+    match said {
+        Said::Data { channel, bytes } => {
+            if let Some(slot) = pipes.get_mut(usize::from(channel))
+                && let Some(pipe) = slot
+                && pipe.write_all(&bytes).await.is_err()
+            {
+                *slot = None;
+            }
+        }
+        Said::End { channel } => {
+            if let Some(slot) = pipes.get_mut(usize::from(channel)) {
+                *slot = None;
+            }
+        }
+    }
+}
+
+async fn writing(
+    mut io: impl AsyncWrite + Unpin,
+    layout: Layout,
+    mut frames: mpsc::Receiver<Frame>,
+) {
+    let mut out = BytesMut::with_capacity(2 * PIECE);
+    while let Some(frame) = frames.recv().await {
+        let mut last = encode(layout, frame, &mut out);
+        while !last
+            && out.len() < PIECE
+            && let Ok(frame) = frames.try_recv()
+        {
+            last = encode(layout, frame, &mut out);
+        }
+        if io.write_all(&out).await.is_err() || io.flush().await.is_err() {
+            return;
+        }
+        out.clear();
+        if last {
+            // The peer may have closed first; then there is nobody to tell.
+            let _ = io.shutdown().await;
+            return;
+        }
+    }
+}
+
+/// Appends a frame; true if it is the last one.
+fn encode(layout: Layout, frame: Frame, out: &mut BytesMut) -> bool {
+    match frame {
+        Frame::Data { id, bytes } => channels::data(layout, id as u8, &bytes, out),
+        // The protocol has no words for these.
+        Frame::End { .. } | Frame::Accept { .. } => {}
+        Frame::Encoded(bytes) => out.extend_from_slice(&bytes),
+        Frame::Close => {
+            out.extend_from_slice(&frame::close(frame::NORMAL));
+            return true;
+        }
+    }
+    false
+}
+
+/// A byte stream inside binary messages, for SPDY inside WebSocket. The second value runs
+/// the connection and must be kept as long as the stream is used.
+pub fn tunnel<T>(io: T) -> (DuplexStream, impl Future<Output = ()> + Send + 'static)
+where
+    T: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (inner, outer) = tokio::io::duplex(2 * PIECE);
+    let carry = async move {
+        let mut session = open(io, Layout::Plain, &[0]);
+        let (mut from_inner, mut to_inner) = tokio::io::split(outer);
+        let output = session.output(0);
+        let up = async {
+            if let Some(mut input) = session.input(0) {
+                // Either end may vanish; the other then sees the end of the stream.
+                let _ = tokio::io::copy(&mut input, &mut to_inner).await;
+                let _ = to_inner.shutdown().await;
+            }
+        };
+        let down = async {
+            let mut buffer = BytesMut::with_capacity(PIECE);
+            while matches!(from_inner.read_buf(&mut buffer).await, Ok(count) if count > 0) {
+                if output.send(Bytes::from(buffer.split())).await.is_err() {
+                    return;
+                }
+                buffer.reserve(PIECE);
+            }
+        };
+        // When either side is done, the other has nobody to talk to.
+        tokio::select! {
+            () = up => {}
+            () = down => {}
+        }
+        session.connection.finish().await;
+    };
+    (inner, carry)
+}
