@@ -6,6 +6,7 @@
 //!     ├─ admin                   client   O=system:masters
 //!     ├─ node                    client   CN=system:node:NAME, O=system:nodes
 //!     └─ apiserver-kubelet       client   O=system:masters, shown to kubelets
+//! sa.key                     signs tokens of service accounts
 //! ```
 //! Keys are files of mode 0600 in a folder of mode 0700 and never leave the machine, but for
 //! the administrator's, which the host asks for over SSH.
@@ -122,6 +123,24 @@ impl Pki {
     /// [`PkiError::File`].
     pub fn ca(&self) -> Result<String, PkiError> {
         self.read("ca.crt")
+    }
+
+    /// The key that signs tokens of service accounts, PKCS#8 in DER; made at first use and
+    /// never again, because tokens in Secrets do not expire.
+    ///
+    /// # Errors
+    /// [`PkiError`].
+    pub fn token_key(&self) -> Result<Vec<u8>, PkiError> {
+        let failed = |source| PkiError::Make {
+            name: "sa.key",
+            source,
+        };
+        if !self.dir.join("sa.key").exists() {
+            let key = KeyPair::generate().map_err(failed)?;
+            self.write("sa.key", key.serialize_pem().as_bytes())?;
+        }
+        let key = KeyPair::from_pem(&self.read("sa.key")?).map_err(failed)?;
+        Ok(key.serialize_der())
     }
 
     fn authority(&self, cluster: &str) -> Result<Issuer<'static, KeyPair>, PkiError> {

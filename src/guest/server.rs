@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cadet_api::install::NodeConfig;
-use cadet_apiserver::{App, Config, User, kubelet_tls_config, serve, tls_config};
+use cadet_apiserver::{App, Config, Keys, User, kubelet_tls_config, serve, tls_config};
 use cadet_store::{LocalStore, Options, RedbDisk};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -37,6 +37,8 @@ pub async fn run(config: &NodeConfig, data: &Path) -> Result<(), Failure> {
         config.service_cidr.clone(),
         SocketAddr::new(address, config.api_port),
     );
+    app_config.token_keys = Some(Arc::new(Keys::new(&pki.token_key()?)?));
+    app_config.authority = pki.ca()?;
     app_config.kubelet_tls = Some(kubelet_tls_config(authority, vec![chain], key)?);
     let app = App::start(app_config, store).await?;
     // The port is forwarded to the laptop's loopback, and pods and other nodes use it too;

@@ -3,9 +3,10 @@
 
 use cadet_api::resource::{self, Resource};
 use cadet_api::status::{Cause, Status};
-use cadet_api::{defaults, field, json};
+use cadet_api::{defaults, field, json, meta};
 use serde_json::Value;
 
+use crate::access::token;
 use crate::addresses::{AddressError, Held};
 use crate::app::App;
 use crate::world::World;
@@ -78,6 +79,49 @@ pub fn give_address(
     })?;
     defaults::service::set_cluster_ip(service, Some(&held.address.to_string()));
     Ok(Some(held))
+}
+
+/// Fills a Secret that asks for a token of its account: the form that books before
+/// Kubernetes 1.24 use. Without that account it stays as it is.
+pub fn give_token(app: &App, resource: &Resource, secret: &mut Value) -> Result<(), Status> {
+    const NAME: &str = "/metadata/annotations/kubernetes.io~1service-account.name";
+    if !resource.is("", "Secret")
+        || json::str_at(secret, "/type") != "kubernetes.io/service-account-token"
+    {
+        return Ok(());
+    }
+    let Some(keys) = &app.config.token_keys else {
+        return Ok(());
+    };
+    let namespace = json::str_at(secret, "/metadata/namespace").to_owned();
+    let name = json::str_at(secret, NAME).to_owned();
+    let accounts = find("serviceaccounts")?;
+    let Some(account) = app.world.get(accounts, &namespace, &name) else {
+        return Ok(());
+    };
+    let uid = &account.meta.uid;
+    let claims = token::legacy_claims(
+        &namespace,
+        (&name, uid),
+        json::str_at(secret, "/metadata/name"),
+    );
+    let token = keys.sign(&claims)?;
+    let annotations = json::child(meta::of_mut(secret), "annotations");
+    annotations.insert(
+        "kubernetes.io/service-account.uid".into(),
+        uid.as_str().into(),
+    );
+    if let Some(members) = secret.as_object_mut() {
+        let data = json::child(members, "data");
+        for (key, value) in [
+            ("token", token.as_bytes()),
+            ("ca.crt", app.config.authority.as_bytes()),
+            ("namespace", namespace.as_bytes()),
+        ] {
+            data.insert(key.into(), defaults::base64_encode(value).into());
+        }
+    }
+    Ok(())
 }
 
 /// The first namespaces cannot be deleted: too much leans on them.

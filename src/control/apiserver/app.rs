@@ -14,6 +14,8 @@ use futures::FutureExt;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::rbac::Rbac;
+use crate::access::token::{self, Keys};
 use crate::access::{self, Attributes, User};
 use crate::addresses::Addresses;
 use crate::call::Call;
@@ -34,6 +36,10 @@ pub struct Config {
     /// How kubelets are reached (for logs): trust and client certificate. Without it such
     /// requests are refused with a 503.
     pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
+    /// Signs and verifies tokens of service accounts. Without it there are none.
+    pub token_keys: Option<Arc<Keys>>,
+    /// The authority clients are to trust, PEM; handed out with tokens.
+    pub authority: String,
     /// How many changes a watch can resume over.
     pub watch_window: usize,
     /// How many changes a watch may fall behind before it is cut.
@@ -49,6 +55,8 @@ impl Config {
             service_cidr: service_cidr.into(),
             advertise,
             kubelet_tls: None,
+            token_keys: None,
+            authority: String::new(),
             watch_window: 10_000,
             watch_buffer: 1_000,
             bookmark_every: Duration::from_secs(60),
@@ -76,6 +84,7 @@ const ELSEWHERE_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
 pub struct Inner {
     pub(crate) config: Config,
     pub(crate) world: Arc<World>,
+    pub(crate) rbac: Rbac,
     pub(crate) addresses: Addresses,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
@@ -110,6 +119,7 @@ impl App {
         let app = App(Arc::new(Inner {
             config,
             world,
+            rbac: Rbac::default(),
             addresses,
             metrics: Metrics::default(),
             stopping: CancellationToken::new(),
@@ -137,6 +147,30 @@ impl App {
     }
 }
 
+/// Who asks: the connection's certificate, a bearer token, nobody; perhaps in the name of
+/// somebody else.
+fn identify(app: &App, request: &Request) -> Result<User, Status> {
+    let shown = request.extensions().get::<User>();
+    let mut user = shown.cloned().unwrap_or_else(User::anonymous);
+    if user.is_anonymous()
+        && let Some(value) = request.headers().get(http::header::AUTHORIZATION)
+    {
+        let token = value.to_str().ok().and_then(|v| v.strip_prefix("Bearer "));
+        let known = match (token, &app.config.token_keys) {
+            (Some(token), Some(keys)) => {
+                token::authenticate(&app.world, keys, token.trim(), &[]).map(|(user, _)| user)
+            }
+            _ => None,
+        };
+        user = known.ok_or_else(Status::unauthorized)?;
+    }
+    let headers = request.headers();
+    match access::impersonated(&app.world, &app.rbac, &user, headers)? {
+        Some(other) => Ok(other),
+        None => Ok(user),
+    }
+}
+
 /// What each request passes before it is routed: no panic gets out, nobody gets in who may
 /// not, everything is counted.
 async fn guard(State(app): State<App>, request: Request, next: axum::middleware::Next) -> Response {
@@ -146,11 +180,10 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
         Err(status) => return respond::status(&status),
     };
     let verb = target.verb(request.method(), parameters.flag("watch"));
-    let user = request
-        .extensions()
-        .get::<User>()
-        .cloned()
-        .unwrap_or_else(User::anonymous);
+    let user = match identify(&app, &request) {
+        Ok(user) => user,
+        Err(status) => return respond::status(&status),
+    };
     let path = request.uri().path().to_owned();
     let kind = match &target {
         Target::Object(reference) => reference.resource.plural,
@@ -163,7 +196,7 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
         path: &path,
         field_selector: parameters.get("fieldSelector"),
     };
-    let response = match access::authorize(&app.world, &attributes) {
+    let response = match access::authorize(&app.world, &app.rbac, &attributes) {
         Err(status) => respond::status(&status),
         Ok(()) => {
             let call = Call {

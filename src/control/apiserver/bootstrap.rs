@@ -1,8 +1,10 @@
 //! What every cluster has from its first moment, made anew if it is missing.
 
 use cadet_api::resource::Resource;
+use cadet_api::status::Status;
 use serde_json::{Value, json};
 
+use crate::access;
 use crate::admission::{ETERNAL_NAMESPACES, find};
 use crate::app::{App, StartError};
 use crate::handlers::store_new;
@@ -15,6 +17,25 @@ pub async fn run(app: &App) -> Result<(), StartError> {
     for name in ETERNAL_NAMESPACES.iter().chain([&LEASES]) {
         make(app, "namespaces", json!({"metadata": {"name": name}})).await?;
     }
+    // Together, so that they share a few disk barriers.
+    let policy = access::policy::objects();
+    let made = policy.into_iter().map(|(plural, object)| async move {
+        let name = cadet_api::json::str_at(&object, "/metadata/name").to_owned();
+        let failed = |status| StartError::Bootstrap {
+            what: format!("{plural}/{name}"),
+            status,
+        };
+        let kind = access::rbac::kind(plural)
+            .ok_or_else(|| failed(Status::internal("not in the table of kinds")))?;
+        if app.world.get(kind, "", &name).is_some() {
+            return Ok(());
+        }
+        store_new(app, kind, object, &Manager::server(), false)
+            .await
+            .map(|_| ())
+            .map_err(failed)
+    });
+    futures::future::try_join_all(made).await?;
     make(app, "services", kubernetes_service(app)).await?;
     kubernetes_endpoints(app).await
 }

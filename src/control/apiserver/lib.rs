@@ -37,6 +37,7 @@ mod tls;
 mod world;
 mod writing;
 
+pub use access::token::{BadKey, Keys};
 pub use access::{BadCertificate, User};
 pub use app::{App, Config, StartError};
 pub use health::git_version;

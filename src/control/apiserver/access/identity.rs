@@ -1,5 +1,7 @@
 //! Who asks: the subject of a client certificate, or a loop inside the server.
 
+use std::collections::BTreeMap;
+
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Group whose members may do everything.
@@ -14,6 +16,9 @@ pub const NODE_USER_PREFIX: &str = "system:node:";
 pub struct User {
     pub name: String,
     pub groups: Vec<String>,
+    /// "" where there is none.
+    pub uid: String,
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 /// A client certificate that names nobody.
@@ -31,6 +36,8 @@ impl User {
         User {
             name: name.into(),
             groups: groups.iter().map(|g| (*g).to_owned()).collect(),
+            uid: String::new(),
+            extra: BTreeMap::new(),
         }
     }
 
@@ -58,6 +65,8 @@ impl User {
         Ok(User {
             name: name.to_owned(),
             groups,
+            uid: String::new(),
+            extra: BTreeMap::new(),
         })
     }
 

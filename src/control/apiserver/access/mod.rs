@@ -1,9 +1,16 @@
 //! Who asks, and whether they may.
 
+mod escalation;
 mod identity;
+mod impersonation;
 mod node;
+pub mod policy;
+pub mod rbac;
 mod rules;
+pub mod token;
 
+pub use escalation::check_rules;
 pub use identity::{BadCertificate, User};
+pub use impersonation::impersonated;
 pub use node::may_create;
-pub use rules::{Attributes, authorize};
+pub use rules::{Attributes, authorize, is_almighty};

@@ -55,6 +55,8 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
         |old| {
             let conditional = writing::check_version(stored, &applied, old)?;
             let mut new = merged(stored, Some(old), &applied, &manager, force)?;
+            let (world, rbac) = (&call.app.world, &call.app.rbac);
+            access::check_rules(world, rbac, &call.user, stored, &new)?;
             let warnings = strategy::prepare_update(stored, part, &mut new, old)?;
             if super::update::becomes_addressed(&new) && held.is_none() {
                 held = admission::give_address(&call.app, stored, &mut new)?;
@@ -90,6 +92,8 @@ async fn create(
     }
     access::may_create(&call.user, stored, &applied)?;
     let object = merged(stored, None, &applied, manager, force)?;
+    let (world, rbac) = (&call.app.world, &call.app.rbac);
+    access::check_rules(world, rbac, &call.user, stored, &object)?;
     let birth = super::store_new(&call.app, stored, object, manager, options.dry_run).await?;
     let response = match birth.stored {
         Some(object) => encode::object(call, StatusCode::CREATED, &object)?,

@@ -35,6 +35,8 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     warnings.extend(fields::check(resource, &object, text, options.validation)?);
     access::may_create(&call.user, resource, &object)?;
     place(call, &mut object)?;
+    let (world, rbac) = (&call.app.world, &call.app.rbac);
+    access::check_rules(world, rbac, &call.user, call.stored(), &object)?;
     let manager = Manager::of(call, "")?;
     let birth = store_new(&call.app, call.stored(), object, &manager, options.dry_run).await?;
     warnings.extend(birth.warnings);
@@ -100,6 +102,7 @@ pub async fn store_new(
             return Err(Status::already_exists(resource, &name));
         }
         let held = admission::give_address(app, resource, &mut object)?;
+        admission::give_token(app, resource, &mut object)?;
         if !manager.is_applying() {
             manager.track(resource, None, &mut object);
         }

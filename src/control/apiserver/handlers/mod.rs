@@ -8,7 +8,9 @@ mod deletecollection;
 mod get;
 mod list;
 mod patch;
+mod review;
 mod scale;
+mod token;
 mod update;
 mod watch;
 
@@ -59,7 +61,7 @@ pub async fn dispatch(call: Call, mut parts: Parts, body: Body) -> Result<Respon
     let call_of = &call_of;
     let name = part.map(|part| part.name);
     if resource.transient {
-        return Err(Status::not_served(&resource.qualified()));
+        return review::run(call_of, body::read(body).await?).await;
     }
     if let (Some(arrived), Some(part)) = (arrived, streams) {
         return connect::run(call_of, part.name, arrived).await;
@@ -71,6 +73,7 @@ pub async fn dispatch(call: Call, mut parts: Parts, body: Body) -> Result<Respon
         ("watch", None) => watch::run(call_of),
         ("create", None) => create::run(call_of, body::read(body).await?).await,
         ("create", Some("binding")) => binding::run(call_of, body::read(body).await?).await,
+        ("create", Some("token")) => token::run(call_of, body::read(body).await?).await,
         ("get", Some("scale")) => scale::get(call_of),
         ("update", Some("scale")) => scale::update(call_of, body::read(body).await?).await,
         ("patch", Some("scale")) => scale::patch(call_of, body::read(body).await?).await,

@@ -12,7 +12,7 @@ use crate::call::ObjectCall;
 use crate::ownership::Manager;
 use crate::query::WriteOptions;
 use crate::writing::{self, Proposal};
-use crate::{admission, body, fields, respond};
+use crate::{access, admission, body, fields, respond};
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
@@ -67,6 +67,8 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
             if stored.namespaced {
                 meta::set(&mut new, "namespace", call.namespace());
             }
+            let (world, rbac) = (&call.app.world, &call.app.rbac);
+            access::check_rules(world, rbac, &call.user, stored, &new)?;
             warnings.extend(strategy::prepare_update(stored, part, &mut new, old)?);
             if super::update::becomes_addressed(&new) && held.is_none() {
                 held = admission::give_address(&call.app, stored, &mut new)?;

@@ -11,7 +11,7 @@ use crate::call::ObjectCall;
 use crate::ownership::Manager;
 use crate::query::WriteOptions;
 use crate::writing::{self, Changed, Outcome, Proposal};
-use crate::{admission, body, encode, fields, respond};
+use crate::{access, admission, body, encode, fields, respond};
 
 pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response, Status> {
     let options = WriteOptions::of(&call.parameters)?;
@@ -35,6 +35,8 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
         |old| {
             let mut new = sent.clone();
             let conditional = writing::check_version(stored, &new, old)?;
+            let (world, rbac) = (&call.app.world, &call.app.rbac);
+            access::check_rules(world, rbac, &call.user, stored, &new)?;
             let warnings = strategy::prepare_update(stored, part, &mut new, old)?;
             if becomes_addressed(&new) && held.is_none() {
                 held = admission::give_address(&call.app, stored, &mut new)?;

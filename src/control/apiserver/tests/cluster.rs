@@ -106,8 +106,8 @@ async fn services_get_addresses_of_their_own() {
     );
 }
 
-/// A disk that takes so many batches and then no more.
-struct Failing(u32);
+/// A disk that takes no more once it is told to be full.
+struct Failing(std::sync::Arc<std::sync::atomic::AtomicBool>);
 
 impl cadet_store::Disk for Failing {
     fn load(&mut self) -> Result<cadet_store::Stored, cadet_store::OpenError> {
@@ -115,18 +115,22 @@ impl cadet_store::Disk for Failing {
     }
 
     fn append(&mut self, _: u64, _: &[cadet_store::Record]) -> Result<(), String> {
-        self.0 = self.0.checked_sub(1).ok_or("no space left on device")?;
-        Ok(())
+        match self.0.load(std::sync::atomic::Ordering::SeqCst) {
+            true => Err("no space left on device".to_owned()),
+            false => Ok(()),
+        }
     }
 }
 
 #[tokio::test]
 async fn a_full_disk_fails_writes_and_readiness_but_not_reads() {
-    // Four namespaces, a Service and its Endpoints are written at the start.
-    let store = cadet_store::LocalStore::open(Failing(6), cadet_store::Options::default());
+    let full = std::sync::Arc::default();
+    let disk = Failing(std::sync::Arc::clone(&full));
+    let store = cadet_store::LocalStore::open(disk, cadet_store::Options::default());
     let app = support::app_on(std::sync::Arc::new(store.expect("store"))).await;
     let client = Client::new(&app, admin());
     assert_eq!(client.get("/readyz").await.text, "ok");
+    full.store(true, std::sync::atomic::Ordering::SeqCst);
     let maps = "/api/v1/namespaces/default/configmaps";
     let lost = client
         .post(maps, &support::config_map("m", "1"))

@@ -12,6 +12,7 @@ mod hub;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use cadet_api::resource::Resource;
@@ -23,6 +24,9 @@ pub use hub::{Scope, Subscription};
 
 use crate::object::{BadRecord, Object, prefix_of};
 use hub::Hub;
+
+/// What keys of roles and bindings hold: their group.
+const RULES: &str = ".rbac.authorization.k8s.io/";
 
 /// Name of one object within its kind.
 type Place = (String, String);
@@ -47,6 +51,8 @@ pub struct World {
     /// Who waits for which revision to arrive. Each is woken once, at its own: with one
     /// signal for all, a hundred writers would wake each other for every change.
     waiting: Mutex<BTreeMap<Revision, Vec<oneshot::Sender<()>>>>,
+    /// Goes up with every change of a role or binding.
+    rules_changed: AtomicU64,
 }
 
 /// Group and plural of a stored kind.
@@ -77,6 +83,7 @@ impl World {
             store,
             state: RwLock::new(state),
             waiting: Mutex::default(),
+            rules_changed: AtomicU64::new(0),
         })
     }
 
@@ -132,7 +139,15 @@ impl World {
             state.hub.skip(event.revision);
         }
         drop(state);
+        if event.key().contains(RULES) {
+            self.rules_changed.fetch_add(1, Ordering::Release);
+        }
         self.wake(event.revision);
+    }
+
+    /// A number that goes up with every change of a role or binding.
+    pub fn rules_changed(&self) -> &AtomicU64 {
+        &self.rules_changed
     }
 
     fn wake(&self, reached: Revision) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
-use cadet_apiserver::{App, Config, LocalService, User};
+use cadet_apiserver::{App, Config, Keys, LocalService, User};
 use cadet_store::{LocalStore, MemoryDisk, Options, Store};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -15,7 +15,11 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 pub fn config() -> Config {
-    Config::new("10.96.0.0/12", "10.0.2.15:6443".parse().expect("address"))
+    let mut config = Config::new("10.96.0.0/12", "10.0.2.15:6443".parse().expect("address"));
+    let key = rcgen::KeyPair::generate().expect("key");
+    config.token_keys = Some(Arc::new(Keys::new(&key.serialize_der()).expect("P-256")));
+    config.authority = "the authority".to_owned();
+    config
 }
 
 pub async fn app() -> App {

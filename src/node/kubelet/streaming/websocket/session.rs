@@ -1,5 +1,7 @@
 //! A WebSocket connection at work: pings answered, channels split into pipes and joined.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
@@ -8,6 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::channels::{self, Layout, Reader, Said};
 use super::frame::{self, Decoder, Event};
 use crate::streaming::pipe::{Connection, Frame, Gone, Incoming, Outgoing, PIECE, QUEUE, incoming};
+
+/// kubectl makes its streams after the handshake and drops what comes before that
+/// ("Unknown stream id", seen with 1.31 on a busy machine), so the first word waits.
+const SETTLE: Duration = Duration::from_millis(30);
 
 /// Bytes read from the connection at once.
 const READ: usize = 32 * 1024;
@@ -138,6 +144,9 @@ async fn writing(
     mut frames: mpsc::Receiver<Frame>,
 ) {
     let mut out = BytesMut::with_capacity(2 * PIECE);
+    if !matches!(layout, Layout::Plain) {
+        tokio::time::sleep(SETTLE).await;
+    }
     while let Some(frame) = frames.recv().await {
         let mut last = encode(layout, frame, &mut out);
         while !last
