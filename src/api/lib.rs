@@ -4,6 +4,7 @@
 //! survive; typed views are taken only where a rule needs them. What a kind *is* stands
 //! in [`resource`]; what happens to an object on its way into the store in [`strategy`].
 
+pub mod apply;
 mod binding;
 pub mod clock;
 pub mod columns;

@@ -77,6 +77,26 @@ pub fn decode_json(bytes: Bytes) -> Result<Decoded, Status> {
     Ok(Decoded { value, json: bytes })
 }
 
+/// A configuration to apply: YAML, of which JSON is a part.
+pub struct Applied {
+    pub value: Value,
+    /// The body itself if it is JSON.
+    pub json: Option<Bytes>,
+}
+
+/// Decodes the body of a server-side apply.
+pub fn decode_applied(bytes: Bytes) -> Result<Applied, Status> {
+    if let Ok(value) = serde_json::from_slice::<Value>(&bytes) {
+        check_object(&value)?;
+        return Ok(Applied {
+            value,
+            json: Some(bytes),
+        });
+    }
+    let value = decode_yaml(&bytes)?.value;
+    Ok(Applied { value, json: None })
+}
+
 fn decode_protobuf(bytes: &Bytes) -> Result<Decoded, Status> {
     let value = protobuf::decode(bytes).map_err(|error| match error {
         protobuf::Error::Unknown { .. } | protobuf::Error::Unsupported(_) => {

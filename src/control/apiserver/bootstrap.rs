@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::admission::{ETERNAL_NAMESPACES, find};
 use crate::app::{App, StartError};
 use crate::handlers::store_new;
+use crate::ownership::Manager;
 
 /// Where node agents keep their heartbeats.
 const LEASES: &str = "kube-node-lease";
@@ -30,7 +31,7 @@ async fn make(app: &App, plural: &str, object: Value) -> Result<(), StartError> 
     if app.world.get(resource, &namespace, &name).is_some() {
         return Ok(());
     }
-    store_new(app, resource, object, false)
+    store_new(app, resource, object, &Manager::server(), false)
         .await
         .map(|_| ())
         .map_err(failed)

@@ -87,7 +87,15 @@ mod tests {
             let event = json!({"metadata": {"name": name, "namespace": "default"},
                 "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"},
                 "reason": "X", "type": "Normal", "lastTimestamp": last});
-            store_new(&app, events, event, false).await.expect("stored");
+            store_new(
+                &app,
+                events,
+                event,
+                &crate::ownership::Manager::server(),
+                false,
+            )
+            .await
+            .expect("stored");
         }
         // Both were born just now, which counts as having happened.
         assert_eq!(sweep(&app, OffsetDateTime::now_utc()).await, 0);

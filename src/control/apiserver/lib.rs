@@ -26,6 +26,7 @@ mod health;
 mod metrics;
 mod negotiate;
 mod object;
+mod ownership;
 mod query;
 mod respond;
 mod selection;

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use crate::app::App;
 use crate::call::ObjectCall;
 use crate::object::Object;
+use crate::ownership::Manager;
 use crate::query::WriteOptions;
 use crate::writing::{self, Fault};
 use crate::{access, admission, body, encode, fields, respond};
@@ -34,7 +35,8 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     warnings.extend(fields::check(resource, &object, text, options.validation)?);
     access::may_create(&call.user, resource, &object)?;
     place(call, &mut object)?;
-    let birth = store_new(&call.app, call.stored(), object, options.dry_run).await?;
+    let manager = Manager::of(call, "")?;
+    let birth = store_new(&call.app, call.stored(), object, &manager, options.dry_run).await?;
     warnings.extend(birth.warnings);
     let response = match birth.stored {
         Some(stored) => encode::object(call, StatusCode::CREATED, &stored)?,
@@ -74,9 +76,14 @@ pub struct Birth {
 pub async fn store_new(
     app: &App,
     resource: &'static Resource,
-    object: Value,
+    mut object: Value,
+    manager: &Manager,
     dry_run: bool,
 ) -> Result<Birth, Status> {
+    // What a copied object brings along was true of another one.
+    if !manager.is_applying() {
+        meta::set(&mut object, "managedFields", Value::Null);
+    }
     for _ in 0..NAME_ATTEMPTS {
         let mut object = object.clone();
         let generated = strategy::finish_name(&mut object, &suffix()?);
@@ -93,6 +100,9 @@ pub async fn store_new(
             return Err(Status::already_exists(resource, &name));
         }
         let held = admission::give_address(app, resource, &mut object)?;
+        if !manager.is_applying() {
+            manager.track(resource, None, &mut object);
+        }
         if dry_run {
             return Ok(Birth {
                 value: object,

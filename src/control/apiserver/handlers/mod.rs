@@ -1,5 +1,6 @@
 //! One verb per file. Here only: which verb of which part goes where.
 
+mod apply;
 mod binding;
 mod create;
 mod delete;
@@ -7,6 +8,7 @@ mod deletecollection;
 mod get;
 mod list;
 mod patch;
+mod scale;
 mod update;
 mod watch;
 
@@ -69,6 +71,9 @@ pub async fn dispatch(call: Call, mut parts: Parts, body: Body) -> Result<Respon
         ("watch", None) => watch::run(call_of),
         ("create", None) => create::run(call_of, body::read(body).await?).await,
         ("create", Some("binding")) => binding::run(call_of, body::read(body).await?).await,
+        ("get", Some("scale")) => scale::get(call_of),
+        ("update", Some("scale")) => scale::update(call_of, body::read(body).await?).await,
+        ("patch", Some("scale")) => scale::patch(call_of, body::read(body).await?).await,
         ("update", None | Some("status" | "finalize")) => {
             update::run(call_of, which(name)?, body::read(body).await?).await
         }

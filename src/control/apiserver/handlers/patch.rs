@@ -9,6 +9,7 @@ use cadet_api::{convert, json, meta, patch};
 use serde_json::Value;
 
 use crate::call::ObjectCall;
+use crate::ownership::Manager;
 use crate::query::WriteOptions;
 use crate::writing::{self, Proposal};
 use crate::{admission, body, fields, respond};
@@ -25,10 +26,13 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
         false => String::new(),
     };
     if media == APPLY {
+        return super::apply::run(call, part, bytes).await;
+    }
+    if call.parameters.get("force").is_some() {
         return Err(Status::failure(
-            415,
-            "UnsupportedMediaType",
-            "this cluster does not serve server-side apply yet: use kubectl apply without --server-side",
+            422,
+            "Invalid",
+            "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
         ));
     }
     if !patch::CONTENT_TYPES.contains(&media.as_str()) {
@@ -39,6 +43,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
 
     let (resource, stored) = (call.resource(), call.stored());
     let mut held = None;
+    let manager = Manager::of(call, super::update::part_name(part))?;
     let changed = writing::change(
         &call.app,
         stored,
@@ -66,6 +71,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
             if super::update::becomes_addressed(&new) && held.is_none() {
                 held = admission::give_address(&call.app, stored, &mut new)?;
             }
+            manager.track(stored, Some(old), &mut new);
             Ok(Proposal {
                 value: new,
                 conditional,

@@ -8,6 +8,7 @@ use cadet_api::{convert, json};
 use http::StatusCode;
 
 use crate::call::ObjectCall;
+use crate::ownership::Manager;
 use crate::query::WriteOptions;
 use crate::writing::{self, Changed, Outcome, Proposal};
 use crate::{admission, body, encode, fields, respond};
@@ -24,6 +25,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     check_names(call, &sent)?;
     let stored = call.stored();
     let mut held = None;
+    let manager = Manager::of(call, part_name(part))?;
     let changed = writing::change(
         &call.app,
         stored,
@@ -37,6 +39,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
             if becomes_addressed(&new) && held.is_none() {
                 held = admission::give_address(&call.app, stored, &mut new)?;
             }
+            manager.track(stored, Some(old), &mut new);
             Ok(Proposal {
                 value: new,
                 conditional,
@@ -47,6 +50,15 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     .await?;
     warnings.extend(changed.warnings.iter().cloned());
     answer(call, &changed).map(|response| respond::warn(response, &warnings))
+}
+
+/// The name of a part as a subresource.
+pub(super) fn part_name(part: Part) -> &'static str {
+    match part {
+        Part::Main => "",
+        Part::Status => "status",
+        Part::Finalize => "finalize",
+    }
 }
 
 /// A Service that has come to want a cluster IP by changing its type.

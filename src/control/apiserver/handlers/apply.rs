@@ -1,0 +1,164 @@
+//! PATCH with an applied configuration: server-side apply (KEP-555).
+
+use axum::response::Response;
+use bytes::Bytes;
+use cadet_api::resource::Resource;
+use cadet_api::status::{Cause, Status};
+use cadet_api::strategy::{self, Part};
+use cadet_api::{apply, convert, json, meta};
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::call::ObjectCall;
+use crate::ownership::{Manager, shape_of};
+use crate::query::WriteOptions;
+use crate::writing::{self, Proposal};
+use crate::{access, admission, body, encode, fields, respond};
+
+pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response, Status> {
+    let options = WriteOptions::of(&call.parameters)?;
+    if call.parameters.get("fieldManager").is_none() {
+        return Err(Status::failure(
+            422,
+            "Invalid",
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+        ));
+    }
+    let force = call.parameters.flag("force");
+    let (resource, stored) = (call.resource(), call.stored());
+    let decoded = body::decode_applied(bytes)?;
+    let mut applied = decoded.value;
+    strategy::check_body(resource, &applied)?;
+    let mut warnings = convert::to_stored(resource, &mut applied)?;
+    let text = decoded.json.as_deref();
+    warnings.extend(fields::check(resource, &applied, text, options.validation)?);
+    json::drop_nulls(&mut applied);
+    check_names(call, &mut applied)?;
+    only_part(stored, part, &mut applied);
+    let manager = Manager::of(call, super::update::part_name(part))?.applying();
+
+    let exists = call
+        .app
+        .world
+        .get(stored, call.namespace(), call.name())
+        .is_some();
+    if !exists && part == Part::Main {
+        return create(call, applied, &manager, &options, force, &warnings).await;
+    }
+    let mut held = None;
+    let changed = writing::change(
+        &call.app,
+        stored,
+        call.namespace(),
+        call.name(),
+        options.dry_run,
+        |old| {
+            let conditional = writing::check_version(stored, &applied, old)?;
+            let mut new = merged(stored, Some(old), &applied, &manager, force)?;
+            let warnings = strategy::prepare_update(stored, part, &mut new, old)?;
+            if super::update::becomes_addressed(&new) && held.is_none() {
+                held = admission::give_address(&call.app, stored, &mut new)?;
+            }
+            Ok(Proposal {
+                value: new,
+                conditional,
+                warnings,
+            })
+        },
+    )
+    .await?;
+    warnings.extend(changed.warnings.iter().cloned());
+    super::update::answer(call, &changed).map(|response| respond::warn(response, &warnings))
+}
+
+/// The object did not exist: what is applied is all there is.
+async fn create(
+    call: &ObjectCall,
+    applied: Value,
+    manager: &Manager,
+    options: &WriteOptions,
+    force: bool,
+    warnings: &[String],
+) -> Result<Response, Status> {
+    let stored = call.stored();
+    if !json::str_at(&applied, "/metadata/uid").is_empty() {
+        return Err(Status::conflict_because(
+            stored,
+            call.name(),
+            "uid mismatch: the provided object specified uid, and no existing object was found",
+        ));
+    }
+    access::may_create(&call.user, stored, &applied)?;
+    let object = merged(stored, None, &applied, manager, force)?;
+    let birth = super::store_new(&call.app, stored, object, manager, options.dry_run).await?;
+    let response = match birth.stored {
+        Some(object) => encode::object(call, StatusCode::CREATED, &object)?,
+        None => encode::value(call, StatusCode::CREATED, birth.value)?,
+    };
+    let warnings: Vec<String> = warnings.iter().cloned().chain(birth.warnings).collect();
+    Ok(respond::warn(response, &warnings))
+}
+
+fn merged(
+    stored: &'static Resource,
+    live: Option<&Value>,
+    applied: &Value,
+    manager: &Manager,
+    force: bool,
+) -> Result<Value, Status> {
+    let writer = manager.writer();
+    apply::apply(shape_of(stored), live, applied, &writer, force).map_err(|error| match &error {
+        apply::Error::ManagedFieldsSent => Status::bad_request(error.to_string()),
+        apply::Error::Conflicts(conflicts) => {
+            let mut status = Status::failure(409, "Conflict", error.to_string());
+            let causes = conflicts.iter().flat_map(|conflict| {
+                conflict.paths.iter().map(|path| Cause {
+                    reason: "FieldManagerConflict".into(),
+                    message: format!("conflict with {}", conflict.manager),
+                    field: path.clone(),
+                })
+            });
+            status.details.get_or_insert_default().causes = causes.collect();
+            status
+        }
+    })
+}
+
+/// Name and namespace inside must be those of the path, or absent.
+fn check_names(call: &ObjectCall, applied: &mut Value) -> Result<(), Status> {
+    let name = json::str_at(applied, "/metadata/name");
+    if !name.is_empty() && name != call.name() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.name()
+        )));
+    }
+    let namespace = json::str_at(applied, "/metadata/namespace");
+    if !namespace.is_empty() && namespace != call.namespace() {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    meta::set(applied, "name", call.name());
+    if call.stored().namespaced {
+        meta::set(applied, "namespace", call.namespace());
+    }
+    Ok(())
+}
+
+/// Leaves out what another door writes: the status of the object itself, and all but the
+/// status of its status.
+fn only_part(stored: &Resource, part: Part, applied: &mut Value) {
+    let has_status = stored.subresource("status").is_some();
+    let Some(members) = applied.as_object_mut() else {
+        return;
+    };
+    match part {
+        Part::Main if has_status => {
+            members.remove("status");
+        }
+        Part::Status => members
+            .retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status")),
+        Part::Main | Part::Finalize => {}
+    }
+}

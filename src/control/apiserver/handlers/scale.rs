@@ -1,0 +1,189 @@
+//! The scale of a workload: how many replicas it wants and has, whatever its kind.
+
+use axum::response::Response;
+use bytes::Bytes;
+use cadet_api::patch;
+use cadet_api::selector::LabelSelector;
+use cadet_api::status::Status;
+use cadet_api::strategy::{self, Part};
+use cadet_api::{fieldcheck, json, meta, schema, validate};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::call::ObjectCall;
+use crate::ownership::Manager;
+use crate::query::WriteOptions;
+use crate::writing::{self, Changed, Outcome, Proposal};
+use crate::{body, respond};
+
+const SPEC: &str = "/spec/replicas";
+const STATUS: &str = "/status/replicas";
+
+/// GET: the scale as it is.
+pub fn get(call: &ObjectCall) -> Result<Response, Status> {
+    let found = call
+        .app
+        .world
+        .get(call.stored(), call.namespace(), call.name());
+    let object = found.ok_or_else(|| call.not_found())?.value();
+    Ok(answer(&object))
+}
+
+/// PUT: a Scale with other replicas.
+pub async fn update(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
+    let sent = body::decode(&call.headers, bytes)?.value;
+    check(call, &sent)?;
+    let changed = change(call, |_| Ok(sent.clone())).await?;
+    finish(call, &changed)
+}
+
+/// PATCH: as on any object, but on the Scale.
+pub async fn patch(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
+    let media = body::media_type(&call.headers)?;
+    if !patch::CONTENT_TYPES.contains(&media.as_str()) {
+        return Err(Status::unsupported_media_type(&patch::CONTENT_TYPES));
+    }
+    let patch: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    let changed = change(call, |old| {
+        let mut scale = scale_of(old);
+        match media.as_str() {
+            "application/json-patch+json" => {
+                patch::json_patch(&mut scale, &patch).map_err(|e| e.status())?;
+            }
+            _ => patch::merge_patch(&mut scale, &patch),
+        }
+        check(call, &scale)?;
+        Ok(scale)
+    })
+    .await?;
+    finish(call, &changed)
+}
+
+/// Whether the body is a Scale of the object in the path.
+fn check(call: &ObjectCall, scale: &Value) -> Result<(), Status> {
+    let kind = json::str_at(scale, "/kind");
+    if !matches!(kind, "" | "Scale") {
+        return Err(Status::bad_request(format!(
+            "{kind} cannot be handled as a Scale"
+        )));
+    }
+    if let Some(shape) = schema::builtin("api.autoscaling.v1.Scale") {
+        fieldcheck::check_shape(call.stored(), shape, scale)?;
+    }
+    let name = json::str_at(scale, "/metadata/name");
+    if !name.is_empty() && name != call.name() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.name()
+        )));
+    }
+    let errors = validate::scale(scale);
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let mut status = Status::invalid(call.stored(), call.name(), &errors);
+    // Invalid is the Scale, not the workload.
+    let of = call.stored().qualified_kind();
+    status.message = status.message.replacen(&of, "Scale.autoscaling", 1);
+    if let Some(details) = &mut status.details {
+        details.kind = "Scale".into();
+        details.group = "autoscaling".into();
+    }
+    Err(status)
+}
+
+async fn change(
+    call: &ObjectCall,
+    mut wanted: impl FnMut(&Value) -> Result<Value, Status>,
+) -> Result<Changed, Status> {
+    let options = WriteOptions::of(&call.parameters)?;
+    let manager = Manager::of(call, "scale")?;
+    let stored = call.stored();
+    writing::change(
+        &call.app,
+        stored,
+        call.namespace(),
+        call.name(),
+        options.dry_run,
+        |old| {
+            let scale = wanted(old)?;
+            let conditional = writing::check_version(stored, &scale, old)?;
+            let uid = json::str_at(&scale, "/metadata/uid");
+            if !uid.is_empty() && uid != json::str_at(old, "/metadata/uid") {
+                return Err(Status::conflict(stored, call.name()));
+            }
+            let mut new = old.clone();
+            meta::set(&mut new, "resourceVersion", Value::Null);
+            let replicas = json::int_at(&scale, SPEC).unwrap_or(0);
+            if let Some(members) = new.as_object_mut() {
+                json::child(members, "spec").insert("replicas".into(), json!(replicas));
+            }
+            let warnings = strategy::prepare_update(stored, Part::Main, &mut new, old)?;
+            manager.track(stored, Some(old), &mut new);
+            Ok(Proposal {
+                value: new,
+                conditional,
+                warnings,
+            })
+        },
+    )
+    .await
+}
+
+fn finish(call: &ObjectCall, changed: &Changed) -> Result<Response, Status> {
+    match &changed.outcome {
+        Outcome::Stored(object) => Ok(answer(&object.value())),
+        Outcome::DryRun(value) => Ok(answer(value)),
+        Outcome::Removed(_) => Err(call.not_found()),
+    }
+}
+
+fn answer(object: &Value) -> Response {
+    respond::json(StatusCode::OK, scale_of(object).to_string())
+}
+
+/// The Scale of a workload.
+fn scale_of(object: &Value) -> Value {
+    let mut metadata = json!({});
+    for key in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+    ] {
+        if let Some(value) = object.pointer(&format!("/metadata/{key}")) {
+            metadata[key] = value.clone();
+        }
+    }
+    let number = |pointer: &str| json::int_at(object, pointer).unwrap_or(0);
+    let mut status = json!({"replicas": number(STATUS)});
+    let selector = selector_of(object);
+    if !selector.is_empty() {
+        status["selector"] = json!(selector);
+    }
+    let mut spec = json!({});
+    if number(SPEC) != 0 {
+        spec["replicas"] = json!(number(SPEC));
+    }
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "spec": spec, "status": status})
+}
+
+/// The selector as text: from a LabelSelector, or from the plain map of a
+/// ReplicationController.
+fn selector_of(object: &Value) -> String {
+    let Some(found) = object.pointer("/spec/selector") else {
+        return String::new();
+    };
+    let is_selector = found.get("matchLabels").is_some() || found.get("matchExpressions").is_some();
+    if is_selector {
+        return LabelSelector::from_object(found)
+            .map(|selector| selector.to_string())
+            .unwrap_or_default();
+    }
+    let pairs = meta::string_map(Some(found));
+    let pairs: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    pairs.join(",")
+}

@@ -1,0 +1,112 @@
+//! Who writes, and the record of it in `metadata.managedFields`.
+
+use cadet_api::apply::{self, Writer};
+use cadet_api::meta;
+use cadet_api::resource::Resource;
+use cadet_api::schema::{self, Shape};
+use cadet_api::status::Status;
+use http::HeaderMap;
+use http::header::USER_AGENT;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::call::ObjectCall;
+use crate::query::Parameters;
+
+/// Longest name of a field manager, in characters.
+const MAX_NAME: usize = 128;
+
+/// The writer of one request.
+#[derive(Debug, Clone)]
+pub struct Manager {
+    name: String,
+    api_version: String,
+    subresource: &'static str,
+    /// The record was already written by the apply itself.
+    applying: bool,
+}
+
+impl Manager {
+    /// The server itself, making what every cluster has.
+    pub fn server() -> Manager {
+        Manager {
+            name: "kube-apiserver".to_owned(),
+            api_version: "v1".to_owned(),
+            subresource: "",
+            applying: false,
+        }
+    }
+
+    /// `fieldManager`, or the first word of the client's User-Agent.
+    ///
+    /// # Errors
+    /// 422 for a name that is too long or not printable.
+    pub fn of(call: &ObjectCall, subresource: &'static str) -> Result<Manager, Status> {
+        Ok(Manager {
+            name: name_of(&call.parameters, &call.headers)?,
+            api_version: call.resource().gv.api_version(),
+            subresource,
+            applying: false,
+        })
+    }
+
+    /// The same writer, whose objects come with their record.
+    pub fn applying(self) -> Manager {
+        Manager {
+            applying: true,
+            ..self
+        }
+    }
+
+    pub fn is_applying(&self) -> bool {
+        self.applying
+    }
+
+    pub fn writer(&self) -> Writer<'_> {
+        Writer {
+            manager: &self.name,
+            api_version: &self.api_version,
+            subresource: self.subresource,
+            now: OffsetDateTime::now_utc(),
+        }
+    }
+
+    /// Writes this manager's changes into the record of a new or changed object.
+    pub fn track(&self, resource: &Resource, old: Option<&Value>, new: &mut Value) {
+        if old.is_some() && apply::clear_if_asked(new) {
+            meta::set(new, "managedFields", Value::Null);
+            return;
+        }
+        apply::track(shape_of(resource), old, new, &self.writer());
+    }
+}
+
+/// The shape of a kind's objects; anything goes for what has none.
+pub fn shape_of(resource: &Resource) -> &'static Shape {
+    schema::of(resource).unwrap_or(&Shape::Any)
+}
+
+fn name_of(parameters: &Parameters, headers: &HeaderMap) -> Result<String, Status> {
+    if let Some(name) = parameters.get("fieldManager") {
+        let bad = |why: &str| {
+            Err(Status::failure(
+                422,
+                "Invalid",
+                format!("fieldManager: Invalid value: {name:?}: {why}"),
+            ))
+        };
+        if name.chars().count() > MAX_NAME {
+            return bad("may not be more than 128 bytes");
+        }
+        if name.chars().any(char::is_control) {
+            return bad("should only contain printable characters");
+        }
+        return Ok(name.to_owned());
+    }
+    let agent = headers.get(USER_AGENT).and_then(|v| v.to_str().ok());
+    let first = agent.and_then(|a| a.split('/').next()).unwrap_or_default();
+    Ok(match first {
+        "" => "unknown".to_owned(),
+        first => first.chars().take(MAX_NAME).collect(),
+    })
+}
