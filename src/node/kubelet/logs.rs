@@ -7,7 +7,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::labels;
 use crate::pods::PodTable;
-use crate::runtime::{ContainerInfo, LogQuery, Role, Runtime, RuntimeError, State};
+use crate::runtime::{ContainerInfo, LogQuery, LogSource, Role, Runtime, RuntimeError, State};
 
 /// Why there is no log to show; the texts are upstream's.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +90,14 @@ impl LogRequest {
                     }
                     request.limit = Some(limit);
                 }
+                "stream" => {
+                    request.query.only = match value.as_str() {
+                        "All" => None,
+                        "Stdout" => Some(LogSource::Stdout),
+                        "Stderr" => Some(LogSource::Stderr),
+                        _ => return Err(bad("stream")),
+                    };
+                }
                 "sinceSeconds" => {
                     let seconds: u32 = value.parse().map_err(|_| bad("sinceSeconds"))?;
                     let age = SignedDuration::from_secs(seconds.into());
@@ -135,11 +143,13 @@ async fn find(
     };
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let names = pod.spec.iter().flat_map(|spec| {
+        let ephemeral = spec.ephemeral_containers.iter().flatten();
         spec.init_containers
             .iter()
             .flatten()
             .chain(&spec.containers)
             .map(|c| c.name.as_str())
+            .chain(ephemeral.map(|c| c.name.as_str()))
     });
     if !names.into_iter().any(|name| name == request.container) {
         return Err(LogError::NoContainer {
@@ -185,20 +195,21 @@ fn cut(
     stream: BoxStream<'static, Result<Bytes, RuntimeError>>,
     limit: usize,
 ) -> BoxStream<'static, Result<Bytes, RuntimeError>> {
-    stream
-        .scan(limit, |left, part| {
-            let part = match part {
-                _ if *left == 0 => None,
-                Ok(bytes) => {
-                    let kept = bytes.slice(..bytes.len().min(*left));
-                    *left -= kept.len();
-                    Some(Ok(kept))
-                }
-                error => Some(error),
-            };
-            futures::future::ready(part)
-        })
-        .boxed()
+    // Ends with the limit itself, not with the next thing printed: a follower would wait.
+    futures::stream::unfold((stream, limit), async |(mut stream, left)| {
+        if left == 0 {
+            return None;
+        }
+        match stream.next().await? {
+            Ok(bytes) => {
+                let kept = bytes.slice(..bytes.len().min(left));
+                let left = left - kept.len();
+                Some((Ok(kept), (stream, left)))
+            }
+            error => Some((error, (stream, left))),
+        }
+    })
+    .boxed()
 }
 
 #[cfg(test)]
@@ -223,17 +234,20 @@ mod tests {
             ("limitBytes", "10"),
             ("sinceTime", "2026-11-20T20:00:00Z"),
             ("previous", "false"),
+            ("stream", "Stderr"),
             ("pretty", "x"),
         ])
         .unwrap();
         assert!(request.query.follow && !request.previous);
         assert_eq!((request.query.tail, request.limit), (Some(5), Some(10)));
         assert!(request.query.since.is_some());
+        assert_eq!(request.query.only, Some(LogSource::Stderr));
         for bad in [
             ("tailLines", "-1"),
             ("limitBytes", "0"),
             ("sinceTime", "noon"),
             ("follow", "si"),
+            ("stream", "Both"),
         ] {
             assert!(parse(&[bad]).is_err(), "{bad:?}");
         }
@@ -245,5 +259,9 @@ mod tests {
         let stream = futures::stream::iter(parts).boxed();
         let kept: Vec<Bytes> = cut(stream, 8).try_collect().await.unwrap();
         assert_eq!(kept.concat(), b"hello wo");
+        let endless = futures::stream::iter([Ok(Bytes::from("12345"))]);
+        let endless = endless.chain(futures::stream::pending()).boxed();
+        let kept: Vec<Bytes> = cut(endless, 5).try_collect().await.unwrap();
+        assert_eq!(kept.concat(), b"12345", "a follower is not left waiting");
     }
 }

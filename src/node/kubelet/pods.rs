@@ -47,11 +47,9 @@ impl PodTable {
         found.cloned()
     }
 
-    /// Makes a pod known without running it.
-    #[cfg(any(test, feature = "fake"))]
-    pub fn insert(&self, pod: Pod) {
-        let uid = pod.metadata.uid.clone().unwrap_or_default();
-        lock(&self.pods).insert(uid, Arc::new(pod));
+    /// Makes a pod known to the server; running it is a worker's business.
+    pub fn insert(&self, uid: &str, pod: Arc<Pod>) {
+        lock(&self.pods).insert(uid.to_owned(), pod);
     }
 
     fn wake(&self, uid: &str) {
@@ -174,7 +172,7 @@ impl Pods {
             pod: Arc::new(pod),
             gone: false,
         };
-        lock(&self.table.pods).insert(uid.clone(), desired.pod.clone());
+        self.table.insert(&uid, desired.pod.clone());
         self.hand_over(uid, desired);
     }
 

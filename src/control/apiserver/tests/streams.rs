@@ -300,6 +300,33 @@ async fn a_port_where_nothing_listens_is_told_in_every_version() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn logs_are_read_in_every_version() {
+    let cluster = with_pod().await;
+    for program in kubectls() {
+        let kubectl = Kubectl::new(&program, &cluster.kubeconfig);
+        assert_eq!(kubectl.run("logs web").await, "one\ntwo\n");
+        assert_eq!(kubectl.run("logs web --tail=1").await, "two\n");
+        assert_eq!(kubectl.run("logs -f web --limit-bytes=5").await, "one\nt");
+        let said = kubectl.fail("logs two -c stopped").await;
+        has(
+            &said,
+            &["container \"stopped\" in pod \"two\" is waiting to start: ContainerCreating"],
+        );
+        let said = kubectl.fail("logs web -p").await;
+        has(
+            &said,
+            &["previous terminated container \"c\" in pod \"web\" not found"],
+        );
+    }
+    let two = format!("{}/two/log", support::PODS);
+    assert_eq!(
+        cluster.client.get(&two).await.refused(400),
+        "a container name must be specified for pod two, choose one of: [c stopped]"
+    );
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stops_ends_its_streams() {
     let cluster = with_pod().await;
     let program = kubectls().pop().expect("a kubectl");

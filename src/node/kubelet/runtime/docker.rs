@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, OnceCell};
 use super::docker_spec::{container_info, create_body};
 use super::{
     Attached, ContainerInfo, ContainerSpec, EngineInfo, ExecOutcome, ExecRequest, ImageInfo,
-    LogQuery, Result, Runtime, RuntimeError, RuntimeEvent, Streams, Terminal,
+    LogQuery, LogSource, Result, Runtime, RuntimeError, RuntimeEvent, Streams, Terminal,
 };
 use crate::labels;
 
@@ -339,8 +339,8 @@ impl Runtime for DockerRuntime {
     async fn logs(&self, id: &str, query: &LogQuery) -> Result<BoxStream<'static, Result<Bytes>>> {
         let options = LogsOptions {
             follow: query.follow,
-            stdout: true,
-            stderr: true,
+            stdout: query.only != Some(LogSource::Stderr),
+            stderr: query.only != Some(LogSource::Stdout),
             timestamps: query.timestamps,
             tail: query
                 .tail

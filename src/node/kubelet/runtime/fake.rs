@@ -9,10 +9,8 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use k8s_openapi::jiff::Timestamp;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use super::fake_exec::Processes;
 use super::{
     Attached, ContainerInfo, ContainerSpec, EngineInfo, ExecOutcome, ExecRequest, ImageInfo,
     LogQuery, Result, Runtime, RuntimeError, RuntimeEvent, State, Streams, Terminal,
@@ -38,7 +36,6 @@ struct Table {
 pub struct FakeRuntime {
     table: Mutex<Table>,
     ended: Notify,
-    processes: Processes,
 }
 
 impl FakeRuntime {
@@ -159,6 +156,14 @@ impl FakeRuntime {
             .containers
             .iter()
             .any(|info| info.id == id && info.state == State::Running)
+    }
+}
+
+/// Streams are tested with real processes, in the API server's tests.
+fn nothing_runs() -> RuntimeError {
+    RuntimeError::Refused {
+        status: 409,
+        message: "a table runs nothing".into(),
     }
 }
 
@@ -299,28 +304,20 @@ impl Runtime for FakeRuntime {
         Ok(futures::stream::iter([Ok(Bytes::from(text))]).boxed())
     }
 
-    async fn start_exec(&self, _id: &str, request: &ExecRequest) -> Result<(String, Attached)> {
-        self.processes.start(request)
+    async fn start_exec(&self, _: &str, _: &ExecRequest) -> Result<(String, Attached)> {
+        Err(nothing_runs())
     }
 
-    async fn exec_exit_code(&self, exec: &str) -> Result<i64> {
-        self.processes.exit_code(exec).await
+    async fn exec_exit_code(&self, _: &str) -> Result<i64> {
+        Err(nothing_runs())
     }
 
-    async fn attach(&self, _id: &str, streams: Streams) -> Result<Attached> {
-        let request = ExecRequest {
-            command: vec!["cat".into()],
-            streams,
-        };
-        Ok(self.processes.start(&request)?.1)
+    async fn attach(&self, _: &str, _: Streams) -> Result<Attached> {
+        Err(nothing_runs())
     }
 
-    async fn resize(&self, terminal: &Terminal, width: u16, height: u16) -> Result<()> {
-        self.processes.resize(terminal, width, height).await
-    }
-
-    async fn dial(&self, _pid: u32, port: u16) -> std::io::Result<TcpStream> {
-        TcpStream::connect(("127.0.0.1", port)).await
+    async fn resize(&self, _: &Terminal, _: u16, _: u16) -> Result<()> {
+        Err(nothing_runs())
     }
 
     async fn exec(&self, _id: &str, command: &[String]) -> Result<ExecOutcome> {

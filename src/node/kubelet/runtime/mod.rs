@@ -5,10 +5,8 @@ pub mod docker;
 mod docker_images;
 mod docker_spec;
 mod docker_streams;
-#[cfg(any(test, feature = "fake"))]
+#[cfg(test)]
 pub mod fake;
-#[cfg(any(test, feature = "fake"))]
-mod fake_exec;
 mod streams;
 
 pub use streams::{Attached, ExecRequest, Input, Output, Streams, Terminal};
@@ -171,6 +169,13 @@ pub struct ImageInfo {
     pub labels: HashMap<String, String>,
 }
 
+/// One of a container's two outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogSource {
+    Stdout,
+    Stderr,
+}
+
 /// Which part of a container's log is wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogQuery {
@@ -179,6 +184,8 @@ pub struct LogQuery {
     /// Lines from the end; `None` means all.
     pub tail: Option<i64>,
     pub since: Option<Timestamp>,
+    /// `None` means both outputs.
+    pub only: Option<LogSource>,
 }
 
 /// Facts about the engine for the Node object.

@@ -4,16 +4,19 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+mod engine;
+mod processes;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cadet_apiserver::{App, Config};
-use cadet_kubelet::runtime::fake::FakeRuntime;
-use cadet_kubelet::runtime::{ContainerSpec, Runtime};
-use cadet_kubelet::{PodTable, Server, ServerTls, labels};
+use cadet_kubelet::{PodTable, Server, ServerTls};
 use cadet_store::{LocalStore, MemoryDisk, Options};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+
+use engine::Engine;
 
 use super::support::{self, Client, PODS, admin, bind};
 use super::tls::{Authority, Served};
@@ -23,7 +26,7 @@ pub struct Cluster {
     pub client: Client,
     pub served: Served,
     pub kubeconfig: Value,
-    pub runtime: Arc<FakeRuntime>,
+    pub runtime: Arc<Engine>,
     pub agent: SocketAddr,
     pods: PodTable,
     stop: CancellationToken,
@@ -46,7 +49,7 @@ impl Cluster {
             certificate: identity.certificate.into_bytes(),
             key: identity.key.into_bytes(),
         };
-        let (runtime, pods) = (Arc::new(FakeRuntime::default()), PodTable::default());
+        let (runtime, pods) = (Arc::new(Engine::default()), PodTable::default());
         let listen = "127.0.0.1:0".parse().expect("address");
         let server = Server::bind(listen, &tls, runtime.clone(), pods.clone()).await;
         let server = server.expect("agent");
@@ -83,12 +86,12 @@ impl Cluster {
         let pod = self.client.get(&path).await.expect(200);
         let containers = pod["spec"]["containers"].as_array().expect("containers");
         let uid = pod["metadata"]["uid"].as_str().expect("uid");
-        self.container(uid, "sandbox", "").await;
+        self.runtime.run(uid, "sandbox", "");
         let mut statuses = Vec::new();
         for container in containers {
             let container = container["name"].as_str().expect("name");
             if container != "stopped" {
-                self.container(uid, "app", container).await;
+                self.runtime.run(uid, "app", container);
             }
             statuses.push(
                 json!({"name": container, "ready": true, "restartCount": 0, "image": "x",
@@ -101,23 +104,8 @@ impl Cluster {
         let path = format!("{path}/status");
         let running = self.client.patch(&path, "merge", &status);
         let running = running.await.expect(200);
-        self.pods
-            .insert(serde_json::from_value(running).expect("pod"));
-    }
-
-    async fn container(&self, uid: &str, role: &str, name: &str) {
-        let spec = ContainerSpec {
-            labels: [
-                (labels::POD_UID, uid),
-                (labels::ROLE, role),
-                (labels::CONTAINER_NAME, name),
-            ]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into(),
-            ..ContainerSpec::default()
-        };
-        let id = self.runtime.create(&spec).await.expect("create");
-        self.runtime.start(&id).await.expect("start");
+        let running = serde_json::from_value(running).expect("pod");
+        self.pods.insert(uid, Arc::new(running));
     }
 
     pub async fn stop(self) {

@@ -1,5 +1,4 @@
-//! Commands "in a container" of the engine made of a table: real processes of the machine
-//! the test runs on. A terminal is played: its size is printed whenever it changes.
+//! Commands "in a container": real processes of the machine the test runs on. A terminal is played: its size is printed whenever it changes.
 
 use std::collections::HashMap;
 use std::process::Stdio;
@@ -11,7 +10,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 use tokio::sync::{mpsc, watch};
 
-use super::{Attached, ExecRequest, Input, Output, Result, RuntimeError, Terminal};
+use cadet_kubelet::runtime::{
+    Attached, ExecRequest, Input, Output, Result, RuntimeError, Terminal,
+};
 
 #[derive(Clone)]
 struct Process {
