@@ -92,6 +92,29 @@ async fn exec_in_every_version() {
     cluster.stop().await;
 }
 
+#[tokio::test]
+async fn a_request_that_cannot_be_upgraded_is_refused_at_once() {
+    let cluster = with_pod().await;
+    let (client, web) = (&cluster.client, format!("{}/web", support::PODS));
+    for path in ["exec?command=x&stdout=1", "attach?stdout=1", "portforward"] {
+        let path = format!("{web}/{path}");
+        // As over HTTP/2, and as from one who does not ask for it.
+        let headers = [("connection", "Upgrade"), ("upgrade", "SPDY/3.1")];
+        let asked = client.send(http::Method::POST, &path, &headers, "").await;
+        assert_eq!(asked.refused(400), "Upgrade request required");
+        assert_eq!(
+            client.get(&path).await.refused(400),
+            "Upgrade request required"
+        );
+    }
+    let unbound = support::pod("unbound");
+    client.post(support::PODS, &unbound).await.expect(201);
+    let path = format!("{}/unbound/exec?command=x", support::PODS);
+    let said = client.get(&path).await.refused(400);
+    assert_eq!(said, "pod unbound does not have a host assigned");
+    cluster.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn large_streams_both_ways_at_once_in_every_version() {
     let cluster = with_pod().await;

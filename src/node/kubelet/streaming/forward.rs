@@ -73,7 +73,10 @@ where
             stream = session.streams.recv() => stream,
             Some(_) = connections.join_next() => continue,
             _ = sweep.tick() => {
-                waiting.retain(|_, (since, _)| since.elapsed() < PAIRING);
+                let lonely = waiting.extract_if(|_, (since, _)| since.elapsed() >= PAIRING);
+                for (_, (_, stream)) in lonely.collect::<Vec<_>>() {
+                    stream.refuse().await;
+                }
                 continue;
             }
         };
@@ -164,7 +167,9 @@ async fn connection(
     error: &Outgoing,
 ) -> Result<(), Gone> {
     match to.runtime.dial(to.pid, port).await {
-        Ok(stream) => carry(stream, input, data).await?,
+        // The client may want no more of the data; the error stream ends all the same,
+        // which is what kubectl waits for.
+        Ok(stream) => carry(stream, input, data).await.unwrap_or_default(),
         Err(reason) => {
             let text = format!(
                 "error forwarding port {port} to pod {}, uid {}: failed to connect to \

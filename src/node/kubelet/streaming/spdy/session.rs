@@ -318,3 +318,66 @@ fn encode(
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream opened by the client, with its headers.
+    fn syn_stream(id: u32, block: &[u8]) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        frame::reply(id, &[&[0; 6], block].concat(), &mut out);
+        // SYN_STREAM differs from SYN_REPLY by its type and six bytes more.
+        out[3] = 1;
+        out.to_vec()
+    }
+
+    async fn rest(mut client: DuplexStream) -> Vec<u8> {
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).await.unwrap();
+        heard
+    }
+
+    #[tokio::test]
+    async fn streams_are_accepted_and_their_data_and_ends_passed_on() {
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let mut session = open(server);
+        let mut headers = headers::Writer::new().unwrap();
+        let block = headers.write(&[("streamtype", "stdin")]).unwrap();
+        client.write_all(&syn_stream(1, &block)).await.unwrap();
+        let mut sent = BytesMut::new();
+        frame::data(1, false, b"hel", &mut sent);
+        frame::data(1, true, b"lo", &mut sent);
+        client.write_all(&sent).await.unwrap();
+        let mut stream = session.streams.recv().await.unwrap();
+        assert_eq!(stream.header("streamtype"), "stdin");
+        let mut heard = String::new();
+        stream.input.read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, "hello");
+        stream.output.send(Bytes::from("bye")).await.unwrap();
+        stream.output.end().await.unwrap();
+        client.shutdown().await.unwrap();
+        session.connection.finish().await;
+        let heard = rest(client).await;
+        let mut said = BytesMut::new();
+        frame::data(1, false, b"bye", &mut said);
+        frame::data(1, true, b"", &mut said);
+        said.extend_from_slice(&frame::go_away(1, false));
+        assert!(heard.ends_with(&said), "{heard:?}");
+    }
+
+    #[tokio::test]
+    async fn garbage_is_answered_with_a_goaway() {
+        let not_zlib = syn_stream(1, b"garbage");
+        let even = syn_stream(2, &headers::Writer::new().unwrap().write(&[]).unwrap());
+        for bad in [b"\x80\x02\0\x01\0\0\0\0".as_slice(), &not_zlib, &even] {
+            let (mut client, server) = tokio::io::duplex(1 << 16);
+            let session = open(server);
+            client.write_all(bad).await.unwrap();
+            session.connection.closed().cancelled().await;
+            session.connection.finish().await;
+            let goodbye = frame::go_away(0, true);
+            assert!(rest(client).await.starts_with(&goodbye), "{bad:?}");
+        }
+    }
+}
