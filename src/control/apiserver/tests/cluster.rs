@@ -147,3 +147,52 @@ async fn a_full_disk_fails_writes_and_readiness_but_not_reads() {
     assert!(ready.text.contains("[-]store failed"), "{}", ready.text);
     assert_eq!(client.get("/api/v1/namespaces").await.code, 200);
 }
+
+#[tokio::test]
+async fn an_eviction_asks_the_disruption_budget() {
+    let client = client().await;
+    let path = |name: &str| format!("{}/{name}", support::PODS);
+    let eviction = |name: &str| json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+    let evict = async |name: &str| {
+        client
+            .post(&format!("{}/eviction", path(name)), &eviction(name))
+            .await
+    };
+    for name in ["waiting", "running"] {
+        client
+            .post(support::PODS, &support::pod(name))
+            .await
+            .expect(201);
+    }
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+        "metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {}}});
+    client.post(budgets, &budget).await.expect(201);
+    let up = json!({"status": {"phase": "Running",
+        "conditions": [{"type": "Ready", "status": "True"}]}});
+    let status = format!("{}/status", path("running"));
+    client.patch(&status, "merge", &up).await.expect(200);
+
+    assert_eq!(evict("waiting").await.expect(201)["status"], "Success");
+    assert_eq!(client.get(&path("waiting")).await.code, 404);
+    assert!(evict("nobody").await.refused(404).contains("not found"));
+    let answer = evict("running").await;
+    assert_eq!(answer.headers["retry-after"], "10");
+    let words = "Cannot evict pod as it would violate the pod's disruption budget.";
+    assert_eq!(answer.refused(429), words);
+
+    let seen = json!({"status": {"observedGeneration": 1, "disruptionsAllowed": 1}});
+    let status = format!("{budgets}/b/status");
+    client.patch(&status, "merge", &seen).await.expect(200);
+    let rehearsal = format!("{}/eviction?dryRun=All", path("running"));
+    client
+        .post(&rehearsal, &eviction("running"))
+        .await
+        .expect(201);
+    assert_eq!(client.get(&path("running")).await.code, 200);
+    evict("running").await.expect(201);
+    assert_eq!(client.get(&path("running")).await.code, 404);
+    let left = client.get(&format!("{budgets}/b")).await.expect(200);
+    assert_eq!(left["status"]["disruptionsAllowed"], 0);
+    assert!(left["status"]["disruptedPods"]["running"].is_string());
+}
