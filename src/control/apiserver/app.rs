@@ -21,6 +21,7 @@ use crate::addresses::Addresses;
 use crate::call::Call;
 use crate::metrics::Metrics;
 use crate::object::BadRecord;
+use crate::ports::NodePorts;
 use crate::query::Parameters;
 use crate::target::{Reference, Target};
 use crate::world::World;
@@ -86,6 +87,7 @@ pub struct Inner {
     pub(crate) world: Arc<World>,
     pub(crate) rbac: Rbac,
     pub(crate) addresses: Addresses,
+    pub(crate) node_ports: NodePorts,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
     /// Ends only if the world can no longer follow the store, a defect that health tells.
@@ -121,6 +123,7 @@ impl App {
             world,
             rbac: Rbac::default(),
             addresses,
+            node_ports: NodePorts::default(),
             metrics: Metrics::default(),
             stopping: CancellationToken::new(),
             following,

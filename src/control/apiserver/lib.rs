@@ -27,6 +27,7 @@ mod metrics;
 mod negotiate;
 mod object;
 mod ownership;
+mod ports;
 mod query;
 mod respond;
 mod selection;

@@ -13,7 +13,7 @@ use crate::call::ObjectCall;
 use crate::ownership::{Manager, shape_of};
 use crate::query::WriteOptions;
 use crate::writing::{self, Proposal};
-use crate::{access, admission, body, encode, fields, respond};
+use crate::{access, admission, body, encode, fields, ports, respond};
 
 pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response, Status> {
     let options = WriteOptions::of(&call.parameters)?;
@@ -46,6 +46,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
         return create(call, applied, &manager, &options, force, &warnings).await;
     }
     let mut held = None;
+    let mut node_ports = None;
     let changed = writing::change(
         &call.app,
         stored,
@@ -61,6 +62,9 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
             if super::update::becomes_addressed(&new) && held.is_none() {
                 held = admission::give_address(&call.app, stored, &mut new)?;
             }
+            // Ports held for an attempt that lost are let go first.
+            drop(node_ports.take());
+            node_ports = Some(ports::give(&call.app, stored, &mut new)?);
             Ok(Proposal {
                 value: new,
                 conditional,

@@ -12,7 +12,7 @@ use crate::call::ObjectCall;
 use crate::ownership::Manager;
 use crate::query::WriteOptions;
 use crate::writing::{self, Proposal};
-use crate::{access, admission, body, fields, respond};
+use crate::{access, admission, body, fields, ports, respond};
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
@@ -43,6 +43,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
 
     let (resource, stored) = (call.resource(), call.stored());
     let mut held = None;
+    let mut node_ports = None;
     let manager = Manager::of(call, super::update::part_name(part))?;
     let changed = writing::change(
         &call.app,
@@ -73,6 +74,9 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
             if super::update::becomes_addressed(&new) && held.is_none() {
                 held = admission::give_address(&call.app, stored, &mut new)?;
             }
+            // Ports held for an attempt that lost are let go first.
+            drop(node_ports.take());
+            node_ports = Some(ports::give(&call.app, stored, &mut new)?);
             manager.track(stored, Some(old), &mut new);
             Ok(Proposal {
                 value: new,

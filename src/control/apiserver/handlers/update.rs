@@ -11,7 +11,7 @@ use crate::call::ObjectCall;
 use crate::ownership::Manager;
 use crate::query::WriteOptions;
 use crate::writing::{self, Changed, Outcome, Proposal};
-use crate::{access, admission, body, encode, fields, respond};
+use crate::{access, admission, body, encode, fields, ports, respond};
 
 pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response, Status> {
     let options = WriteOptions::of(&call.parameters)?;
@@ -25,6 +25,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     check_names(call, &sent)?;
     let stored = call.stored();
     let mut held = None;
+    let mut node_ports = None;
     let manager = Manager::of(call, part_name(part))?;
     let changed = writing::change(
         &call.app,
@@ -41,6 +42,9 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
             if becomes_addressed(&new) && held.is_none() {
                 held = admission::give_address(&call.app, stored, &mut new)?;
             }
+            // Ports held for an attempt that lost are let go first.
+            drop(node_ports.take());
+            node_ports = Some(ports::give(&call.app, stored, &mut new)?);
             manager.track(stored, Some(old), &mut new);
             Ok(Proposal {
                 value: new,

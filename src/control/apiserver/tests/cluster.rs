@@ -196,3 +196,34 @@ async fn an_eviction_asks_the_disruption_budget() {
     assert_eq!(left["status"]["disruptionsAllowed"], 0);
     assert!(left["status"]["disruptedPods"]["running"].is_string());
 }
+
+#[tokio::test]
+async fn node_ports_are_given_once_and_come_back() {
+    let client = client().await;
+    let services = "/api/v1/namespaces/default/services";
+    let service = |name: &str, port: Value| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]}})
+    };
+    let first = client.post(services, &service("a", json!(30080))).await;
+    first.expect(201);
+    let message = client.post(services, &service("b", json!(30080))).await;
+    assert_eq!(
+        message.refused(422),
+        "Service \"b\" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated"
+    );
+    let born = client.post(services, &service("b", Value::Null)).await;
+    let given = born.expect(201)["spec"]["ports"][0]["nodePort"].as_i64();
+    assert!(given.is_some_and(|port| (30_000..=32_767).contains(&port)));
+    let b = format!("{services}/b");
+    let taken = json!({"spec": {"ports": [{"port": 80, "nodePort": 30080}]}});
+    assert_eq!(client.patch(&b, "merge", &taken).await.code, 422);
+    let inward = json!({"spec": {"type": "ClusterIP"}});
+    let a = format!("{services}/a");
+    let changed = client.patch(&a, "merge", &inward).await.expect(200);
+    assert_eq!(changed["spec"]["ports"][0].get("nodePort"), None);
+    client.patch(&b, "merge", &taken).await.expect(200);
+    let outward = json!({"spec": {"type": "NodePort"}});
+    let changed = client.patch(&a, "merge", &outward).await.expect(200);
+    assert!(changed["spec"]["ports"][0]["nodePort"].is_i64());
+}
