@@ -2,23 +2,23 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::resource::{self, Gv, Resource};
+use crate::resource::{self, Gv, Resource, Rows};
 
 /// The document at `/openapi/v3`: where each group-version's own document lies.
-pub fn index() -> Value {
+pub fn index(rows: &Rows) -> Value {
     let mut paths = Map::new();
-    for gv in versions() {
+    for gv in versions(rows) {
         let path = gv.path();
-        let hash = hash(gv.group, gv.version).unwrap_or_default();
+        let hash = hash(rows, gv.group, gv.version).unwrap_or_default();
         let url = format!("/openapi/v3/{path}?hash={hash}");
         paths.insert(path, json!({"serverRelativeURL": url}));
     }
     json!({"paths": paths})
 }
 
-fn versions() -> Vec<Gv> {
+fn versions(rows: &Rows) -> Vec<Gv> {
     let mut out: Vec<Gv> = Vec::new();
-    for r in resource::all() {
+    for r in rows.iter().filter(|r| !r.verbs.is_empty()) {
         if !out.contains(&r.gv) {
             out.push(r.gv);
         }
@@ -27,10 +27,10 @@ fn versions() -> Vec<Gv> {
 }
 
 /// The document at `/openapi/v3/<api/v1 or apis/group/version>`, if it is served.
-pub fn document(group: &str, version: &str) -> Option<Value> {
+pub fn document(rows: &Rows, group: &str, version: &str) -> Option<Value> {
     let mut paths = Map::new();
     let mut schemas = Map::new();
-    for r in resource::in_version(group, version) {
+    for r in resource::in_version(rows, group, version) {
         let (collection, object) = if r.namespaced {
             (
                 r.path(Some("{namespace}"), None),
@@ -70,8 +70,8 @@ pub fn document(group: &str, version: &str) -> Option<Value> {
 }
 
 /// A fingerprint of one document: clients keep the document as long as it stays the same.
-pub fn hash(group: &str, version: &str) -> Option<String> {
-    let text = document(group, version)?.to_string();
+pub fn hash(rows: &Rows, group: &str, version: &str) -> Option<String> {
+    let text = document(rows, group, version)?.to_string();
     // FNV-1a, 64 bits: a cache key, not a seal.
     let h = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
         (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -250,12 +250,13 @@ fn about(kind: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::built_in;
 
     #[test]
     fn every_version_has_a_document_with_what_kubectl_looks_for() {
-        for gv in versions() {
-            let d = document(gv.group, gv.version).unwrap();
-            for r in resource::in_version(gv.group, gv.version) {
+        for gv in versions(&built_in()) {
+            let d = document(&built_in(), gv.group, gv.version).unwrap();
+            for r in resource::in_version(&built_in(), gv.group, gv.version) {
                 let path = if r.namespaced {
                     format!("/{}", r.path(Some("{namespace}"), Some("{name}")))
                 } else {
@@ -280,12 +281,12 @@ mod tests {
                 );
             }
         }
-        assert!(document("", "v9").is_none());
+        assert!(document(&built_in(), "", "v9").is_none());
     }
 
     #[test]
     fn the_index_names_old_versions_too_and_hashes_are_stable() {
-        let i = index();
+        let i = index(&built_in());
         let url = i["paths"]["api/v1beta3"]["serverRelativeURL"]
             .as_str()
             .unwrap();
@@ -293,9 +294,12 @@ mod tests {
             url,
             format!(
                 "/openapi/v3/api/v1beta3?hash={}",
-                hash("", "v1beta3").unwrap()
+                hash(&built_in(), "", "v1beta3").unwrap()
             )
         );
-        assert_ne!(hash("", "v1beta3"), hash("", "v1"));
+        assert_ne!(
+            hash(&built_in(), "", "v1beta3"),
+            hash(&built_in(), "", "v1")
+        );
     }
 }

@@ -26,8 +26,11 @@ pub fn names() -> Vec<&'static str> {
 }
 
 /// The type of a built-in kind's objects, of the stored version where this one is of the
-/// past. `None` for custom kinds.
+/// past.
 pub fn of(res: &Resource) -> Option<&'static Shape> {
+    if let Some(custom) = res.custom {
+        return Some(&custom.shape);
+    }
     let gv = if res.is_past() { res.storage } else { res.gv };
     builtin(&definition_of(gv.group, gv.version, res.kind))
 }
