@@ -4,11 +4,12 @@
 //! and math. A rule that calls anything else is refused when it is taken in, never passed
 //! over.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, LazyLock};
 
 use cel::{Context, Env, extensions};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Longest rule, in bytes; upstream's limit is of the same order.
 const MAX_RULE: usize = 10_000;
@@ -152,8 +153,7 @@ impl Program {
         let mut context = Context::with_env(Arc::clone(&ENV));
         for (name, value) in [("self", Some(this)), ("oldSelf", old)] {
             if let Some(value) = value {
-                let value = cel::to_value(escaped(value)).map_err(|e| e.to_string())?;
-                context.add_variable_from_value(name, value);
+                context.add_variable_from_value(name, typed(value));
             }
         }
         let run = std::panic::catch_unwind(AssertUnwindSafe(|| self.program.execute(&context)));
@@ -170,24 +170,30 @@ fn is_word(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
-/// Members under the names rules know them by (KEP-2876): what CEL cannot spell is escaped.
-fn escaped(value: &Value) -> Value {
+/// A value as rules see it: whole numbers are `int`, and members stand under the names
+/// CEL can spell (KEP-2876) beside their own, because a map's keys are data.
+fn typed(value: &Value) -> cel::Value {
     match value {
+        Value::Null => cel::Value::Null,
+        Value::Bool(truth) => cel::Value::Bool(*truth),
+        Value::Number(n) => match n.as_i64() {
+            Some(n) => cel::Value::Int(n),
+            None => cel::Value::Float(n.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => cel::Value::String(Arc::new(text.clone())),
+        Value::Array(items) => cel::Value::List(Arc::new(items.iter().map(typed).collect())),
         Value::Object(members) => {
-            let mut out = Map::new();
+            let mut out: HashMap<String, cel::Value> = HashMap::new();
             for (name, value) in members {
-                let value = escaped(value);
+                let value = typed(value);
                 let known = escape(name);
                 if known != *name {
-                    // A map's keys are data and keep their names; a struct's are escaped.
-                    out.insert(name.clone(), value.clone());
+                    out.insert(known, value.clone());
                 }
-                out.insert(known, value);
+                out.insert(name.clone(), value);
             }
-            Value::Object(out)
+            out.into()
         }
-        Value::Array(items) => items.iter().map(escaped).collect(),
-        other => other.clone(),
     }
 }
 

@@ -127,6 +127,7 @@ impl App {
         }));
         bootstrap::run(&app).await?;
         tokio::spawn(expiry::run(app.clone()));
+        tokio::spawn(crate::definitions::run(app.clone()));
         Ok(app)
     }
 

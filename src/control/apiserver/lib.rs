@@ -36,6 +36,7 @@ mod serve;
 mod service;
 mod target;
 mod tls;
+mod virtual_kinds;
 mod world;
 mod writing;
 
