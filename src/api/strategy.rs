@@ -344,11 +344,10 @@ fn begin(res: &Resource, object: &mut Value) {
             }
             m.remove("status");
         }
-        _ if res.custom.is_some() => {
-            if has_status_part(res) {
-                m.remove("status");
-            }
+        _ if res.custom.is_some() && has_status_part(res) => {
+            m.remove("status");
         }
+        _ if res.custom.is_some() => {}
         // A node's status stays: the agent registers with it in one request.
         ("", "Node") => {}
         _ if has_status_part(res) => {

@@ -252,7 +252,8 @@ fn object(schema: &Value, v: &Value, path: &str, e: &mut Vec<Error>, depth: usiz
         .filter_map(Value::as_str)
     {
         // Metadata was taken out above; it is always there.
-        if !members.contains_key(name) && !(path.is_empty() && name == "metadata") {
+        let is_metadata = path.is_empty() && name == "metadata";
+        if !is_metadata && !members.contains_key(name) {
             e.push(Error::required(&member(path, name), ""));
         }
     }

@@ -7,7 +7,7 @@ use super::{Field, ListType, MapKey, Patch, Ref, Scalar, Shape, Struct};
 use crate::resource::{self, Resource};
 
 /// Written by scripts/schema-facts; its head explains the format.
-const FACTS: &str = include_str!("kinds.txt");
+pub const FACTS: &str = include_str!("kinds.txt");
 
 static TYPES: LazyLock<HashMap<&'static str, Shape>> = LazyLock::new(|| read(FACTS));
 
