@@ -238,6 +238,20 @@ async fn acting_as_somebody_else_needs_leave() {
         message.contains("User \"jo\" cannot impersonate resource \"users\""),
         "{message}"
     );
+    let role = json!({"metadata": {"name": "actor"}, "rules": [
+        {"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"]}]});
+    let roles = format!("{RBAC}/clusterroles");
+    root.post(&roles, &role).await.expect(201);
+    let binding = json!({"metadata": {"name": "actor"}, "subjects": [{"kind": "User", "name": "jo"}],
+        "roleRef": {"kind": "ClusterRole", "name": "actor"}});
+    let bindings = format!("{RBAC}/clusterrolebindings");
+    root.post(&bindings, &binding).await.expect(201);
+    for (name, code) in [("lee", 403), ("system:kube-controller-manager", 403)] {
+        let headers = [("impersonate-user", name)];
+        let message = jo.send(Method::GET, PODS, &headers, "").await.refused(code);
+        let as_lee = message.contains("User \"lee\" cannot list");
+        assert_eq!(as_lee, name == "lee", "{message}");
+    }
     let nobody = [("impersonate-group", "system:masters")];
     assert_eq!(root.send(Method::GET, PODS, &nobody, "").await.code, 400);
 }
