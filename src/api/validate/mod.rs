@@ -2,18 +2,25 @@
 
 mod access;
 mod apps;
-mod batch;
+mod autoscaler;
 mod container;
+mod cron_job;
+mod job;
+mod job_policy;
+mod job_status;
 mod kinds;
 mod limits;
 mod metadata;
 mod network;
 mod pod;
 mod pod_update;
+mod rollout;
 mod scaling;
 mod selector;
 mod service;
 mod storage;
+mod template;
+mod workload_status;
 
 use serde_json::{Value, json};
 
@@ -28,7 +35,7 @@ pub use scaling::scale;
 /// What is wrong with a new object, after defaults.
 pub fn create(res: &Resource, object: &Value) -> Vec<Error> {
     let mut errors = metadata::create(res, object);
-    errors.extend(content(res, object));
+    errors.extend(content(res, object, None));
     errors
 }
 
@@ -37,6 +44,9 @@ pub fn create(res: &Resource, object: &Value) -> Vec<Error> {
 pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error> {
     let mut errors = metadata::update(res, new, old);
     if part != Part::Main {
+        if part == Part::Status {
+            errors.extend(workload_status::update(res, new, old));
+        }
         return errors;
     }
     errors.extend(match res.id() {
@@ -50,7 +60,7 @@ pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error
         ("apps", "Deployment" | "ReplicaSet" | "DaemonSet") => apps::selector_update(new, old),
         ("apps", "StatefulSet") => apps::stateful_set_update(new, old),
         ("apps", "ControllerRevision") => apps::revision_update(new, old),
-        ("batch", "Job") => batch::job_update(new, old),
+        ("batch", "Job") => job::job_update(new, old),
         ("networking.k8s.io", "IngressClass") => network::ingress_class_update(new, old),
         ("discovery.k8s.io", "EndpointSlice") => network::slice_update(new, old),
         ("storage.k8s.io", "StorageClass") => storage::class_update(new, old),
@@ -62,11 +72,12 @@ pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error
     });
     // A pod that was valid is still valid in the fields that may not change; the few that
     // may are checked with the rest.
-    errors.extend(content(res, new));
+    errors.extend(content(res, new, Some(old)));
     errors
 }
 
-fn content(res: &Resource, object: &Value) -> Vec<Error> {
+/// The rules that hold at birth and ever after; `old` is what the object was before.
+fn content(res: &Resource, object: &Value, old: Option<&Value>) -> Vec<Error> {
     match res.id() {
         ("", "Pod") => pod::spec(object),
         ("", "Service") => service::spec(object),
@@ -76,7 +87,7 @@ fn content(res: &Resource, object: &Value) -> Vec<Error> {
         ("", "Event") => kinds::event(object),
         ("coordination.k8s.io", "Lease") => kinds::lease(object),
         ("", "Endpoints") => kinds::endpoints(object),
-        ("", "PodTemplate") => apps::pod_template(object),
+        ("", "PodTemplate") => apps::template_kind(object),
         ("", "ReplicationController") => apps::replication_controller(object),
         ("", "PersistentVolumeClaim") => storage::claim(object),
         ("", "PersistentVolume") => storage::volume(object),
@@ -87,9 +98,9 @@ fn content(res: &Resource, object: &Value) -> Vec<Error> {
         ("apps", "DaemonSet") => apps::daemon_set(object),
         ("apps", "StatefulSet") => apps::stateful_set(object),
         ("apps", "ControllerRevision") => apps::revision(object),
-        ("batch", "Job") => batch::job(object),
-        ("batch", "CronJob") => batch::cron_job(object),
-        ("autoscaling", "HorizontalPodAutoscaler") => scaling::autoscaler(object),
+        ("batch", "Job") => job::job(object),
+        ("batch", "CronJob") => cron_job::cron_job(object, old),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::autoscaler(object, old),
         ("policy", "PodDisruptionBudget") => scaling::budget(object),
         ("networking.k8s.io", "Ingress") => network::ingress(object),
         ("networking.k8s.io", "IngressClass") => network::ingress_class(object),
