@@ -6,9 +6,11 @@
 
 pub mod apply;
 mod binding;
+pub mod cel;
 pub mod clock;
 pub mod columns;
 pub mod convert;
+pub mod crd;
 pub mod cron;
 pub mod defaults;
 mod details;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::resource::Resource;
 use crate::status::Status;
-use crate::{defaults, field, json as place, meta, validate};
+use crate::{crd, defaults, field, json as place, meta, validate};
 
 pub use crate::binding::bind_pod;
 
@@ -93,6 +93,7 @@ pub fn prepare_create(res: &Resource, object: &mut Value) -> Result<Vec<String>,
     set_type(res, object);
     meta::set(object, "generation", Value::Null);
     begin(res, object);
+    fit_custom(res, object);
     defaults::apply(res, object);
     finish_create(res, object);
     let errors = validate::create(res, object);
@@ -153,6 +154,7 @@ pub fn prepare_update(
             }
         }
     }
+    fit_custom(res, new);
     defaults::apply(res, new);
     if part == Part::Main && res.is("apps", "DaemonSet") {
         defaults::workloads::count_templates(new, Some(old));
@@ -161,12 +163,24 @@ pub fn prepare_update(
         let generation = place::int_at(old, "/metadata/generation").unwrap_or(0) + 1;
         meta::set(new, "generation", generation);
     }
+    if part == Part::Main && res.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+        establish(new);
+    }
     errors.extend(validate::update(res, part, new, old));
     refuse(res, new, &errors)?;
     Ok(match part {
         Part::Main => validate::warnings(res, new),
         _ => Vec::new(),
     })
+}
+
+/// Drops what a custom kind does not know and fills in its defaults.
+fn fit_custom(res: &Resource, object: &mut Value) {
+    if let Some(custom) = res.custom {
+        // Who wants to hear of what goes asks with fieldValidation, before this.
+        crd::prune(&custom.schema, object, &mut Vec::new());
+        crd::fill(&custom.schema, object);
+    }
 }
 
 /// Seconds a deletion waits when the client does not say: what the pod asks for, nothing
@@ -241,6 +255,9 @@ fn carry_at(new: &mut Value, old: &Value, part: &str, key: &str) {
 
 /// Kinds whose `metadata.generation` counts changes of what is wanted of them.
 fn counted(res: &Resource) -> bool {
+    if res.custom.is_some() {
+        return true;
+    }
     match res.id() {
         ("", kind) => matches!(kind, "Pod" | "PodTemplate" | "ReplicationController"),
         ("apps", kind) => kind != "ControllerRevision",
@@ -341,6 +358,20 @@ fn begin(res: &Resource, object: &mut Value) {
         ("", "Service") => {
             m.insert("status".into(), json!({"loadBalancer": {}}));
         }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            let metadata = place::child(m, "metadata");
+            let list = metadata.entry("finalizers").or_insert_with(|| json!([]));
+            if let Some(list) = list.as_array_mut()
+                && !list.contains(&json!(crd::FINALIZER))
+            {
+                list.push(json!(crd::FINALIZER));
+            }
+            m.remove("status");
+        }
+        _ if res.custom.is_some() && has_status_part(res) => {
+            m.remove("status");
+        }
+        _ if res.custom.is_some() => {}
         // A node's status stays: the agent registers with it in one request.
         ("", "Node") => {}
         _ if has_status_part(res) => {
@@ -350,8 +381,20 @@ fn begin(res: &Resource, object: &mut Value) {
     }
 }
 
+/// A definition is served from the moment it is stored.
+fn establish(object: &mut Value) {
+    let now = place::str_at(object, "/metadata/creationTimestamp").to_owned();
+    let status = crd::status(object, &now);
+    if let Some(m) = object.as_object_mut() {
+        m.insert("status".into(), status);
+    }
+}
+
 /// After defaults: fields computed from the finished spec.
 fn finish_create(res: &Resource, object: &mut Value) {
+    if res.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+        establish(object);
+    }
     if res.is("batch", "Job") {
         defaults::workloads::job_selector(object);
     }

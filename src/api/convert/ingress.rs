@@ -32,8 +32,14 @@ pub(super) fn to_v1(object: &mut Value) -> Vec<Rename> {
             }
             if let Some(backend) = path.remove("backend") {
                 if backend.get("serviceName").is_some() {
-                    say(Rename::called("backend.serviceName", "backend.service.name"));
-                    say(Rename::called("backend.servicePort", "backend.service.port"));
+                    say(Rename::called(
+                        "backend.serviceName",
+                        "backend.service.name",
+                    ));
+                    say(Rename::called(
+                        "backend.servicePort",
+                        "backend.service.port",
+                    ));
                 }
                 path.insert("backend".into(), new_backend(backend));
             }

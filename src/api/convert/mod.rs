@@ -67,7 +67,7 @@ pub fn to_stored(res: &'static Resource, object: &mut Value) -> Result<Vec<Strin
         | ("batch", "v1beta1", "CronJob")
         | ("rbac.authorization.k8s.io", "v1beta1", _) => Vec::new(),
         // Versions of a custom kind differ in name only (conversion strategy None).
-        _ if res.storage.group == group && res.custom => Vec::new(),
+        _ if res.custom.is_some() => Vec::new(),
         _ => {
             return Err(Status::bad_request(format!(
                 "{} {} cannot be converted to {}",
@@ -116,6 +116,12 @@ fn budget_to_v1(object: &mut Value) -> Vec<Rename> {
 
 /// What users of a version of the past are told: since when it is, and today's form.
 pub fn past_warning(res: &Resource) -> Option<String> {
+    if let Some(words) = res.custom.and_then(|custom| custom.deprecation.as_ref()) {
+        return Some(match words.as_str() {
+            "" => format!("{} {} is deprecated", res.gv.api_version(), res.kind),
+            words => words.to_owned(),
+        });
+    }
     res.is_past().then(|| {
         format!(
             "{} {} is {}: write apiVersion: {}",

@@ -87,7 +87,10 @@ fn from_template(root: &mut Map<String, Value>, done: &mut Vec<Rename>) {
 }
 
 /// Takes the two fields out of the spec; gives the annotations they are today.
-fn kept_in_annotations(spec: &mut Map<String, Value>, done: &mut Vec<Rename>) -> Map<String, Value> {
+fn kept_in_annotations(
+    spec: &mut Map<String, Value>,
+    done: &mut Vec<Rename>,
+) -> Map<String, Value> {
     let mut kept = Map::new();
     if let Some(back) = spec.remove("rollbackTo") {
         let revision = int_at(&back, "/revision").unwrap_or(0);

@@ -68,7 +68,8 @@ fn row(gv: Gv, kind: &'static str, plural: &'static str) -> Row {
         fields: &[],
         storage: gv,
         transient: false,
-        custom: false,
+        stored_row: None,
+        custom: None,
         history: "",
     })
 }

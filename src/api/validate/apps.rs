@@ -191,3 +191,129 @@ pub(super) fn stateful_set_update(new: &Value, old: &Value) -> Vec<Error> {
         "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
     )]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::refused;
+    use super::*;
+    use serde_json::json;
+
+    fn workload(kind: &str, spec: Value) -> Value {
+        let mut o = json!({"apiVersion": "apps/v1", "kind": kind, "spec": {
+            "selector": {"matchLabels": {"app": "a"}},
+            "template": {"metadata": {"labels": {"app": "a"}},
+                "spec": {"containers": [{"name": "c", "image": "x"}]}}}});
+        crate::patch::merge_patch(&mut o["spec"], &spec);
+        o
+    }
+
+    #[test]
+    fn each_rule_of_the_apps_group_speaks() {
+        for (kind, spec, words) in [
+            ("Deployment", json!({}), vec![]),
+            (
+                "Deployment",
+                json!({"selector": null}),
+                vec![
+                    "spec.selector: Required value",
+                    "spec.template.metadata.labels: Invalid value: {\"app\":\"a\"}: `selector` does not match template `labels`",
+                ],
+            ),
+            (
+                "Deployment",
+                json!({"selector": {"matchLabels": null}}),
+                vec!["spec.selector: Invalid value: {}: empty selector is invalid for deployment"],
+            ),
+            (
+                "Deployment",
+                json!({"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}}}),
+                vec![
+                    "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"0%\": may not be 0 when `maxSurge` is 0",
+                ],
+            ),
+            (
+                "Deployment",
+                json!({"strategy": {"rollingUpdate": {"maxUnavailable": "101%"}}, "progressDeadlineSeconds": 5, "minReadySeconds": 5}),
+                vec![
+                    "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"101%\": must not be greater than 100%",
+                    "spec.progressDeadlineSeconds: Invalid value: 5: must be greater than minReadySeconds",
+                ],
+            ),
+            (
+                "Deployment",
+                json!({"strategy": {"type": "Recreate", "rollingUpdate": {"maxSurge": 1}}}),
+                vec![
+                    "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'",
+                ],
+            ),
+            (
+                "ReplicaSet",
+                json!({"template": {"spec": {"activeDeadlineSeconds": 5, "restartPolicy": "OnFailure"}}}),
+                vec![
+                    "spec.template.spec.restartPolicy: Unsupported value: \"OnFailure\": supported values: \"Always\"",
+                    "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported",
+                ],
+            ),
+            (
+                "DaemonSet",
+                json!({"updateStrategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}}}),
+                vec![
+                    "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero",
+                ],
+            ),
+            (
+                "DaemonSet",
+                json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}}),
+                vec![
+                    "spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0",
+                ],
+            ),
+            (
+                "StatefulSet",
+                json!({"podManagementPolicy": "Any", "updateStrategy": {"type": "OnDelete", "rollingUpdate": {"partition": 1}}}),
+                vec![
+                    "spec.podManagementPolicy: Invalid value: \"Any\": must be 'OrderedReady' or 'Parallel'",
+                    "spec.updateStrategy.rollingUpdate: Invalid value: {\"partition\":1}: only allowed for updateStrategy 'RollingUpdate'",
+                ],
+            ),
+        ] {
+            assert_eq!(
+                refused(workload(kind, spec.clone())),
+                words,
+                "{kind} {spec}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_claim_template_is_a_volume_that_containers_may_mount() {
+        let claim = json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}}}});
+        let mounting = json!([{"name": "c", "image": "x", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]);
+        let spec = |claims: Value| {
+            workload(
+                "StatefulSet",
+                json!({"volumeClaimTemplates": claims, "template": {"spec": {"containers": mounting}}}),
+            )
+        };
+        assert_eq!(refused(spec(json!([claim]))), Vec::<String>::new());
+        assert_eq!(
+            refused(spec(Value::Null)),
+            ["spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\""]
+        );
+    }
+
+    #[test]
+    fn a_stateful_set_is_mostly_fixed() {
+        let old = workload("StatefulSet", json!({"serviceName": "a"}));
+        let mut new = workload(
+            "StatefulSet",
+            json!({"serviceName": "a", "replicas": 5, "minReadySeconds": 1}),
+        );
+        assert_eq!(stateful_set_update(&new, &old), vec![]);
+        new["spec"]["serviceName"] = json!("b");
+        assert!(stateful_set_update(&new, &old)[0].to_string().starts_with(
+            "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', "
+        ));
+    }
+}

@@ -161,9 +161,7 @@ fn needed(e: &mut Vec<Error>, kind: &str, target: &Value, path: &str) {
             "averageValue",
             "must specify a positive target averageValue",
         ),
-        "resource" | "containerResource"
-            if !has("averageUtilization") && !has("averageValue") =>
-        {
+        "resource" | "containerResource" if !has("averageUtilization") && !has("averageValue") => {
             required(
                 "averageUtilization",
                 "must set either a target raw value or a target utilization",
@@ -225,10 +223,16 @@ fn scaling_rules(e: &mut Vec<Error>, rules: &Value, path: &str) {
         && !matches!(policy, "Max" | "Min" | "Disabled")
     {
         let at = member(path, "selectPolicy");
-        e.push(Error::not_supported(&at, policy, &["Disabled", "Max", "Min"]));
+        e.push(Error::not_supported(
+            &at,
+            policy,
+            &["Disabled", "Max", "Min"],
+        ));
     }
     if let Some(tolerance) = rules.get("tolerance").and_then(Value::as_str)
-        && tolerance.parse::<Quantity>().is_ok_and(Quantity::is_negative)
+        && tolerance
+            .parse::<Quantity>()
+            .is_ok_and(Quantity::is_negative)
     {
         let at = member(path, "tolerance");
         let why = "must be greater than or equal to zero";
@@ -258,6 +262,65 @@ fn scaling_policy(e: &mut Vec<Error>, policy: &Value, path: &str) {
         } else if n > max {
             let why = format!("must be less than or equal to {max}");
             e.push(Error::invalid(&at, n, why));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::refused;
+    use serde_json::json;
+
+    #[test]
+    fn each_rule_of_an_autoscaler_speaks() {
+        for (spec, words) in [
+            (json!({}), vec![]),
+            (
+                json!({"minReplicas": 0, "maxReplicas": 0, "scaleTargetRef": {"name": "a/b"}}),
+                vec![
+                    "spec.minReplicas: Invalid value: 0: must be greater than or equal to 1",
+                    "spec.maxReplicas: Invalid value: 0: must be greater than 0",
+                    "spec.scaleTargetRef.name: Invalid value: \"a/b\": may not contain '/'",
+                    "spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas",
+                ],
+            ),
+            (
+                json!({"minReplicas": 5, "maxReplicas": 3}),
+                vec![
+                    "spec.maxReplicas: Invalid value: 3: must be greater than or equal to `minReplicas`",
+                ],
+            ),
+            (
+                json!({"metrics": [
+                    {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 0}}},
+                    {"type": "Pods", "pods": {"metric": {"name": "hits"}, "target": {"type": "AverageValue"}}},
+                    {"type": "External", "external": {"metric": {}, "target": {"type": "Value", "value": "-1", "averageValue": "1"}}},
+                    {"type": "Object", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 1}}},
+                    {"type": "Moon"}]}),
+                vec![
+                    "spec.metrics[0].resource.target.averageUtilization: Invalid value: 0: must be greater than 0",
+                    "spec.metrics[1].pods.target.averageValue: Required value: must specify a positive target averageValue",
+                    "spec.metrics[2].external.metric.name: Required value: must specify a metric name",
+                    "spec.metrics[2].external.target.value: Invalid value: \"-1\": must be positive",
+                    "spec.metrics[2].external.target.value: Forbidden: may not set both a target value for metric and a per-pod target",
+                    "spec.metrics[3].resource: Forbidden: must populate the given metric source only",
+                    "spec.metrics[3].object: Required value: must populate information for the given metric source",
+                    "spec.metrics[4].type: Unsupported value: \"Moon\": supported values: \"ContainerResource\", \"External\", \"Object\", \"Pods\", \"Resource\"",
+                ],
+            ),
+            (
+                json!({"behavior": {"scaleDown": {"stabilizationWindowSeconds": 4000, "selectPolicy": "Best", "policies": [{"type": "Pods", "value": 1, "periodSeconds": 2000}]}}}),
+                vec![
+                    "spec.behavior.scaleDown.stabilizationWindowSeconds: Invalid value: 4000: must be less than or equal to 3600",
+                    "spec.behavior.scaleDown.selectPolicy: Unsupported value: \"Best\": supported values: \"Disabled\", \"Max\", \"Min\"",
+                    "spec.behavior.scaleDown.policies[0].periodSeconds: Invalid value: 2000: must be less than or equal to 1800",
+                ],
+            ),
+        ] {
+            let mut o = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "spec": {
+                "maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}}});
+            crate::patch::merge_patch(&mut o["spec"], &spec);
+            assert_eq!(refused(o), words as Vec<&str>, "{spec}");
         }
     }
 }

@@ -19,7 +19,8 @@ pub(super) fn cron_job(o: &Value, old: Option<&Value>) -> Vec<Error> {
     not_negative(e, o, &["spec.startingDeadlineSeconds"]);
     let zone = |o: &Value| o.pointer("/spec/timeZone").cloned();
     // A zone that was good once stays good, whatever the database says today.
-    if let Some(Value::String(zone)) = zone(o).filter(|now| old.and_then(zone).as_ref() != Some(now))
+    if let Some(Value::String(zone)) =
+        zone(o).filter(|now| old.and_then(zone).as_ref() != Some(now))
     {
         time_zone(e, &zone);
     }
@@ -121,5 +122,68 @@ fn time_zone(e: &mut Vec<Error>, zone: &str) {
     if !zone.split('/').all(well_formed) || !known() {
         let why = format!("unknown time zone {zone}");
         e.push(Error::invalid(at, zone, why));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::refused;
+    use serde_json::json;
+
+    #[test]
+    fn schedules_and_zones_are_checked() {
+        for (spec, words) in [
+            (json!({}), vec![]),
+            (
+                json!({"schedule": "@hourly", "timeZone": "Europe/Berlin"}),
+                vec![],
+            ),
+            (
+                json!({"timeZone": "Etc/UTC", "schedule": "0 0 * * sun"}),
+                vec![],
+            ),
+            (
+                json!({"schedule": null}),
+                vec!["spec.schedule: Required value"],
+            ),
+            (
+                json!({"schedule": "every day"}),
+                vec![
+                    "spec.schedule: Invalid value: \"every day\": expected exactly 5 fields, found 2: [every day]",
+                ],
+            ),
+            (
+                json!({"schedule": "TZ=UTC * * * * *"}),
+                vec![
+                    "spec.schedule: Invalid value: \"TZ=UTC * * * * *\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
+                ],
+            ),
+            (
+                json!({"timeZone": "Europe/Atlantis"}),
+                vec![
+                    "spec.timeZone: Invalid value: \"Europe/Atlantis\": unknown time zone Europe/Atlantis",
+                ],
+            ),
+            (
+                json!({"timeZone": "Local", "concurrencyPolicy": "Maybe"}),
+                vec![
+                    "spec.timeZone: Invalid value: \"Local\": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+                    "spec.concurrencyPolicy: Unsupported value: \"Maybe\": supported values: \"Allow\", \"Forbid\", \"Replace\"",
+                ],
+            ),
+            (
+                json!({"jobTemplate": {"spec": {"selector": {}, "template": {"spec": {"restartPolicy": "Always"}}}}}),
+                vec![
+                    "spec.jobTemplate.spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"",
+                    "spec.jobTemplate.spec.selector: Invalid value: {}: `selector` will be auto-generated",
+                ],
+            ),
+        ] {
+            let mut o = json!({"apiVersion": "batch/v1", "kind": "CronJob", "spec": {
+                "schedule": "*/5 * * * *", "jobTemplate": {"spec": {"template": {"spec":
+                    {"restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]}}}}}});
+            crate::patch::merge_patch(&mut o["spec"], &spec);
+            assert_eq!(refused(o), words as Vec<&str>, "{spec}");
+        }
     }
 }

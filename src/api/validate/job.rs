@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::selector::{immutable, label_selector, not_negative};
-use super::template::{chooses_template, pod_template};
+use super::template::{chooses_template, pod_template, template_labels};
 use super::{all, job_policy};
 use crate::field::{Error, pointer};
 use crate::json::{bool_at, int_at, list_at, map_at, str_at};
@@ -56,7 +56,7 @@ fn generated_selector(e: &mut Vec<Error>, o: &Value) {
         match own.and_then(|own| own.get(label)) {
             None => e.push(Error::required(&at, &why)),
             Some(found) if found != value => {
-                e.push(Error::invalid(&at, own.cloned().map(Value::Object).unwrap_or_default(), why));
+                e.push(Error::invalid(&at, template_labels(o), why));
             }
             Some(_) => {}
         }
@@ -295,4 +295,126 @@ fn without_placement(template: Option<&Value>) -> Value {
         rest.remove("metadata");
     }
     rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::refused;
+    use super::*;
+    use serde_json::json;
+
+    fn job_of(spec: Value) -> Value {
+        let mut o = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {
+            "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]}}}});
+        crate::patch::merge_patch(&mut o["spec"], &spec);
+        o
+    }
+
+    #[test]
+    fn each_rule_of_a_job_speaks() {
+        let on_failure = json!({"spec": {"restartPolicy": "OnFailure"}});
+        for (spec, words) in [
+            (json!({}), vec![]),
+            (
+                json!({"template": {"spec": {"restartPolicy": null}}}),
+                vec![
+                    "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"",
+                ],
+            ),
+            (
+                json!({"selector": {"matchLabels": {"app": "a"}}}),
+                vec![
+                    "spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"a\",\"batch.kubernetes.io/controller-uid\":\"u\"}}: `selector` not auto-generated",
+                    "spec.template.metadata.labels: Invalid value: {\"batch.kubernetes.io/controller-uid\":\"u\",\"batch.kubernetes.io/job-name\":\"a\",\"controller-uid\":\"u\",\"job-name\":\"a\"}: `selector` does not match template `labels`",
+                ],
+            ),
+            (
+                json!({"template": {"metadata": {"labels": {"controller-uid": "old"}}}}),
+                vec![
+                    "spec.template.metadata.labels[controller-uid]: Invalid value: {\"batch.kubernetes.io/controller-uid\":\"u\",\"batch.kubernetes.io/job-name\":\"a\",\"controller-uid\":\"old\",\"job-name\":\"a\"}: must be 'u'",
+                ],
+            ),
+            (json!({"completionMode": "Indexed"}), vec![]),
+            (
+                json!({"completionMode": "Indexed", "parallelism": 2}),
+                vec!["spec.completions: Required value: when completion mode is Indexed"],
+            ),
+            (
+                json!({"backoffLimitPerIndex": 1, "maxFailedIndexes": 2}),
+                vec![
+                    "spec.backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode",
+                    "spec.maxFailedIndexes: Invalid value: 2: requires indexed completion mode",
+                ],
+            ),
+            (
+                json!({"completionMode": "Indexed", "completions": 200_000, "parallelism": 20_000, "backoffLimitPerIndex": 1}),
+                vec![
+                    "spec.parallelism: Invalid value: 20000: must be less than or equal to 10000 when completions are above 100000 and used with backoff limit per index",
+                    "spec.maxFailedIndexes: Required value: must be specified when completions is above 100000",
+                ],
+            ),
+            (
+                json!({"managedBy": "me"}),
+                vec![
+                    "spec.managedBy: Invalid value: \"me\": must be a domain-prefixed path (such as \"acme.io/foo\")",
+                ],
+            ),
+            (
+                json!({"template": on_failure, "podFailurePolicy": {"rules": [
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
+                    {"onExitCodes": {"containerName": "d", "operator": "In", "values": [2, 0]}},
+                    {"action": "FailIndex"}]}}),
+                vec![
+                    "spec.podFailurePolicy.rules[1].action: Required value: valid values: [\"Count\" \"FailIndex\" \"FailJob\" \"Ignore\"]",
+                    "spec.podFailurePolicy.rules[1].onExitCodes.containerName: Invalid value: \"d\": must be one of the container or initContainer names in the pod template",
+                    "spec.podFailurePolicy.rules[1].onExitCodes.values[1]: Invalid value: 0: must not be 0 for the In operator",
+                    "spec.podFailurePolicy.rules[1].onExitCodes.values: Invalid value: [2,0]: must be ordered",
+                    "spec.podFailurePolicy.rules[2].action: Invalid value: \"FailIndex\": requires the backoffLimitPerIndex to be set",
+                    "spec.podFailurePolicy.rules[2]: Invalid value: specifying one of OnExitCodes and OnPodConditions is required",
+                    "spec.template.spec.restartPolicy: Invalid value: \"OnFailure\": only \"Never\" is supported when podFailurePolicy is specified",
+                ],
+            ),
+            (
+                json!({"completionMode": "Indexed", "completions": 3, "successPolicy": {"rules": [
+                    {"succeededIndexes": "0,2", "succeededCount": 3}, {}, {"succeededIndexes": "7"}]}}),
+                vec![
+                    "spec.successPolicy.rules[0].succeededCount: Invalid value: 3: must be less than or equal to 2 (the number of indexes in the specified succeededIndexes field)",
+                    "spec.successPolicy.rules[1]: Required value: at least one of succeededCount or succeededIndexes must be specified",
+                    "spec.successPolicy.rules[2].succeededIndexes: Invalid value: \"7\": error parsing succeededIndexes: too large index: \"7\"",
+                ],
+            ),
+        ] {
+            assert_eq!(refused(job_of(spec.clone())), words, "{spec}");
+        }
+    }
+
+    fn changed(old: Value, new: Value) -> Vec<String> {
+        job_update(&job_of(new), &job_of(old))
+            .iter()
+            .map(|e| e.field.clone())
+            .collect()
+    }
+
+    #[test]
+    fn a_job_is_fixed_but_for_its_size_and_where_a_suspended_one_goes() {
+        let spread = json!({"template": {"spec": {"nodeSelector": {"disk": "ssd"}}}});
+        assert_eq!(
+            changed(json!({}), json!({"parallelism": 3})),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            changed(json!({"completions": 1}), json!({"completions": 2})),
+            ["spec.completions"]
+        );
+        assert_eq!(changed(json!({}), spread.clone()), ["spec.template"]);
+        let mut resting = spread;
+        resting["suspend"] = json!(true);
+        assert_eq!(
+            changed(json!({"suspend": true}), resting),
+            Vec::<String>::new()
+        );
+        let indexed = |n: i64, m: i64| json!({"completionMode": "Indexed", "completions": n, "parallelism": m});
+        assert_eq!(changed(indexed(2, 2), indexed(4, 4)), Vec::<String>::new());
+        assert_eq!(changed(indexed(2, 2), indexed(4, 2)), ["spec.completions"]);
+    }
 }

@@ -52,13 +52,7 @@ pub(super) fn failure(e: &mut Vec<Error>, o: &Value, path: &str) {
     }
 }
 
-fn failure_rule(
-    e: &mut Vec<Error>,
-    rule: &Value,
-    at: &str,
-    per_index: bool,
-    containers: &[&str],
-) {
+fn failure_rule(e: &mut Vec<Error>, rule: &Value, at: &str, per_index: bool, containers: &[&str]) {
     let action = str_at(rule, "/action");
     let at_action = format!("{at}.action");
     if action == "FailIndex" && !per_index {
@@ -81,7 +75,12 @@ fn failure_rule(
         let why = names::qualified_name(kind);
         all(e, &format!("{at}.type"), &kind.into(), why);
         let status = str_at(condition, "/status");
-        choice(e, &format!("{at}.status"), status, &["False", "True", "Unknown"]);
+        choice(
+            e,
+            &format!("{at}.status"),
+            status,
+            &["False", "True", "Unknown"],
+        );
     }
     match (codes.is_some(), !conditions.is_empty()) {
         (true, true) => e.push(Error::inconsistent(
@@ -109,7 +108,11 @@ fn exit_codes(e: &mut Vec<Error>, codes: &Value, at: &str, containers: &[&str]) 
     let values = list_at(codes, "/values");
     let whole = || Value::Array(values.to_vec());
     if values.is_empty() {
-        e.push(Error::invalid(&at, whole(), "at least one value is required"));
+        e.push(Error::invalid(
+            &at,
+            whole(),
+            "at least one value is required",
+        ));
     } else if values.len() > MAX_EXIT_CODES {
         e.push(Error::too_many(&at, values.len(), MAX_EXIT_CODES));
     }
@@ -269,7 +272,10 @@ mod tests {
             ("10", Err("too large index: \"10\"")),
             ("3-1", Err("non-increasing order, previous: 3, current: 1")),
             ("3,2", Err("non-increasing order, previous: 3, current: 2")),
-            ("a", Err("cannot convert string to integer for index: \"a\"")),
+            (
+                "a",
+                Err("cannot convert string to integer for index: \"a\""),
+            ),
             (
                 "1-2-3",
                 Err(

@@ -151,9 +151,7 @@ fn finished(e: &mut Vec<Error>, new: &Value) {
 
 fn indexes(e: &mut Vec<Error>, new: &Value) {
     let completed = str_at(new, "/status/completedIndexes");
-    let failed = new
-        .pointer("/status/failedIndexes")
-        .and_then(Value::as_str);
+    let failed = new.pointer("/status/failedIndexes").and_then(Value::as_str);
     if let Some(completions) = int_at(new, "/spec/completions") {
         for (key, text) in [("completed", Some(completed)), ("failed", failed)] {
             if let Some(text) = text
@@ -226,8 +224,7 @@ fn taken_back(e: &mut Vec<Error>, new: &Value, old: &Value) {
         e.push(Error::inconsistent(CONDITIONS, why));
     }
     if is(old, "Complete") && !met(old) && met(new) {
-        let why =
-            "cannot set SuccessCriteriaMet=True for Job already has Complete=true conditions";
+        let why = "cannot set SuccessCriteriaMet=True for Job already has Complete=true conditions";
         e.push(Error::inconsistent(CONDITIONS, why));
     }
     let count = |o: &Value, key: &str| int_at(o, &format!("/status/{key}")).unwrap_or(0);
@@ -236,7 +233,11 @@ fn taken_back(e: &mut Vec<Error>, new: &Value, old: &Value) {
     for key in ["failed", "succeeded"] {
         if count(new, key) < count(old, key) && !(shrinks && key == "succeeded") {
             let why = format!("cannot decrease the {key} counter");
-            e.push(Error::invalid(&format!("status.{key}"), count(new, key), why));
+            e.push(Error::invalid(
+                &format!("status.{key}"),
+                count(new, key),
+                why,
+            ));
         }
     }
     let time = |o: &Value, key: &str| clock::parse(str_at(o, &format!("/status/{key}")));
@@ -274,9 +275,15 @@ mod tests {
         let start = "2026-01-01T00:00:00Z";
         let end = "2026-01-01T00:01:00Z";
         let done = json!({"startTime": start, "completionTime": end, "succeeded": 3, "conditions": conditions});
-        assert_eq!(words(done.clone(), json!({"startTime": start})), Vec::<String>::new());
         assert_eq!(
-            words(json!({"startTime": start, "active": 1, "conditions": conditions}), json!({})),
+            words(done.clone(), json!({"startTime": start})),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            words(
+                json!({"startTime": start, "active": 1, "conditions": conditions}),
+                json!({})
+            ),
             [
                 "status.completionTime: Required value: completionTime is required for Complete jobs",
                 "status.active: Invalid value: 1: active>0 is invalid for finished job",

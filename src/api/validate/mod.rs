@@ -24,6 +24,7 @@ mod workload_status;
 
 use serde_json::{Value, json};
 
+use crate::crd;
 use crate::field::Error;
 use crate::json::{list_at, map_at, str_at};
 use crate::resource::Resource;
@@ -35,6 +36,10 @@ pub use scaling::scale;
 /// What is wrong with a new object, after defaults.
 pub fn create(res: &Resource, object: &Value) -> Vec<Error> {
     let mut errors = metadata::create(res, object);
+    if let Some(custom) = res.custom {
+        errors.extend(custom_content(custom, object, None));
+        return errors;
+    }
     errors.extend(content(res, object, None));
     errors
 }
@@ -43,6 +48,10 @@ pub fn create(res: &Resource, object: &Value) -> Vec<Error> {
 /// not touch were put back.
 pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error> {
     let mut errors = metadata::update(res, new, old);
+    if let Some(custom) = res.custom {
+        errors.extend(custom_content(custom, new, Some(old)));
+        return errors;
+    }
     if part != Part::Main {
         if part == Part::Status {
             errors.extend(workload_status::update(res, new, old));
@@ -61,6 +70,7 @@ pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error
         ("apps", "StatefulSet") => apps::stateful_set_update(new, old),
         ("apps", "ControllerRevision") => apps::revision_update(new, old),
         ("batch", "Job") => job::job_update(new, old),
+        ("apiextensions.k8s.io", _) => crd::update_rules(new, old),
         ("networking.k8s.io", "IngressClass") => network::ingress_class_update(new, old),
         ("discovery.k8s.io", "EndpointSlice") => network::slice_update(new, old),
         ("storage.k8s.io", "StorageClass") => storage::class_update(new, old),
@@ -73,6 +83,15 @@ pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error
     // A pod that was valid is still valid in the fields that may not change; the few that
     // may are checked with the rest.
     errors.extend(content(res, new, Some(old)));
+    errors
+}
+
+/// A custom object against its schema; its rules are asked once it fits.
+fn custom_content(custom: &crd::Custom, new: &Value, old: Option<&Value>) -> Vec<Error> {
+    let errors = crd::validate(&custom.schema, new);
+    if errors.is_empty() {
+        return crd::check_rules(custom, new, old);
+    }
     errors
 }
 
@@ -118,6 +137,7 @@ fn content(res: &Resource, object: &Value, old: Option<&Value>) -> Vec<Error> {
         }
         ("certificates.k8s.io", "CertificateSigningRequest") => access::signing_request(object),
         ("admissionregistration.k8s.io", _) => access::webhooks(object),
+        ("apiextensions.k8s.io", _) => crd::validate_definition(object),
         _ => Vec::new(),
     }
 }
@@ -172,6 +192,11 @@ fn one_of(errors: &mut Vec<Error>, path: &str, value: &str, known: &[&str]) {
     }
 }
 
+/// Adds an Invalid error about a text for every sentence in `why`.
+pub(crate) fn texts(errors: &mut Vec<Error>, path: &str, value: &str, why: Vec<String>) {
+    all(errors, path, &json!(value), why);
+}
+
 /// Adds an Invalid error for every sentence in `why`.
 fn all(errors: &mut Vec<Error>, path: &str, value: &Value, why: Vec<String>) {
     errors.extend(
@@ -196,7 +221,7 @@ mod tests {
     use crate::strategy;
 
     /// The messages a new object of this kind gets; defaults come first.
-    fn refused(object: Value) -> Vec<String> {
+    pub(super) fn refused(object: Value) -> Vec<String> {
         let mut object = object;
         let api = str_at(&object, "/apiVersion").to_owned();
         let res = find_kind(&api, str_at(&object, "/kind")).expect("kind");

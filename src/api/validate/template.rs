@@ -109,10 +109,18 @@ pub(super) fn chooses_template(e: &mut Vec<Error>, object: &Value) {
 }
 
 pub(super) fn mismatch(object: &Value) -> Error {
-    let own = object.pointer("/spec/template/metadata/labels").cloned();
     Error::invalid(
         "spec.template.metadata.labels",
-        own.unwrap_or(Value::Null),
+        template_labels(object),
         "`selector` does not match template `labels`",
     )
+}
+
+/// The template's labels as messages show them: in order, null for none.
+pub(super) fn template_labels(object: &Value) -> Value {
+    let own = string_map(object.pointer("/spec/template/metadata/labels"));
+    match own.is_empty() {
+        true => Value::Null,
+        false => json!(own),
+    }
 }

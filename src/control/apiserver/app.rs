@@ -127,6 +127,7 @@ impl App {
         }));
         bootstrap::run(&app).await?;
         tokio::spawn(expiry::run(app.clone()));
+        tokio::spawn(crate::definitions::run(app.clone()));
         Ok(app)
     }
 
@@ -174,7 +175,7 @@ fn identify(app: &App, request: &Request) -> Result<User, Status> {
 /// What each request passes before it is routed: no panic gets out, nobody gets in who may
 /// not, everything is counted.
 async fn guard(State(app): State<App>, request: Request, next: axum::middleware::Next) -> Response {
-    let target = Target::of(request.uri().path());
+    let target = Target::of(request.uri().path(), app.world.kinds());
     let parameters = match Parameters::of(request.uri()) {
         Ok(parameters) => parameters,
         Err(status) => return respond::status(&status),

@@ -91,7 +91,8 @@ async fn put(
         created: 0,
         modified: revision,
     };
-    let object = Object::from_entry(&entry).map_err(|e| Fault::Broken(Status::internal(e)))?;
+    let object = Object::from_entry(&entry, app.world.kinds())
+        .map_err(|e| Fault::Broken(Status::internal(e)))?;
     Ok(Arc::new(object))
 }
 

@@ -26,6 +26,7 @@ use crate::connect;
 use crate::target::Target;
 
 pub(crate) use create::store_new;
+pub(crate) use delete::{DeleteOptions, delete_one};
 
 /// Answers a request that was let in.
 pub async fn dispatch(call: Call, mut parts: Parts, body: Body) -> Result<Response, Status> {

@@ -38,6 +38,14 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     if !patch::CONTENT_TYPES.contains(&media.as_str()) {
         return Err(Status::unsupported_media_type(&patch::CONTENT_TYPES));
     }
+    if media == STRATEGIC && call.resource().custom.is_some() {
+        return Err(Status::failure(
+            415,
+            "UnsupportedMediaType",
+            "the body of the request was in an unknown format - accepted media types include: \
+             application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+        ));
+    }
     let patch: Value = serde_json::from_slice(&bytes)
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
 

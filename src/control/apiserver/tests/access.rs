@@ -43,13 +43,13 @@ async fn strangers_see_health_and_version_and_nothing_else() {
         "/",
         "/healthzz",
     ] {
-        assert_eq!(
-            client.get(path).await.refused(401),
-            "Unauthorized",
-            "{path}"
+        let message = client.get(path).await.refused(403);
+        assert!(
+            message.contains("User \"system:anonymous\" cannot "),
+            "{path}: {message}"
         );
     }
-    assert_eq!(client.post("/version", &json!({})).await.code, 401);
+    assert_eq!(client.post("/version", &json!({})).await.code, 403);
 }
 
 #[tokio::test]
@@ -158,7 +158,11 @@ async fn a_node_keeps_to_itself() {
 
     let maps = "/api/v1/namespaces/default/configmaps";
     admin.post(maps, &config_map("m", "1")).await.expect(201);
-    assert_eq!(one.get(&format!("{maps}/m")).await.code, 200);
+    assert_eq!(
+        one.get(&format!("{maps}/m")).await.code,
+        403,
+        "no pod on this node needs it"
+    );
     assert_eq!(one.get(maps).await.code, 403);
     let event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"},
         "involvedObject": {"kind": "Pod", "name": "mine", "namespace": "default"},
@@ -170,4 +174,63 @@ async fn a_node_keeps_to_itself() {
         one.get("/api/v1/namespaces/default/secrets").await.code,
         403
     );
+}
+
+/// A pod with a volume from the ConfigMap and Secret of its own name.
+fn needy(name: &str) -> Value {
+    let mut pod = pod(name);
+    pod["spec"]["volumes"] = json!([
+        {"name": "m", "configMap": {"name": name}},
+        {"name": "s", "secret": {"secretName": name}},
+    ]);
+    pod
+}
+
+#[tokio::test]
+async fn a_node_reads_and_gets_tokens_only_for_what_its_pods_need() {
+    let app = app().await;
+    let (admin, one) = (Client::new(&app, admin()), agent(&app, "n1"));
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    for name in ["default", "other"] {
+        let account = json!({"metadata": {"name": name}});
+        admin.post(accounts, &account).await;
+    }
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let maps = "/api/v1/namespaces/default/configmaps";
+    for (name, on) in [("mine", "n1"), ("theirs", "n2")] {
+        admin.post(maps, &config_map(name, "1")).await.expect(201);
+        let secret = json!({"metadata": {"name": name}});
+        admin.post(secrets, &secret).await.expect(201);
+        admin.post(PODS, &needy(name)).await.expect(201);
+        bind(&admin, name, on).await;
+    }
+    for (name, code) in [("mine", 200), ("theirs", 403)] {
+        for kind in [maps, secrets] {
+            let path = format!("{kind}/{name}");
+            assert_eq!(one.get(&path).await.code, code, "{path}");
+        }
+    }
+    let uid = |pod: Value| pod["metadata"]["uid"].clone();
+    let mine = uid(admin.get(&format!("{PODS}/mine")).await.expect(200));
+    let theirs = uid(admin.get(&format!("{PODS}/theirs")).await.expect(200));
+    let request = |name: &str, uid: &Value| {
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}}})
+    };
+    let path = format!("{accounts}/default/token");
+    one.post(&path, &request("mine", &mine)).await.expect(201);
+    for (body, words) in [
+        (
+            request("theirs", &theirs),
+            "bound to a pod scheduled on a different node",
+        ),
+        (request("mine", &theirs), "does not match the UID in record"),
+        (request("mine", &Value::Null), "pod binding without a uid"),
+        (json!({"spec": {}}), "not bound to a pod"),
+    ] {
+        let message = one.post(&path, &body).await.refused(403);
+        assert!(message.contains(words), "{message}");
+    }
+    let path = format!("{accounts}/other/token");
+    assert_eq!(one.post(&path, &request("mine", &mine)).await.code, 403);
 }

@@ -227,6 +227,17 @@ async fn a_day_of_changes_in_every_version() {
                 .await,
             &["0"],
         );
+        let said = kubectl
+            .run("explain pod.spec.containers.livenessProbe.httpGet")
+            .await;
+        has(&said, &["httpGet", "path", "<string>", "port", "required"]);
+        let said = kubectl
+            .run("explain deployment.spec.template --recursive")
+            .await;
+        has(
+            &said,
+            &["containers", "imagePullPolicy", "tolerationSeconds"],
+        );
         kubectl
             .run("delete configmap/made secret/made serviceaccount/made deployment/made")
             .await;

@@ -238,6 +238,45 @@ async fn acting_as_somebody_else_needs_leave() {
         message.contains("User \"jo\" cannot impersonate resource \"users\""),
         "{message}"
     );
+    let role = json!({"metadata": {"name": "actor"}, "rules": [
+        {"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"]}]});
+    let roles = format!("{RBAC}/clusterroles");
+    root.post(&roles, &role).await.expect(201);
+    let binding = json!({"metadata": {"name": "actor"}, "subjects": [{"kind": "User", "name": "jo"}],
+        "roleRef": {"kind": "ClusterRole", "name": "actor"}});
+    let bindings = format!("{RBAC}/clusterrolebindings");
+    root.post(&bindings, &binding).await.expect(201);
+    for (name, code) in [("lee", 403), ("system:kube-controller-manager", 403)] {
+        let headers = [("impersonate-user", name)];
+        let message = jo.send(Method::GET, PODS, &headers, "").await.refused(code);
+        let as_lee = message.contains("User \"lee\" cannot list");
+        assert_eq!(as_lee, name == "lee", "{message}");
+    }
     let nobody = [("impersonate-group", "system:masters")];
     assert_eq!(root.send(Method::GET, PODS, &nobody, "").await.code, 400);
+}
+
+#[tokio::test]
+async fn a_token_from_a_secret_dies_with_it_though_the_name_comes_back() {
+    let app = app().await;
+    let root = Client::new(&app, admin());
+    let account = json!({"metadata": {"name": "robot"}});
+    root.post(ACCOUNTS, &account).await.expect(201);
+    let subject = json!({"kind": "ServiceAccount", "name": "robot", "namespace": "default"});
+    grant(&root, "view", subject).await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let secret = json!({"metadata": {"name": "old",
+            "annotations": {"kubernetes.io/service-account.name": "robot"}},
+        "type": "kubernetes.io/service-account-token"});
+    let secret = root.post(secrets, &secret).await.expect(201);
+    let text = secret["data"]["token"].as_str().expect("filled");
+    let token = cadet_api::json::base64_decode(text).expect("base64");
+    let token = String::from_utf8(token).expect("text");
+    bearing(&app, &token, PODS).await.expect(200);
+    let old = format!("{secrets}/old");
+    root.delete(&old, &json!({})).await.expect(200);
+    assert_eq!(bearing(&app, &token, PODS).await.code, 401);
+    let other = json!({"metadata": {"name": "old"}});
+    root.post(secrets, &other).await.expect(201);
+    assert_eq!(bearing(&app, &token, PODS).await.code, 401);
 }
