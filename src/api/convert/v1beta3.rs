@@ -105,17 +105,27 @@ pub(super) fn service_to_v1(service: &mut Value) -> Vec<Rename> {
     done
 }
 
-/// Before multi-port services (early 2015) the spec itself was the one port.
+/// Before multi-port services (early 2015) the spec itself was the one port. A patch may
+/// bring that form to a service that has its port in the list by now.
 fn single_port(spec: &mut Map<String, Value>, done: &mut Vec<Rename>) {
-    if spec.contains_key("ports") || !spec.contains_key("port") {
+    if !spec.contains_key("port") {
         return;
     }
-    let keys = ["port", "containerPort", "targetPort", "protocol"];
-    let port: Map<String, Value> = keys
-        .iter()
-        .filter_map(|key| Some(((*key).to_owned(), spec.remove(*key)?)))
-        .collect();
-    spec.insert("ports".into(), json!([port]));
+    let mut port = Map::new();
+    for (old, new) in [
+        ("port", "port"),
+        ("containerPort", "targetPort"),
+        ("protocol", "protocol"),
+    ] {
+        if let Some(value) = spec.remove(old) {
+            port.insert(new.into(), value);
+        }
+    }
+    let ports = spec.get_mut("ports").and_then(Value::as_array_mut);
+    match ports.map(Vec::as_mut_slice) {
+        Some([Value::Object(there)]) => there.extend(port),
+        _ => drop(spec.insert("ports".into(), json!([port]))),
+    }
     done.push(Rename::called("spec.port", "spec.ports[0].port"));
 }
 
