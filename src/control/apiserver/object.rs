@@ -90,11 +90,6 @@ impl Object {
         value
     }
 
-    /// The bytes the store has, to compare with what an update would write.
-    pub fn stored(&self) -> &Bytes {
-        &self.stored
-    }
-
     /// The whole object as clients see it, at `revision` (that of a deletion, say).
     pub fn write_at(&self, out: &mut Vec<u8>, revision: Revision) {
         out.extend_from_slice(&self.stored[..self.head + METADATA.len()]);

@@ -14,7 +14,7 @@ use cadet_api::resource::Resource;
 use cadet_api::status::Status;
 use cadet_api::{json, meta::Meta};
 use cadet_store::{Change, CommitError, Entry, Revision};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::object::{Object, key_of, to_stored};
@@ -154,11 +154,12 @@ pub async fn change(
         let Some(old) = app.world.get(resource, namespace, name) else {
             return Err(Status::not_found(resource, name));
         };
+        let before = old.value();
         let Proposal {
             value,
             conditional,
             warnings,
-        } = propose(&old.value())?;
+        } = propose(&before)?;
         let done = |outcome| {
             Ok(Changed {
                 outcome,
@@ -172,7 +173,7 @@ pub async fn change(
             remove(app, &old)
                 .await
                 .map(|_| Outcome::Removed(Arc::clone(&old)))
-        } else if to_stored(resource, &value) == *old.stored() {
+        } else if is_same(&value, &before) {
             return done(Outcome::Stored(old));
         } else {
             put(app, resource, &value, Some(old.revision))
@@ -185,6 +186,27 @@ pub async fn change(
             Err(fault) => return Err(fault.into_status(resource, name)),
         }
     }
+}
+
+/// Whether two states of an object agree in all but the version and the order of members,
+/// which clients and conversions are free in.
+fn is_same(new: &Value, old: &Value) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else {
+        return false;
+    };
+    let rest = |o: &Map<String, Value>| o.len() - usize::from(o.contains_key("metadata"));
+    let metadata = |o: &Map<String, Value>| o.get("metadata").and_then(Value::as_object).cloned();
+    let without_version = |o| {
+        metadata(o).map(|mut metadata| {
+            metadata.remove("resourceVersion");
+            metadata
+        })
+    };
+    rest(new) == rest(old)
+        && new
+            .iter()
+            .all(|(key, value)| key == "metadata" || old.get(key) == Some(value))
+        && without_version(new) == without_version(old)
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.
@@ -218,6 +240,22 @@ mod tests {
     use super::*;
     use cadet_api::resource::find;
     use serde_json::json;
+
+    #[test]
+    fn order_and_version_make_no_change() {
+        let old = json!({"kind": "A", "metadata": {"name": "a", "resourceVersion": "3"}, "spec": {"a": 1, "b": [{"c": 1, "d": 2}]}});
+        let same = json!({"spec": {"b": [{"d": 2, "c": 1}], "a": 1}, "metadata": {"name": "a"}, "kind": "A"});
+        assert!(is_same(&same, &old));
+        for (pointer, value) in [("/spec/b/0/c", json!(2)), ("/metadata/name", json!("b"))] {
+            let mut other = same.clone();
+            *other.pointer_mut(pointer).expect("member") = value;
+            assert!(!is_same(&other, &old), "{pointer}");
+        }
+        assert!(!is_same(
+            &json!({"kind": "A", "metadata": {"name": "a"}}),
+            &old
+        ));
+    }
 
     #[test]
     fn an_object_goes_only_when_nothing_holds_it() {

@@ -132,3 +132,52 @@ async fn a_collection_is_deleted_by_selector() {
     assert_eq!(left["items"][0]["metadata"]["name"], "b");
     assert_eq!(left["items"].as_array().map(Vec::len), Some(1));
 }
+
+#[tokio::test]
+async fn what_an_owner_owns_decides_how_it_goes() {
+    let client = client().await;
+    let jobs = "/apis/batch/v1/namespaces/default/jobs";
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]}}}});
+    let path = format!("{jobs}/j");
+    for (options, held) in [
+        (json!({}), json!(["orphan"])),
+        (json!({"propagationPolicy": "Orphan"}), json!(["orphan"])),
+        (
+            json!({"propagationPolicy": "Foreground"}),
+            json!(["foregroundDeletion"]),
+        ),
+        (json!({"orphanDependents": true}), json!(["orphan"])),
+    ] {
+        let owner = client.post(jobs, &job).await.expect(201);
+        let mut owned = pod("owned");
+        owned["metadata"]["ownerReferences"] = json!([{"apiVersion": "batch/v1", "kind": "Job",
+            "name": "j", "uid": owner["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true}]);
+        client.post(PODS, &owned).await.expect(201);
+        let marked = client.delete(&path, &options).await.expect(200);
+        assert_eq!(marked["metadata"]["finalizers"], held, "{options}");
+        assert_eq!(marked["metadata"]["generation"], 2);
+        // The collector's part.
+        let free = json!({"metadata": {"finalizers": null}});
+        client.patch(&path, "merge", &free).await.expect(200);
+        assert_eq!(client.get(&path).await.code, 404);
+        client
+            .delete(&format!("{PODS}/owned"), &json!({}))
+            .await
+            .expect(200);
+    }
+    // Nobody waits for a collector that would find nothing.
+    client.post(jobs, &job).await.expect(201);
+    let gone = client.delete(&path, &json!({})).await;
+    assert!(
+        gone.warnings()[0].contains("child pods are preserved by default when jobs are deleted"),
+        "{gone:?}"
+    );
+    assert_eq!(gone.expect(200)["kind"], "Status");
+    client.post(jobs, &job).await.expect(201);
+    let gone = client
+        .delete(&path, &json!({"propagationPolicy": "Background"}))
+        .await;
+    assert!(gone.warnings().is_empty());
+    gone.expect(200);
+}

@@ -97,7 +97,11 @@ impl Kubectl {
     }
 
     pub fn file(&self, name: &str, content: &Value) {
-        std::fs::write(self.home.path().join(name), content.to_string()).expect("file");
+        self.text(name, &content.to_string());
+    }
+
+    pub fn text(&self, name: &str, content: &str) {
+        std::fs::write(self.home.path().join(name), content).expect("file");
     }
 }
 
