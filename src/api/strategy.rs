@@ -98,7 +98,7 @@ pub fn prepare_create(res: &Resource, object: &mut Value) -> Result<Vec<String>,
     finish_create(res, object);
     let errors = validate::create(res, object);
     refuse(res, object, &errors)?;
-    Ok(validate::warnings(res, object))
+    Ok(validate::warnings(res, object, None))
 }
 
 /// Readies a changed object for the store. Returns warnings for the client.
@@ -169,7 +169,7 @@ pub fn prepare_update(
     errors.extend(validate::update(res, part, new, old));
     refuse(res, new, &errors)?;
     Ok(match part {
-        Part::Main => validate::warnings(res, new),
+        Part::Main => validate::warnings(res, new, Some(old)),
         _ => Vec::new(),
     })
 }

@@ -31,6 +31,28 @@ pub fn apply(object: &mut Value) {
         }
     }
     template(root);
+    host_ports(child(root, "spec"));
+}
+
+/// On the node's own network a container's port is the node's port. A template does not
+/// say so yet: it is settled when a pod is made of it.
+fn host_ports(spec: &mut Map<String, Value>) {
+    let host_network = spec.get("hostNetwork").and_then(Value::as_bool);
+    if host_network != Some(true) {
+        return;
+    }
+    for list in ["initContainers", "containers"] {
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+        for c in containers.into_iter().flatten() {
+            for port in crate::json::list_mut(c, "/ports").into_iter().flatten() {
+                if let Some(p) = port.as_object_mut()
+                    && let Some(n) = p.get("containerPort").cloned()
+                {
+                    p.entry("hostPort").or_insert(n);
+                }
+            }
+        }
+    }
 }
 
 /// What a pod template in a workload gets: less than a pod, the rest is decided when the
@@ -46,10 +68,6 @@ pub fn template(root: &mut Map<String, Value>) {
     if let Some(name) = spec.get("serviceAccountName").cloned() {
         spec.insert("serviceAccount".into(), name);
     }
-    let host_network = spec
-        .get("hostNetwork")
-        .and_then(Value::as_bool)
-        .unwrap_or(false);
     for list in CONTAINER_LISTS {
         for c in spec
             .get_mut(list)
@@ -58,7 +76,7 @@ pub fn template(root: &mut Map<String, Value>) {
             .flatten()
         {
             if let Some(c) = c.as_object_mut() {
-                container(c, host_network);
+                container(c);
             }
         }
     }
@@ -117,7 +135,7 @@ fn tolerations(spec: &mut Map<String, Value>) {
     }
 }
 
-fn container(c: &mut Map<String, Value>, host_network: bool) {
+fn container(c: &mut Map<String, Value>) {
     let image = c
         .get("image")
         .and_then(Value::as_str)
@@ -140,9 +158,6 @@ fn container(c: &mut Map<String, Value>, host_network: bool) {
     {
         if let Some(p) = port.as_object_mut() {
             default(p, "protocol", "TCP");
-            if host_network && let Some(n) = p.get("containerPort").cloned() {
-                p.entry("hostPort").or_insert(n);
-            }
         }
     }
     for env in c
@@ -381,6 +396,11 @@ mod tests {
         );
         assert_eq!(p["spec"]["volumes"][1]["configMap"]["defaultMode"], 420);
         assert_eq!(p["spec"]["volumes"][2]["emptyDir"]["sizeLimit"], "1024");
+        let mut plain = json!({"spec": {"hostNetwork": true, "containers": [
+            {"name": "c", "image": "x", "ports": [{"containerPort": 80}]}]}});
+        template(plain.as_object_mut().unwrap());
+        let port = &plain["spec"]["containers"][0]["ports"][0];
+        assert_eq!(*port, json!({"containerPort": 80, "protocol": "TCP"}));
         let c = &p["spec"]["containers"][0];
         assert_eq!(c["ports"][0]["hostPort"], 80);
         assert_eq!(

@@ -20,18 +20,20 @@ mod selector;
 mod service;
 mod storage;
 mod template;
+mod warnings;
 mod workload_status;
 
 use serde_json::{Value, json};
 
 use crate::crd;
 use crate::field::Error;
-use crate::json::{list_at, map_at, str_at};
+use crate::json::map_at;
 use crate::resource::Resource;
 use crate::strategy::Part;
 
 pub use metadata::identity;
 pub use scaling::scale;
+pub use warnings::warnings;
 
 /// What is wrong with a new object, after defaults.
 pub fn create(res: &Resource, object: &Value) -> Vec<Error> {
@@ -142,36 +144,6 @@ fn content(res: &Resource, object: &Value, old: Option<&Value>) -> Vec<Error> {
     }
 }
 
-/// What is allowed but unwise, for the `Warning` header.
-pub fn warnings(res: &Resource, object: &Value) -> Vec<String> {
-    let mut out = Vec::new();
-    if !res.is("", "Pod") {
-        return out;
-    }
-    for list in ["initContainers", "containers"] {
-        for (i, c) in list_at(object, &format!("/spec/{list}")).iter().enumerate() {
-            let mut seen: Vec<&str> = Vec::new();
-            for (j, e) in list_at(c, "/env").iter().enumerate() {
-                let name = str_at(e, "/name");
-                if seen.contains(&name) {
-                    out.push(format!(
-                        "spec.{list}[{i}].env[{j}]: hides previous definition of {name:?}, which may be dropped when using apply"
-                    ));
-                }
-                seen.push(name);
-            }
-        }
-    }
-    let grace = crate::json::int_at(object, "/spec/terminationGracePeriodSeconds");
-    if grace.is_some_and(|g| g < 0) {
-        out.push(
-            "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
-                .into(),
-        );
-    }
-    out
-}
-
 /// Errors about a part that is validated by itself, as fields of the whole.
 fn under(path: &str, errors: Vec<Error>) -> Vec<Error> {
     errors
@@ -217,6 +189,7 @@ fn labels(errors: &mut Vec<Error>, path: &str, object: &Value, pointer: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::str_at;
     use crate::resource::find_kind;
     use crate::strategy;
 
