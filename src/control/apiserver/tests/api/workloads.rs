@@ -1,9 +1,7 @@
 //! What makes, scales and guards pods: born complete, scaled by a door of its own, counted.
 
-mod support;
-
+use crate::support::{Client, admin, app};
 use serde_json::{Value, json};
-use support::{Client, admin, app};
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 

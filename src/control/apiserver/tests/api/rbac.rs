@@ -1,11 +1,9 @@
 //! Roles, bindings, tokens, reviews and acting as somebody else.
 
-mod support;
-
+use crate::support::{Client, PODS, admin, app, pod};
 use cadet_apiserver::{App, User};
 use http::Method;
 use serde_json::{Value, json};
-use support::{Client, PODS, admin, app, pod};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
@@ -25,7 +23,7 @@ async fn grant(client: &Client, role: &str, subject: Value) {
 }
 
 /// What a bearer of the token gets.
-async fn bearing(app: &App, token: &str, path: &str) -> support::Answer {
+async fn bearing(app: &App, token: &str, path: &str) -> crate::support::Answer {
     let value = format!("Bearer {token}");
     let headers = [("authorization", value.as_str())];
     Client::new(app, User::anonymous())

@@ -1,13 +1,11 @@
 //! Lists, Tables, discovery, health: everything that only reads.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::{Client, PODS, admin, app, config_map, pod};
 use cadet_store::{LocalStore, MemoryDisk, Options};
 use http::Method;
 use serde_json::{Value, json};
-use support::{Client, PODS, admin, app, config_map, pod};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -78,7 +76,7 @@ async fn lists_at_a_revision_are_exact_expired_or_too_early() {
             ..Options::default()
         },
     );
-    let app = support::app_on(Arc::new(store.expect("store"))).await;
+    let app = crate::support::app_on(Arc::new(store.expect("store"))).await;
     let client = Client::new(&app, admin());
     let mut versions = vec![];
     for n in 0..10 {

@@ -1,16 +1,12 @@
 //! The real kubectl against the server on loopback: its day, in every version found.
 
-mod program;
-mod support;
-mod tls;
-
 use std::process::Stdio;
 
+use crate::program::{Kubectl, has, kubectls, texts};
+use crate::support::{Client, admin, app};
+use crate::tls::Served;
 use cadet_apiserver::App;
-use program::{Kubectl, has, kubectls, texts};
 use serde_json::{Value, json};
-use support::{Client, admin, app};
-use tls::Served;
 
 async fn served() -> (App, Served, Value) {
     let app = app().await;
@@ -21,7 +17,7 @@ async fn served() -> (App, Served, Value) {
 
 /// Plays scheduler and kubelet: binds the pod and reports it running.
 async fn play_node(client: &Client, name: &str) {
-    let path = format!("{}/{name}", support::PODS);
+    let path = format!("{}/{name}", crate::support::PODS);
     let binding = json!({"metadata": {"name": name}, "target": {"name": "n1"}});
     client
         .post(&format!("{path}/binding"), &binding)
@@ -108,7 +104,7 @@ async fn the_first_lesson_in_every_version() {
         has(&kubectl.run("get pods").await, &["Terminating"]);
         let now = json!({"gracePeriodSeconds": 0});
         client
-            .delete(&format!("{}/telescope-pod", support::PODS), &now)
+            .delete(&format!("{}/telescope-pod", crate::support::PODS), &now)
             .await
             .expect(200);
         has(
@@ -125,7 +121,7 @@ async fn a_day_of_changes_in_every_version() {
     let client = Client::new(&app, admin());
     for program in kubectls() {
         let kubectl = Kubectl::new(&program, &kubeconfig);
-        let mut web = support::pod("web");
+        let mut web = crate::support::pod("web");
         kubectl.file("web.json", &web);
         has(
             &kubectl.run("apply -f web.json").await,
@@ -245,7 +241,7 @@ async fn a_day_of_changes_in_every_version() {
         kubectl.file(
             "list.json",
             &json!({"apiVersion": "v1", "kind": "List", "items": [
-            support::config_map("one", "1"),
+            crate::support::config_map("one", "1"),
             {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
              "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}}]}),
         );
@@ -386,7 +382,7 @@ async fn watching_shows_a_pod_come_up_in_every_version() {
     for program in kubectls() {
         let kubectl = Kubectl::new(&program, &kubeconfig);
         client
-            .post(support::PODS, &support::pod("web"))
+            .post(crate::support::PODS, &crate::support::pod("web"))
             .await
             .expect(201);
         let mut command = kubectl.command("get pods -w");
@@ -402,7 +398,7 @@ async fn watching_shows_a_pod_come_up_in_every_version() {
         while !line().contains("Running") {}
         let now = json!({"gracePeriodSeconds": 0});
         client
-            .delete(&format!("{}/web", support::PODS), &now)
+            .delete(&format!("{}/web", crate::support::PODS), &now)
             .await
             .expect(200);
         child.kill().expect("kill");

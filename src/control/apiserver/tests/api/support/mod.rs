@@ -1,7 +1,6 @@
 //! A server in the test's own process: memory store, requests without a network.
 
 // Each test binary uses its own part of this.
-#![allow(dead_code)]
 
 use std::sync::Arc;
 

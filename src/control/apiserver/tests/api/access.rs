@@ -1,10 +1,8 @@
 //! Who may do what, and that nobody without a name gets anywhere.
 
-mod support;
-
+use crate::support::{Client, PODS, admin, app, config_map, pod};
 use cadet_apiserver::{App, User};
 use serde_json::{Value, json};
-use support::{Client, PODS, admin, app, config_map, pod};
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 

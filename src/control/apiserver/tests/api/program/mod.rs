@@ -1,7 +1,6 @@
 //! Running the real kubectl, every version of it that is there.
 
 // Each test binary uses its own part of this.
-#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

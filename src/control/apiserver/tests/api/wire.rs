@@ -1,22 +1,19 @@
 //! The server on a real socket: TLS, certificates as identities, kube-rs as a client,
 //! and a restart that forgets nothing.
 
-mod support;
-mod tls;
-
 use std::sync::Arc;
 
+use crate::support::{admin, app, app_on};
+use crate::tls::{Authority, Served};
 use cadet_store::{LocalStore, Options, RedbDisk};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{
     Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
 };
 use serde_json::json;
-use support::{admin, app, app_on};
-use tls::{Authority, Served};
 
 fn config_map(name: &str) -> ConfigMap {
-    serde_json::from_value(support::config_map(name, "1")).expect("typed")
+    serde_json::from_value(crate::support::config_map(name, "1")).expect("typed")
 }
 
 /// What loops do all day, with the client they use.
@@ -135,7 +132,7 @@ async fn a_restart_forgets_nothing_and_gives_no_address_twice() {
     let services = "/api/v1/namespaces/default/services";
     let before = {
         let app = app_on(load(RedbDisk::open(&path).expect("open"))).await;
-        let client = support::Client::new(&app, admin());
+        let client = crate::support::Client::new(&app, admin());
         client.post(services, &service).await.expect(201);
         let before = client.get("/api/v1/services").await.expect(200);
         app.stop();
@@ -149,7 +146,7 @@ async fn a_restart_forgets_nothing_and_gives_no_address_twice() {
         }
     };
     let app = app_on(store).await;
-    let client = support::Client::new(&app, admin());
+    let client = crate::support::Client::new(&app, admin());
     let after = client.get("/api/v1/services").await.expect(200);
     assert_eq!(after, before);
     let mut again = service.clone();
@@ -211,26 +208,26 @@ async fn logs_stream_from_the_node_over_mutual_tls() {
     let store = LocalStore::open(cadet_store::MemoryDisk, Options::default()).expect("store");
     let config = cadet_apiserver::Config {
         kubelet_tls: Some(authority.towards_agents()),
-        ..support::config()
+        ..crate::support::config()
     };
     let app = cadet_apiserver::App::start(config, Arc::new(store))
         .await
         .expect("start");
-    let client = support::Client::new(&app, admin());
+    let client = crate::support::Client::new(&app, admin());
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "status": {
         "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}});
     client.post("/api/v1/nodes", &node).await.expect(201);
     client
-        .post(support::PODS, &support::pod("web"))
+        .post(crate::support::PODS, &crate::support::pod("web"))
         .await
         .expect(201);
     let binding = json!({"metadata": {"name": "web"}, "target": {"name": "n1"}});
     client
-        .post(&format!("{}/web/binding", support::PODS), &binding)
+        .post(&format!("{}/web/binding", crate::support::PODS), &binding)
         .await
         .expect(201);
-    let path = format!("{}/web/log?follow=true&tailLines=3", support::PODS);
+    let path = format!("{}/web/log?follow=true&tailLines=3", crate::support::PODS);
     let response = client.open(http::Method::GET, &path, &[], "").await;
     assert_eq!(response.headers()["content-type"], "text/plain");
     let mut body = response.into_body();

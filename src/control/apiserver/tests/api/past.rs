@@ -1,15 +1,11 @@
 //! Manifests of the past, unmodified, with the real kubectl in every version found: they
 //! run as their authors meant them, and what they have become is said.
 
-mod program;
-mod support;
-mod tls;
-
+use crate::program::{Kubectl, has, kubectls};
+use crate::support::{Client, admin, app};
+use crate::tls::Served;
 use cadet_apiserver::App;
-use program::{Kubectl, has, kubectls};
 use serde_json::{Value, json};
-use support::{Client, admin, app};
-use tls::Served;
 
 const TELESCOPE: &str = include_str!("past/telescope-pod.json");
 const HELLO_HAPI: &str = include_str!("past/hello-hapi-kube.yml");

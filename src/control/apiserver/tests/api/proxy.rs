@@ -1,24 +1,19 @@
 //! proxy of pods, Services and nodes: what the backend sees, and what comes back.
 
-mod agent;
-mod program;
-mod support;
-mod tls;
-
 use std::net::{IpAddr, UdpSocket};
 use std::process::Stdio;
 use std::time::Duration;
 
-use agent::Cluster;
+use crate::agent::Cluster;
+use crate::program::{Kubectl, has, kubectls};
+use crate::support::PODS;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::Method;
 use http_body_util::BodyExt;
-use program::{Kubectl, has, kubectls};
 use serde_json::{Value, json};
-use support::PODS;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 

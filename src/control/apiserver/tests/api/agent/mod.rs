@@ -2,7 +2,6 @@
 //! not there: commands run on the test's own machine.
 
 // Each test binary uses its own part of this.
-#![allow(dead_code)]
 
 mod engine;
 mod processes;
@@ -18,16 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use engine::Engine;
 
-use super::support::{self, Client, PODS, admin, bind};
-use super::tls::{Authority, Served};
+use crate::support::{Client, PODS, admin, bind};
+use crate::tls::{Authority, Served};
 
 pub struct Cluster {
-    pub app: App,
     pub client: Client,
     pub served: Served,
     pub kubeconfig: Value,
     pub runtime: Arc<Engine>,
-    pub agent: SocketAddr,
     pods: PodTable,
     stop: CancellationToken,
     agent_task: tokio::task::JoinHandle<()>,
@@ -39,7 +36,7 @@ impl Cluster {
         let store = LocalStore::open(MemoryDisk, Options::default()).expect("store");
         let config = Config {
             kubelet_tls: Some(authority.towards_agents()),
-            ..support::config()
+            ..crate::support::config()
         };
         let app = App::start(config, Arc::new(store)).await.expect("start");
         let client = Client::new(&app, admin());
@@ -53,23 +50,21 @@ impl Cluster {
         let listen = "127.0.0.1:0".parse().expect("address");
         let server = Server::bind(listen, &tls, runtime.clone(), pods.clone()).await;
         let server = server.expect("agent");
-        let agent = server.address().expect("address");
+        let address: SocketAddr = server.address().expect("address");
         let stop = CancellationToken::new();
         let agent_task = tokio::spawn(server.run(stop.clone()));
         let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
             "status": {
                 "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
-                "daemonEndpoints": {"kubeletEndpoint": {"Port": agent.port()}}}});
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": address.port()}}}});
         client.post("/api/v1/nodes", &node).await.expect(201);
-        let served = Served::start_under(authority, app.clone()).await;
+        let served = Served::start_under(authority, app).await;
         let kubeconfig = served.kubeconfig(&served.identity("cadet-admin", "system:masters"));
         Cluster {
-            app,
             client,
             served,
             kubeconfig,
             runtime,
-            agent,
             pods,
             stop,
             agent_task,

@@ -1,9 +1,7 @@
 //! Custom kinds, from their definition to their end.
 
-mod support;
-
+use crate::support::{Client, admin, app};
 use serde_json::{Value, json};
-use support::{Client, admin, app};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const BOATS: &str = "/apis/harbour.example/v1/namespaces/default/boats";

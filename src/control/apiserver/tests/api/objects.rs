@@ -1,10 +1,8 @@
 //! Objects through their lives: create, read, change, delete, in upstream's words.
 
-mod support;
-
+use crate::support::{Client, PODS, admin, app, bind, config_map, pod};
 use http::Method;
 use serde_json::{Value, json};
-use support::{Client, PODS, admin, app, bind, config_map, pod};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 

@@ -1,13 +1,11 @@
 //! Watches: every change once and in order, resumed, bookmarked, cut.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::{Client, PODS, admin, app, config, config_map, pod};
 use cadet_apiserver::{App, Config};
 use cadet_store::{LocalStore, MemoryDisk, Options};
 use serde_json::{Value, json};
-use support::{Client, PODS, admin, app, config, config_map, pod};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 

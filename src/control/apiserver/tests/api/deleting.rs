@@ -1,9 +1,7 @@
 //! How objects go: at once, in time, when let go, and in crowds.
 
-mod support;
-
+use crate::support::{Client, PODS, admin, app, bind, config_map, pod};
 use serde_json::json;
-use support::{Client, PODS, admin, app, bind, config_map, pod};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 

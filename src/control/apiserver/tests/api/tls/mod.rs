@@ -1,7 +1,6 @@
 //! A server on loopback with a certificate authority of its own.
 
 // Each test binary uses its own part of this.
-#![allow(dead_code)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

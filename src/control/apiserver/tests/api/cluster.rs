@@ -1,9 +1,7 @@
 //! What a cluster has from the start, and the addresses it gives out.
 
-mod support;
-
+use crate::support::{Client, admin, app};
 use serde_json::{Value, json};
-use support::{Client, admin, app};
 
 async fn client() -> Client {
     Client::new(&app().await, admin())
@@ -127,13 +125,13 @@ async fn a_full_disk_fails_writes_and_readiness_but_not_reads() {
     let full = std::sync::Arc::default();
     let disk = Failing(std::sync::Arc::clone(&full));
     let store = cadet_store::LocalStore::open(disk, cadet_store::Options::default());
-    let app = support::app_on(std::sync::Arc::new(store.expect("store"))).await;
+    let app = crate::support::app_on(std::sync::Arc::new(store.expect("store"))).await;
     let client = Client::new(&app, admin());
     assert_eq!(client.get("/readyz").await.text, "ok");
     full.store(true, std::sync::atomic::Ordering::SeqCst);
     let maps = "/api/v1/namespaces/default/configmaps";
     let lost = client
-        .post(maps, &support::config_map("m", "1"))
+        .post(maps, &crate::support::config_map("m", "1"))
         .await
         .refused(500);
     assert!(lost.contains("no space left on device"), "{lost}");

@@ -1,18 +1,13 @@
 //! exec, attach, cp, logs and port-forward: every real kubectl, through the API server, to
 //! the real server of the kubelet. Old kubectls speak SPDY, new ones WebSocket.
 
-mod agent;
-mod program;
-mod support;
-mod tls;
-
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use agent::Cluster;
-use program::{Kubectl, has, kubectls, texts};
+use crate::agent::Cluster;
+use crate::program::{Kubectl, has, kubectls, texts};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -95,7 +90,7 @@ async fn exec_in_every_version() {
 #[tokio::test]
 async fn a_request_that_cannot_be_upgraded_is_refused_at_once() {
     let cluster = with_pod().await;
-    let (client, web) = (&cluster.client, format!("{}/web", support::PODS));
+    let (client, web) = (&cluster.client, format!("{}/web", crate::support::PODS));
     for path in ["exec?command=x&stdout=1", "attach?stdout=1", "portforward"] {
         let path = format!("{web}/{path}");
         // As over HTTP/2, and as from one who does not ask for it.
@@ -107,9 +102,12 @@ async fn a_request_that_cannot_be_upgraded_is_refused_at_once() {
             "Upgrade request required"
         );
     }
-    let unbound = support::pod("unbound");
-    client.post(support::PODS, &unbound).await.expect(201);
-    let path = format!("{}/unbound/exec?command=x", support::PODS);
+    let unbound = crate::support::pod("unbound");
+    client
+        .post(crate::support::PODS, &unbound)
+        .await
+        .expect(201);
+    let path = format!("{}/unbound/exec?command=x", crate::support::PODS);
     let said = client.get(&path).await.refused(400);
     assert_eq!(said, "pod unbound does not have a host assigned");
     cluster.stop().await;
@@ -341,7 +339,7 @@ async fn logs_are_read_in_every_version() {
             &["previous terminated container \"c\" in pod \"web\" not found"],
         );
     }
-    let two = format!("{}/two/log", support::PODS);
+    let two = format!("{}/two/log", crate::support::PODS);
     assert_eq!(
         cluster.client.get(&two).await.refused(400),
         "a container name must be specified for pod two, choose one of: [c stopped]"
