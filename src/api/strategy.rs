@@ -156,7 +156,10 @@ pub fn prepare_update(
     }
     fit_custom(res, new);
     defaults::apply(res, new);
-    if part == Part::Main && counted(res) && !same_wish(new, old) {
+    if part == Part::Main && res.is("apps", "DaemonSet") {
+        defaults::workloads::count_templates(new, Some(old));
+    }
+    if part == Part::Main && counted(res) && !same_wish(res, new, old) {
         let generation = place::int_at(old, "/metadata/generation").unwrap_or(0) + 1;
         meta::set(new, "generation", generation);
     }
@@ -195,6 +198,20 @@ pub fn default_grace_seconds(res: &Resource, object: &Value) -> i64 {
     place::int_at(object, "/spec/terminationGracePeriodSeconds")
         .unwrap_or(30)
         .max(0)
+}
+
+/// Whether deleting an object leaves what it owns alone unless the client says otherwise:
+/// the old way, which some kinds keep in the versions that had it. `asked` is the version
+/// the client speaks.
+pub fn orphans_by_default(asked: &Resource) -> bool {
+    match (asked.gv.group, asked.gv.version) {
+        ("", _) => asked.kind == "ReplicationController",
+        ("batch", "v1") => asked.kind == "Job",
+        ("batch", "v1beta1") => asked.kind == "CronJob",
+        ("extensions", _) => asked.kind != "Ingress",
+        ("apps", version) => version != "v1",
+        _ => false,
+    }
 }
 
 pub(crate) fn refuse(
@@ -259,8 +276,15 @@ fn counted(res: &Resource) -> bool {
     }
 }
 
-/// Whether two states of an object want the same: all but metadata and status agree.
-fn same_wish(new: &Value, old: &Value) -> bool {
+/// Whether two states of an object want the same: all but metadata and status agree. A
+/// Deployment's annotations count, because it hands them on to its ReplicaSets.
+fn same_wish(res: &Resource, new: &Value, old: &Value) -> bool {
+    let annotations = |o: &Value| place::map_at(o, "/metadata/annotations").cloned();
+    if res.is("apps", "Deployment")
+        && annotations(new).unwrap_or_default() != annotations(old).unwrap_or_default()
+    {
+        return false;
+    }
     let wish = |o: &Value| -> Vec<(String, Value)> {
         let mut members: Vec<_> = o
             .as_object()
@@ -373,6 +397,9 @@ fn finish_create(res: &Resource, object: &mut Value) {
     }
     if res.is("batch", "Job") {
         defaults::workloads::job_selector(object);
+    }
+    if res.is("apps", "DaemonSet") {
+        defaults::workloads::count_templates(object, None);
     }
     if res.is("", "Pod") {
         let class = defaults::pod::qos_class(object);

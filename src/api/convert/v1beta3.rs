@@ -2,10 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Rename;
 use crate::json::child;
-
-/// (old path, today's path), for the warning.
-pub(super) type Rename = (String, String);
 
 const CONTAINER_LISTS: [&str; 2] = ["containers", "initContainers"];
 
@@ -92,16 +90,12 @@ pub(super) fn service_to_v1(service: &mut Value) -> Vec<Rename> {
         if external == json!(true) {
             spec.entry("type").or_insert(json!("LoadBalancer"));
         }
-        done.push((
-            "spec.createExternalLoadBalancer".into(),
-            "spec.type: LoadBalancer".into(),
+        done.push(Rename::called(
+            "spec.createExternalLoadBalancer",
+            "spec.type: LoadBalancer",
         ));
     }
-    if let Some(Value::String(affinity)) = spec.get("sessionAffinity")
-        && affinity == "AffinityTypeClientIP"
-    {
-        spec.insert("sessionAffinity".into(), json!("ClientIP"));
-    }
+    single_port(spec, &mut done);
     let ports = spec.get_mut("ports").and_then(Value::as_array_mut);
     for port in ports.into_iter().flatten() {
         if let Some(port) = port.as_object_mut() {
@@ -109,6 +103,20 @@ pub(super) fn service_to_v1(service: &mut Value) -> Vec<Rename> {
         }
     }
     done
+}
+
+/// Before multi-port services (early 2015) the spec itself was the one port.
+fn single_port(spec: &mut Map<String, Value>, done: &mut Vec<Rename>) {
+    if spec.contains_key("ports") || !spec.contains_key("port") {
+        return;
+    }
+    let keys = ["port", "containerPort", "targetPort", "protocol"];
+    let port: Map<String, Value> = keys
+        .iter()
+        .filter_map(|key| Some(((*key).to_owned(), spec.remove(*key)?)))
+        .collect();
+    spec.insert("ports".into(), json!([port]));
+    done.push(Rename::called("spec.port", "spec.ports[0].port"));
 }
 
 pub(super) fn service_from_v1(service: &mut Value) {
@@ -126,7 +134,7 @@ pub(super) fn service_from_v1(service: &mut Value) {
 fn rename(m: &mut Map<String, Value>, at: &str, old: &str, new: &str, done: &mut Vec<Rename>) {
     if let Some(value) = m.remove(old) {
         m.entry(new).or_insert(value);
-        done.push((format!("{at}.{old}"), format!("{at}.{new}")));
+        done.push(Rename::Called(format!("{at}.{old}"), format!("{at}.{new}")));
     }
 }
 
@@ -141,8 +149,8 @@ fn restart_policy(spec: &mut Map<String, Value>, done: &mut Vec<Rename>) {
         _ => "Always",
     };
     spec.insert("restartPolicy".into(), json!(policy));
-    done.push((
-        "spec.restartPolicy as an object".into(),
+    done.push(Rename::called(
+        "spec.restartPolicy as an object",
         format!("restartPolicy: {policy}"),
     ));
 }
@@ -151,7 +159,10 @@ fn security(c: &mut Map<String, Value>, at: &str, done: &mut Vec<Rename>) {
     for key in ["privileged", "capabilities"] {
         if let Some(value) = c.remove(key) {
             child(c, "securityContext").entry(key).or_insert(value);
-            done.push((format!("{at}.{key}"), format!("{at}.securityContext.{key}")));
+            done.push(Rename::Called(
+                format!("{at}.{key}"),
+                format!("{at}.securityContext.{key}"),
+            ));
         }
     }
 }

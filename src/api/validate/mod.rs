@@ -2,18 +2,25 @@
 
 mod access;
 mod apps;
-mod batch;
+mod autoscaler;
 mod container;
+mod cron_job;
+mod job;
+mod job_policy;
+mod job_status;
 mod kinds;
 mod limits;
 mod metadata;
 mod network;
 mod pod;
 mod pod_update;
+mod rollout;
 mod scaling;
 mod selector;
 mod service;
 mod storage;
+mod template;
+mod workload_status;
 
 use serde_json::{Value, json};
 
@@ -33,7 +40,7 @@ pub fn create(res: &Resource, object: &Value) -> Vec<Error> {
         errors.extend(custom_content(custom, object, None));
         return errors;
     }
-    errors.extend(content(res, object));
+    errors.extend(content(res, object, None));
     errors
 }
 
@@ -46,6 +53,9 @@ pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error
         return errors;
     }
     if part != Part::Main {
+        if part == Part::Status {
+            errors.extend(workload_status::update(res, new, old));
+        }
         return errors;
     }
     errors.extend(match res.id() {
@@ -59,7 +69,7 @@ pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error
         ("apps", "Deployment" | "ReplicaSet" | "DaemonSet") => apps::selector_update(new, old),
         ("apps", "StatefulSet") => apps::stateful_set_update(new, old),
         ("apps", "ControllerRevision") => apps::revision_update(new, old),
-        ("batch", "Job") => batch::job_update(new, old),
+        ("batch", "Job") => job::job_update(new, old),
         ("apiextensions.k8s.io", _) => crd::update_rules(new, old),
         ("networking.k8s.io", "IngressClass") => network::ingress_class_update(new, old),
         ("discovery.k8s.io", "EndpointSlice") => network::slice_update(new, old),
@@ -72,7 +82,7 @@ pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error
     });
     // A pod that was valid is still valid in the fields that may not change; the few that
     // may are checked with the rest.
-    errors.extend(content(res, new));
+    errors.extend(content(res, new, Some(old)));
     errors
 }
 
@@ -85,7 +95,8 @@ fn custom_content(custom: &crd::Custom, new: &Value, old: Option<&Value>) -> Vec
     errors
 }
 
-fn content(res: &Resource, object: &Value) -> Vec<Error> {
+/// The rules that hold at birth and ever after; `old` is what the object was before.
+fn content(res: &Resource, object: &Value, old: Option<&Value>) -> Vec<Error> {
     match res.id() {
         ("", "Pod") => pod::spec(object),
         ("", "Service") => service::spec(object),
@@ -95,7 +106,7 @@ fn content(res: &Resource, object: &Value) -> Vec<Error> {
         ("", "Event") => kinds::event(object),
         ("coordination.k8s.io", "Lease") => kinds::lease(object),
         ("", "Endpoints") => kinds::endpoints(object),
-        ("", "PodTemplate") => apps::pod_template(object),
+        ("", "PodTemplate") => apps::template_kind(object),
         ("", "ReplicationController") => apps::replication_controller(object),
         ("", "PersistentVolumeClaim") => storage::claim(object),
         ("", "PersistentVolume") => storage::volume(object),
@@ -106,9 +117,9 @@ fn content(res: &Resource, object: &Value) -> Vec<Error> {
         ("apps", "DaemonSet") => apps::daemon_set(object),
         ("apps", "StatefulSet") => apps::stateful_set(object),
         ("apps", "ControllerRevision") => apps::revision(object),
-        ("batch", "Job") => batch::job(object),
-        ("batch", "CronJob") => batch::cron_job(object),
-        ("autoscaling", "HorizontalPodAutoscaler") => scaling::autoscaler(object),
+        ("batch", "Job") => job::job(object),
+        ("batch", "CronJob") => cron_job::cron_job(object, old),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::autoscaler(object, old),
         ("policy", "PodDisruptionBudget") => scaling::budget(object),
         ("networking.k8s.io", "Ingress") => network::ingress(object),
         ("networking.k8s.io", "IngressClass") => network::ingress_class(object),
@@ -210,7 +221,7 @@ mod tests {
     use crate::strategy;
 
     /// The messages a new object of this kind gets; defaults come first.
-    fn refused(object: Value) -> Vec<String> {
+    pub(super) fn refused(object: Value) -> Vec<String> {
         let mut object = object;
         let api = str_at(&object, "/apiVersion").to_owned();
         let res = find_kind(&api, str_at(&object, "/kind")).expect("kind");

@@ -120,7 +120,9 @@ fn patched(
         _ => return Err(Status::unsupported_media_type(&patch::CONTENT_TYPES)),
     }
     strategy::check_body(resource, &new)?;
-    let mut warnings = convert::to_stored(resource, &mut new)?;
+    // The old names in it are the server's own, so only the version is worth a word.
+    convert::to_stored(resource, &mut new)?;
+    let mut warnings: Vec<String> = convert::past_warning(resource).into_iter().collect();
     warnings.extend(fields::check(resource, &new, None, options.validation)?);
     Ok((new, warnings))
 }

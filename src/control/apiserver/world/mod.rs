@@ -264,6 +264,15 @@ impl World {
         Ok(Listing { revision, objects })
     }
 
+    /// Whether any object says that the one with this uid owns it.
+    pub fn is_owner(&self, uid: &str) -> bool {
+        let state = self.read();
+        state.kinds.values().flat_map(BTreeMap::values).any(|o| {
+            let mut owners = o.meta.owner_references.iter();
+            owners.any(|owner| owner.uid == uid)
+        })
+    }
+
     /// How many objects of each kind there are: (plural, number).
     pub fn counts(&self) -> Vec<(&'static str, usize)> {
         let state = self.read();
