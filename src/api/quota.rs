@@ -23,8 +23,7 @@ const PLAIN: &[&str] = &[
     "services",
 ];
 const CLASS: &str = ".storageclass.storage.k8s.io/";
-const CLASS_ANNOTATION: &str =
-    "/metadata/annotations/volume.beta.kubernetes.io~1storage-class";
+const CLASS_ANNOTATION: &str = "/metadata/annotations/volume.beta.kubernetes.io~1storage-class";
 /// Names a container must set itself as soon as a quota limits them.
 const DEMANDED: &[&str] = &[
     "cpu",
@@ -432,8 +431,10 @@ mod tests {
 
     #[test]
     fn pods_count_by_number_and_by_size_until_they_end() {
-        let p = pod(json!({"requests": {"cpu": "250m", "memory": "64Mi", "example.com/gpu": "1"},
-            "limits": {"memory": "128Mi"}}));
+        let p = pod(
+            json!({"requests": {"cpu": "250m", "memory": "64Mi", "example.com/gpu": "1"},
+            "limits": {"memory": "128Mi"}}),
+        );
         let usage = taken("pods", &p).usage(NOW);
         let shown: Vec<String> = usage.iter().map(|(n, a)| format!("{n}={a}")).collect();
         assert_eq!(
@@ -500,7 +501,10 @@ mod tests {
     #[test]
     fn the_refusal_names_only_what_is_exceeded() {
         let q = quota(json!({"hard": {"pods": "2", "requests.memory": "1Gi", "cpu": "9"}}));
-        let asked = taken("pods", &pod(json!({"requests": {"memory": "768Mi", "cpu": "1"}})));
+        let asked = taken(
+            "pods",
+            &pod(json!({"requests": {"memory": "768Mi", "cpu": "1"}})),
+        );
         let used = q.used([&asked], NOW);
         let refusal = q.check(&used, &asked.usage(NOW)).unwrap_err();
         assert_eq!(

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::quantities;
-use crate::json::{child, default, list_at, map_at, str_at};
+use crate::json::{child, default, list_at, map_at};
 
 /// rw-r--r--, the mode files of configMap and secret volumes get.
 const FILE_MODE: i64 = 0o644;

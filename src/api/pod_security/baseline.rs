@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::Violation;
-use super::look::{
-    containers, has_own_users, names, plural, quoted, quoted_set, setters, these,
-};
+use super::look::{containers, has_own_users, names, plural, quoted, quoted_set, setters, these};
 use crate::json::{bool_at, int_at, list_at, map_at, str_at};
 
 const CAPABILITIES: &[&str] = &[

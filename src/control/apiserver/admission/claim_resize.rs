@@ -7,11 +7,7 @@ use serde_json::Value;
 
 use super::{Operation, Request, find_in};
 
-pub(super) fn check(
-    request: &Request<'_>,
-    new: &Value,
-    old: Option<&Value>,
-) -> Result<(), Status> {
+pub(super) fn check(request: &Request<'_>, new: &Value, old: Option<&Value>) -> Result<(), Status> {
     let Some(old) = old.filter(|_| request.is(Operation::Update, "", "PersistentVolumeClaim"))
     else {
         return Ok(());

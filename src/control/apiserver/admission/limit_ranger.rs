@@ -141,9 +141,8 @@ fn pod_errors(limit: &Value, pod: &Value) -> Vec<String> {
 /// Upstream's total of a pod: what not every container sets is not set, and a larger init
 /// container counts alone.
 fn sum(pod: &Value, part: &str) -> Resources {
-    let of = |container: &Value| {
-        pod_resources::list(map_at(container, &format!("/resources/{part}")))
-    };
+    let of =
+        |container: &Value| pod_resources::list(map_at(container, &format!("/resources/{part}")));
     let all: Vec<Resources> = list_at(pod, "/spec/containers").iter().map(of).collect();
     let mut total = Resources::new();
     for one in &all {
@@ -171,8 +170,12 @@ fn claim_errors(limit: &Value, claim: &Value) -> Vec<String> {
         limits: Resources::new(),
     };
     let of = |key: &str| bounds(limit, key);
-    let min = of("min").into_iter().filter_map(|(n, q)| bounded.below(&n, q));
-    let max = of("max").into_iter().filter_map(|(n, q)| bounded.over(&n, q));
+    let min = of("min")
+        .into_iter()
+        .filter_map(|(n, q)| bounded.below(&n, q));
+    let max = of("max")
+        .into_iter()
+        .filter_map(|(n, q)| bounded.over(&n, q));
     min.chain(max).collect()
 }
 
@@ -234,7 +237,9 @@ impl Bounded<'_> {
                 .filter(|quantity| !quantity.is_zero())
         };
         let Some(request) = size(&self.requests) else {
-            return Some(format!("{rule}, but no request is specified or request is 0"));
+            return Some(format!(
+                "{rule}, but no request is specified or request is 0"
+            ));
         };
         let Some(limit) = size(&self.limits) else {
             return Some(format!("{rule}, but no limit is specified or limit is 0"));
@@ -346,7 +351,10 @@ mod tests {
         );
         assert_eq!(
             said,
-            ["cpu request for container c", "memory limit for container c"]
+            [
+                "cpu request for container c",
+                "memory limit for container c"
+            ]
         );
     }
 }

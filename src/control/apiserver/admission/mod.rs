@@ -23,6 +23,8 @@ mod quota;
 mod runtime_class;
 mod tolerations;
 
+use std::sync::OnceLock;
+
 use cadet_api::resource::{self, Resource};
 use cadet_api::status::Status;
 use cadet_api::{json, meta};
@@ -81,6 +83,21 @@ impl<'a> Request<'a> {
             namespace: call.namespace(),
             dry_run,
             parameters: Some(&call.parameters),
+        }
+    }
+
+    /// A new object that the server itself makes at its start.
+    pub fn server(app: &'a App, resource: &'static Resource, namespace: &'a str) -> Request<'a> {
+        static SERVER: OnceLock<User> = OnceLock::new();
+        Request {
+            app,
+            user: SERVER.get_or_init(|| User::new("system:apiserver", &["system:masters"])),
+            named: resource,
+            subresource: "",
+            operation: Operation::Create,
+            namespace,
+            dry_run: false,
+            parameters: None,
         }
     }
 
@@ -191,7 +208,7 @@ pub fn find(plural: &str) -> Result<&'static Resource, Status> {
 }
 
 /// A row of the table that this crate relies on.
-fn find_in(group: &str, plural: &str) -> Result<&'static Resource, Status> {
+pub fn find_in(group: &str, plural: &str) -> Result<&'static Resource, Status> {
     resource::find(group, "v1", plural)
         .ok_or_else(|| Status::internal(format!("{plural} are not in the table of kinds")))
 }

@@ -38,7 +38,11 @@ pub(super) fn check(
 fn template_path(kind: &str) -> Option<&'static str> {
     match kind {
         "PodTemplate" => Some("/template"),
-        "ReplicationController" | "ReplicaSet" | "Deployment" | "StatefulSet" | "DaemonSet"
+        "ReplicationController"
+        | "ReplicaSet"
+        | "Deployment"
+        | "StatefulSet"
+        | "DaemonSet"
         | "Job" => Some("/spec/template"),
         "CronJob" => Some("/spec/jobTemplate/spec/template"),
         _ => None,
@@ -156,7 +160,10 @@ fn existing(
         let violations = pod_security::evaluate(standard, &pod.value());
         if !violations.is_empty() {
             let reasons = pod_security::reasons(&violations);
-            found.entry(reasons).or_default().push(pod.meta.name.clone());
+            found
+                .entry(reasons)
+                .or_default()
+                .push(pod.meta.name.clone());
         }
     }
     let mut warnings = Vec::new();

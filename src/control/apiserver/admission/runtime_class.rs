@@ -47,7 +47,10 @@ pub(super) fn apply(request: &Request<'_>, pod: &mut Value) -> Result<(), Status
         .flatten()
     {
         let selector = map_at(pod, "/spec/nodeSelector");
-        if let Some(other) = selector.and_then(|map| map.get(key)).filter(|o| *o != value) {
+        if let Some(other) = selector
+            .and_then(|map| map.get(key))
+            .filter(|o| *o != value)
+        {
             let why = format!(
                 "conflict: runtimeClass.scheduling.nodeSelector[{key}] = {}; pod.spec.nodeSelector[{key}] = {}",
                 value.as_str().unwrap_or_default(),

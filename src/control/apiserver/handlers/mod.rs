@@ -5,6 +5,7 @@ mod binding;
 mod create;
 mod delete;
 mod deletecollection;
+mod finish;
 mod get;
 mod list;
 mod patch;
