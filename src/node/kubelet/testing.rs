@@ -109,6 +109,16 @@ impl ConfigSource for FakeApi {
     async fn secret(&self, _: &str, _: &str) -> Result<Option<Secret>, ConfigError> {
         Ok(None)
     }
+
+    async fn token(
+        &self,
+        pod: &Pod,
+        wanted: &ServiceAccountTokenProjection,
+    ) -> Result<String, ConfigError> {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let audience = wanted.audience.as_deref().unwrap_or("the server");
+        Ok(format!("{name} to {audience}"))
+    }
 }
 
 /// Everything a worker needs, with the fakes at hand.

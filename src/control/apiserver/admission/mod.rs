@@ -21,6 +21,7 @@ mod pod_security;
 mod priority;
 mod quota;
 mod runtime_class;
+mod service_account;
 mod tolerations;
 
 use std::sync::OnceLock;
@@ -137,6 +138,7 @@ impl<'a> Request<'a> {
         old: Option<&Value>,
     ) -> Result<Vec<String>, Status> {
         limit_ranger::fill(self, new)?;
+        service_account::admit(self, new).await?;
         node_taint::add(self, new);
         priority::resolve(self, new, old)?;
         tolerations::add(self, new);
@@ -157,6 +159,7 @@ impl<'a> Request<'a> {
             return Ok(Admitted::default());
         };
         limit_ranger::check(self, new)?;
+        service_account::check(self, new)?;
         let warnings = pod_security::check(self, new, old)?;
         priority::check(self, new)?;
         claim_resize::check(self, new, old)?;

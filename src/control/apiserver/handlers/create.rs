@@ -141,7 +141,8 @@ pub async fn store_new(
     Err(Status::generate_name_conflict(resource, base))
 }
 
-fn suffix() -> Result<String, Status> {
+/// Five random characters for a generated name.
+pub fn suffix() -> Result<String, Status> {
     let mut random = [0_u8; 5];
     getrandom::fill(&mut random).map_err(Status::internal)?;
     let letter = |byte: &u8| NAME_LETTERS[*byte as usize % NAME_LETTERS.len()] as char;
