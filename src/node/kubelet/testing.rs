@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use cadet_api::install::LessonImage;
 use cadet_network::NetworkError;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodStatus, Secret};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Pod, PodStatus, Secret, ServiceAccountTokenProjection,
+};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
