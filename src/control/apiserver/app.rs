@@ -25,7 +25,7 @@ use crate::object::BadRecord;
 use crate::query::Parameters;
 use crate::target::{Reference, Target};
 use crate::world::World;
-use crate::{bootstrap, connect, documents, expiry, handlers, health, respond};
+use crate::{bootstrap, connect, documents, expiry, handlers, health, quota_status, respond};
 
 /// What the server must be told.
 #[derive(Debug, Clone)]
@@ -131,6 +131,7 @@ impl App {
         bootstrap::run(&app).await?;
         tokio::spawn(expiry::run(app.clone()));
         tokio::spawn(crate::definitions::run(app.clone()));
+        tokio::spawn(quota_status::run(app.clone()));
         Ok(app)
     }
 

@@ -23,8 +23,6 @@ mod runtime_class;
 mod service_account;
 mod tolerations;
 
-use std::sync::OnceLock;
-
 use cadet_api::resource::{self, Resource};
 use cadet_api::status::Status;
 use cadet_api::{json, meta};
@@ -32,26 +30,22 @@ use serde_json::Value;
 
 pub use given::{give_address, give_token};
 pub use namespace::ETERNAL_NAMESPACES;
-pub use quota::Ledger;
+pub use quota::{Ledger, quota_used};
 
-use crate::access::User;
 use crate::app::App;
 use crate::call::ObjectCall;
-use crate::query::Parameters;
 
 /// What is done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     Create,
     Update,
-    Delete,
 }
 
 /// One request as admission sees it.
 #[derive(Clone)]
 pub struct Request<'a> {
     pub app: &'a App,
-    pub user: &'a User,
     /// The kind as the client names it; may be an old version.
     pub named: &'static Resource,
     /// "" for the object itself.
@@ -60,8 +54,6 @@ pub struct Request<'a> {
     /// "" at cluster scope.
     pub namespace: &'a str,
     pub dry_run: bool,
-    /// `None` for the server's own start, which no webhook can hold up.
-    pub parameters: Option<&'a Parameters>,
 }
 
 /// The world's consent, with what was counted for it; keep it until the object is stored.
@@ -76,28 +68,23 @@ impl<'a> Request<'a> {
     pub fn of(call: &'a ObjectCall, operation: Operation, dry_run: bool) -> Request<'a> {
         Request {
             app: &call.app,
-            user: &call.user,
             named: call.resource(),
             subresource: "",
             operation,
             namespace: call.namespace(),
             dry_run,
-            parameters: Some(&call.parameters),
         }
     }
 
     /// A new object that the server itself makes at its start.
     pub fn server(app: &'a App, resource: &'static Resource, namespace: &'a str) -> Request<'a> {
-        static SERVER: OnceLock<User> = OnceLock::new();
         Request {
             app,
-            user: SERVER.get_or_init(|| User::new("system:apiserver", &["system:masters"])),
             named: resource,
             subresource: "",
             operation: Operation::Create,
             namespace,
             dry_run: false,
-            parameters: None,
         }
     }
 

@@ -102,7 +102,6 @@ pub(super) fn check(request: &Request<'_>, class: &Value) -> Result<(), Status> 
                 str_at(&other, "/metadata/name")
             );
             Err(match request.operation {
-                Operation::Delete => return Ok(()),
                 _ => request.forbidden(class, &why),
             })
         }

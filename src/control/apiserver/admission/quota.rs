@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cadet_api::pod_resources::Resources;
 use cadet_api::quota::{self, Quota, Taken};
 use cadet_api::resource::Resource;
 use cadet_api::status::Status;
@@ -20,6 +21,7 @@ use time::OffsetDateTime;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Operation, Request, find};
+use crate::app::App;
 
 /// Beyond so many namespaces those nobody waits for are forgotten.
 const MAX_BOOKS: usize = 256;
@@ -61,7 +63,6 @@ fn handles(request: &Request<'_>) -> bool {
             "resize" => id == ("", "Pod"),
             _ => false,
         },
-        Operation::Delete => false,
     }
 }
 
@@ -100,7 +101,7 @@ pub(super) async fn check(
         asked = quota::difference(&asked, &Taken::of(resource, old).usage(now));
     }
     let mut book = request.app.ledger.open(request.namespace).await;
-    let all = book.count(request, resource);
+    let all = book.count(request.app, request.namespace, resource);
     for quota in &interested {
         let used = quota.used(all.values().map(|(_, taken)| taken), now);
         quota
@@ -110,10 +111,31 @@ pub(super) async fn check(
     Ok(Some(book))
 }
 
+/// What of a quota is in use now, by the objects of `kinds`: every hard name.
+pub async fn quota_used(
+    app: &App,
+    namespace: &str,
+    limits: &Quota,
+    kinds: &[&'static Resource],
+) -> Resources {
+    let now = OffsetDateTime::now_utc();
+    let mut used = limits.used([], now);
+    let mut book = app.ledger.open(namespace).await;
+    for kind in kinds {
+        let counted = book.count(app, namespace, kind);
+        let part = limits.used(counted.values().map(|(_, taken)| taken), now);
+        for (name, amount) in part {
+            let slot = used.entry(name).or_default();
+            *slot = *slot + amount;
+        }
+    }
+    used
+}
+
 impl Book {
     /// Brings the counts of a kind up to date with the world.
-    fn count(&mut self, request: &Request<'_>, resource: &'static Resource) -> &Counted {
-        let listing = request.app.world.list(resource, Some(request.namespace));
+    fn count(&mut self, app: &App, namespace: &str, resource: &'static Resource) -> &Counted {
+        let listing = app.world.list(resource, Some(namespace));
         let counted = self
             .0
             .entry((resource.gv.group, resource.plural))
