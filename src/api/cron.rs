@@ -24,8 +24,8 @@ pub enum Schedule {
 /// What is wrong with a schedule, in words like upstream's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("expected exactly 5 fields, found {found}: {fields:?}")]
-    Fields { found: usize, fields: Vec<String> },
+    #[error("expected exactly 5 fields, found {found}: [{fields}]")]
+    Fields { found: usize, fields: String },
     #[error("unrecognized descriptor: {0}")]
     Descriptor(String),
     #[error("failed to parse duration {0}")]
@@ -77,7 +77,7 @@ impl Schedule {
         let [minutes, hours, days, months, weekdays] = fields.as_slice() else {
             return Err(Error::Fields {
                 found: fields.len(),
-                fields: fields.iter().map(|f| (*f).to_owned()).collect(),
+                fields: fields.join(" "),
             });
         };
         let star = |text: &str| text.starts_with('*') || text.starts_with('?');

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::resource::{self, Resource};
+use crate::resource::{self, Resource, Rows};
 
 /// Content type of the aggregated form that kubectl 1.30 and later asks for.
 pub const AGGREGATED_V2: &str =
@@ -12,24 +12,25 @@ pub const AGGREGATED_V2BETA1: &str =
     "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
 
 /// The aggregated document at `/api`; `version` is `v2` or `v2beta1`.
-pub fn aggregated_core(version: &str) -> Value {
-    aggregated(version, |group| group.is_empty())
+pub fn aggregated_core(rows: &Rows, version: &str) -> Value {
+    aggregated(rows, version, |group| group.is_empty())
 }
 
 /// The aggregated document at `/apis`.
-pub fn aggregated_groups(version: &str) -> Value {
-    aggregated(version, |group| !group.is_empty())
+pub fn aggregated_groups(rows: &Rows, version: &str) -> Value {
+    aggregated(rows, version, |group| !group.is_empty())
 }
 
-fn aggregated(version: &str, wanted: impl Fn(&str) -> bool) -> Value {
-    let items: Vec<Value> = resource::groups()
+fn aggregated(rows: &Rows, version: &str, wanted: impl Fn(&str) -> bool) -> Value {
+    let items: Vec<Value> = resource::groups(rows)
         .into_iter()
         .filter(|(group, _)| wanted(group))
         .map(|(group, versions)| {
             let versions: Vec<Value> = versions
                 .into_iter()
                 .map(|v| {
-                    let resources: Vec<Value> = resource::in_version(group, v).map(item).collect();
+                    let resources: Vec<Value> =
+                        resource::in_version(rows, group, v).map(item).collect();
                     json!({"version": v, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
@@ -81,8 +82,8 @@ fn kind(gv: resource::Gv, kind: &str) -> Value {
 }
 
 /// The plain document at `/api`; `address` is where clients reach the server, host:port.
-pub fn api_versions(address: &str) -> Value {
-    let versions = resource::groups()
+pub fn api_versions(rows: &Rows, address: &str) -> Value {
+    let versions = resource::groups(rows)
         .into_iter()
         .find(|(group, _)| group.is_empty())
         .map_or(Vec::new(), |(_, versions)| versions);
@@ -94,8 +95,8 @@ pub fn api_versions(address: &str) -> Value {
 }
 
 /// The plain document at `/apis`.
-pub fn group_list() -> Value {
-    let groups: Vec<Value> = resource::groups()
+pub fn group_list(rows: &Rows) -> Value {
+    let groups: Vec<Value> = resource::groups(rows)
         .into_iter()
         .filter(|(group, _)| !group.is_empty())
         .map(|(group, versions)| group_body(group, &versions))
@@ -104,8 +105,8 @@ pub fn group_list() -> Value {
 }
 
 /// The plain document at `/apis/<group>`, if the group is served.
-pub fn group(name: &str) -> Option<Value> {
-    let (group, versions) = resource::groups()
+pub fn group(rows: &Rows, name: &str) -> Option<Value> {
+    let (group, versions) = resource::groups(rows)
         .into_iter()
         .find(|(g, _)| *g == name && !g.is_empty())?;
     let mut out = group_body(group, &versions);
@@ -126,10 +127,10 @@ fn group_body(group: &'static str, versions: &[&'static str]) -> Value {
 }
 
 /// The plain document at `/api/<version>` or `/apis/<group>/<version>`, if it is served.
-pub fn resource_list(group: &str, version: &str) -> Option<Value> {
-    let mut rows: Vec<Value> = Vec::new();
+pub fn resource_list(rows: &Rows, group: &str, version: &str) -> Option<Value> {
+    let mut listed: Vec<Value> = Vec::new();
     let mut name = None;
-    for r in resource::in_version(group, version) {
+    for r in resource::in_version(rows, group, version) {
         name = Some(r.gv.api_version());
         let mut row = json!({"name": r.plural, "singularName": r.singular,
             "namespaced": r.namespaced, "kind": r.kind, "verbs": r.verbs});
@@ -139,7 +140,7 @@ pub fn resource_list(group: &str, version: &str) -> Option<Value> {
         if !r.categories.is_empty() {
             row["categories"] = json!(r.categories);
         }
-        rows.push(row);
+        listed.push(row);
         for s in r.subresources {
             let mut row = json!({"name": format!("{}/{}", r.plural, s.name), "singularName": "",
                 "namespaced": r.namespaced, "kind": s.kind, "verbs": s.verbs});
@@ -147,22 +148,23 @@ pub fn resource_list(group: &str, version: &str) -> Option<Value> {
                 row["group"] = json!(s.gv.group);
                 row["version"] = json!(s.gv.version);
             }
-            rows.push(row);
+            listed.push(row);
         }
     }
     let name = name?;
     Some(
-        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": rows}),
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": listed}),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::built_in;
 
     #[test]
     fn aggregated_core_lists_both_versions_and_log() {
-        let d = aggregated_core("v2");
+        let d = aggregated_core(&built_in(), "v2");
         assert_eq!(d["apiVersion"], "apidiscovery.k8s.io/v2");
         assert_eq!(d["items"].as_array().unwrap().len(), 1);
         let versions = &d["items"][0]["versions"];
@@ -189,19 +191,22 @@ mod tests {
 
     #[test]
     fn groups_have_names_and_plain_forms() {
-        let d = aggregated_groups("v2beta1");
+        let d = aggregated_groups(&built_in(), "v2beta1");
         assert_eq!(d["items"][0]["metadata"]["name"], "apps");
         assert_eq!(
-            group_list()["groups"][0]["preferredVersion"]["groupVersion"],
+            group_list(&built_in())["groups"][0]["preferredVersion"]["groupVersion"],
             "apps/v1"
         );
-        assert_eq!(group("coordination.k8s.io").unwrap()["kind"], "APIGroup");
-        assert!(group("").is_none() && group("example.com").is_none());
         assert_eq!(
-            api_versions("10.0.2.15:6443")["versions"],
+            group(&built_in(), "coordination.k8s.io").unwrap()["kind"],
+            "APIGroup"
+        );
+        assert!(group(&built_in(), "").is_none() && group(&built_in(), "example.com").is_none());
+        assert_eq!(
+            api_versions(&built_in(), "10.0.2.15:6443")["versions"],
             json!(["v1", "v1beta3"])
         );
-        let list = resource_list("", "v1").unwrap();
+        let list = resource_list(&built_in(), "", "v1").unwrap();
         assert_eq!(list["groupVersion"], "v1");
         assert!(
             list["resources"]
@@ -210,6 +215,6 @@ mod tests {
                 .iter()
                 .any(|r| r["name"] == "pods/log")
         );
-        assert!(resource_list("", "v9").is_none());
+        assert!(resource_list(&built_in(), "", "v9").is_none());
     }
 }

@@ -9,6 +9,8 @@ use serde_json::Value;
 pub enum Fault {
     Required,
     Invalid,
+    /// Invalid together with other fields; its own value would tell nothing.
+    Inconsistent,
     NotSupported,
     Forbidden,
     Duplicate,
@@ -46,6 +48,11 @@ impl Error {
     /// The value breaks a rule, which `detail` tells.
     pub fn invalid(field: &str, value: impl Into<Value>, detail: impl Into<String>) -> Error {
         Error::new(Fault::Invalid, field, value.into(), detail)
+    }
+
+    /// Fields contradict each other: as [`Error::invalid`], without a value.
+    pub fn inconsistent(field: &str, detail: impl Into<String>) -> Error {
+        Error::new(Fault::Inconsistent, field, Value::Null, detail)
     }
 
     /// The value is none of `known`.
@@ -90,7 +97,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self.fault {
             Fault::Required => "FieldValueRequired",
-            Fault::Invalid => "FieldValueInvalid",
+            Fault::Invalid | Fault::Inconsistent => "FieldValueInvalid",
             Fault::NotSupported => "FieldValueNotSupported",
             Fault::Forbidden => "FieldValueForbidden",
             Fault::Duplicate => "FieldValueDuplicate",
@@ -105,6 +112,7 @@ impl Error {
         let (words, show_value) = match self.fault {
             Fault::Required => ("Required value", false),
             Fault::Invalid => ("Invalid value", true),
+            Fault::Inconsistent => ("Invalid value", false),
             Fault::NotSupported => ("Unsupported value", true),
             Fault::Forbidden => ("Forbidden", false),
             Fault::Duplicate => ("Duplicate value", true),
@@ -128,6 +136,11 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.field, self.body())
     }
+}
+
+/// The JSON pointer of a path of plain members: `/spec/template` for `spec.template`.
+pub fn pointer(path: &str) -> String {
+    format!("/{}", path.replace('.', "/"))
 }
 
 /// `path[index]`.
@@ -167,6 +180,7 @@ mod tests {
                 Error::not_supported(f, "Z", &["A", "B"]),
                 "spec.x: Unsupported value: \"Z\": supported values: \"A\", \"B\"",
             ),
+            (Error::inconsistent(f, "no"), "spec.x: Invalid value: no"),
             (Error::forbidden(f, "no"), "spec.x: Forbidden: no"),
             (Error::duplicate(f, "a"), "spec.x: Duplicate value: \"a\""),
             (Error::not_found(f, "a"), "spec.x: Not found: \"a\""),

@@ -19,7 +19,24 @@ use crate::{clock, field, json as place, quantity};
 /// 400 in upstream's words if a field has the wrong type.
 pub fn check(res: &Resource, object: &Value) -> Result<Vec<String>, Status> {
     // A custom kind is checked against its own definition.
-    let Some(shape) = schema::of(res.stored_as_or_self()) else {
+    let res = res.stored_as_or_self();
+    if let Some(custom) = res.custom {
+        // Types are for its own schema to judge; here only what would be dropped.
+        let mut gone = Vec::new();
+        crate::crd::prune(&custom.schema, &mut object.clone(), &mut gone);
+        if let Some(meta) = object.get("metadata") {
+            let shape = schema::builtin("apimachinery.pkg.apis.meta.v1.ObjectMeta");
+            let known = shape.map_or(Ok(Vec::new()), |shape| {
+                check_at("metadata", res, shape, meta)
+            });
+            gone.extend(known?);
+        }
+        return Ok(gone
+            .into_iter()
+            .map(|f| format!("unknown field {f:?}"))
+            .collect());
+    }
+    let Some(shape) = schema::of(res) else {
         return Ok(Vec::new());
     };
     check_shape(res, shape, object)
@@ -30,18 +47,22 @@ pub fn check(res: &Resource, object: &Value) -> Result<Vec<String>, Status> {
 /// # Errors
 /// As [`check`].
 pub fn check_shape(res: &Resource, shape: &Shape, object: &Value) -> Result<Vec<String>, Status> {
-    let mut fit = Fit {
-        kind: res.kind,
-        path: String::new(),
-        unknown: Vec::new(),
-    };
-    fit.walk(shape, object)
-        .map_err(|why| Status::bad_request(format!("{}: {why}", cannot(res))))?;
-    Ok(fit
-        .unknown
+    Ok(check_at("", res, shape, object)?
         .into_iter()
         .map(|f| format!("unknown field {f:?}"))
         .collect())
+}
+
+/// The paths of unknown fields of a value that stands at `path`.
+fn check_at(path: &str, res: &Resource, shape: &Shape, v: &Value) -> Result<Vec<String>, Status> {
+    let mut fit = Fit {
+        kind: res.kind,
+        path: path.to_owned(),
+        unknown: Vec::new(),
+    };
+    fit.walk(shape, v)
+        .map_err(|why| Status::bad_request(format!("{}: {why}", cannot(res))))?;
+    Ok(fit.unknown)
 }
 
 /// The refusal under `fieldValidation=Strict`; `sentences` as [`check`] and [`duplicates`]

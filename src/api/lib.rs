@@ -6,9 +6,11 @@
 
 pub mod apply;
 mod binding;
+pub mod cel;
 pub mod clock;
 pub mod columns;
 pub mod convert;
+pub mod crd;
 pub mod cron;
 pub mod defaults;
 mod details;
@@ -22,8 +24,11 @@ pub mod meta;
 pub mod names;
 pub mod openapi;
 pub mod patch;
+pub mod pod_resources;
+pub mod pod_security;
 pub mod protobuf;
 pub mod quantity;
+pub mod quota;
 pub mod resource;
 pub mod schema;
 pub mod selector;

@@ -215,6 +215,26 @@ pub fn path_segment(s: &str) -> Vec<String> {
         .collect()
 }
 
+/// How new a version is by its name: `v2` before `v1` before `v1beta2` before `v1alpha1`,
+/// and other names last (the order of Kubernetes' version priority).
+pub fn version_rank(name: &str) -> (u8, u32, u32) {
+    let parsed = || {
+        let rest = name.strip_prefix('v')?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let major: u32 = rest[..digits].parse().ok()?;
+        let tail = &rest[digits..];
+        for (stage, rank) in [("beta", 2), ("alpha", 1)] {
+            if let Some(minor) = tail.strip_prefix(stage) {
+                return Some((rank, major, minor.parse().ok()?));
+            }
+        }
+        tail.is_empty().then_some((3, major, 0))
+    };
+    parsed().unwrap_or((0, 0, 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

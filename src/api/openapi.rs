@@ -1,24 +1,27 @@
-//! OpenAPI v3, as much as kubectl needs to create, apply, diff and explain.
+//! OpenAPI v3: what kubectl needs to create, apply, diff and explain, down to every field.
+
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
-use crate::resource::{self, Gv, Resource};
+use crate::resource::{self, Gv, Resource, Rows};
+use crate::schema::{self, ListType, Ref, Scalar, Shape, Struct};
 
 /// The document at `/openapi/v3`: where each group-version's own document lies.
-pub fn index() -> Value {
+pub fn index(rows: &Rows) -> Value {
     let mut paths = Map::new();
-    for gv in versions() {
+    for gv in versions(rows) {
         let path = gv.path();
-        let hash = hash(gv.group, gv.version).unwrap_or_default();
+        let hash = hash(rows, gv.group, gv.version).unwrap_or_default();
         let url = format!("/openapi/v3/{path}?hash={hash}");
         paths.insert(path, json!({"serverRelativeURL": url}));
     }
     json!({"paths": paths})
 }
 
-fn versions() -> Vec<Gv> {
+fn versions(rows: &Rows) -> Vec<Gv> {
     let mut out: Vec<Gv> = Vec::new();
-    for r in resource::all() {
+    for r in rows.iter().filter(|r| !r.verbs.is_empty()) {
         if !out.contains(&r.gv) {
             out.push(r.gv);
         }
@@ -27,10 +30,11 @@ fn versions() -> Vec<Gv> {
 }
 
 /// The document at `/openapi/v3/<api/v1 or apis/group/version>`, if it is served.
-pub fn document(group: &str, version: &str) -> Option<Value> {
+pub fn document(rows: &Rows, group: &str, version: &str) -> Option<Value> {
     let mut paths = Map::new();
     let mut schemas = Map::new();
-    for r in resource::in_version(group, version) {
+    let mut types: Vec<&'static str> = vec!["apimachinery.pkg.apis.meta.v1.ObjectMeta"];
+    for r in resource::in_version(rows, group, version) {
         let (collection, object) = if r.namespaced {
             (
                 r.path(Some("{namespace}"), None),
@@ -55,12 +59,26 @@ pub fn document(group: &str, version: &str) -> Option<Value> {
                 ],
             ),
         );
-        schemas.insert(schema_name(r), schema(r));
+        schemas.insert(schema_name(r), schema(r, &mut types));
     }
     if schemas.is_empty() {
         return None;
     }
-    schemas.insert(META.to_owned(), metadata_schema());
+    while let Some(name) = types.pop() {
+        let full = format!("io.k8s.{name}");
+        if !schemas.contains_key(&full)
+            && let Some(shape) = schema::builtin(name).and_then(Shape::as_struct)
+        {
+            let value = match full.as_str() {
+                META => metadata_schema(struct_schema(shape, &mut types)),
+                _ => struct_schema(shape, &mut types),
+            };
+            schemas.insert(full, value);
+        }
+    }
+    for (name, value) in scalars() {
+        schemas.insert(name.to_owned(), value);
+    }
     Some(json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "unversioned"},
@@ -70,13 +88,32 @@ pub fn document(group: &str, version: &str) -> Option<Value> {
 }
 
 /// A fingerprint of one document: clients keep the document as long as it stays the same.
-pub fn hash(group: &str, version: &str) -> Option<String> {
-    let text = document(group, version)?.to_string();
-    // FNV-1a, 64 bits: a cache key, not a seal.
-    let h = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+/// Made of what the document is made of, because the index is asked for by every apply.
+pub fn hash(rows: &Rows, group: &str, version: &str) -> Option<String> {
+    let mut h = *PROGRAM;
+    let mut found = false;
+    for r in resource::in_version(rows, group, version) {
+        found = true;
+        h = fnv(h, r.plural);
+        h = fnv(h, r.kind);
+        if let Some(custom) = r.custom {
+            h = fnv(h, &custom.schema.to_string());
+        }
+    }
+    found.then(|| format!("{h:016X}"))
+}
+
+/// What this program knows of built-in kinds.
+static PROGRAM: LazyLock<u64> = LazyLock::new(|| {
+    let start = fnv(0xcbf2_9ce4_8422_2325, env!("CARGO_PKG_VERSION"));
+    fnv(start, schema::FACTS)
+});
+
+/// FNV-1a, 64 bits: a cache key, not a seal.
+fn fnv(start: u64, text: &str) -> u64 {
+    text.bytes().fold(start, |h, b| {
         (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    Some(format!("{h:016X}"))
+    })
 }
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
@@ -122,48 +159,215 @@ fn query(name: &str) -> Value {
     json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}})
 }
 
-fn schema(r: &Resource) -> Value {
-    let text = |what: &str| json!({"type": "string", "description": what});
-    let mut properties = Map::from_iter([
-        (
-            "apiVersion".to_owned(),
-            text("Version of the API this object is written in."),
-        ),
-        ("kind".to_owned(), text("What this object is.")),
-        (
-            "metadata".to_owned(),
-            json!({"allOf": [{"$ref": format!("#/components/schemas/{META}")}], "default": {},
-                "description": "Name, labels and other data every object has."}),
-        ),
-    ]);
-    for (name, what) in parts(r.kind) {
-        let open = json!({"type": "object", "description": what,
-            "x-kubernetes-preserve-unknown-fields": true});
-        properties.insert((*name).to_owned(), open);
+/// The schema of a kind. Custom kinds bring their own.
+fn schema(r: &Resource, types: &mut Vec<&'static str>) -> Value {
+    let mut out = match (r.custom, schema::of(r).and_then(Shape::as_struct)) {
+        (Some(custom), _) => {
+            let mut own = custom.schema.clone();
+            if let Some(members) = own.as_object_mut() {
+                let properties = crate::json::child(members, "properties");
+                for key in ["apiVersion", "kind"] {
+                    properties.insert(key.into(), json!({"type": "string"}));
+                }
+                properties.insert("metadata".into(), reference(META));
+            }
+            own
+        }
+        (None, Some(shape)) => struct_schema(shape, types),
+        (None, None) => json!({"type": "object"}),
+    };
+    describe(
+        &mut out,
+        "apiVersion",
+        "Version of the API this object is written in.",
+    );
+    describe(&mut out, "kind", "What this object is.");
+    describe(
+        &mut out,
+        "metadata",
+        "Name, labels and other data every object has.",
+    );
+    if r.custom.is_none() {
+        out["description"] = json!(about(r.kind));
+        for (name, what) in parts(r.kind) {
+            describe(&mut out, name, what);
+        }
     }
-    json!({
-        "type": "object",
-        "description": about(r.kind),
-        "properties": properties,
-        "x-kubernetes-group-version-kind":
-            [{"group": r.gv.group, "version": r.gv.version, "kind": r.kind}],
-    })
+    out["x-kubernetes-group-version-kind"] =
+        json!([{"group": r.gv.group, "version": r.gv.version, "kind": r.kind}]);
+    out
 }
 
-fn metadata_schema() -> Value {
-    let text = |what: &str| json!({"type": "string", "description": what});
-    let map = |what: &str| json!({"type": "object", "additionalProperties": {"type": "string"}, "description": what});
-    json!({"type": "object", "description": "Data every object has.", "properties": {
-        "name": text("Unique among objects of its kind in its namespace."),
-        "generateName": text("Beginning of a name that the server completes."),
-        "namespace": text("The namespace the object lives in."),
-        "uid": text("Unique for all time; set by the server."),
-        "resourceVersion": text("Changes with every write; set by the server."),
-        "creationTimestamp": text("When the server took the object in."),
-        "deletionTimestamp": text("When the object's time to end gracefully is over."),
-        "labels": map("Keys and values to select objects by."),
-        "annotations": map("Keys and values for tools; not selectable."),
-    }})
+/// Adds words to a property; a reference is wrapped, because nothing may stand beside it.
+fn describe(schema: &mut Value, name: &str, what: &str) {
+    if let Some(property) = schema.pointer_mut(&format!("/properties/{name}")) {
+        if property.get("$ref").is_some() {
+            *property = json!({"allOf": [property.clone()], "default": {}});
+        }
+        property["description"] = json!(what);
+    }
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn struct_schema(shape: &Struct, types: &mut Vec<&'static str>) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for (name, field) in &shape.fields {
+        let mut value = shape_schema(&field.shape, types);
+        let patch = field.patch;
+        if let Some(key) = patch.key {
+            value["x-kubernetes-patch-merge-key"] = json!(key);
+        }
+        let strategy = match (
+            patch.key.is_some() || patch.set,
+            patch.retain_keys,
+            patch.replace,
+        ) {
+            (true, true, _) => "merge,retainKeys",
+            (true, false, _) => "merge",
+            (false, true, _) => "retainKeys",
+            (false, false, true) => "replace",
+            (false, false, false) => "",
+        };
+        if !strategy.is_empty() {
+            if value.get("$ref").is_some() {
+                value = json!({"allOf": [value], "default": {}});
+            }
+            value["x-kubernetes-patch-strategy"] = json!(strategy);
+        }
+        properties.insert(name.to_string(), value);
+        if field.required {
+            required.push(json!(name));
+        }
+    }
+    let mut out = json!({"type": "object", "properties": properties});
+    if !required.is_empty() {
+        out["required"] = Value::Array(required);
+    }
+    if shape.atomic {
+        out["x-kubernetes-map-type"] = json!("atomic");
+    }
+    out
+}
+
+const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
+const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
+const TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Time";
+const MICRO_TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime";
+
+/// Types with a name of their own that are no objects.
+fn scalars() -> [(&'static str, Value); 4] {
+    [
+        (
+            QUANTITY,
+            json!({"oneOf": [{"type": "string"}, {"type": "number"}],
+                "description": "An amount with a unit: 100m is a tenth, 1Gi is 2^30."}),
+        ),
+        (
+            INT_OR_STRING,
+            json!({"oneOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string",
+                "description": "A number or a text: a port by number or name, a count or a percentage."}),
+        ),
+        (
+            TIME,
+            json!({"type": "string", "format": "date-time",
+                "description": "A moment as RFC 3339 writes it."}),
+        ),
+        (
+            MICRO_TIME,
+            json!({"type": "string", "format": "date-time",
+                "description": "A moment as RFC 3339 writes it, to the microsecond."}),
+        ),
+    ]
+}
+
+fn shape_schema(shape: &Ref, types: &mut Vec<&'static str>) -> Value {
+    if let Ref::Named(name) = shape {
+        types.push(name);
+        return reference(&format!("io.k8s.{name}"));
+    }
+    match shape.get() {
+        Shape::Scalar(scalar) => match scalar {
+            Scalar::Text => json!({"type": "string"}),
+            Scalar::Int32 => json!({"type": "integer", "format": "int32"}),
+            Scalar::Int64 => json!({"type": "integer", "format": "int64"}),
+            Scalar::Float => json!({"type": "number", "format": "double"}),
+            Scalar::Bool => json!({"type": "boolean"}),
+            Scalar::Bytes => json!({"type": "string", "format": "byte"}),
+            Scalar::Quantity => reference(QUANTITY),
+            Scalar::IntOrText => reference(INT_OR_STRING),
+            Scalar::Time => reference(TIME),
+            Scalar::MicroTime => reference(MICRO_TIME),
+        },
+        Shape::Struct(inner) => struct_schema(inner, types),
+        Shape::Map { value, atomic } => {
+            let value = shape_schema(value, types);
+            let mut out = json!({"type": "object", "additionalProperties": value});
+            if *atomic {
+                out["x-kubernetes-map-type"] = json!("atomic");
+            }
+            out
+        }
+        Shape::List { item, list_type } => {
+            let items = shape_schema(item, types);
+            let mut out = json!({"type": "array", "items": items});
+            match list_type {
+                ListType::Atomic => out["x-kubernetes-list-type"] = json!("atomic"),
+                ListType::Set => out["x-kubernetes-list-type"] = json!("set"),
+                ListType::Map(keys) => {
+                    let keys: Vec<&str> = keys.iter().map(|key| &*key.name).collect();
+                    out["x-kubernetes-list-type"] = json!("map");
+                    out["x-kubernetes-list-map-keys"] = json!(keys);
+                }
+            }
+            out
+        }
+        Shape::OrElse(_) | Shape::Any => json!({"type": "object"}),
+    }
+}
+
+/// The schema of metadata, with words for what beginners meet first.
+fn metadata_schema(mut schema: Value) -> Value {
+    schema["description"] = json!("Data every object has.");
+    for (name, what) in [
+        ("name", "Unique among objects of its kind in its namespace."),
+        (
+            "generateName",
+            "Beginning of a name that the server completes.",
+        ),
+        ("namespace", "The namespace the object lives in."),
+        ("uid", "Unique for all time; set by the server."),
+        (
+            "resourceVersion",
+            "Changes with every write; set by the server.",
+        ),
+        ("creationTimestamp", "When the server took the object in."),
+        (
+            "deletionTimestamp",
+            "When the object's time to end gracefully is over.",
+        ),
+        ("labels", "Keys and values to select objects by."),
+        ("annotations", "Keys and values for tools; not selectable."),
+        (
+            "finalizers",
+            "What must be done before the object goes; each name is taken off by whoever has done it.",
+        ),
+        (
+            "ownerReferences",
+            "Objects this one belongs to: it goes when they are gone.",
+        ),
+        ("managedFields", "Who set which field; kept by the server."),
+        (
+            "generation",
+            "Counts changes of what is wanted; set by the server.",
+        ),
+    ] {
+        describe(&mut schema, name, what);
+    }
+    schema
 }
 
 /// Top-level members of a kind beyond apiVersion, kind and metadata.
@@ -250,12 +454,13 @@ fn about(kind: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::built_in;
 
     #[test]
     fn every_version_has_a_document_with_what_kubectl_looks_for() {
-        for gv in versions() {
-            let d = document(gv.group, gv.version).unwrap();
-            for r in resource::in_version(gv.group, gv.version) {
+        for gv in versions(&built_in()) {
+            let d = document(&built_in(), gv.group, gv.version).unwrap();
+            for r in resource::in_version(&built_in(), gv.group, gv.version) {
                 let path = if r.namespaced {
                     format!("/{}", r.path(Some("{namespace}"), Some("{name}")))
                 } else {
@@ -280,12 +485,12 @@ mod tests {
                 );
             }
         }
-        assert!(document("", "v9").is_none());
+        assert!(document(&built_in(), "", "v9").is_none());
     }
 
     #[test]
     fn the_index_names_old_versions_too_and_hashes_are_stable() {
-        let i = index();
+        let i = index(&built_in());
         let url = i["paths"]["api/v1beta3"]["serverRelativeURL"]
             .as_str()
             .unwrap();
@@ -293,9 +498,12 @@ mod tests {
             url,
             format!(
                 "/openapi/v3/api/v1beta3?hash={}",
-                hash("", "v1beta3").unwrap()
+                hash(&built_in(), "", "v1beta3").unwrap()
             )
         );
-        assert_ne!(hash("", "v1beta3"), hash("", "v1"));
+        assert_ne!(
+            hash(&built_in(), "", "v1beta3"),
+            hash(&built_in(), "", "v1")
+        );
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::resource::Resource;
 use crate::status::Status;
-use crate::{defaults, field, json as place, meta, validate};
+use crate::{crd, defaults, field, json as place, meta, validate};
 
 pub use crate::binding::bind_pod;
 
@@ -83,6 +83,14 @@ pub fn finish_name(object: &mut Value, suffix: &str) -> bool {
     true
 }
 
+/// Fills in the object's type and defaults before admission looks at it;
+/// [`prepare_create`] does the same again for what admission adds.
+pub fn complete(res: &Resource, object: &mut Value) {
+    place::drop_nulls(object);
+    set_type(res, object);
+    defaults::apply(res, object);
+}
+
 /// Readies a new object for the store: defaults, server-owned fields, validation. Name,
 /// namespace and [`meta::stamp_new`] come before. Returns warnings for the client.
 ///
@@ -93,11 +101,12 @@ pub fn prepare_create(res: &Resource, object: &mut Value) -> Result<Vec<String>,
     set_type(res, object);
     meta::set(object, "generation", Value::Null);
     begin(res, object);
+    fit_custom(res, object);
     defaults::apply(res, object);
     finish_create(res, object);
     let errors = validate::create(res, object);
     refuse(res, object, &errors)?;
-    Ok(validate::warnings(res, object))
+    Ok(validate::warnings(res, object, None))
 }
 
 /// Readies a changed object for the store. Returns warnings for the client.
@@ -153,17 +162,33 @@ pub fn prepare_update(
             }
         }
     }
+    fit_custom(res, new);
     defaults::apply(res, new);
-    if part == Part::Main && counted(res) && !same_wish(new, old) {
+    if part == Part::Main && res.is("apps", "DaemonSet") {
+        defaults::workloads::count_templates(new, Some(old));
+    }
+    if part == Part::Main && counted(res) && !same_wish(res, new, old) {
         let generation = place::int_at(old, "/metadata/generation").unwrap_or(0) + 1;
         meta::set(new, "generation", generation);
+    }
+    if part == Part::Main && res.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+        establish(new);
     }
     errors.extend(validate::update(res, part, new, old));
     refuse(res, new, &errors)?;
     Ok(match part {
-        Part::Main => validate::warnings(res, new),
+        Part::Main => validate::warnings(res, new, Some(old)),
         _ => Vec::new(),
     })
+}
+
+/// Drops what a custom kind does not know and fills in its defaults.
+fn fit_custom(res: &Resource, object: &mut Value) {
+    if let Some(custom) = res.custom {
+        // Who wants to hear of what goes asks with fieldValidation, before this.
+        crd::prune(&custom.schema, object, &mut Vec::new());
+        crd::fill(&custom.schema, object);
+    }
 }
 
 /// Seconds a deletion waits when the client does not say: what the pod asks for, nothing
@@ -181,6 +206,20 @@ pub fn default_grace_seconds(res: &Resource, object: &Value) -> i64 {
     place::int_at(object, "/spec/terminationGracePeriodSeconds")
         .unwrap_or(30)
         .max(0)
+}
+
+/// Whether deleting an object leaves what it owns alone unless the client says otherwise:
+/// the old way, which some kinds keep in the versions that had it. `asked` is the version
+/// the client speaks.
+pub fn orphans_by_default(asked: &Resource) -> bool {
+    match (asked.gv.group, asked.gv.version) {
+        ("", _) => asked.kind == "ReplicationController",
+        ("batch", "v1") => asked.kind == "Job",
+        ("batch", "v1beta1") => asked.kind == "CronJob",
+        ("extensions", _) => asked.kind != "Ingress",
+        ("apps", version) => version != "v1",
+        _ => false,
+    }
 }
 
 pub(crate) fn refuse(
@@ -224,6 +263,9 @@ fn carry_at(new: &mut Value, old: &Value, part: &str, key: &str) {
 
 /// Kinds whose `metadata.generation` counts changes of what is wanted of them.
 fn counted(res: &Resource) -> bool {
+    if res.custom.is_some() {
+        return true;
+    }
     match res.id() {
         ("", kind) => matches!(kind, "Pod" | "PodTemplate" | "ReplicationController"),
         ("apps", kind) => kind != "ControllerRevision",
@@ -242,8 +284,15 @@ fn counted(res: &Resource) -> bool {
     }
 }
 
-/// Whether two states of an object want the same: all but metadata and status agree.
-fn same_wish(new: &Value, old: &Value) -> bool {
+/// Whether two states of an object want the same: all but metadata and status agree. A
+/// Deployment's annotations count, because it hands them on to its ReplicaSets.
+fn same_wish(res: &Resource, new: &Value, old: &Value) -> bool {
+    let annotations = |o: &Value| place::map_at(o, "/metadata/annotations").cloned();
+    if res.is("apps", "Deployment")
+        && annotations(new).unwrap_or_default() != annotations(old).unwrap_or_default()
+    {
+        return false;
+    }
     let wish = |o: &Value| -> Vec<(String, Value)> {
         let mut members: Vec<_> = o
             .as_object()
@@ -317,6 +366,20 @@ fn begin(res: &Resource, object: &mut Value) {
         ("", "Service") => {
             m.insert("status".into(), json!({"loadBalancer": {}}));
         }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            let metadata = place::child(m, "metadata");
+            let list = metadata.entry("finalizers").or_insert_with(|| json!([]));
+            if let Some(list) = list.as_array_mut()
+                && !list.contains(&json!(crd::FINALIZER))
+            {
+                list.push(json!(crd::FINALIZER));
+            }
+            m.remove("status");
+        }
+        _ if res.custom.is_some() && has_status_part(res) => {
+            m.remove("status");
+        }
+        _ if res.custom.is_some() => {}
         // A node's status stays: the agent registers with it in one request.
         ("", "Node") => {}
         _ if has_status_part(res) => {
@@ -326,10 +389,25 @@ fn begin(res: &Resource, object: &mut Value) {
     }
 }
 
+/// A definition is served from the moment it is stored.
+fn establish(object: &mut Value) {
+    let now = place::str_at(object, "/metadata/creationTimestamp").to_owned();
+    let status = crd::status(object, &now);
+    if let Some(m) = object.as_object_mut() {
+        m.insert("status".into(), status);
+    }
+}
+
 /// After defaults: fields computed from the finished spec.
 fn finish_create(res: &Resource, object: &mut Value) {
+    if res.is("apiextensions.k8s.io", "CustomResourceDefinition") {
+        establish(object);
+    }
     if res.is("batch", "Job") {
         defaults::workloads::job_selector(object);
+    }
+    if res.is("apps", "DaemonSet") {
+        defaults::workloads::count_templates(object, None);
     }
     if res.is("", "Pod") {
         let class = defaults::pod::qos_class(object);

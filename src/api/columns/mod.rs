@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::clock;
+use crate::crd::Custom;
 use crate::json::str_at;
 use crate::resource::Resource;
 
@@ -65,12 +66,21 @@ const NAME: Column = Column {
     format: "name",
     ..column("Name", "Unique among objects of its kind in its namespace.")
 };
-const AGE: Column = column("Age", "Time since the object was created.");
+pub(crate) const AGE: Column = column("Age", "Time since the object was created.");
 /// Columns of a kind without any of its own, as upstream shows them.
 const PLAIN: &[Column] = &[NAME, column("Created At", "When the object was created.")];
 
 /// The columns of a kind.
-pub fn definitions(res: &Resource) -> &'static [Column] {
+pub fn definitions(res: &Resource) -> Vec<Column> {
+    if let Some(custom) = res.custom {
+        return std::iter::once(NAME)
+            .chain(custom.columns.iter().copied())
+            .collect();
+    }
+    built_in(res).to_vec()
+}
+
+fn built_in(res: &Resource) -> &'static [Column] {
     match res.id() {
         ("", "Pod") => pod::COLUMNS,
         ("", "Node") => core::NODE,
@@ -116,6 +126,9 @@ pub fn definitions(res: &Resource) -> &'static [Column] {
 
 /// The cells of one object; as many as there are columns.
 pub fn cells(res: &Resource, object: &Value, now: OffsetDateTime) -> Vec<Value> {
+    if let Some(custom) = res.custom {
+        return custom_cells(custom, object, now);
+    }
     match res.id() {
         ("", "Pod") => pod::cells(object, now),
         ("", "Node") => core::node(object, now),
@@ -164,6 +177,27 @@ pub fn cells(res: &Resource, object: &Value, now: OffsetDateTime) -> Vec<Value> 
             json!(str_at(object, "/metadata/creationTimestamp")),
         ],
     }
+}
+
+fn custom_cells(custom: &Custom, object: &Value, now: OffsetDateTime) -> Vec<Value> {
+    let mut cells = vec![name(object)];
+    for cell in &custom.cells {
+        let found = cell.path.find(object);
+        cells.push(match found.as_slice() {
+            [] => Value::Null,
+            [Value::String(text)] if cell.date => json!(clock::age(text, now)),
+            [one @ (Value::Object(_) | Value::Array(_))] => json!(one.to_string()),
+            [one] => (*one).clone(),
+            many => {
+                let texts: Vec<String> = many
+                    .iter()
+                    .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+                    .collect();
+                json!(texts.join(","))
+            }
+        });
+    }
+    cells
 }
 
 /// One row of a Table.

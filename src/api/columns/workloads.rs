@@ -334,6 +334,9 @@ fn targets(o: &Value) -> String {
                 }
                 _ => String::new(),
             };
+            // Of what is measured outside of the pods, a share for each.
+            let shared = matches!(source, "object" | "external") && goal("averageValue").is_some();
+            let per_pod = if shared { " (avg)" } else { "" };
             let (now, goal) = if let Some(goal) = goal("averageUtilization") {
                 let now = found("averageUtilization").map(|n| format!("{n}%"));
                 (now, format!("{goal}%"))
@@ -345,7 +348,8 @@ fn targets(o: &Value) -> String {
                     text(goal("value")).unwrap_or_default(),
                 )
             };
-            format!("{label}{}/{goal}", now.unwrap_or("<unknown>".to_owned()))
+            let now = now.unwrap_or("<unknown>".to_owned());
+            format!("{label}{now}/{goal}{per_pod}")
         })
         .collect();
     match specs.len() {

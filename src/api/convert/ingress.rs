@@ -2,15 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::v1beta3::Rename;
+use super::Rename;
 use crate::json::list_mut;
 
 pub(super) fn to_v1(object: &mut Value) -> Vec<Rename> {
     let mut done = Vec::new();
-    let mut said = |from: &str, to: &str| {
-        let words = (from.to_owned(), to.to_owned());
-        if !done.contains(&words) {
-            done.push(words);
+    let mut say = |rename: Rename| {
+        if !done.contains(&rename) {
+            done.push(rename);
         }
     };
     if let Some(Value::Object(spec)) = object.get_mut("spec")
@@ -18,7 +17,7 @@ pub(super) fn to_v1(object: &mut Value) -> Vec<Rename> {
     {
         let backend = new_backend(backend);
         spec.entry("defaultBackend").or_insert(backend);
-        said("spec.backend", "spec.defaultBackend");
+        say(Rename::called("spec.backend", "spec.defaultBackend"));
     }
     for rule in list_mut(object, "/spec/rules").into_iter().flatten() {
         for path in list_mut(rule, "/http/paths").into_iter().flatten() {
@@ -27,15 +26,20 @@ pub(super) fn to_v1(object: &mut Value) -> Vec<Rename> {
             };
             if !path.contains_key("pathType") {
                 path.insert("pathType".into(), json!("ImplementationSpecific"));
-                said(
-                    "a path without pathType",
-                    "pathType: ImplementationSpecific",
-                );
+                say(Rename::Told(
+                    "a path must have a pathType today; ImplementationSpecific is what its absence meant",
+                ));
             }
             if let Some(backend) = path.remove("backend") {
                 if backend.get("serviceName").is_some() {
-                    said("backend.serviceName", "backend.service.name");
-                    said("backend.servicePort", "backend.service.port");
+                    say(Rename::called(
+                        "backend.serviceName",
+                        "backend.service.name",
+                    ));
+                    say(Rename::called(
+                        "backend.servicePort",
+                        "backend.service.port",
+                    ));
                 }
                 path.insert("backend".into(), new_backend(backend));
             }

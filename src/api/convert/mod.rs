@@ -6,10 +6,36 @@ mod ingress;
 mod v1beta3;
 mod workloads;
 
+use std::fmt;
+
 use serde_json::{Value, json};
 
 use crate::resource::Resource;
 use crate::status::Status;
+
+/// What became of a field on the way to today's form, for the client to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Rename {
+    /// (old path, today's path)
+    Called(String, String),
+    /// Where more than a name has changed.
+    Told(&'static str),
+}
+
+impl Rename {
+    fn called(old: impl Into<String>, new: impl Into<String>) -> Rename {
+        Rename::Called(old.into(), new.into())
+    }
+}
+
+impl fmt::Display for Rename {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rename::Called(old, new) => write!(f, "{old} is called {new} today"),
+            Rename::Told(words) => f.write_str(words),
+        }
+    }
+}
 
 /// Brings an object of another version into the stored one. Returns warnings that name
 /// today's form for versions of the past; does nothing if `res` is the stored version.
@@ -41,7 +67,7 @@ pub fn to_stored(res: &'static Resource, object: &mut Value) -> Result<Vec<Strin
         | ("batch", "v1beta1", "CronJob")
         | ("rbac.authorization.k8s.io", "v1beta1", _) => Vec::new(),
         // Versions of a custom kind differ in name only (conversion strategy None).
-        _ if res.storage.group == group && res.custom => Vec::new(),
+        _ if res.custom.is_some() => Vec::new(),
         _ => {
             return Err(Status::bad_request(format!(
                 "{} {} cannot be converted to {}",
@@ -53,9 +79,7 @@ pub fn to_stored(res: &'static Resource, object: &mut Value) -> Result<Vec<Strin
     };
     object["apiVersion"] = json!(res.storage.api_version());
     let mut warnings: Vec<String> = past_warning(res).into_iter().collect();
-    for (old, new) in renames {
-        warnings.push(format!("{old} is called {new} today"));
-    }
+    warnings.extend(renames.into_iter().map(|rename| rename.to_string()));
     Ok(warnings)
 }
 
@@ -69,6 +93,7 @@ pub fn from_stored(res: &'static Resource, object: &mut Value) {
         ("", "v1beta3", "ReplicationController") => v1beta3::controller_from_v1(object),
         ("", "v1beta3", "Service") => v1beta3::service_from_v1(object),
         ("extensions" | "networking.k8s.io", "v1beta1", "Ingress") => ingress::from_v1(object),
+        ("extensions" | "apps", _, kind) => workloads::from_stored(kind, object),
         ("autoscaling", "v1", _) => autoscaler::v2_to_v1(object),
         ("events.k8s.io", "v1", _) => event::from_core(object),
         _ => {}
@@ -77,18 +102,26 @@ pub fn from_stored(res: &'static Resource, object: &mut Value) {
 }
 
 /// An empty selector chose no pod then and chooses every pod today.
-fn budget_to_v1(object: &mut Value) -> Vec<(String, String)> {
+fn budget_to_v1(object: &mut Value) -> Vec<Rename> {
     if let Some(Value::Object(spec)) = object.get_mut("spec")
         && spec.get("selector") == Some(&json!({}))
     {
         spec.remove("selector");
-        return vec![("an empty spec.selector".into(), "a missing one".into())];
+        return vec![Rename::Told(
+            "an empty spec.selector chose no pod then and chooses every pod today; it was left out",
+        )];
     }
     Vec::new()
 }
 
 /// What users of a version of the past are told: since when it is, and today's form.
 pub fn past_warning(res: &Resource) -> Option<String> {
+    if let Some(words) = res.custom.and_then(|custom| custom.deprecation.as_ref()) {
+        return Some(match words.as_str() {
+            "" => format!("{} {} is deprecated", res.gv.api_version(), res.kind),
+            words => words.to_owned(),
+        });
+    }
     res.is_past().then(|| {
         format!(
             "{} {} is {}: write apiVersion: {}",

@@ -2,10 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Rename;
 use crate::json::child;
-
-/// (old path, today's path), for the warning.
-pub(super) type Rename = (String, String);
 
 const CONTAINER_LISTS: [&str; 2] = ["containers", "initContainers"];
 
@@ -92,16 +90,12 @@ pub(super) fn service_to_v1(service: &mut Value) -> Vec<Rename> {
         if external == json!(true) {
             spec.entry("type").or_insert(json!("LoadBalancer"));
         }
-        done.push((
-            "spec.createExternalLoadBalancer".into(),
-            "spec.type: LoadBalancer".into(),
+        done.push(Rename::called(
+            "spec.createExternalLoadBalancer",
+            "spec.type: LoadBalancer",
         ));
     }
-    if let Some(Value::String(affinity)) = spec.get("sessionAffinity")
-        && affinity == "AffinityTypeClientIP"
-    {
-        spec.insert("sessionAffinity".into(), json!("ClientIP"));
-    }
+    single_port(spec, &mut done);
     let ports = spec.get_mut("ports").and_then(Value::as_array_mut);
     for port in ports.into_iter().flatten() {
         if let Some(port) = port.as_object_mut() {
@@ -109,6 +103,30 @@ pub(super) fn service_to_v1(service: &mut Value) -> Vec<Rename> {
         }
     }
     done
+}
+
+/// Before multi-port services (early 2015) the spec itself was the one port. A patch may
+/// bring that form to a service that has its port in the list by now.
+fn single_port(spec: &mut Map<String, Value>, done: &mut Vec<Rename>) {
+    if !spec.contains_key("port") {
+        return;
+    }
+    let mut port = Map::new();
+    for (old, new) in [
+        ("port", "port"),
+        ("containerPort", "targetPort"),
+        ("protocol", "protocol"),
+    ] {
+        if let Some(value) = spec.remove(old) {
+            port.insert(new.into(), value);
+        }
+    }
+    let ports = spec.get_mut("ports").and_then(Value::as_array_mut);
+    match ports.map(Vec::as_mut_slice) {
+        Some([Value::Object(there)]) => there.extend(port),
+        _ => drop(spec.insert("ports".into(), json!([port]))),
+    }
+    done.push(Rename::called("spec.port", "spec.ports[0].port"));
 }
 
 pub(super) fn service_from_v1(service: &mut Value) {
@@ -126,7 +144,7 @@ pub(super) fn service_from_v1(service: &mut Value) {
 fn rename(m: &mut Map<String, Value>, at: &str, old: &str, new: &str, done: &mut Vec<Rename>) {
     if let Some(value) = m.remove(old) {
         m.entry(new).or_insert(value);
-        done.push((format!("{at}.{old}"), format!("{at}.{new}")));
+        done.push(Rename::Called(format!("{at}.{old}"), format!("{at}.{new}")));
     }
 }
 
@@ -141,8 +159,8 @@ fn restart_policy(spec: &mut Map<String, Value>, done: &mut Vec<Rename>) {
         _ => "Always",
     };
     spec.insert("restartPolicy".into(), json!(policy));
-    done.push((
-        "spec.restartPolicy as an object".into(),
+    done.push(Rename::called(
+        "spec.restartPolicy as an object",
         format!("restartPolicy: {policy}"),
     ));
 }
@@ -151,7 +169,10 @@ fn security(c: &mut Map<String, Value>, at: &str, done: &mut Vec<Rename>) {
     for key in ["privileged", "capabilities"] {
         if let Some(value) = c.remove(key) {
             child(c, "securityContext").entry(key).or_insert(value);
-            done.push((format!("{at}.{key}"), format!("{at}.securityContext.{key}")));
+            done.push(Rename::Called(
+                format!("{at}.{key}"),
+                format!("{at}.securityContext.{key}"),
+            ));
         }
     }
 }

@@ -23,6 +23,9 @@ pub fn apply(res: &Resource, object: &mut Value) {
         ("", "Secret") => return secret(object),
         ("", "Endpoints") => return endpoints(object),
         ("", "LimitRange" | "ResourceQuota") => return workloads::amounts(object),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            return crate::crd::defaults(object);
+        }
         ("networking.k8s.io", "NetworkPolicy") => return network::policy(object),
         ("discovery.k8s.io", "EndpointSlice") => return network::slice(object),
         _ => {}

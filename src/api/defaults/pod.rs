@@ -3,12 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::quantities;
-use crate::json::{child, default, list_at, map_at, str_at};
+use crate::json::{child, default, list_at, map_at};
 
 /// rw-r--r--, the mode files of configMap and secret volumes get.
 const FILE_MODE: i64 = 0o644;
-/// Seconds a pod stays on a node that is not ready or unreachable.
-const NODE_DOWN_SECONDS: i64 = 300;
 const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
 /// Fills in what the client left open.
@@ -18,10 +16,11 @@ pub fn apply(object: &mut Value) {
     };
     let spec = child(root, "spec");
     default(spec, "enableServiceLinks", true);
-    default(spec, "priority", 0);
-    default(spec, "preemptionPolicy", "PreemptLowerPriority");
-    service_account(spec);
-    tolerations(spec);
+    if !spec.contains_key("serviceAccountName")
+        && let Some(old) = spec.get("serviceAccount").cloned()
+    {
+        spec.insert("serviceAccountName".into(), old);
+    }
     for list in CONTAINER_LISTS {
         let containers = spec.get_mut(list).and_then(Value::as_array_mut);
         for c in containers.into_iter().flatten() {
@@ -31,6 +30,28 @@ pub fn apply(object: &mut Value) {
         }
     }
     template(root);
+    host_ports(child(root, "spec"));
+}
+
+/// On the node's own network a container's port is the node's port. A template does not
+/// say so yet: it is settled when a pod is made of it.
+fn host_ports(spec: &mut Map<String, Value>) {
+    let host_network = spec.get("hostNetwork").and_then(Value::as_bool);
+    if host_network != Some(true) {
+        return;
+    }
+    for list in ["initContainers", "containers"] {
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+        for c in containers.into_iter().flatten() {
+            for port in crate::json::list_mut(c, "/ports").into_iter().flatten() {
+                if let Some(p) = port.as_object_mut()
+                    && let Some(n) = p.get("containerPort").cloned()
+                {
+                    p.entry("hostPort").or_insert(n);
+                }
+            }
+        }
+    }
 }
 
 /// What a pod template in a workload gets: less than a pod, the rest is decided when the
@@ -46,10 +67,6 @@ pub fn template(root: &mut Map<String, Value>) {
     if let Some(name) = spec.get("serviceAccountName").cloned() {
         spec.insert("serviceAccount".into(), name);
     }
-    let host_network = spec
-        .get("hostNetwork")
-        .and_then(Value::as_bool)
-        .unwrap_or(false);
     for list in CONTAINER_LISTS {
         for c in spec
             .get_mut(list)
@@ -58,7 +75,7 @@ pub fn template(root: &mut Map<String, Value>) {
             .flatten()
         {
             if let Some(c) = c.as_object_mut() {
-                container(c, host_network);
+                container(c);
             }
         }
     }
@@ -77,47 +94,7 @@ pub fn template(root: &mut Map<String, Value>) {
     }
 }
 
-/// The account has two names; the old one follows the new one.
-fn service_account(spec: &mut Map<String, Value>) {
-    let old = spec
-        .get("serviceAccount")
-        .and_then(Value::as_str)
-        .unwrap_or("")
-        .to_owned();
-    let name = if old.is_empty() {
-        "default".to_owned()
-    } else {
-        old
-    };
-    default(spec, "serviceAccountName", name);
-    let name = spec["serviceAccountName"].clone();
-    spec.insert("serviceAccount".into(), name);
-}
-
-fn tolerations(spec: &mut Map<String, Value>) {
-    let list = spec.entry("tolerations").or_insert_with(|| json!([]));
-    let Some(list) = list.as_array_mut() else {
-        return;
-    };
-    for key in [
-        "node.kubernetes.io/not-ready",
-        "node.kubernetes.io/unreachable",
-    ] {
-        let covered = list.iter().any(|t| {
-            let (k, e) = (str_at(t, "/key"), str_at(t, "/effect"));
-            (k == key || (k.is_empty() && str_at(t, "/operator") == "Exists"))
-                && (e.is_empty() || e == "NoExecute")
-        });
-        if !covered {
-            list.push(
-                json!({"key": key, "operator": "Exists", "effect": "NoExecute",
-                "tolerationSeconds": NODE_DOWN_SECONDS}),
-            );
-        }
-    }
-}
-
-fn container(c: &mut Map<String, Value>, host_network: bool) {
+fn container(c: &mut Map<String, Value>) {
     let image = c
         .get("image")
         .and_then(Value::as_str)
@@ -140,9 +117,6 @@ fn container(c: &mut Map<String, Value>, host_network: bool) {
     {
         if let Some(p) = port.as_object_mut() {
             default(p, "protocol", "TCP");
-            if host_network && let Some(n) = p.get("containerPort").cloned() {
-                p.entry("hostPort").or_insert(n);
-            }
         }
     }
     for env in c
@@ -319,16 +293,11 @@ mod tests {
             ("dnsPolicy", json!("ClusterFirst")),
             ("schedulerName", json!("default-scheduler")),
             ("terminationGracePeriodSeconds", json!(30)),
-            ("serviceAccountName", json!("default")),
-            ("serviceAccount", json!("default")),
             ("enableServiceLinks", json!(true)),
-            ("priority", json!(0)),
-            ("preemptionPolicy", json!("PreemptLowerPriority")),
             ("securityContext", json!({})),
         ] {
             assert_eq!(spec[key], want, "{key}");
         }
-        assert_eq!(spec["tolerations"].as_array().unwrap().len(), 2);
         let once = p.clone();
         apply(&mut p);
         assert_eq!(p, once, "defaults must be stable");
@@ -381,6 +350,11 @@ mod tests {
         );
         assert_eq!(p["spec"]["volumes"][1]["configMap"]["defaultMode"], 420);
         assert_eq!(p["spec"]["volumes"][2]["emptyDir"]["sizeLimit"], "1024");
+        let mut plain = json!({"spec": {"hostNetwork": true, "containers": [
+            {"name": "c", "image": "x", "ports": [{"containerPort": 80}]}]}});
+        template(plain.as_object_mut().unwrap());
+        let port = &plain["spec"]["containers"][0]["ports"][0];
+        assert_eq!(*port, json!({"containerPort": 80, "protocol": "TCP"}));
         let c = &p["spec"]["containers"][0];
         assert_eq!(c["ports"][0]["hostPort"], 80);
         assert_eq!(

@@ -8,6 +8,11 @@ use crate::json::{child, default, list_mut, str_at};
 /// Seconds a rollout may stand still before it counts as failed.
 const PROGRESS_DEADLINE: i64 = 600;
 
+/// The label by which a Job knows its pods.
+const JOB_UID: &str = "batch.kubernetes.io/controller-uid";
+/// Where apps/v1 keeps what older versions had in `spec.templateGeneration`.
+pub(crate) const TEMPLATE_COUNT: &str = "deprecated.daemonset.template.generation";
+
 /// The template of a workload, and its labels where the kind copies them.
 fn template(spec: &mut Map<String, Value>) {
     let template = child(spec, "template");
@@ -75,9 +80,14 @@ pub(super) fn stateful_set(object: &mut Map<String, Value>) {
     replicas(spec);
     template(spec);
     let strategy = child(spec, "updateStrategy");
-    default(strategy, "type", "RollingUpdate");
-    if strategy.get("type") == Some(&json!("RollingUpdate")) {
-        let rolling = child(strategy, "rollingUpdate");
+    if is_unset(strategy.get("type")) {
+        default(strategy, "type", "RollingUpdate");
+        child(strategy, "rollingUpdate");
+    }
+    // A type without figures stays without them.
+    if strategy.get("type") == Some(&json!("RollingUpdate"))
+        && let Some(Value::Object(rolling)) = strategy.get_mut("rollingUpdate")
+    {
         rolling.entry("partition").or_insert(json!(0));
     }
     spec.entry("revisionHistoryLimit").or_insert(json!(10));
@@ -116,6 +126,7 @@ fn job_spec(spec: &mut Map<String, Value>) {
     spec.entry("backoffLimit").or_insert(json!(limit));
     default(spec, "completionMode", "NonIndexed");
     spec.entry("suspend").or_insert(json!(false));
+    failure_rules(spec);
     let failure_rules = spec.contains_key("podFailurePolicy");
     let replacement = if failure_rules {
         "Failed"
@@ -125,6 +136,21 @@ fn job_spec(spec: &mut Map<String, Value>) {
     default(spec, "podReplacementPolicy", replacement);
     spec.entry("manualSelector").or_insert(json!(false));
     template(spec);
+}
+
+/// A pattern of a failure rule that names a condition means that it holds.
+fn failure_rules(spec: &mut Map<String, Value>) {
+    let rules = spec
+        .get_mut("podFailurePolicy")
+        .and_then(|policy| policy.get_mut("rules"))
+        .and_then(Value::as_array_mut);
+    for rule in rules.into_iter().flatten() {
+        for pattern in list_mut(rule, "/onPodConditions").into_iter().flatten() {
+            if let Some(pattern) = pattern.as_object_mut() {
+                default(pattern, "status", "True");
+            }
+        }
+    }
 }
 
 pub(super) fn cron_job(object: &mut Map<String, Value>) {
@@ -181,6 +207,10 @@ fn scaling_rules(behavior: &mut Map<String, Value>) {
     down.entry("policies").or_insert(json!([percent]));
 }
 
+fn is_unset(value: Option<&Value>) -> bool {
+    value.is_none_or(crate::json::is_empty)
+}
+
 fn replicas(spec: &mut Map<String, Value>) {
     spec.entry("replicas").or_insert(json!(1));
 }
@@ -220,7 +250,8 @@ fn quantities_named(m: &mut Map<String, Value>, names: &[&str]) {
     }
 }
 
-/// The selector and labels a Job gets for its own pods, unless it brings them itself.
+/// The selector and labels a Job gets for its own pods, unless its selector is manual.
+/// What the client wrote in their place stays, for validation to refuse.
 pub fn job_selector(object: &mut Value) {
     if crate::json::bool_at(object, "/spec/manualSelector") {
         return;
@@ -231,21 +262,35 @@ pub fn job_selector(object: &mut Value) {
         return;
     };
     let spec = child(root, "spec");
-    // A selector of the client's own is refused by validation.
-    if spec.contains_key("selector") {
-        return;
-    }
     let labels = child(child(child(spec, "template"), "metadata"), "labels");
     for (key, value) in [
         ("controller-uid", &uid),
         ("job-name", &name),
-        ("batch.kubernetes.io/controller-uid", &uid),
+        (JOB_UID, &uid),
         ("batch.kubernetes.io/job-name", &name),
     ] {
         labels.entry(key).or_insert(json!(value));
     }
-    let selector = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}});
-    spec.insert("selector".into(), selector);
+    let chosen = child(child(spec, "selector"), "matchLabels");
+    chosen.entry(JOB_UID).or_insert(json!(uid));
+}
+
+/// Counts the templates of a DaemonSet in its annotation, as extensions/v1beta1 did in
+/// its spec: from one on, one more for each change, whatever the client says.
+pub fn count_templates(new: &mut Value, old: Option<&Value>) {
+    let count = |o: &Value| -> Option<i64> {
+        let text = o.pointer("/metadata/annotations")?.get(TEMPLATE_COUNT)?;
+        text.as_str()?.parse().ok()
+    };
+    let count = match old {
+        None => count(new).unwrap_or(1).max(1),
+        Some(old) => {
+            let changed = new.pointer("/spec/template") != old.pointer("/spec/template");
+            count(old).unwrap_or(1).max(1) + i64::from(changed)
+        }
+    };
+    let annotations = child(crate::meta::of_mut(new), "annotations");
+    annotations.insert(TEMPLATE_COUNT.into(), json!(count.to_string()));
 }
 
 /// Brings the amounts of a LimitRange or ResourceQuota into canonical text.

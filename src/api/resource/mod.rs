@@ -2,6 +2,11 @@
 
 mod table;
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use crate::crd::Custom;
+
 use table::ALL;
 
 /// Group and version, e.g. ("", "v1") or ("coordination.k8s.io", "v1").
@@ -54,7 +59,7 @@ pub struct Field {
 }
 
 /// One served resource at one version.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Resource {
     pub gv: Gv,
     pub kind: &'static str,
@@ -73,12 +78,28 @@ pub struct Resource {
     pub storage: Gv,
     /// Answered at once and never stored: reviews, bindings.
     pub transient: bool,
-    /// Defined by a CustomResourceDefinition.
-    pub custom: bool,
+    /// The row of the stored version, where the table of built-in kinds does not have it.
+    pub stored_row: Option<&'static Resource>,
+    /// What a CustomResourceDefinition says of it.
+    pub custom: Option<&'static Custom>,
     /// For versions of the past, since when they are: "deprecated since Kubernetes 1.0
     /// (2015)". "" for versions of today.
     pub history: &'static str,
 }
+
+/// Rows are told apart by what they serve, and custom ones by their definition.
+impl PartialEq for Resource {
+    fn eq(&self, other: &Resource) -> bool {
+        let same = match (self.custom, other.custom) {
+            (Some(a), Some(b)) => std::ptr::eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        same && self.gv == other.gv && self.plural == other.plural
+    }
+}
+
+impl Eq for Resource {}
 
 impl Resource {
     /// `pods`, `leases.coordination.k8s.io`: how errors name the resource.
@@ -101,10 +122,13 @@ impl Resource {
 
     /// The row this one's objects are stored as: itself, or today's version of an old kind.
     pub fn stored_as(&'static self) -> &'static Resource {
-        match self.storage == self.gv {
-            true => self,
-            false => find(self.storage.group, self.storage.version, self.plural).unwrap_or(self),
+        if self.storage == self.gv {
+            return self;
         }
+        let known = self.stored_row;
+        known.unwrap_or_else(|| {
+            find(self.storage.group, self.storage.version, self.plural).unwrap_or(self)
+        })
     }
 
     /// As [`Resource::stored_as`], for a borrowed row.
@@ -112,7 +136,10 @@ impl Resource {
         if self.storage == self.gv {
             return self;
         }
-        find(self.storage.group, self.storage.version, self.plural).unwrap_or(self)
+        let known = self.stored_row;
+        known.unwrap_or_else(|| {
+            find(self.storage.group, self.storage.version, self.plural).unwrap_or(self)
+        })
     }
 
     /// True where bodies are converted at the edge, because objects are stored in another
@@ -166,11 +193,17 @@ pub fn all() -> &'static [Resource] {
     &ALL
 }
 
+type Place = (&'static str, &'static str, &'static str);
+
+/// Asked by every request, so it is an index.
+static BY_PLACE: LazyLock<HashMap<Place, &'static Resource>> = LazyLock::new(|| {
+    let place = |r: &'static Resource| ((r.gv.group, r.gv.version, r.plural), r);
+    all().iter().map(place).collect()
+});
+
 /// The resource at `/apis/<group>/<version>/<plural>`; group "" is the core group.
 pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-    all()
-        .iter()
-        .find(|r| r.gv.group == group && r.gv.version == version && r.plural == plural)
+    BY_PLACE.get(&(group, version, plural)).copied()
 }
 
 /// The resource an object of this `apiVersion` and `kind` belongs to.
@@ -181,10 +214,18 @@ pub fn find_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
         .find(|r| r.gv.group == group && r.gv.version == version && r.kind == kind)
 }
 
-/// Served groups with their versions in order of preference, core group first.
-pub fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
+/// Rows in discovery order: the built-in ones, or those and custom ones.
+pub type Rows = Vec<&'static Resource>;
+
+/// The built-in rows.
+pub fn built_in() -> Rows {
+    all().iter().collect()
+}
+
+/// Groups with their versions in order of preference, core group first.
+pub fn groups(rows: &Rows) -> Vec<(&'static str, Vec<&'static str>)> {
     let mut out: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
-    for r in all() {
+    for r in rows.iter().filter(|r| !r.verbs.is_empty()) {
         match out.iter_mut().find(|(g, _)| *g == r.gv.group) {
             Some((_, versions)) if versions.contains(&r.gv.version) => {}
             Some((_, versions)) => versions.push(r.gv.version),
@@ -194,12 +235,16 @@ pub fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
     out
 }
 
-/// The rows of one group and version.
-pub fn in_version(group: &str, version: &str) -> impl Iterator<Item = &'static Resource> {
-    let (group, version) = (group.to_owned(), version.to_owned());
-    all()
-        .iter()
-        .filter(move |r| r.gv.group == group && r.gv.version == version)
+/// The rows of one group and version that anybody can ask for.
+pub fn in_version<'a>(
+    rows: &'a Rows,
+    group: &'a str,
+    version: &'a str,
+) -> impl Iterator<Item = &'static Resource> + 'a {
+    let fits = move |r: &&'static Resource| {
+        r.gv.group == group && r.gv.version == version && !r.verbs.is_empty()
+    };
+    rows.iter().copied().filter(fits)
 }
 
 #[cfg(test)]
@@ -238,7 +283,7 @@ mod tests {
 
     #[test]
     fn the_core_group_prefers_v1_and_still_has_v1beta3() {
-        assert_eq!(groups()[0], ("", vec!["v1", "v1beta3"]));
+        assert_eq!(groups(&built_in())[0], ("", vec!["v1", "v1beta3"]));
         let old = find_kind("v1beta3", "Pod").unwrap();
         assert_eq!(old.stored_as(), find("", "v1", "pods").unwrap());
         assert!(old.is("", "Pod") && old.is_past());

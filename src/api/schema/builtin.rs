@@ -7,7 +7,7 @@ use super::{Field, ListType, MapKey, Patch, Ref, Scalar, Shape, Struct};
 use crate::resource::{self, Resource};
 
 /// Written by scripts/schema-facts; its head explains the format.
-const FACTS: &str = include_str!("kinds.txt");
+pub const FACTS: &str = include_str!("kinds.txt");
 
 static TYPES: LazyLock<HashMap<&'static str, Shape>> = LazyLock::new(|| read(FACTS));
 
@@ -26,8 +26,11 @@ pub fn names() -> Vec<&'static str> {
 }
 
 /// The type of a built-in kind's objects, of the stored version where this one is of the
-/// past. `None` for custom kinds.
+/// past.
 pub fn of(res: &Resource) -> Option<&'static Shape> {
+    if let Some(custom) = res.custom {
+        return Some(&custom.shape);
+    }
     let gv = if res.is_past() { res.storage } else { res.gv };
     builtin(&definition_of(gv.group, gv.version, res.kind))
 }

@@ -1,104 +1,22 @@
 //! Rules for the kinds of the apps group and their ancestor, the ReplicationController.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::selector::{immutable, label_selector, not_negative, selects_all};
-use super::{labels, pod, under};
-use crate::field::Error;
-use crate::json::{bool_at, int_at, list_at, map_at, str_at};
-use crate::selector::LabelSelector;
-
-/// A pod template at `/spec/template`: a pod's rules, and that it restarts for ever.
-pub(super) fn template(e: &mut Vec<Error>, object: &Value, always: bool) {
-    template_at(e, object, "/spec/template", "spec.template", always);
-}
-
-pub(super) fn template_at(
-    e: &mut Vec<Error>,
-    object: &Value,
-    pointer: &str,
-    path: &str,
-    always: bool,
-) {
-    let Some(template) = object.pointer(pointer) else {
-        e.push(Error::required(path, ""));
-        return;
-    };
-    labels(
-        e,
-        &format!("{path}.metadata.labels"),
-        template,
-        "/metadata/labels",
-    );
-    e.extend(under(path, pod::spec(template)));
-    let policy = str_at(template, "/spec/restartPolicy");
-    if always && !matches!(policy, "Always" | "") {
-        e.push(Error::not_supported(
-            &format!("{path}.spec.restartPolicy"),
-            policy,
-            &["Always"],
-        ));
-    }
-    if always && template.pointer("/spec/activeDeadlineSeconds").is_some() {
-        e.push(Error::forbidden(
-            &format!("{path}.spec.activeDeadlineSeconds"),
-            "activeDeadlineSeconds in ReplicaSet is not Supported",
-        ));
-    }
-}
-
-/// `spec.selector` must be there, select something, and hold for the template's labels.
-fn selector(e: &mut Vec<Error>, object: &Value, kind: &str) {
-    let found = object.pointer("/spec/selector");
-    if found.is_none() {
-        e.push(Error::required("spec.selector", ""));
-    } else {
-        label_selector(e, "spec.selector", object, "/spec/selector");
-        if selects_all(found) {
-            let why = format!("empty selector is invalid for {kind}");
-            e.push(Error::invalid(
-                "spec.selector",
-                found.cloned().unwrap_or_default(),
-                why,
-            ));
-        }
-    }
-    let Some(chosen) = found.and_then(|s| LabelSelector::from_object(s).ok()) else {
-        return;
-    };
-    let labels = crate::meta::string_map(object.pointer("/spec/template/metadata/labels"));
-    if !chosen.matches(&labels) && object.pointer("/spec/template").is_some() {
-        e.push(Error::invalid(
-            "spec.template.metadata.labels",
-            json!(labels),
-            "`selector` does not match template `labels`",
-        ));
-    }
-}
+use super::template::{chooses_template, lasting, mismatch, pod_template, selector};
+use super::{all, labels, rollout, storage, under};
+use crate::field::{Error, index};
+use crate::json::{int_at, list_at, map_at, str_at};
+use crate::meta::string_map;
+use crate::names;
 
 pub(super) fn deployment(o: &Value) -> Vec<Error> {
     let mut errors = Vec::new();
     let e = &mut errors;
     not_negative(e, o, &["spec.replicas"]);
     selector(e, o, "deployment");
-    template(e, o, true);
-    match str_at(o, "/spec/strategy/type") {
-        "Recreate" if o.pointer("/spec/strategy/rollingUpdate").is_some() => {
-            e.push(Error::forbidden(
-                "spec.strategy.rollingUpdate",
-                "may not be specified when strategy `type` is 'Recreate'",
-            ));
-        }
-        "Recreate" => {}
-        "RollingUpdate" => {
-            rolling(e, o, "spec.strategy.rollingUpdate", true);
-        }
-        other => e.push(Error::not_supported(
-            "spec.strategy.type",
-            other,
-            &["Recreate", "RollingUpdate"],
-        )),
-    }
+    lasting(e, o, "ReplicaSet");
+    rollout::deployment(e, o);
     not_negative(
         e,
         o,
@@ -108,9 +26,8 @@ pub(super) fn deployment(o: &Value) -> Vec<Error> {
             "spec.progressDeadlineSeconds",
         ],
     );
-    let deadline = int_at(o, "/spec/progressDeadlineSeconds");
     let ready = int_at(o, "/spec/minReadySeconds").unwrap_or(0);
-    if let Some(deadline) = deadline
+    if let Some(deadline) = int_at(o, "/spec/progressDeadlineSeconds")
         && deadline <= ready
     {
         e.push(Error::invalid(
@@ -122,92 +39,35 @@ pub(super) fn deployment(o: &Value) -> Vec<Error> {
     errors
 }
 
-/// `maxUnavailable` and `maxSurge`: numbers or percentages that are not both zero.
-fn rolling(e: &mut Vec<Error>, o: &Value, path: &str, surge: bool) {
-    let pointer = format!("/{}", path.replace('.', "/"));
-    let mut amounts = vec![];
-    for key in ["maxUnavailable", "maxSurge"] {
-        let value = o.pointer(&format!("{pointer}/{key}"));
-        let at = format!("{path}.{key}");
-        amounts.push(int_or_percent(e, &at, value));
-    }
-    if let Some(Some(n)) = amounts.first()
-        && *n > 100
-        && o.pointer(&format!("{pointer}/maxUnavailable"))
-            .is_some_and(Value::is_string)
-    {
-        let value = o.pointer(&format!("{pointer}/maxUnavailable"));
-        e.push(Error::invalid(
-            &format!("{path}.maxUnavailable"),
-            value.cloned().unwrap_or_default(),
-            "must not be greater than 100%",
-        ));
-    }
-    if amounts.iter().all(|n| n.unwrap_or(0) == 0) {
-        let value = o.pointer(&format!("{pointer}/maxUnavailable")).cloned();
-        e.push(if surge {
-            Error::invalid(
-                &format!("{path}.maxUnavailable"),
-                value.unwrap_or_default(),
-                "may not be 0 when `maxSurge` is 0",
-            )
-        } else {
-            Error::required(
-                &format!("{path}.maxUnavailable"),
-                "cannot be 0 when maxSurge is 0",
-            )
-        });
-    }
-}
-
-/// The number of an int-or-percentage that is in order.
-pub(super) fn int_or_percent(e: &mut Vec<Error>, at: &str, value: Option<&Value>) -> Option<i64> {
-    match value? {
-        Value::String(text) => {
-            let number = text.strip_suffix('%').and_then(|n| n.parse::<u32>().ok());
-            if number.is_none() {
-                e.push(Error::invalid(
-                    at,
-                    text.as_str(),
-                    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
-                ));
-            }
-            number.map(i64::from)
-        }
-        value => {
-            let n = value.as_i64()?;
-            if n < 0 {
-                e.push(Error::invalid(at, n, "must be greater than or equal to 0"));
-            }
-            Some(n)
-        }
-    }
-}
-
 pub(super) fn replica_set(o: &Value) -> Vec<Error> {
     let mut errors = Vec::new();
     let e = &mut errors;
     not_negative(e, o, &["spec.replicas", "spec.minReadySeconds"]);
+    // "deployment" is upstream's own word here.
     selector(e, o, "deployment");
-    template(e, o, true);
+    lasting(e, o, "ReplicaSet");
     errors
 }
 
 pub(super) fn daemon_set(o: &Value) -> Vec<Error> {
     let mut errors = Vec::new();
     let e = &mut errors;
-    selector(e, o, "daemonset");
-    template(e, o, true);
-    match str_at(o, "/spec/updateStrategy/type") {
-        "OnDelete" => {}
-        "RollingUpdate" => rolling(e, o, "spec.updateStrategy.rollingUpdate", false),
-        other => e.push(Error::not_supported(
-            "spec.updateStrategy.type",
-            other,
-            &["OnDelete", "RollingUpdate"],
-        )),
+    let found = o.pointer("/spec/selector");
+    if found.is_some() {
+        label_selector(e, "spec.selector", o, "/spec/selector");
     }
-    not_negative(e, o, &["spec.minReadySeconds", "spec.revisionHistoryLimit"]);
+    chooses_template(e, o);
+    if let Some(found) = found.filter(|s| selects_all(Some(s))) {
+        e.push(Error::invalid(
+            "spec.selector",
+            found.clone(),
+            "empty selector is invalid for daemonset",
+        ));
+    }
+    lasting(e, o, "DaemonSet");
+    not_negative(e, o, &["spec.minReadySeconds"]);
+    rollout::daemon_set(e, o);
+    not_negative(e, o, &["spec.revisionHistoryLimit"]);
     errors
 }
 
@@ -222,37 +82,12 @@ pub(super) fn stateful_set(o: &Value) -> Vec<Error> {
             "must be 'OrderedReady' or 'Parallel'",
         )),
     }
-    match str_at(o, "/spec/updateStrategy/type") {
-        "OnDelete" if o.pointer("/spec/updateStrategy/rollingUpdate").is_some() => {
-            e.push(Error::invalid(
-                "spec.updateStrategy.rollingUpdate",
-                o.pointer("/spec/updateStrategy/rollingUpdate")
-                    .cloned()
-                    .unwrap_or_default(),
-                "only allowed for updateStrategy 'RollingUpdate'",
-            ));
-        }
-        "OnDelete" => {}
-        "RollingUpdate" => not_negative(e, o, &["spec.updateStrategy.rollingUpdate.partition"]),
-        other => e.push(Error::invalid(
-            "spec.updateStrategy",
-            other,
-            "must be 'RollingUpdate' or 'OnDelete'",
-        )),
-    }
-    not_negative(
-        e,
-        o,
-        &[
-            "spec.replicas",
-            "spec.minReadySeconds",
-            "spec.revisionHistoryLimit",
-            "spec.ordinals.start",
-        ],
-    );
+    rollout::stateful_set(e, o);
     for key in ["whenDeleted", "whenScaled"] {
-        let at = format!("/spec/persistentVolumeClaimRetentionPolicy/{key}");
-        let value = str_at(o, &at);
+        let value = str_at(
+            o,
+            &format!("/spec/persistentVolumeClaimRetentionPolicy/{key}"),
+        );
         if !matches!(value, "Retain" | "Delete") {
             e.push(Error::not_supported(
                 &format!("spec.persistentVolumeClaimRetentionPolicy.{key}"),
@@ -261,36 +96,52 @@ pub(super) fn stateful_set(o: &Value) -> Vec<Error> {
             ));
         }
     }
+    // A negative revisionHistoryLimit keeps everything; it is only warned about.
+    not_negative(
+        e,
+        o,
+        &[
+            "spec.replicas",
+            "spec.minReadySeconds",
+            "spec.ordinals.start",
+        ],
+    );
+    let service = str_at(o, "/spec/serviceName");
+    if !service.is_empty() {
+        let why = names::dns_label(service);
+        all(e, "spec.serviceName", &service.into(), why);
+    }
     selector(e, o, "statefulset");
-    template(e, o, true);
+    lasting(e, o, "StatefulSet");
+    for (i, claim) in list_at(o, "/spec/volumeClaimTemplates").iter().enumerate() {
+        let path = index("spec.volumeClaimTemplates", i);
+        e.extend(under(&path, storage::claim(claim)));
+    }
     errors
 }
 
 pub(super) fn replication_controller(o: &Value) -> Vec<Error> {
     let mut errors = Vec::new();
     let e = &mut errors;
-    not_negative(e, o, &["spec.minReadySeconds", "spec.replicas"]);
-    let chosen = crate::meta::string_map(o.pointer("/spec/selector"));
+    not_negative(e, o, &["spec.minReadySeconds"]);
+    let chosen = string_map(o.pointer("/spec/selector"));
     if chosen.is_empty() {
         e.push(Error::required("spec.selector", ""));
     }
     labels(e, "spec.selector", o, "/spec/selector");
-    let found = crate::meta::string_map(o.pointer("/spec/template/metadata/labels"));
-    if o.pointer("/spec/template").is_some() && chosen.iter().any(|(k, v)| found.get(k) != Some(v))
-    {
-        e.push(Error::invalid(
-            "spec.template.metadata.labels",
-            json!(found),
-            "`selector` does not match template `labels`",
-        ));
+    not_negative(e, o, &["spec.replicas"]);
+    let own = string_map(o.pointer("/spec/template/metadata/labels"));
+    let strange = chosen.iter().any(|(k, v)| own.get(k) != Some(v));
+    if o.pointer("/spec/template").is_some() && strange {
+        e.push(mismatch(o));
     }
-    template(e, o, true);
+    lasting(e, o, "ReplicationController");
     errors
 }
 
-pub(super) fn pod_template(o: &Value) -> Vec<Error> {
+pub(super) fn template_kind(o: &Value) -> Vec<Error> {
     let mut errors = Vec::new();
-    template_at(&mut errors, o, "/template", "template", false);
+    pod_template(&mut errors, o, "template");
     errors
 }
 
@@ -315,7 +166,7 @@ pub(super) fn selector_update(new: &Value, old: &Value) -> Vec<Error> {
     errors
 }
 
-/// What may change of a StatefulSet, in upstream's order.
+/// What may change of a StatefulSet.
 const STATEFUL_MUTABLE: &[&str] = &[
     "replicas",
     "ordinals",
@@ -335,42 +186,134 @@ pub(super) fn stateful_set_update(new: &Value, old: &Value) -> Vec<Error> {
     if fixed(new) == fixed(old) {
         return Vec::new();
     }
-    let names: Vec<String> = STATEFUL_MUTABLE.iter().map(|n| format!("'{n}'")).collect();
-    let (last, first) = match names.split_last() {
-        Some(split) => split,
-        None => return Vec::new(),
-    };
     vec![Error::forbidden(
         "spec",
-        format!(
-            "updates to statefulset spec for fields other than {} and {last} are forbidden",
-            first.join(", ")
-        ),
+        "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
     )]
 }
 
-/// Whether a selector belongs to the client: a Job's own is refused.
-pub(super) fn job_selector(e: &mut Vec<Error>, o: &Value) {
-    let manual = bool_at(o, "/spec/manualSelector");
-    if manual {
-        selector(e, o, "job");
-        return;
+#[cfg(test)]
+mod tests {
+    use super::super::tests::refused;
+    use super::*;
+    use serde_json::json;
+
+    fn workload(kind: &str, spec: Value) -> Value {
+        let mut o = json!({"apiVersion": "apps/v1", "kind": kind, "spec": {
+            "selector": {"matchLabels": {"app": "a"}},
+            "template": {"metadata": {"labels": {"app": "a"}},
+                "spec": {"containers": [{"name": "c", "image": "x"}]}}}});
+        crate::patch::merge_patch(&mut o["spec"], &spec);
+        o
     }
-    let uid = str_at(o, "/metadata/uid");
-    let chosen = map_at(o, "/spec/selector/matchLabels");
-    let ours = chosen.is_some_and(|labels| {
-        ["controller-uid", "batch.kubernetes.io/controller-uid"]
-            .iter()
-            .any(|key| labels.get(*key).and_then(Value::as_str) == Some(uid))
-    });
-    if !ours || !list_at(o, "/spec/selector/matchExpressions").is_empty() {
-        let value = o.pointer("/spec/selector").cloned().unwrap_or_default();
-        e.push(Error::invalid(
-            "spec.selector",
-            value,
-            "`selector` not auto-generated",
+
+    #[test]
+    fn each_rule_of_the_apps_group_speaks() {
+        for (kind, spec, words) in [
+            ("Deployment", json!({}), vec![]),
+            (
+                "Deployment",
+                json!({"selector": null}),
+                vec![
+                    "spec.selector: Required value",
+                    "spec.template.metadata.labels: Invalid value: {\"app\":\"a\"}: `selector` does not match template `labels`",
+                ],
+            ),
+            (
+                "Deployment",
+                json!({"selector": {"matchLabels": null}}),
+                vec!["spec.selector: Invalid value: {}: empty selector is invalid for deployment"],
+            ),
+            (
+                "Deployment",
+                json!({"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}}}),
+                vec![
+                    "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"0%\": may not be 0 when `maxSurge` is 0",
+                ],
+            ),
+            (
+                "Deployment",
+                json!({"strategy": {"rollingUpdate": {"maxUnavailable": "101%"}}, "progressDeadlineSeconds": 5, "minReadySeconds": 5}),
+                vec![
+                    "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"101%\": must not be greater than 100%",
+                    "spec.progressDeadlineSeconds: Invalid value: 5: must be greater than minReadySeconds",
+                ],
+            ),
+            (
+                "Deployment",
+                json!({"strategy": {"type": "Recreate", "rollingUpdate": {"maxSurge": 1}}}),
+                vec![
+                    "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'",
+                ],
+            ),
+            (
+                "ReplicaSet",
+                json!({"template": {"spec": {"activeDeadlineSeconds": 5, "restartPolicy": "OnFailure"}}}),
+                vec![
+                    "spec.template.spec.restartPolicy: Unsupported value: \"OnFailure\": supported values: \"Always\"",
+                    "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported",
+                ],
+            ),
+            (
+                "DaemonSet",
+                json!({"updateStrategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}}}),
+                vec![
+                    "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero",
+                ],
+            ),
+            (
+                "DaemonSet",
+                json!({"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}}),
+                vec![
+                    "spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0",
+                ],
+            ),
+            (
+                "StatefulSet",
+                json!({"podManagementPolicy": "Any", "updateStrategy": {"type": "OnDelete", "rollingUpdate": {"partition": 1}}}),
+                vec![
+                    "spec.podManagementPolicy: Invalid value: \"Any\": must be 'OrderedReady' or 'Parallel'",
+                    "spec.updateStrategy.rollingUpdate: Invalid value: {\"partition\":1}: only allowed for updateStrategy 'RollingUpdate'",
+                ],
+            ),
+        ] {
+            assert_eq!(
+                refused(workload(kind, spec.clone())),
+                words,
+                "{kind} {spec}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_claim_template_is_a_volume_that_containers_may_mount() {
+        let claim = json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}}}});
+        let mounting = json!([{"name": "c", "image": "x", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]);
+        let spec = |claims: Value| {
+            workload(
+                "StatefulSet",
+                json!({"volumeClaimTemplates": claims, "template": {"spec": {"containers": mounting}}}),
+            )
+        };
+        assert_eq!(refused(spec(json!([claim]))), Vec::<String>::new());
+        assert_eq!(
+            refused(spec(Value::Null)),
+            ["spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\""]
+        );
+    }
+
+    #[test]
+    fn a_stateful_set_is_mostly_fixed() {
+        let old = workload("StatefulSet", json!({"serviceName": "a"}));
+        let mut new = workload(
+            "StatefulSet",
+            json!({"serviceName": "a", "replicas": 5, "minReadySeconds": 1}),
+        );
+        assert_eq!(stateful_set_update(&new, &old), vec![]);
+        new["spec"]["serviceName"] = json!("b");
+        assert!(stateful_set_update(&new, &old)[0].to_string().starts_with(
+            "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', "
         ));
-        return;
     }
-    selector(e, o, "job");
 }

@@ -2,33 +2,47 @@
 
 mod access;
 mod apps;
-mod batch;
+mod autoscaler;
 mod container;
+mod cron_job;
+mod job;
+mod job_policy;
+mod job_status;
 mod kinds;
 mod limits;
 mod metadata;
 mod network;
 mod pod;
 mod pod_update;
+mod rollout;
 mod scaling;
 mod selector;
 mod service;
 mod storage;
+mod template;
+mod warnings;
+mod workload_status;
 
 use serde_json::{Value, json};
 
+use crate::crd;
 use crate::field::Error;
-use crate::json::{list_at, map_at, str_at};
+use crate::json::map_at;
 use crate::resource::Resource;
 use crate::strategy::Part;
 
 pub use metadata::identity;
 pub use scaling::scale;
+pub use warnings::warnings;
 
 /// What is wrong with a new object, after defaults.
 pub fn create(res: &Resource, object: &Value) -> Vec<Error> {
     let mut errors = metadata::create(res, object);
-    errors.extend(content(res, object));
+    if let Some(custom) = res.custom {
+        errors.extend(custom_content(custom, object, None));
+        return errors;
+    }
+    errors.extend(content(res, object, None));
     errors
 }
 
@@ -36,7 +50,14 @@ pub fn create(res: &Resource, object: &Value) -> Vec<Error> {
 /// not touch were put back.
 pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error> {
     let mut errors = metadata::update(res, new, old);
+    if let Some(custom) = res.custom {
+        errors.extend(custom_content(custom, new, Some(old)));
+        return errors;
+    }
     if part != Part::Main {
+        if part == Part::Status {
+            errors.extend(workload_status::update(res, new, old));
+        }
         return errors;
     }
     errors.extend(match res.id() {
@@ -50,7 +71,8 @@ pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error
         ("apps", "Deployment" | "ReplicaSet" | "DaemonSet") => apps::selector_update(new, old),
         ("apps", "StatefulSet") => apps::stateful_set_update(new, old),
         ("apps", "ControllerRevision") => apps::revision_update(new, old),
-        ("batch", "Job") => batch::job_update(new, old),
+        ("batch", "Job") => job::job_update(new, old),
+        ("apiextensions.k8s.io", _) => crd::update_rules(new, old),
         ("networking.k8s.io", "IngressClass") => network::ingress_class_update(new, old),
         ("discovery.k8s.io", "EndpointSlice") => network::slice_update(new, old),
         ("storage.k8s.io", "StorageClass") => storage::class_update(new, old),
@@ -62,11 +84,21 @@ pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error
     });
     // A pod that was valid is still valid in the fields that may not change; the few that
     // may are checked with the rest.
-    errors.extend(content(res, new));
+    errors.extend(content(res, new, Some(old)));
     errors
 }
 
-fn content(res: &Resource, object: &Value) -> Vec<Error> {
+/// A custom object against its schema; its rules are asked once it fits.
+fn custom_content(custom: &crd::Custom, new: &Value, old: Option<&Value>) -> Vec<Error> {
+    let errors = crd::validate(&custom.schema, new);
+    if errors.is_empty() {
+        return crd::check_rules(custom, new, old);
+    }
+    errors
+}
+
+/// The rules that hold at birth and ever after; `old` is what the object was before.
+fn content(res: &Resource, object: &Value, old: Option<&Value>) -> Vec<Error> {
     match res.id() {
         ("", "Pod") => pod::spec(object),
         ("", "Service") => service::spec(object),
@@ -76,7 +108,7 @@ fn content(res: &Resource, object: &Value) -> Vec<Error> {
         ("", "Event") => kinds::event(object),
         ("coordination.k8s.io", "Lease") => kinds::lease(object),
         ("", "Endpoints") => kinds::endpoints(object),
-        ("", "PodTemplate") => apps::pod_template(object),
+        ("", "PodTemplate") => apps::template_kind(object),
         ("", "ReplicationController") => apps::replication_controller(object),
         ("", "PersistentVolumeClaim") => storage::claim(object),
         ("", "PersistentVolume") => storage::volume(object),
@@ -87,9 +119,9 @@ fn content(res: &Resource, object: &Value) -> Vec<Error> {
         ("apps", "DaemonSet") => apps::daemon_set(object),
         ("apps", "StatefulSet") => apps::stateful_set(object),
         ("apps", "ControllerRevision") => apps::revision(object),
-        ("batch", "Job") => batch::job(object),
-        ("batch", "CronJob") => batch::cron_job(object),
-        ("autoscaling", "HorizontalPodAutoscaler") => scaling::autoscaler(object),
+        ("batch", "Job") => job::job(object),
+        ("batch", "CronJob") => cron_job::cron_job(object, old),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::autoscaler(object, old),
         ("policy", "PodDisruptionBudget") => scaling::budget(object),
         ("networking.k8s.io", "Ingress") => network::ingress(object),
         ("networking.k8s.io", "IngressClass") => network::ingress_class(object),
@@ -107,38 +139,9 @@ fn content(res: &Resource, object: &Value) -> Vec<Error> {
         }
         ("certificates.k8s.io", "CertificateSigningRequest") => access::signing_request(object),
         ("admissionregistration.k8s.io", _) => access::webhooks(object),
+        ("apiextensions.k8s.io", _) => crd::validate_definition(object),
         _ => Vec::new(),
     }
-}
-
-/// What is allowed but unwise, for the `Warning` header.
-pub fn warnings(res: &Resource, object: &Value) -> Vec<String> {
-    let mut out = Vec::new();
-    if !res.is("", "Pod") {
-        return out;
-    }
-    for list in ["initContainers", "containers"] {
-        for (i, c) in list_at(object, &format!("/spec/{list}")).iter().enumerate() {
-            let mut seen: Vec<&str> = Vec::new();
-            for (j, e) in list_at(c, "/env").iter().enumerate() {
-                let name = str_at(e, "/name");
-                if seen.contains(&name) {
-                    out.push(format!(
-                        "spec.{list}[{i}].env[{j}]: hides previous definition of {name:?}, which may be dropped when using apply"
-                    ));
-                }
-                seen.push(name);
-            }
-        }
-    }
-    let grace = crate::json::int_at(object, "/spec/terminationGracePeriodSeconds");
-    if grace.is_some_and(|g| g < 0) {
-        out.push(
-            "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
-                .into(),
-        );
-    }
-    out
 }
 
 /// Errors about a part that is validated by itself, as fields of the whole.
@@ -161,6 +164,11 @@ fn one_of(errors: &mut Vec<Error>, path: &str, value: &str, known: &[&str]) {
     }
 }
 
+/// Adds an Invalid error about a text for every sentence in `why`.
+pub(crate) fn texts(errors: &mut Vec<Error>, path: &str, value: &str, why: Vec<String>) {
+    all(errors, path, &json!(value), why);
+}
+
 /// Adds an Invalid error for every sentence in `why`.
 fn all(errors: &mut Vec<Error>, path: &str, value: &Value, why: Vec<String>) {
     errors.extend(
@@ -181,11 +189,12 @@ fn labels(errors: &mut Vec<Error>, path: &str, object: &Value, pointer: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::str_at;
     use crate::resource::find_kind;
     use crate::strategy;
 
     /// The messages a new object of this kind gets; defaults come first.
-    fn refused(object: Value) -> Vec<String> {
+    pub(super) fn refused(object: Value) -> Vec<String> {
         let mut object = object;
         let api = str_at(&object, "/apiVersion").to_owned();
         let res = find_kind(&api, str_at(&object, "/kind")).expect("kind");

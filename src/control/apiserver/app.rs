@@ -18,6 +18,7 @@ use crate::access::rbac::Rbac;
 use crate::access::token::{self, Keys};
 use crate::access::{self, Attributes, User};
 use crate::addresses::Addresses;
+use crate::admission::Ledger;
 use crate::call::Call;
 use crate::metrics::Metrics;
 use crate::object::BadRecord;
@@ -25,7 +26,7 @@ use crate::ports::NodePorts;
 use crate::query::Parameters;
 use crate::target::{Reference, Target};
 use crate::world::World;
-use crate::{bootstrap, connect, documents, expiry, handlers, health, respond};
+use crate::{bootstrap, connect, documents, expiry, handlers, health, quota_status, respond};
 
 /// What the server must be told.
 #[derive(Debug, Clone)]
@@ -88,6 +89,7 @@ pub struct Inner {
     pub(crate) rbac: Rbac,
     pub(crate) addresses: Addresses,
     pub(crate) node_ports: NodePorts,
+    pub(crate) ledger: Ledger,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
     /// Ends only if the world can no longer follow the store, a defect that health tells.
@@ -124,12 +126,15 @@ impl App {
             rbac: Rbac::default(),
             addresses,
             node_ports: NodePorts::default(),
+            ledger: Ledger::default(),
             metrics: Metrics::default(),
             stopping: CancellationToken::new(),
             following,
         }));
         bootstrap::run(&app).await?;
         tokio::spawn(expiry::run(app.clone()));
+        tokio::spawn(crate::definitions::run(app.clone()));
+        tokio::spawn(quota_status::run(app.clone()));
         Ok(app)
     }
 
@@ -177,7 +182,7 @@ fn identify(app: &App, request: &Request) -> Result<User, Status> {
 /// What each request passes before it is routed: no panic gets out, nobody gets in who may
 /// not, everything is counted.
 async fn guard(State(app): State<App>, request: Request, next: axum::middleware::Next) -> Response {
-    let target = Target::of(request.uri().path());
+    let target = Target::of(request.uri().path(), app.world.kinds());
     let parameters = match Parameters::of(request.uri()) {
         Ok(parameters) => parameters,
         Err(status) => return respond::status(&status),

@@ -31,9 +31,10 @@ pub fn routes() -> Router<App> {
         .route("/openapi/v3/{*path}", get(openapi_document))
 }
 
-async fn root() -> Response {
+async fn root(State(app): State<App>) -> Response {
+    let rows = app.world.kinds().rows();
     let mut paths: Vec<String> = vec!["/api".into(), "/apis".into()];
-    for (group, versions) in resource::groups() {
+    for (group, versions) in resource::groups(&rows) {
         for version in versions {
             paths.push(match group {
                 "" => format!("/api/{version}"),
@@ -57,17 +58,17 @@ async fn root() -> Response {
 
 async fn core_group(State(app): State<App>, headers: HeaderMap) -> Response {
     let address = app.config.advertise.to_string();
-    groups(&headers, discovery::aggregated_core, || {
-        discovery::api_versions(&address)
+    let rows = app.world.kinds().rows();
+    let aggregated = |version: &str| discovery::aggregated_core(&rows, version);
+    groups(&headers, aggregated, || {
+        discovery::api_versions(&rows, &address)
     })
 }
 
-async fn named_groups(headers: HeaderMap) -> Response {
-    groups(
-        &headers,
-        discovery::aggregated_groups,
-        discovery::group_list,
-    )
+async fn named_groups(State(app): State<App>, headers: HeaderMap) -> Response {
+    let rows = app.world.kinds().rows();
+    let aggregated = |version: &str| discovery::aggregated_groups(&rows, version);
+    groups(&headers, aggregated, || discovery::group_list(&rows))
 }
 
 fn groups(
@@ -86,26 +87,35 @@ fn groups(
     tagged(headers, media, document.to_string())
 }
 
-async fn core_version(headers: HeaderMap, Path(version): Path<String>) -> Response {
-    resources(&headers, "", &version)
+async fn core_version(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Path(version): Path<String>,
+) -> Response {
+    resources(&app, &headers, "", &version)
 }
 
 async fn named_version(
+    State(app): State<App>,
     headers: HeaderMap,
     Path((group, version)): Path<(String, String)>,
 ) -> Response {
-    resources(&headers, &group, &version)
+    resources(&app, &headers, &group, &version)
 }
 
-fn resources(headers: &HeaderMap, group: &str, version: &str) -> Response {
-    match discovery::resource_list(group, version) {
+fn resources(app: &App, headers: &HeaderMap, group: &str, version: &str) -> Response {
+    match discovery::resource_list(&app.world.kinds().rows(), group, version) {
         Some(document) => plain(headers, &document),
         None => respond::status(&Status::no_such_path()),
     }
 }
 
-async fn named_group(headers: HeaderMap, Path(group): Path<String>) -> Response {
-    match discovery::group(&group) {
+async fn named_group(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Path(group): Path<String>,
+) -> Response {
+    match discovery::group(&app.world.kinds().rows(), &group) {
         Some(document) => plain(&headers, &document),
         None => respond::status(&Status::no_such_path()),
     }
@@ -118,15 +128,20 @@ async fn openapi_v2() -> Response {
     respond::with_type(StatusCode::OK, media, "")
 }
 
-async fn openapi_index(headers: HeaderMap) -> Response {
-    plain(&headers, &openapi::index())
+async fn openapi_index(State(app): State<App>, headers: HeaderMap) -> Response {
+    plain(&headers, &openapi::index(&app.world.kinds().rows()))
 }
 
-async fn openapi_document(headers: HeaderMap, Path(path): Path<String>) -> Response {
+async fn openapi_document(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Path(path): Path<String>,
+) -> Response {
+    let rows = app.world.kinds().rows();
     let parts: Vec<&str> = path.split('/').collect();
     let document = match parts.as_slice() {
-        ["api", version] => openapi::document("", version),
-        ["apis", group, version] => openapi::document(group, version),
+        ["api", version] => openapi::document(&rows, "", version),
+        ["apis", group, version] => openapi::document(&rows, group, version),
         _ => None,
     };
     match document {

@@ -14,6 +14,8 @@ use cadet_api::{json, selector};
 use cadet_store::{Entry, Revision};
 use serde_json::Value;
 
+use crate::kinds::Kinds;
+
 const METADATA: &str = "\"metadata\":{";
 
 /// An object of a current version, as the store has it.
@@ -41,13 +43,13 @@ pub struct BadRecord {
 
 impl Object {
     /// Reads a record of the store.
-    pub fn from_entry(entry: &Entry) -> Result<Object, BadRecord> {
+    pub fn from_entry(entry: &Entry, kinds: &Kinds) -> Result<Object, BadRecord> {
         let bad = |reason: String| BadRecord {
             key: entry.key.to_string(),
             reason,
         };
-        let resource =
-            resource_of_key(&entry.key).ok_or_else(|| bad("the kind is not served".to_owned()))?;
+        let resource = resource_of_key(&entry.key, kinds)
+            .ok_or_else(|| bad("the kind is not served".to_owned()))?;
         let head = head_of(resource).len();
         let tail = entry.value.get(head..).unwrap_or_default();
         if !tail.starts_with(METADATA.as_bytes()) {
@@ -86,11 +88,6 @@ impl Object {
         let mut value = serde_json::from_slice(&self.stored).unwrap_or(Value::Null);
         meta::set_resource_version(&mut value, self.revision);
         value
-    }
-
-    /// The bytes the store has, to compare with what an update would write.
-    pub fn stored(&self) -> &Bytes {
-        &self.stored
     }
 
     /// The whole object as clients see it, at `revision` (that of a deletion, say).
@@ -184,12 +181,8 @@ pub fn key_of(resource: &'static Resource, namespace: &str, name: &str) -> Strin
     format!("{}{name}", prefix_of(resource, namespace))
 }
 
-fn resource_of_key(key: &str) -> Option<&'static Resource> {
-    let qualified = key.strip_prefix('/')?.split('/').next()?;
-    let (plural, group) = qualified.split_once('.').unwrap_or((qualified, ""));
-    cadet_api::resource::all()
-        .iter()
-        .find(|r| r.plural == plural && r.gv.group == group && !r.is_converted())
+fn resource_of_key(key: &str, kinds: &Kinds) -> Option<&'static Resource> {
+    kinds.stored(key.strip_prefix('/')?.split('/').next()?)
 }
 
 #[cfg(test)]
@@ -206,7 +199,7 @@ mod tests {
             created: 3,
             modified: 42,
         };
-        Object::from_entry(&entry).expect("readable")
+        Object::from_entry(&entry, &Kinds::default()).expect("readable")
     }
 
     #[test]
@@ -243,10 +236,14 @@ mod tests {
     fn keys_lead_back_to_their_kind() {
         for resource in resource::all().iter().filter(|r| !r.is_converted()) {
             let key = key_of(resource, "ns", "name");
-            assert_eq!(resource_of_key(&key), Some(resource), "{key}");
+            assert_eq!(
+                resource_of_key(&key, &Kinds::default()),
+                Some(resource),
+                "{key}"
+            );
         }
         let old = resource::find("", "v1beta3", "pods").expect("old pods");
         assert_eq!(key_of(old, "ns", "a"), "/pods/ns/a");
-        assert_eq!(resource_of_key("/gadgets/ns/a"), None);
+        assert_eq!(resource_of_key("/gadgets/ns/a", &Kinds::default()), None);
     }
 }

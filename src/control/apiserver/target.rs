@@ -1,6 +1,8 @@
 //! What a path points at: an object, a collection, or a document about the API.
 
 use cadet_api::resource::{self, Resource};
+
+use crate::kinds::Kinds;
 use http::Method;
 
 /// Where a request goes.
@@ -31,7 +33,7 @@ pub struct Reference {
 
 impl Target {
     /// Reads a path. Nothing is looked up in the world.
-    pub fn of(path: &str) -> Target {
+    pub fn of(path: &str, kinds: &Kinds) -> Target {
         let segments: Vec<String> = path
             .split('/')
             .filter(|s| !s.is_empty())
@@ -71,7 +73,8 @@ impl Target {
                 None => Target::Path,
             };
         }
-        let found = resource::find(group, version, plural)
+        let found = kinds
+            .find(group, version, plural)
             .filter(|resource| resource.namespaced || namespace.is_none())
             // An object of a namespaced kind has a namespace; only the collection may lack it.
             .filter(|resource| !resource.namespaced || namespace.is_some() || tail.is_empty());
@@ -141,7 +144,7 @@ mod tests {
     use super::*;
 
     fn object(path: &str) -> (String, Option<String>, Option<String>, Option<String>) {
-        match Target::of(path) {
+        match Target::of(path, &Kinds::default()) {
             Target::Object(r) => (
                 r.resource.path(None, None),
                 r.namespace,
@@ -200,7 +203,7 @@ mod tests {
             "/version",
             "/openapi/v3",
         ] {
-            assert_eq!(Target::of(path), Target::Path, "{path}");
+            assert_eq!(Target::of(path, &Kinds::default()), Target::Path, "{path}");
         }
         for path in [
             "/apis/apps/v9/deployments",
@@ -208,14 +211,17 @@ mod tests {
             "/api/v1/pods/x",
             "/api/v9/pods",
         ] {
-            assert!(matches!(Target::of(path), Target::Unknown { .. }), "{path}");
+            assert!(
+                matches!(Target::of(path, &Kinds::default()), Target::Unknown { .. }),
+                "{path}"
+            );
         }
     }
 
     #[test]
     fn verbs_follow_method_and_target() {
-        let collection = Target::of("/api/v1/namespaces/a/pods");
-        let object = Target::of("/api/v1/namespaces/a/pods/x");
+        let collection = Target::of("/api/v1/namespaces/a/pods", &Kinds::default());
+        let object = Target::of("/api/v1/namespaces/a/pods/x", &Kinds::default());
         assert_eq!(collection.verb(&Method::GET, false), "list");
         assert_eq!(collection.verb(&Method::GET, true), "watch");
         assert_eq!(collection.verb(&Method::DELETE, false), "deletecollection");

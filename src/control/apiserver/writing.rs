@@ -14,8 +14,9 @@ use cadet_api::resource::Resource;
 use cadet_api::status::Status;
 use cadet_api::{json, meta::Meta};
 use cadet_store::{Change, CommitError, Entry, Revision};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use crate::admission::Request;
 use crate::app::App;
 use crate::object::{Object, key_of, to_stored};
 
@@ -91,7 +92,8 @@ async fn put(
         created: 0,
         modified: revision,
     };
-    let object = Object::from_entry(&entry).map_err(|e| Fault::Broken(Status::internal(e)))?;
+    let object = Object::from_entry(&entry, app.world.kinds())
+        .map_err(|e| Fault::Broken(Status::internal(e)))?;
     Ok(Arc::new(object))
 }
 
@@ -141,6 +143,7 @@ pub enum Outcome {
 
 /// Changes one object: reads, proposes, writes if it differs, tries again if overtaken.
 /// Somebody wins every round, so this ends; the request's own time limit bounds the wait.
+/// For the server's own changes; those of clients pass [`change_admitted`].
 pub async fn change(
     app: &App,
     resource: &'static Resource,
@@ -153,37 +156,104 @@ pub async fn change(
         let Some(old) = app.world.get(resource, namespace, name) else {
             return Err(Status::not_found(resource, name));
         };
-        let Proposal {
-            value,
-            conditional,
-            warnings,
-        } = propose(&old.value())?;
-        let done = |outcome| {
-            Ok(Changed {
-                outcome,
-                warnings: warnings.clone(),
-            })
-        };
-        if dry_run {
-            return done(Outcome::DryRun(value));
-        }
-        let result = if is_finished(resource, &value) {
-            remove(app, &old)
-                .await
-                .map(|_| Outcome::Removed(Arc::clone(&old)))
-        } else if to_stored(resource, &value) == *old.stored() {
-            return done(Outcome::Stored(old));
-        } else {
-            put(app, resource, &value, Some(old.revision))
-                .await
-                .map(Outcome::Stored)
-        };
-        match result {
-            Ok(outcome) => return done(outcome),
-            Err(Fault::Conflict(newer)) if !conditional => app.world.reach(newer).await,
-            Err(fault) => return Err(fault.into_status(resource, name)),
+        let before = old.value();
+        let proposal = propose(&before)?;
+        if let Some(changed) = settle(app, &old, &before, proposal, dry_run).await? {
+            return Ok(changed);
         }
     }
+}
+
+/// As [`change`], with the world's consent: `propose` says what the client wants, `finish`
+/// readies for the store what admission made of it.
+pub async fn change_admitted(
+    request: &Request<'_>,
+    name: &str,
+    mut propose: impl FnMut(&Value) -> Result<Proposal, Status>,
+    mut finish: impl FnMut(&mut Value, &Value) -> Result<Vec<String>, Status>,
+) -> Result<Changed, Status> {
+    let resource = request.stored();
+    loop {
+        let found = request.app.world.get(resource, request.namespace, name);
+        let Some(old) = found else {
+            return Err(Status::not_found(resource, name));
+        };
+        let before = old.value();
+        let mut proposal = propose(&before)?;
+        if request.may_mutate() {
+            let more = request.mutate(&mut proposal.value, Some(&before)).await?;
+            proposal.warnings.extend(more);
+        }
+        proposal
+            .warnings
+            .extend(finish(&mut proposal.value, &before)?);
+        let admitted = request
+            .validate(Some(&proposal.value), Some(&before))
+            .await?;
+        proposal.warnings.extend(admitted.warnings.iter().cloned());
+        let changed = settle(request.app, &old, &before, proposal, request.dry_run).await?;
+        drop(admitted);
+        if let Some(changed) = changed {
+            return Ok(changed);
+        }
+    }
+}
+
+/// Writes a proposal, if it changes anything; `None` if somebody was faster and the
+/// proposal must be made anew.
+async fn settle(
+    app: &App,
+    old: &Arc<Object>,
+    before: &Value,
+    proposal: Proposal,
+    dry_run: bool,
+) -> Result<Option<Changed>, Status> {
+    let Proposal {
+        value,
+        conditional,
+        warnings,
+    } = proposal;
+    let resource = old.resource;
+    let outcome = if dry_run {
+        Ok(Outcome::DryRun(value))
+    } else if is_finished(resource, &value) {
+        let removed = remove(app, old).await;
+        removed.map(|_| Outcome::Removed(Arc::clone(old)))
+    } else if is_same(&value, before) {
+        Ok(Outcome::Stored(Arc::clone(old)))
+    } else {
+        let stored = put(app, resource, &value, Some(old.revision)).await;
+        stored.map(Outcome::Stored)
+    };
+    match outcome {
+        Ok(outcome) => Ok(Some(Changed { outcome, warnings })),
+        Err(Fault::Conflict(newer)) if !conditional => {
+            app.world.reach(newer).await;
+            Ok(None)
+        }
+        Err(fault) => Err(fault.into_status(resource, &old.meta.name)),
+    }
+}
+
+/// Whether two states of an object agree in all but the version and the order of members,
+/// which clients and conversions are free in.
+fn is_same(new: &Value, old: &Value) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else {
+        return false;
+    };
+    let rest = |o: &Map<String, Value>| o.len() - usize::from(o.contains_key("metadata"));
+    let metadata = |o: &Map<String, Value>| o.get("metadata").and_then(Value::as_object).cloned();
+    let without_version = |o| {
+        metadata(o).map(|mut metadata| {
+            metadata.remove("resourceVersion");
+            metadata
+        })
+    };
+    rest(new) == rest(old)
+        && new
+            .iter()
+            .all(|(key, value)| key == "metadata" || old.get(key) == Some(value))
+        && without_version(new) == without_version(old)
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.
@@ -217,6 +287,22 @@ mod tests {
     use super::*;
     use cadet_api::resource::find;
     use serde_json::json;
+
+    #[test]
+    fn order_and_version_make_no_change() {
+        let old = json!({"kind": "A", "metadata": {"name": "a", "resourceVersion": "3"}, "spec": {"a": 1, "b": [{"c": 1, "d": 2}]}});
+        let same = json!({"spec": {"b": [{"d": 2, "c": 1}], "a": 1}, "metadata": {"name": "a"}, "kind": "A"});
+        assert!(is_same(&same, &old));
+        for (pointer, value) in [("/spec/b/0/c", json!(2)), ("/metadata/name", json!("b"))] {
+            let mut other = same.clone();
+            *other.pointer_mut(pointer).expect("member") = value;
+            assert!(!is_same(&other, &old), "{pointer}");
+        }
+        assert!(!is_same(
+            &json!({"kind": "A", "metadata": {"name": "a"}}),
+            &old
+        ));
+    }
 
     #[test]
     fn an_object_goes_only_when_nothing_holds_it() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cadet_api::resource;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::ObjectRef;
@@ -73,12 +74,15 @@ async fn reconcile(namespace: Arc<Namespace>, context: Arc<Context>) -> Result<A
 }
 
 /// Deletes everything in the namespace; returns the kinds of which something is left.
-async fn empty(client: &Client, namespace: &str) -> Result<Vec<&'static str>, Error> {
+async fn empty(client: &Client, namespace: &str) -> Result<Vec<String>, Error> {
     let mut left = Vec::new();
-    for res in contents() {
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(client.clone(), namespace, &api_resource(res));
-        let what = || format!("{} in namespace {namespace}", res.plural);
+    let custom = custom_kinds(client).await?;
+    let kinds = custom
+        .into_iter()
+        .chain(contents().into_iter().map(api_resource));
+    for kind in kinds {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
+        let what = || format!("{} in namespace {namespace}", kind.plural);
         api.delete_collection(&DeleteParams::background(), &ListParams::default())
             .await
             .map_err(|source| Error::Delete {
@@ -93,10 +97,32 @@ async fn empty(client: &Client, namespace: &str) -> Result<Vec<&'static str>, Er
                 source,
             })?;
         if !rest.items.is_empty() {
-            left.push(res.plural);
+            left.push(kind.plural.clone());
         }
     }
     Ok(left)
+}
+
+/// The namespaced kinds that definitions have added, each at a version that is served.
+async fn custom_kinds(client: &Client) -> Result<Vec<ApiResource>, Error> {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let found = api.list(&ListParams::default()).await;
+    let definitions = found.map_err(|source| Error::Read {
+        what: "definitions of custom kinds".to_owned(),
+        source,
+    })?;
+    let kinds = definitions.items.into_iter().filter_map(|definition| {
+        let spec = definition.spec;
+        let served = spec.versions.iter().find(|version| version.served)?;
+        (spec.scope == "Namespaced").then(|| ApiResource {
+            api_version: format!("{}/{}", spec.group, served.name),
+            group: spec.group.clone(),
+            version: served.name.clone(),
+            kind: spec.names.kind.clone(),
+            plural: spec.names.plural.clone(),
+        })
+    });
+    Ok(kinds.collect())
 }
 
 /// Every stored kind that lives in namespaces, pods first: what they write while ending

@@ -6,11 +6,12 @@ mod impersonation;
 mod node;
 pub mod policy;
 pub mod rbac;
+mod references;
 mod rules;
 pub mod token;
 
 pub use escalation::check_rules;
 pub use identity::{BadCertificate, User};
 pub use impersonation::impersonated;
-pub use node::may_create;
+pub use node::{may_create, may_request_token};
 pub use rules::{Attributes, authorize, is_almighty};

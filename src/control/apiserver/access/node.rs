@@ -6,7 +6,9 @@ use cadet_api::status::Status;
 use serde_json::Value;
 
 use super::identity::User;
+use super::references;
 use super::rules::{Attributes, refuse};
+use crate::admission::find;
 use crate::target::Reference;
 use crate::world::World;
 
@@ -49,8 +51,18 @@ pub(super) fn authorize(
             matches!(verb, "update" | "patch") && is_own_pod(world, reference, node)
         }
         ("events", None) => matches!(verb, "create" | "patch" | "update"),
-        ("configmaps" | "secrets", None) => {
-            verb == "get" || matches!(verb, "list" | "watch") && name.is_some()
+        (plural @ ("configmaps" | "secrets"), None) => {
+            read && name.is_some_and(|name| {
+                let namespace = reference.namespace.as_deref().unwrap_or("");
+                references::needed_on(world, node, plural, namespace, name)
+            })
+        }
+        ("serviceaccounts", Some("token")) => {
+            verb == "create"
+                && name.is_some_and(|name| {
+                    let namespace = reference.namespace.as_deref().unwrap_or("");
+                    references::needed_on(world, node, "serviceaccounts", namespace, name)
+                })
         }
         ("services" | "serviceaccounts" | "namespaces" | "endpoints", None) => read,
         _ => false,
@@ -73,6 +85,46 @@ pub fn may_create(user: &User, resource: &Resource, object: &Value) -> Result<()
         let what = resource.singular;
         let why = format!("node {node:?} is not allowed to modify {what} {name:?}");
         return Err(Status::forbidden(resource, name, &why));
+    }
+    Ok(())
+}
+
+/// A node agent gets tokens only for pods that it runs, bound to them.
+///
+/// # Errors
+/// 403 in the words of upstream's NodeRestriction.
+pub fn may_request_token(
+    world: &World,
+    user: &User,
+    account: (&Resource, &str, &str),
+    request: &Value,
+) -> Result<(), Status> {
+    let Some(node) = user.node() else {
+        return Ok(());
+    };
+    let (resource, namespace, name) = account;
+    let bound = |field: &str| json::str_at(request, &format!("/spec/boundObjectRef/{field}"));
+    let no = |why: &str| Err(Status::forbidden(resource, name, why));
+    if bound("kind") != "Pod" || bound("name").is_empty() {
+        return no("node requested token not bound to a pod");
+    }
+    if bound("uid").is_empty() {
+        return no("node requested token with a pod binding without a uid");
+    }
+    let pod = find("pods")
+        .ok()
+        .and_then(|pods| world.get(pods, namespace, bound("name")));
+    let Some(pod) = pod else {
+        return no("node requested token bound to a pod that does not exist");
+    };
+    if pod.meta.uid != bound("uid") {
+        return no("the UID in the bound object reference does not match the UID in record");
+    }
+    if pod.node.as_deref() != Some(node) {
+        return no("node requested token bound to a pod scheduled on a different node");
+    }
+    if references::account_of(&pod.value()) != name {
+        return no("node requested token for a service account that the pod does not use");
     }
     Ok(())
 }

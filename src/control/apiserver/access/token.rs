@@ -3,6 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+use cadet_api::defaults::base64_encode;
 use cadet_api::json::str_at;
 use cadet_api::status::Status;
 use ring::rand::SystemRandom;
@@ -216,8 +217,14 @@ pub fn authenticate(
         .insert(1, format!("system:serviceaccounts:{namespace}"));
     user.uid = uid;
     if legacy {
+        // Its Secret must still hold this very token, not only bear the name.
         let secret = field("", "secret.name");
-        return lives("secrets", &secret, None).then_some((user, matched));
+        let held = crate::admission::find("secrets")
+            .ok()
+            .and_then(|kind| world.get(kind, &namespace, &secret))
+            .map(|secret| secret.value())?;
+        let same = str_at(&held, "/data/token") == base64_encode(token.as_bytes());
+        return same.then_some((user, matched));
     }
     for (kind, plural) in [("pod", "pods"), ("secret", "secrets"), ("node", "nodes")] {
         let Some(bound) = claims.pointer(&format!("/kubernetes.io/{kind}")) else {

@@ -28,6 +28,10 @@ use crate::{admission, body, encode, respond};
 
 /// Kinds whose deletion is answered with the object rather than with a Status, as upstream.
 const ANSWERED_WITH_OBJECT: &[&str] = &["Pod", "Service", "ServiceAccount"];
+/// Finalizers that the garbage collector takes away when it has let go of, or deleted,
+/// what the object owns.
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
 
 /// What a deletion may be asked with, from the body or the query.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -126,6 +130,36 @@ impl DeleteOptions {
             .try_fold(false, |all, one| Ok(all | one?))
     }
 
+    /// Which of the garbage collector's finalizers hold an object while it is deleted: what
+    /// the client asks for, else what holds it already, else the kind's habit.
+    fn collector(&self, asked: &Resource, old: &Value) -> Option<&'static str> {
+        if asked.is("", "Event") {
+            return None;
+        }
+        if let Some(orphan) = self.orphan_dependents {
+            return orphan.then_some(ORPHAN);
+        }
+        match self.propagation_policy.as_deref() {
+            Some("Orphan") => return Some(ORPHAN),
+            Some("Foreground") => return Some(FOREGROUND),
+            Some(_) => return None,
+            None => {}
+        }
+        let held = |name: &&str| json::list_at(old, "/metadata/finalizers").contains(&json!(name));
+        [ORPHAN, FOREGROUND]
+            .into_iter()
+            .find(held)
+            .or_else(|| strategy::orphans_by_default(asked).then_some(ORPHAN))
+    }
+
+    /// What the client should know about the habit it relies on.
+    pub(super) fn warning(&self, asked: &Resource) -> Option<String> {
+        let silent = self.propagation_policy.is_none() && self.orphan_dependents.is_none();
+        (silent && asked.is("batch", "Job") && strategy::orphans_by_default(asked)).then(|| {
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning".to_owned()
+        })
+    }
+
     pub fn check_preconditions(&self, resource: &Resource, old: &Value) -> Result<(), Status> {
         let Some(wanted) = &self.preconditions else {
             return Ok(());
@@ -151,9 +185,15 @@ impl DeleteOptions {
 
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let options = DeleteOptions::of(&call.parameters, &call.headers, bytes)?;
-    let resource = call.stored();
-    let deleted = delete_one(&call.app, resource, call.namespace(), call.name(), &options).await?;
-    let with_object = ANSWERED_WITH_OBJECT.contains(&resource.kind);
+    let asked = call.resource();
+    let deleted = delete_one(&call.app, asked, call.namespace(), call.name(), &options).await?;
+    let response = answer(call, deleted)?;
+    let warnings: Vec<String> = options.warning(asked).into_iter().collect();
+    Ok(respond::warn(response, &warnings))
+}
+
+fn answer(call: &ObjectCall, deleted: Outcome) -> Result<Response, Status> {
+    let with_object = ANSWERED_WITH_OBJECT.contains(&call.stored().kind);
     match deleted {
         Outcome::Removed(object) if !with_object => {
             let meta = &object.meta;
@@ -178,19 +218,25 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     }
 }
 
-/// Begins or finishes the deletion of one object.
+/// Begins or finishes the deletion of one object; `asked` is its kind in the version that
+/// the client speaks.
 pub async fn delete_one(
     app: &App,
-    resource: &'static Resource,
+    asked: &'static Resource,
     namespace: &str,
     name: &str,
     options: &DeleteOptions,
 ) -> Result<Outcome, Status> {
+    let resource = asked.stored_as();
     admission::may_delete(resource, name)?;
     let dry_run = options.is_dry_run()?;
     writing::change(app, resource, namespace, name, dry_run, |old| {
         options.check_preconditions(resource, old)?;
-        let value = mark(resource, old, options);
+        let mut value = mark(resource, old, options);
+        let collector = options.collector(asked, old);
+        // Who owns nothing need not wait for the collector to find that out.
+        let uid = json::str_at(old, "/metadata/uid");
+        hold(&mut value, collector.filter(|_| app.world.is_owner(uid)));
         Ok(Proposal {
             value,
             conditional: false,
@@ -220,9 +266,10 @@ fn mark(resource: &Resource, old: &Value, options: &DeleteOptions) -> Value {
         return new;
     }
     meta::begin_deletion(&mut new, OffsetDateTime::now_utc(), grace);
-    if resource.is("", "Pod") && !deleting {
-        let generation = json::int_at(old, "/metadata/generation").unwrap_or(0) + 1;
-        meta::set(&mut new, "generation", generation);
+    // Being deleted is a change of what is wanted.
+    let generation = json::int_at(old, "/metadata/generation").unwrap_or(0);
+    if generation > 0 && !deleting {
+        meta::set(&mut new, "generation", generation + 1);
     }
     if resource.is("", "Namespace")
         && let Some(status) = new.as_object_mut()
@@ -230,6 +277,18 @@ fn mark(resource: &Resource, old: &Value, options: &DeleteOptions) -> Value {
         json::child(status, "status").insert("phase".into(), json!("Terminating"));
     }
     new
+}
+
+/// Sets which of the collector's finalizers hold the object; others stay.
+fn hold(object: &mut Value, collector: Option<&str>) {
+    let mut finalizers = json::list_at(object, "/metadata/finalizers").to_vec();
+    finalizers.retain(|f| *f != ORPHAN && *f != FOREGROUND);
+    finalizers.extend(collector.map(|name| json!(name)));
+    let finalizers = match finalizers.is_empty() {
+        true => Value::Null,
+        false => Value::Array(finalizers),
+    };
+    meta::set(object, "finalizers", finalizers);
 }
 
 /// All objects as they were before their deletion, for `deletecollection`.

@@ -8,6 +8,7 @@ use crate::call::ObjectCall;
 use crate::encode::{self, Page};
 use crate::handlers::delete::{DeleteOptions, delete_one, survivors};
 use crate::query::ListOptions;
+use crate::respond;
 use crate::selection::Selection;
 use crate::world::Listing;
 
@@ -26,8 +27,8 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
         .filter(|object| selection.holds(object))
     {
         let meta = &object.meta;
-        let resource = call.stored();
-        match delete_one(&call.app, resource, &meta.namespace, &meta.name, &options).await {
+        let asked = call.resource();
+        match delete_one(&call.app, asked, &meta.namespace, &meta.name, &options).await {
             Ok(outcome) => outcomes.push(outcome),
             // Gone in the meantime, which is what was asked for.
             Err(status) if status.code == 404 => {}
@@ -38,5 +39,7 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
         revision: call.app.world.revision(),
         objects: survivors(outcomes),
     };
-    encode::list(call, &listing, &Page::default())
+    let response = encode::list(call, &listing, &Page::default())?;
+    let warnings: Vec<String> = options.warning(call.resource()).into_iter().collect();
+    Ok(respond::warn(response, &warnings))
 }

@@ -7,6 +7,7 @@ use http::StatusCode;
 use crate::call::ObjectCall;
 use crate::encode;
 use crate::query::parse_revision;
+use crate::virtual_kinds;
 
 pub fn run(call: &ObjectCall) -> Result<Response, Status> {
     if let Some(text) = call.parameters.get("resourceVersion") {
@@ -15,11 +16,14 @@ pub fn run(call: &ObjectCall) -> Result<Response, Status> {
             return Err(Status::resource_version_too_large(asked, newest));
         }
     }
-    let object = call
-        .app
-        .world
-        .get(call.resource(), call.namespace(), call.name())
-        .ok_or_else(|| call.not_found())?;
+    let found = match virtual_kinds::objects(&call.app, call.resource()) {
+        Some(objects) => objects?.into_iter().find(|o| o.meta.name == call.name()),
+        None => {
+            let world = &call.app.world;
+            world.get(call.resource(), call.namespace(), call.name())
+        }
+    };
+    let object = found.ok_or_else(|| call.not_found())?;
     let response = encode::object(call, StatusCode::OK, &object)?;
     Ok(encode::old_version_warning(call, response))
 }

@@ -11,6 +11,7 @@ use crate::call::ObjectCall;
 use crate::encode::{self, Page};
 use crate::query::{ListOptions, Match};
 use crate::selection::Selection;
+use crate::virtual_kinds;
 use crate::world::Listing;
 
 /// What a `continue` token says. Opaque to clients.
@@ -48,7 +49,13 @@ pub async fn run(call: &ObjectCall) -> Result<Response, Status> {
         .as_deref()
         .map(Token::read)
         .transpose()?;
-    let mut listing = snapshot(call, &options, token.as_ref())?;
+    let mut listing = match virtual_kinds::objects(&call.app, call.resource()) {
+        Some(objects) => Listing {
+            revision: call.app.world.revision(),
+            objects: objects?,
+        },
+        None => snapshot(call, &options, token.as_ref())?,
+    };
     let selection = Selection::new(&options, call.reference.namespace.as_deref());
     listing.objects.retain(|object| selection.holds(object));
     if let Some(token) = &token {

@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod deletecollection;
 mod eviction;
+mod finish;
 mod get;
 mod list;
 mod patch;
@@ -26,7 +27,8 @@ use crate::call::{Call, ObjectCall};
 use crate::connect;
 use crate::target::Target;
 
-pub(crate) use create::store_new;
+pub(crate) use create::{store_new, suffix};
+pub(crate) use delete::{DeleteOptions, delete_one};
 
 /// Answers a request that was let in.
 pub async fn dispatch(call: Call, mut parts: Parts, body: Body) -> Result<Response, Status> {

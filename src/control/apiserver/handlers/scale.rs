@@ -16,8 +16,35 @@ use crate::query::WriteOptions;
 use crate::writing::{self, Changed, Outcome, Proposal};
 use crate::{body, respond};
 
+/// Where the built-in kinds keep their scale.
 const SPEC: &str = "/spec/replicas";
 const STATUS: &str = "/status/replicas";
+
+/// Where a kind keeps its scale.
+struct Places {
+    spec: String,
+    status: String,
+    /// A text; `None` for the built-in kinds, which have a selector object.
+    selector: Option<String>,
+    custom: bool,
+}
+
+fn places(call: &ObjectCall) -> Places {
+    match call.stored().custom.and_then(|c| c.scale.as_ref()) {
+        Some(scale) => Places {
+            spec: scale.spec.clone(),
+            status: scale.status.clone(),
+            selector: scale.selector.clone(),
+            custom: true,
+        },
+        None => Places {
+            spec: SPEC.to_owned(),
+            status: STATUS.to_owned(),
+            selector: None,
+            custom: false,
+        },
+    }
+}
 
 /// GET: the scale as it is.
 pub fn get(call: &ObjectCall) -> Result<Response, Status> {
@@ -26,7 +53,7 @@ pub fn get(call: &ObjectCall) -> Result<Response, Status> {
         .world
         .get(call.stored(), call.namespace(), call.name());
     let object = found.ok_or_else(|| call.not_found())?.value();
-    Ok(answer(&object))
+    Ok(answer(call, &object))
 }
 
 /// PUT: a Scale with other replicas.
@@ -46,7 +73,7 @@ pub async fn patch(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> 
     let patch: Value = serde_json::from_slice(&bytes)
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     let changed = change(call, |old| {
-        let mut scale = scale_of(old);
+        let mut scale = scale_of(call, old);
         match media.as_str() {
             "application/json-patch+json" => {
                 patch::json_patch(&mut scale, &patch).map_err(|e| e.status())?;
@@ -116,9 +143,7 @@ async fn change(
             let mut new = old.clone();
             meta::set(&mut new, "resourceVersion", Value::Null);
             let replicas = json::int_at(&scale, SPEC).unwrap_or(0);
-            if let Some(members) = new.as_object_mut() {
-                json::child(members, "spec").insert("replicas".into(), json!(replicas));
-            }
+            set(&mut new, &places(call).spec, json!(replicas));
             let warnings = strategy::prepare_update(stored, Part::Main, &mut new, old)?;
             manager.track(stored, Some(old), &mut new);
             Ok(Proposal {
@@ -131,20 +156,33 @@ async fn change(
     .await
 }
 
+/// Sets a value at a JSON pointer, making the objects on the way.
+fn set(object: &mut Value, pointer: &str, value: Value) {
+    let mut at = object;
+    for name in pointer.split('/').skip(1) {
+        if !at.is_object() {
+            *at = json!({});
+        }
+        at = &mut at[name];
+    }
+    *at = value;
+}
+
 fn finish(call: &ObjectCall, changed: &Changed) -> Result<Response, Status> {
     match &changed.outcome {
-        Outcome::Stored(object) => Ok(answer(&object.value())),
-        Outcome::DryRun(value) => Ok(answer(value)),
+        Outcome::Stored(object) => Ok(answer(call, &object.value())),
+        Outcome::DryRun(value) => Ok(answer(call, value)),
         Outcome::Removed(_) => Err(call.not_found()),
     }
 }
 
-fn answer(object: &Value) -> Response {
-    respond::json(StatusCode::OK, scale_of(object).to_string())
+fn answer(call: &ObjectCall, object: &Value) -> Response {
+    respond::json(StatusCode::OK, scale_of(call, object).to_string())
 }
 
 /// The Scale of a workload.
-fn scale_of(object: &Value) -> Value {
+fn scale_of(call: &ObjectCall, object: &Value) -> Value {
+    let places = places(call);
     let mut metadata = json!({});
     for key in [
         "name",
@@ -158,14 +196,18 @@ fn scale_of(object: &Value) -> Value {
         }
     }
     let number = |pointer: &str| json::int_at(object, pointer).unwrap_or(0);
-    let mut status = json!({"replicas": number(STATUS)});
-    let selector = selector_of(object);
+    let mut status = json!({"replicas": number(&places.status)});
+    let selector = match (&places.selector, places.custom) {
+        (Some(at), _) => json::str_at(object, at).to_owned(),
+        (None, true) => String::new(),
+        (None, false) => selector_of(object),
+    };
     if !selector.is_empty() {
         status["selector"] = json!(selector);
     }
     let mut spec = json!({});
-    if number(SPEC) != 0 {
-        spec["replicas"] = json!(number(SPEC));
+    if number(&places.spec) != 0 {
+        spec["replicas"] = json!(number(&places.spec));
     }
     json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
         "spec": spec, "status": status})

@@ -10,7 +10,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
-use crate::access::token::{self, Bound, ISSUER};
+use crate::access::{
+    self,
+    token::{self, Bound, ISSUER},
+};
 use crate::admission::find;
 use crate::call::ObjectCall;
 use crate::query::WriteOptions;
@@ -28,6 +31,8 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
         fieldcheck::check_shape(call.stored(), shape, &request)?;
     }
     let world = &call.app.world;
+    let place = (call.stored(), call.namespace(), call.name());
+    access::may_request_token(world, &call.user, place, &request)?;
     let account = world
         .get(call.stored(), call.namespace(), call.name())
         .ok_or_else(|| call.not_found())?;

@@ -109,7 +109,9 @@ mod tests {
             created: 1,
             modified: 3,
         };
-        let object = Arc::new(Object::from_entry(&entry).expect("readable"));
+        let object = Arc::new(
+            Object::from_entry(&entry, &crate::kinds::Kinds::default()).expect("readable"),
+        );
         let change = Change::new(5, None, Some(object));
         let line = change.line(What::Deleted);
         let event: serde_json::Value = serde_json::from_slice(&line).expect("json");

@@ -216,7 +216,7 @@ mod tests {
             created: 1,
             modified: revision,
         };
-        Arc::new(Object::from_entry(&entry).expect("readable"))
+        Arc::new(Object::from_entry(&entry, &crate::kinds::Kinds::default()).expect("readable"))
     }
 
     fn change(

@@ -22,8 +22,12 @@ use tokio::sync::oneshot;
 pub use change::{Change, What, line_of};
 pub use hub::{Scope, Subscription};
 
+use crate::kinds::Kinds;
 use crate::object::{BadRecord, Object, prefix_of};
 use hub::Hub;
+
+/// Where definitions of custom kinds lie.
+const DEFINITIONS: &str = "/customresourcedefinitions.apiextensions.k8s.io/";
 
 /// What keys of roles and bindings hold: their group.
 const RULES: &str = ".rbac.authorization.k8s.io/";
@@ -53,6 +57,7 @@ pub struct World {
     waiting: Mutex<BTreeMap<Revision, Vec<oneshot::Sender<()>>>>,
     /// Goes up with every change of a role or binding.
     rules_changed: AtomicU64,
+    kinds: Kinds,
 }
 
 /// Group and plural of a stored kind.
@@ -76,14 +81,22 @@ impl World {
             kinds: HashMap::new(),
             hub: Hub::new(listing.revision, window, buffer),
         };
+        let kinds = Kinds::default();
+        // Definitions first: the objects they define cannot be read without them.
         for entry in &listing.entries {
-            state.put(Arc::new(Object::from_entry(entry)?));
+            if entry.key.starts_with(DEFINITIONS) {
+                kinds.define(&Object::from_entry(entry, &kinds)?.value());
+            }
+        }
+        for entry in &listing.entries {
+            state.put(Arc::new(Object::from_entry(entry, &kinds)?));
         }
         Ok(World {
             store,
             state: RwLock::new(state),
             waiting: Mutex::default(),
             rules_changed: AtomicU64::new(0),
+            kinds,
         })
     }
 
@@ -115,7 +128,7 @@ impl World {
         let read = |entry: &Option<cadet_store::Entry>| {
             entry
                 .as_ref()
-                .and_then(|entry| match Object::from_entry(entry) {
+                .and_then(|entry| match Object::from_entry(entry, &self.kinds) {
                     Ok(object) => Some(Arc::new(object)),
                     Err(error) => {
                         tracing::error!(%error, "a record is left out");
@@ -124,6 +137,16 @@ impl World {
                 })
         };
         let current = read(&event.current);
+        if event.key().starts_with(DEFINITIONS) {
+            match (&current, &event.previous) {
+                (Some(object), _) => self.kinds.define(&object.value()),
+                (None, Some(gone)) => {
+                    let name = gone.key.strip_prefix(DEFINITIONS);
+                    self.kinds.forget(name.unwrap_or_default());
+                }
+                (None, None) => {}
+            }
+        }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let previous = match (&current, &event.previous) {
             (Some(object), _) => state.put(Arc::clone(object)),
@@ -143,6 +166,11 @@ impl World {
             self.rules_changed.fetch_add(1, Ordering::Release);
         }
         self.wake(event.revision);
+    }
+
+    /// What this server serves.
+    pub fn kinds(&self) -> &Kinds {
+        &self.kinds
     }
 
     /// A number that goes up with every change of a role or binding.
@@ -231,9 +259,18 @@ impl World {
         let objects = listing
             .entries
             .iter()
-            .filter_map(|entry| Object::from_entry(entry).ok().map(Arc::new))
+            .filter_map(|entry| Object::from_entry(entry, &self.kinds).ok().map(Arc::new))
             .collect();
         Ok(Listing { revision, objects })
+    }
+
+    /// Whether any object says that the one with this uid owns it.
+    pub fn is_owner(&self, uid: &str) -> bool {
+        let state = self.read();
+        state.kinds.values().flat_map(BTreeMap::values).any(|o| {
+            let mut owners = o.meta.owner_references.iter();
+            owners.any(|owner| owner.uid == uid)
+        })
     }
 
     /// How many objects of each kind there are: (plural, number).

@@ -1,0 +1,279 @@
+//! Rules in the Common Expression Language, as custom kinds and webhooks carry them.
+//!
+//! The language is the `cel` crate's; of Kubernetes' own libraries there are strings, lists
+//! and math. A rule that calls anything else is refused when it is taken in, never passed
+//! over.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, LazyLock};
+
+use cel::{Context, Env, extensions};
+use serde_json::Value;
+
+/// Longest rule, in bytes; upstream's limit is of the same order.
+const MAX_RULE: usize = 10_000;
+
+/// Largest value a rule may look at, in JSON bytes. With nested loops the time a rule takes
+/// grows with a power of it, and nothing interrupts a rule at work.
+const MAX_VALUE: usize = 64 * 1024;
+
+static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut env = Env::stdlib();
+    // Each names functions of its own; a clash would be a defect of the crate, and the
+    // rules that need the rest are then refused.
+    for extension in [extensions::strings, extensions::lists, extensions::math] {
+        let _ = env.add_extension(extension);
+    }
+    Arc::new(env)
+});
+
+/// Functions a rule may call: the standard ones and those of the three extensions.
+const KNOWN: &[&str] = &[
+    "size",
+    "has",
+    "all",
+    "exists",
+    "exists_one",
+    "map",
+    "filter",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "string",
+    "int",
+    "uint",
+    "double",
+    "bytes",
+    "bool",
+    "type",
+    "dyn",
+    "min",
+    "max",
+    "charAt",
+    "indexOf",
+    "lastIndexOf",
+    "lowerAscii",
+    "upperAscii",
+    "replace",
+    "split",
+    "join",
+    "substring",
+    "trim",
+    "reverse",
+    "slice",
+    "sort",
+    "distinct",
+    "flatten",
+    "greatest",
+    "least",
+    "abs",
+    "ceil",
+    "floor",
+    "round",
+    "sign",
+    "trunc",
+    "optional.of",
+];
+
+/// A rule ready to run.
+#[derive(Debug)]
+pub struct Program {
+    program: cel::Program,
+    /// It compares with the state before, so it is not asked of new values.
+    pub looks_back: bool,
+}
+
+impl Program {
+    /// Reads a rule.
+    ///
+    /// # Errors
+    /// What is wrong with it, for the author.
+    pub fn compile(rule: &str) -> Result<Program, String> {
+        if rule.trim().is_empty() {
+            return Err("rule is not specified".to_owned());
+        }
+        if rule.len() > MAX_RULE {
+            return Err(format!("the rule is longer than {MAX_RULE} bytes"));
+        }
+        // The parser is not ours, and rules come from anywhere.
+        let parsed = std::panic::catch_unwind(AssertUnwindSafe(|| ENV.compile(rule)));
+        let program = match parsed {
+            Ok(Ok(program)) => program,
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err("the rule cannot be parsed".to_owned()),
+        };
+        let references = program.references();
+        let stranger = references
+            .functions()
+            .into_iter()
+            .find(|name| is_word(name) && !KNOWN.contains(name))
+            .map(str::to_owned);
+        let looks_back = references.has_variable("oldSelf");
+        if let Some(name) = stranger {
+            return Err(format!(
+                "undeclared reference to '{name}': this cluster's CEL does not have that function"
+            ));
+        }
+        Ok(Program {
+            program,
+            looks_back,
+        })
+    }
+
+    /// Whether the rule holds.
+    ///
+    /// # Errors
+    /// Why it could not be told: a missing key, a wrong type.
+    pub fn holds(&self, this: &Value, old: Option<&Value>) -> Result<bool, String> {
+        match self.run(this, old)? {
+            cel::Value::Bool(truth) => Ok(truth),
+            _ => Err("the rule did not evaluate to a boolean".to_owned()),
+        }
+    }
+
+    /// The text the expression makes (`messageExpression`).
+    ///
+    /// # Errors
+    /// As [`Program::holds`].
+    pub fn text(&self, this: &Value, old: Option<&Value>) -> Result<String, String> {
+        match self.run(this, old)? {
+            cel::Value::String(text) => Ok(text.to_string()),
+            _ => Err("the expression did not evaluate to a string".to_owned()),
+        }
+    }
+
+    fn run(&self, this: &Value, old: Option<&Value>) -> Result<cel::Value, String> {
+        if this.to_string().len() > MAX_VALUE {
+            return Err(format!(
+                "the value is larger than {MAX_VALUE} bytes, the most a rule may look at"
+            ));
+        }
+        let mut context = Context::with_env(Arc::clone(&ENV));
+        for (name, value) in [("self", Some(this)), ("oldSelf", old)] {
+            if let Some(value) = value {
+                context.add_variable_from_value(name, typed(value));
+            }
+        }
+        let run = std::panic::catch_unwind(AssertUnwindSafe(|| self.program.execute(&context)));
+        match run {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the rule could not be evaluated".to_owned()),
+        }
+    }
+}
+
+/// Operators are called by signs (`_&&_`, `@in`), functions by words.
+fn is_word(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+}
+
+/// A value as rules see it: whole numbers are `int`, and members stand under the names
+/// CEL can spell (KEP-2876) beside their own, because a map's keys are data.
+fn typed(value: &Value) -> cel::Value {
+    match value {
+        Value::Null => cel::Value::Null,
+        Value::Bool(truth) => cel::Value::Bool(*truth),
+        Value::Number(n) => match n.as_i64() {
+            Some(n) => cel::Value::Int(n),
+            None => cel::Value::Float(n.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => cel::Value::String(Arc::new(text.clone())),
+        Value::Array(items) => cel::Value::List(Arc::new(items.iter().map(typed).collect())),
+        Value::Object(members) => {
+            let mut out: HashMap<String, cel::Value> = HashMap::new();
+            for (name, value) in members {
+                let value = typed(value);
+                let known = escape(name);
+                if known != *name {
+                    out.insert(known, value.clone());
+                }
+                out.insert(name.clone(), value);
+            }
+            out.into()
+        }
+    }
+}
+
+const RESERVED: &[&str] = &[
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+];
+
+fn escape(name: &str) -> String {
+    if RESERVED.contains(&name) {
+        return format!("__{name}__");
+    }
+    name.replace("__", "__underscores__")
+        .replace('.', "__dot__")
+        .replace('-', "__dash__")
+        .replace('/', "__slash__")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rules_hold_or_not() {
+        let object = json!({"replicas": 3, "max": 5, "name": "web-1", "x-y": 1,
+            "list": [{"n": "a"}, {"n": "b"}], "labels": {"k": "v"}});
+        for (rule, want) in [
+            ("self.replicas <= self.max", true),
+            ("self.replicas > self.max", false),
+            ("has(self.name) && self.name.startsWith('web')", true),
+            ("self.list.all(x, x.n != '')", true),
+            ("self.list.exists(x, x.n == 'c')", false),
+            ("size(self.list) == 2 && 'k' in self.labels", true),
+            ("self.x__dash__y == 1", true),
+            ("self.name.matches('^web-[0-9]+$')", true),
+            ("!has(self.none) || self.none > 1", true),
+        ] {
+            let program = Program::compile(rule).expect(rule);
+            assert_eq!(program.holds(&object, None), Ok(want), "{rule}");
+        }
+        let back = Program::compile("self.replicas >= oldSelf.replicas").expect("rule");
+        assert!(back.looks_back);
+        assert_eq!(
+            back.holds(&object, Some(&json!({"replicas": 4}))),
+            Ok(false)
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused_at_once() {
+        for bad in [
+            "",
+            "self.",
+            "self.x ==",
+            "url(self.x).getHost() == 'a'",
+            "(((",
+        ] {
+            assert!(Program::compile(bad).is_err(), "{bad}");
+        }
+        let missing = Program::compile("self.none == 1").expect("rule");
+        assert!(missing.holds(&json!({}), None).is_err());
+    }
+}

@@ -1,0 +1,21 @@
+//! The API server seen from outside: one program for all its tests, so that they link once.
+
+mod access;
+mod admission;
+mod agent;
+mod cluster;
+mod custom;
+mod deleting;
+mod kubectl;
+mod objects;
+mod past;
+mod program;
+mod proxy;
+mod rbac;
+mod reading;
+mod streams;
+mod support;
+mod tls;
+mod watching;
+mod wire;
+mod workloads;
