@@ -5,7 +5,7 @@ use cadet_api::json::{bool_at, int_at, str_at};
 use cadet_api::status::Status;
 use serde_json::{Value, json};
 
-use super::{Operation, Request, find_in};
+use super::{Request, find_in};
 
 const GROUP: &str = "scheduling.k8s.io";
 
@@ -101,9 +101,7 @@ pub(super) fn check(request: &Request<'_>, class: &Value) -> Result<(), Status> 
                 "PriorityClass {} is already marked as default. Only one default can exist",
                 str_at(&other, "/metadata/name")
             );
-            Err(match request.operation {
-                _ => request.forbidden(class, &why),
-            })
+            Err(request.forbidden(class, &why))
         }
         _ => Ok(()),
     }
