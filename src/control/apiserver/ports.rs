@@ -97,7 +97,7 @@ fn wants_health_port(service: &Value) -> bool {
 
 #[derive(Debug, PartialEq)]
 enum Fault {
-    Refused(field::Error),
+    Refused(Box<field::Error>),
     Full,
 }
 
@@ -105,18 +105,20 @@ enum Fault {
 fn choose(service: &mut Value, taken: &HashSet<i64>, seed: u16) -> Result<HashSet<i64>, Fault> {
     let mut mine: HashSet<i64> = HashSet::new();
     let asked = |path: &str, port: i64| match port {
-        port if !(FIRST..=LAST).contains(&port) => Err(Fault::Refused(field::Error::invalid(
-            path,
-            port,
-            format!(
-                "provided port is not in the valid range. The range of valid ports is {FIRST}-{LAST}"
-            ),
-        ))),
-        port if taken.contains(&port) => Err(Fault::Refused(field::Error::invalid(
+        port if !(FIRST..=LAST).contains(&port) => {
+            Err(Fault::Refused(Box::new(field::Error::invalid(
+                path,
+                port,
+                format!(
+                    "provided port is not in the valid range. The range of valid ports is {FIRST}-{LAST}"
+                ),
+            ))))
+        }
+        port if taken.contains(&port) => Err(Fault::Refused(Box::new(field::Error::invalid(
             path,
             port,
             "provided port is already allocated",
-        ))),
+        )))),
         port => Ok(port),
     };
     // What is asked for comes first, so that no free choice takes it away. One number may

@@ -149,7 +149,7 @@ async fn a_full_disk_fails_writes_and_readiness_but_not_reads() {
 #[tokio::test]
 async fn an_eviction_asks_the_disruption_budget() {
     let client = client().await;
-    let path = |name: &str| format!("{}/{name}", support::PODS);
+    let path = |name: &str| format!("{}/{name}", crate::support::PODS);
     let eviction = |name: &str| json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
     let evict = async |name: &str| {
         client
@@ -158,7 +158,7 @@ async fn an_eviction_asks_the_disruption_budget() {
     };
     for name in ["waiting", "running"] {
         client
-            .post(support::PODS, &support::pod(name))
+            .post(crate::support::PODS, &crate::support::pod(name))
             .await
             .expect(201);
     }
