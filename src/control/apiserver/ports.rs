@@ -67,7 +67,7 @@ pub fn give(app: &App, resource: &Resource, service: &mut Value) -> Result<HeldP
         choose(service, &taken, u16::from_be_bytes(seed)).map_err(|fault| match fault {
             Fault::Refused(error) => {
                 let name = str_at(service, "/metadata/name");
-                Status::invalid(resource, name, &[error])
+                Status::invalid(resource, name, &[*error])
             }
             Fault::Full => Status::internal("failed to allocate a nodePort: range is full"),
         })?;

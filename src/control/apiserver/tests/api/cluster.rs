@@ -1,6 +1,6 @@
 //! What a cluster has from the start, and the addresses it gives out.
 
-use crate::support::{self, Client, admin, app};
+use crate::support::{Client, admin, app};
 use serde_json::{Value, json};
 
 async fn client() -> Client {
