@@ -127,37 +127,6 @@ pub(super) fn binding_update(new: &Value, old: &Value) -> Vec<Error> {
     vec![Error::invalid("roleRef", value, "cannot change roleRef")]
 }
 
-pub(super) fn signing_request(o: &Value) -> Vec<Error> {
-    let mut errors = Vec::new();
-    let e = &mut errors;
-    if str_at(o, "/spec/request").is_empty() {
-        e.push(Error::required("spec.request", ""));
-    }
-    let signer = str_at(o, "/spec/signerName");
-    if signer.is_empty() {
-        e.push(Error::required("spec.signerName", ""));
-    } else if !signer.contains('/') || !signer.contains('.') {
-        e.push(Error::invalid(
-            "spec.signerName",
-            signer,
-            "must be a fully qualified domain and path of the form 'example.com/signer-name'",
-        ));
-    }
-    if list_at(o, "/spec/usages").is_empty() {
-        e.push(Error::required("spec.usages", ""));
-    }
-    if let Some(n) = int_at(o, "/spec/expirationSeconds")
-        && n < 600
-    {
-        e.push(Error::invalid(
-            "spec.expirationSeconds",
-            n,
-            "may not specify a duration less than 600 seconds (10 minutes)",
-        ));
-    }
-    errors
-}
-
 pub(super) fn webhooks(o: &Value) -> Vec<Error> {
     let mut errors = Vec::new();
     let mut seen: Vec<&str> = Vec::new();

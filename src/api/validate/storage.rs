@@ -73,6 +73,15 @@ pub(super) fn claim(o: &Value) -> Vec<Error> {
     errors
 }
 
+/// What keeps a text from being the name of a CSI driver (the CSI specification's
+/// `GetPluginInfo`).
+pub(super) fn driver_name(name: &str) -> Vec<String> {
+    match name.len() {
+        64.. => vec!["must be no more than 63 characters".to_owned()],
+        _ => names::dns_subdomain(&name.to_lowercase()),
+    }
+}
+
 fn class_name(e: &mut Vec<Error>, o: &Value) {
     let class = str_at(o, "/spec/storageClassName");
     if !class.is_empty() {

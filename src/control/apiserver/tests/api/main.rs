@@ -8,6 +8,7 @@ mod custom;
 mod deleting;
 mod kubectl;
 mod objects;
+mod parts;
 mod past;
 mod program;
 mod proxy;
