@@ -112,30 +112,35 @@ fn source(e: &mut Vec<Error>, path: &str, volume: &Value) {
             ));
         }
     }
-    match *kind {
-        "emptyDir" => empty_dir(e, &path, s),
-        "hostPath" => host_path(e, &path, s),
-        "gitRepo" => descending(e, &path, "directory", str_at(s, "/directory")),
-        "gcePersistentDisk" | "awsElasticBlockStore" => range(e, &path, s, "partition", 255, 1),
+    details(e, &path, kind, s);
+}
+
+/// What else a source of this kind, of a pod or of a cluster's volume, must be.
+pub(super) fn details(e: &mut Vec<Error>, path: &str, kind: &str, s: &Value) {
+    match kind {
+        "emptyDir" => empty_dir(e, path, s),
+        "hostPath" => host_path(e, path, s),
+        "gitRepo" => descending(e, path, "directory", str_at(s, "/directory")),
+        "gcePersistentDisk" | "awsElasticBlockStore" => range(e, path, s, "partition", 255, 1),
         "secret" | "configMap" => {
-            mode(e, &path, s, "defaultMode");
-            items(e, &path, s);
+            mode(e, path, s, "defaultMode");
+            items(e, path, s);
         }
-        "nfs" => absolute(e, &path, s),
-        "iscsi" => iscsi(e, &path, s),
-        "flocker" => flocker(e, &path, s),
+        "nfs" => absolute(e, path, s),
+        "iscsi" => iscsi(e, path, s),
+        "flocker" => flocker(e, path, s),
         "rbd" | "cephfs" if list_at(s, "/monitors").is_empty() => {
             e.push(Error::required(&format!("{path}.monitors"), ""));
         }
         "downwardAPI" => {
-            mode(e, &path, s, "defaultMode");
+            mode(e, path, s, "defaultMode");
             for item in list_at(s, "/items") {
-                downward(e, &path, item);
+                downward(e, path, item);
             }
         }
-        "fc" => fibre_channel(e, &path, s),
-        "projected" => projected(e, &path, s),
-        "csi" => csi(e, &path, s),
+        "fc" => fibre_channel(e, path, s),
+        "projected" => projected(e, path, s),
+        "csi" => csi(e, path, s),
         "ephemeral" => match s.get("volumeClaimTemplate") {
             None => e.push(Error::required(&format!("{path}.volumeClaimTemplate"), "")),
             Some(template) => {
