@@ -30,6 +30,7 @@ mod metrics;
 mod negotiate;
 mod object;
 mod ownership;
+mod ports;
 mod query;
 mod quota_status;
 mod respond;
