@@ -317,7 +317,7 @@ fn policy_peer(e: &mut Vec<Error>, at: &str, peer: &Value) {
 fn block(cidr: &str) -> Option<(u128, u32, u32)> {
     let (address, length) = cidr.split_once('/')?;
     let length: u32 = length.parse().ok()?;
-    let (number, bits) = match address.parse().ok()? {
+    let (number, bits): (u128, u32) = match address.parse().ok()? {
         std::net::IpAddr::V4(ip) => (u128::from(u32::from(ip)), 32),
         std::net::IpAddr::V6(ip) => (u128::from(ip), 128),
     };
