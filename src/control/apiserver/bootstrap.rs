@@ -118,6 +118,10 @@ fn kubernetes_service(app: &App) -> Value {
 /// start, so it is written anew when it has.
 async fn kubernetes_endpoints(app: &App) -> Result<(), StartError> {
     let advertise = app.config.advertise;
+    // Such an address leads nowhere from a pod, and the rules for endpoints refuse it.
+    if advertise.ip().is_loopback() || advertise.ip().is_unspecified() {
+        return Ok(());
+    }
     let (ip, port) = (advertise.ip().to_string(), advertise.port());
     let ports = json!([{"name": "https", "port": port, "protocol": "TCP"}]);
     let endpoints = json!({
