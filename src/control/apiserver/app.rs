@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::object::BadRecord;
 use crate::query::Parameters;
 use crate::target::{Reference, Target};
+use crate::webhooks::Hooks;
 use crate::world::World;
 use crate::{bootstrap, connect, documents, expiry, handlers, health, quota_status, respond};
 
@@ -88,6 +89,7 @@ pub struct Inner {
     pub(crate) rbac: Rbac,
     pub(crate) addresses: Addresses,
     pub(crate) ledger: Ledger,
+    pub(crate) hooks: Hooks,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
     /// Ends only if the world can no longer follow the store, a defect that health tells.
@@ -124,6 +126,7 @@ impl App {
             rbac: Rbac::default(),
             addresses,
             ledger: Ledger::default(),
+            hooks: Hooks::default(),
             metrics: Metrics::default(),
             stopping: CancellationToken::new(),
             following,

@@ -17,5 +17,6 @@ mod streams;
 mod support;
 mod tls;
 mod watching;
+mod webhooks;
 mod wire;
 mod workloads;
