@@ -1,10 +1,9 @@
 //! Which webhooks a request concerns, and as what kind and version it is shown to them.
 
-use cadet_api::convert;
-use cadet_api::meta;
 use cadet_api::resource::Resource;
 use cadet_api::selector::LabelSelector;
 use cadet_api::status::Status;
+use cadet_api::{convert, json, meta};
 use serde_json::Value;
 
 use super::hook::{Hook, Rule};
@@ -20,6 +19,16 @@ pub struct View {
     pub row: &'static Resource,
     pub object: Option<Value>,
     pub old: Option<Value>,
+}
+
+impl View {
+    /// The name in the path; that inside, for a new object.
+    pub fn name<'a>(&'a self, request: &Request<'a>) -> &'a str {
+        match (request.name, &self.object) {
+            ("", Some(object)) => json::str_at(object, "/metadata/name"),
+            (name, _) => name,
+        }
+    }
 }
 
 /// Configurations of webhooks are never the business of webhooks.
@@ -177,13 +186,14 @@ fn meets_conditions(hook: &Hook, request: &Request<'_>, view: &View) -> Result<b
             )),
         }
     }
+    let name = view.name(request);
     match unknown.as_slice() {
         [] => Ok(true),
         _ if hook.ignores_failure => Ok(false),
-        [one] => Err(Status::forbidden(request.named, request.name, one)),
+        [one] => Err(Status::forbidden(request.named, name, one)),
         many => {
             let all = format!("[{}]", many.join(", "));
-            Err(Status::forbidden(request.named, request.name, &all))
+            Err(Status::forbidden(request.named, name, &all))
         }
     }
 }

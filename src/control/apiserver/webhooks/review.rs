@@ -43,13 +43,7 @@ pub fn request(request: &Request<'_>, view: &View, uid: &str) -> Value {
         "dryRun": request.dry_run,
         "options": options(request),
     });
-    let name = match request.name {
-        "" => view
-            .object
-            .as_ref()
-            .map_or("", |object| json::str_at(object, "/metadata/name")),
-        name => name,
-    };
+    let name = view.name(request);
     // Requests about a namespace are made in it.
     let namespace = match request.named.is("", "Namespace") {
         true => name,
