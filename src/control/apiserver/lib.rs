@@ -18,6 +18,7 @@ mod bootstrap;
 mod call;
 mod connect;
 mod definitions;
+mod descriptions;
 mod documents;
 mod encode;
 mod expiry;

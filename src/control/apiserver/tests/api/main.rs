@@ -6,6 +6,7 @@ mod agent;
 mod cluster;
 mod custom;
 mod deleting;
+mod explain;
 mod kubectl;
 mod objects;
 mod past;
