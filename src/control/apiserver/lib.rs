@@ -40,6 +40,7 @@ mod service;
 mod target;
 mod tls;
 mod virtual_kinds;
+mod webhooks;
 mod world;
 mod writing;
 

@@ -19,5 +19,6 @@ mod streams;
 mod support;
 mod tls;
 mod watching;
+mod webhooks;
 mod wire;
 mod workloads;
