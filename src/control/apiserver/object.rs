@@ -145,7 +145,8 @@ pub fn to_stored(resource: &Resource, value: &Value) -> Bytes {
         }
     }
     out.push(b'}');
-    out.into()
+    // Kept for as long as the object lives: without the room the buffer grew ahead of need.
+    out.into_boxed_slice().into()
 }
 
 fn write_member(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) {

@@ -1,20 +1,20 @@
-//! A set of objects as a watch tells it: complete after its first list, and replaced as a
-//! whole when the watch starts over.
+//! What a controller wants to know of a set of objects, as a watch tells it: complete after
+//! its first list, and replaced as a whole when the watch starts over.
 
 use std::collections::BTreeMap;
 
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
 
-/// Objects by `namespace/name`.
+/// What is kept of each object, by `namespace/name`.
 #[derive(Debug)]
-pub struct Mirror<K> {
-    now: BTreeMap<String, K>,
-    coming: BTreeMap<String, K>,
+pub struct Mirror<V> {
+    now: BTreeMap<String, V>,
+    coming: BTreeMap<String, V>,
     complete: bool,
 }
 
-impl<K> Default for Mirror<K> {
+impl<V> Default for Mirror<V> {
     fn default() -> Self {
         Mirror {
             now: BTreeMap::new(),
@@ -24,20 +24,20 @@ impl<K> Default for Mirror<K> {
     }
 }
 
-impl<K: ResourceExt> Mirror<K> {
-    /// Takes in one message of the watch.
-    pub fn apply(&mut self, event: Event<K>) {
+impl<V> Mirror<V> {
+    /// Takes in one message of the watch; `keep` picks what is kept of an object.
+    pub fn apply<K: ResourceExt>(&mut self, event: Event<K>, keep: impl FnOnce(K) -> V) {
         match event {
             Event::Init => self.coming.clear(),
             Event::InitApply(o) => {
-                self.coming.insert(key(&o), o);
+                self.coming.insert(key(&o), keep(o));
             }
             Event::InitDone => {
                 self.now = std::mem::take(&mut self.coming);
                 self.complete = true;
             }
             Event::Apply(o) => {
-                self.now.insert(key(&o), o);
+                self.now.insert(key(&o), keep(o));
             }
             Event::Delete(o) => {
                 self.now.remove(&key(&o));
@@ -50,8 +50,8 @@ impl<K: ResourceExt> Mirror<K> {
         self.complete
     }
 
-    /// The objects.
-    pub fn iter(&self) -> impl Iterator<Item = &K> {
+    /// What is kept, in the order of namespaces and names.
+    pub fn iter(&self) -> impl Iterator<Item = &V> {
         self.now.values()
     }
 }
@@ -81,15 +81,15 @@ mod tests {
             Event::InitDone,
             Event::Apply(ns("b")),
         ] {
-            m.apply(e);
+            m.apply(e, |n| n);
         }
         assert!(m.is_complete());
-        m.apply(Event::Init);
-        m.apply(Event::InitApply(ns("c")));
+        m.apply(Event::Init, |n: Namespace| n);
+        m.apply(Event::InitApply(ns("c")), |n| n);
         assert_eq!(names(&m), ["a", "b"]);
-        m.apply(Event::InitDone);
+        m.apply(Event::InitDone, |n: Namespace| n);
         assert_eq!(names(&m), ["c"]);
-        m.apply(Event::Delete(ns("c")));
+        m.apply(Event::Delete(ns("c")), |n| n);
         assert!(names(&m).is_empty());
     }
 }

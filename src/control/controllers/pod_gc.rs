@@ -1,6 +1,6 @@
 //! Removes pods whose node no longer exists: nobody is left to confirm their end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -26,10 +26,31 @@ enum Change {
     Node(Box<watcher::Event<Node>>),
 }
 
+/// What is kept of a pod.
+struct Placed {
+    namespace: String,
+    name: String,
+    uid: String,
+    /// "" before it is scheduled.
+    node: String,
+}
+
+impl Placed {
+    fn of(pod: Pod) -> Placed {
+        Placed {
+            namespace: pod.metadata.namespace.unwrap_or_default(),
+            name: pod.metadata.name.unwrap_or_default(),
+            uid: pod.metadata.uid.unwrap_or_default(),
+            node: pod.spec.and_then(|s| s.node_name).unwrap_or_default(),
+        }
+    }
+}
+
 #[derive(Default)]
 struct World {
-    pods: Mirror<Pod>,
-    nodes: Mirror<Node>,
+    pods: Mirror<Placed>,
+    /// Names.
+    nodes: Mirror<String>,
     /// Since when a node that pods name has been missing.
     missing: HashMap<String, Instant>,
 }
@@ -115,8 +136,8 @@ async fn force_delete(client: &Client, namespace: &str, name: &str, uid: String)
 impl World {
     fn take(&mut self, change: Result<Change, watcher::Error>) {
         match change {
-            Ok(Change::Pod(e)) => self.pods.apply(*e),
-            Ok(Change::Node(e)) => self.nodes.apply(*e),
+            Ok(Change::Pod(e)) => self.pods.apply(*e, Placed::of),
+            Ok(Change::Node(e)) => self.nodes.apply(*e, |node| node.name_any()),
             // The watcher starts over by itself, with a growing pause.
             Err(why) => warn!(error = %why, "watch interrupted"),
         }
@@ -127,25 +148,20 @@ impl World {
         if !(self.pods.is_complete() && self.nodes.is_complete()) {
             return Plan::default();
         }
-        let nodes: Vec<String> = self.nodes.iter().map(ResourceExt::name_any).collect();
+        let nodes: HashSet<&String> = self.nodes.iter().collect();
         let mut plan = Plan::default();
         let mut missing = HashMap::new();
         for pod in self.pods.iter() {
-            let node = pod
-                .spec
-                .as_ref()
-                .and_then(|s| s.node_name.clone())
-                .unwrap_or_default();
-            if node.is_empty() || nodes.contains(&node) {
+            if pod.node.is_empty() || nodes.contains(&pod.node) {
                 continue;
             }
+            let node = pod.node.clone();
             let since = *self.missing.get(&node).unwrap_or(&now);
             missing.insert(node, since);
             let due = since + QUARANTINE;
             if due <= now {
-                let uid = pod.uid().unwrap_or_default();
-                plan.delete
-                    .push((pod.namespace().unwrap_or_default(), pod.name_any(), uid));
+                let (namespace, name) = (pod.namespace.clone(), pod.name.clone());
+                plan.delete.push((namespace, name, pod.uid.clone()));
             } else {
                 plan.look_again = Some(plan.look_again.map_or(due, |at| at.min(due)));
             }

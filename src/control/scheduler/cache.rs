@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Container, Node, Pod, PodStatus};
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
 
@@ -62,6 +62,40 @@ impl<K: ResourceExt> Mirror<K> {
     }
 }
 
+/// Pods as placing needs them: what only their node or their reader cares for is let go.
+fn slim(event: Event<Pod>) -> Event<Pod> {
+    match event {
+        Event::Apply(pod) => Event::Apply(slimmed(pod)),
+        Event::InitApply(pod) => Event::InitApply(slimmed(pod)),
+        other => other,
+    }
+}
+
+fn slimmed(mut pod: Pod) -> Pod {
+    pod.metadata.managed_fields = None;
+    pod.metadata.annotations = None;
+    pod.metadata.owner_references = None;
+    pod.status = pod.status.map(|status| PodStatus {
+        phase: status.phase,
+        conditions: status.conditions,
+        ..PodStatus::default()
+    });
+    if let Some(spec) = &mut pod.spec {
+        spec.volumes = None;
+        let inits = spec.init_containers.iter_mut().flatten();
+        for container in spec.containers.iter_mut().chain(inits) {
+            *container = Container {
+                name: std::mem::take(&mut container.name),
+                ports: container.ports.take(),
+                resources: container.resources.take(),
+                restart_policy: container.restart_policy.take(),
+                ..Container::default()
+            };
+        }
+    }
+    pod
+}
+
 fn key<K: ResourceExt>(o: &K) -> String {
     format!("{}/{}", o.namespace().unwrap_or_default(), o.name_any())
 }
@@ -81,7 +115,7 @@ impl Cache {
         match change {
             Change::Node(e) => self.nodes.apply(*e),
             Change::Pod(e) => {
-                self.pods.apply(*e);
+                self.pods.apply(slim(*e));
                 if !self.assumed.is_empty() {
                     self.settle();
                 }

@@ -1,21 +1,28 @@
 //! One change of one object, and the line it makes in a watch.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use cadet_store::Revision;
 
 use crate::object::Object;
 
-/// One change of one object. Its encodings are made once and shared by all who watch.
+/// One change of one object. Its encodings are made once and shared by all who watch, as
+/// long as it is new; who resumes later pays for an encoding of his own.
 #[derive(Debug)]
 pub struct Change {
     pub revision: Revision,
     pub current: Option<Arc<Object>>,
     pub previous: Option<Arc<Object>>,
-    added: OnceLock<Bytes>,
-    modified: OnceLock<Bytes>,
-    deleted: OnceLock<Bytes>,
+    lines: Mutex<Lines>,
+}
+
+/// The encodings of one change.
+#[derive(Debug, Default)]
+struct Lines {
+    made: [Option<Bytes>; 3],
+    /// No longer new: nothing is kept.
+    old: bool,
 }
 
 /// What a watcher is told about an object.
@@ -46,9 +53,7 @@ impl Change {
             revision,
             current,
             previous,
-            added: OnceLock::new(),
-            modified: OnceLock::new(),
-            deleted: OnceLock::new(),
+            lines: Mutex::default(),
         }
     }
 
@@ -72,16 +77,29 @@ impl Change {
 
     /// The watch event as one line of JSON, without the newline.
     pub fn line(&self, what: What) -> Bytes {
-        let slot = match what {
-            What::Added => &self.added,
-            What::Modified => &self.modified,
-            What::Deleted => &self.deleted,
-        };
-        slot.get_or_init(|| match self.shown(what) {
+        // Nothing here panics halfway, so a poisoned lock is still sound.
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = &lines.made[what as usize] {
+            return line.clone();
+        }
+        let line = match self.shown(what) {
             Some(object) => line_of(what, object, self.revision),
             None => Bytes::new(),
-        })
-        .clone()
+        };
+        if !lines.old {
+            lines.made[what as usize] = Some(line.clone());
+        }
+        line
+    }
+
+    /// Lets go of the encodings: those who watch have them, and the change stays in the
+    /// window for much longer than anybody needs them.
+    pub fn age(&self) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        *lines = Lines {
+            made: [None, None, None],
+            old: true,
+        };
     }
 }
 

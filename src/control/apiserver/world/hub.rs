@@ -14,6 +14,10 @@ use tokio::sync::mpsc;
 use super::change::Change;
 use crate::object::Object;
 
+/// So many of the newest changes keep their encodings: what a queue of watchers that keep
+/// up can lag behind.
+const FRESH: usize = 256;
+
 /// What a watch asks for, as far as the index can tell.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Scope {
@@ -147,6 +151,11 @@ impl Hub {
         }
         self.newest = change.revision;
         self.window.push_back(change);
+        if let Some(at) = self.window.len().checked_sub(FRESH + 1)
+            && let Some(aged) = self.window.get(at)
+        {
+            aged.age();
+        }
         if self.window.len() > self.capacity
             && let Some(gone) = self.window.pop_front()
         {
