@@ -76,6 +76,85 @@ impl std::ops::Add for Quantity {
     }
 }
 
+impl std::ops::Sub for Quantity {
+    type Output = Quantity;
+    fn sub(self, other: Quantity) -> Quantity {
+        Quantity {
+            nanos: (self.nanos - other.nanos).clamp(-MAX, MAX),
+        }
+    }
+}
+
+/// A quantity that is shown in the family of suffixes it was written in: sums of `Mi` and
+/// `Gi` stay binary, as upstream's do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Amount {
+    pub quantity: Quantity,
+    binary: bool,
+}
+
+impl Amount {
+    /// Exactly `n` units.
+    pub fn units(n: i64) -> Amount {
+        Amount {
+            quantity: Quantity::units(n),
+            binary: false,
+        }
+    }
+
+    /// Reads a member of a resource list; a number counts as its text.
+    pub fn of(value: &serde_json::Value) -> Option<Amount> {
+        match value {
+            serde_json::Value::String(text) => text.parse().ok(),
+            serde_json::Value::Number(number) => number.to_string().parse().ok(),
+            _ => None,
+        }
+    }
+
+    fn with(self, quantity: Quantity, other: Amount) -> Amount {
+        // Nothing has no family of its own.
+        let binary = match self.quantity.is_zero() {
+            true => other.binary,
+            false => self.binary,
+        };
+        Amount { quantity, binary }
+    }
+}
+
+impl FromStr for Amount {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Amount, Error> {
+        Ok(Amount {
+            quantity: s.parse()?,
+            binary: s.ends_with('i'),
+        })
+    }
+}
+
+impl std::ops::Add for Amount {
+    type Output = Amount;
+    fn add(self, other: Amount) -> Amount {
+        self.with(self.quantity + other.quantity, other)
+    }
+}
+
+impl std::ops::Sub for Amount {
+    type Output = Amount;
+    fn sub(self, other: Amount) -> Amount {
+        self.with(self.quantity - other.quantity, other)
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.binary && self.quantity.is_whole() && !self.quantity.is_negative() {
+            return f.write_str(&binary(self.quantity.value()));
+        }
+        self.quantity.fmt(f)
+    }
+}
+
 impl FromStr for Quantity {
     type Err = Error;
 
@@ -294,6 +373,16 @@ mod tests {
         ] {
             assert_eq!(canonical(from).unwrap(), to, "{from}");
         }
+    }
+
+    #[test]
+    fn sums_keep_the_family_of_their_first_amount() {
+        let a = |s: &str| s.parse::<Amount>().unwrap();
+        assert_eq!((a("512Mi") + a("1Gi")).to_string(), "1536Mi");
+        assert_eq!((Amount::default() + a("512Mi")).to_string(), "512Mi");
+        assert_eq!((a("1Gi") - a("512Mi")).to_string(), "512Mi");
+        assert_eq!((a("250m") + a("1")).to_string(), "1250m");
+        assert_eq!(Amount::units(3).to_string(), "3");
     }
 
     #[test]

@@ -83,6 +83,14 @@ pub fn finish_name(object: &mut Value, suffix: &str) -> bool {
     true
 }
 
+/// Fills in the object's type and defaults before admission looks at it;
+/// [`prepare_create`] does the same again for what admission adds.
+pub fn complete(res: &Resource, object: &mut Value) {
+    place::drop_nulls(object);
+    set_type(res, object);
+    defaults::apply(res, object);
+}
+
 /// Readies a new object for the store: defaults, server-owned fields, validation. Name,
 /// namespace and [`meta::stamp_new`] come before. Returns warnings for the client.
 ///

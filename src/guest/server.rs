@@ -56,6 +56,7 @@ pub async fn run(config: &NodeConfig, data: &Path) -> Result<(), Failure> {
     ));
     let controllers = tokio::spawn(cadet_controllers::run(
         client("system:kube-controller-manager"),
+        pki.ca()?,
         loops.clone(),
     ));
     tracing::info!(port = config.api_port, node = %config.node_name, "the API server answers");

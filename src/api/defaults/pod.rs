@@ -3,12 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::quantities;
-use crate::json::{child, default, list_at, map_at, str_at};
+use crate::json::{child, default, list_at, map_at};
 
 /// rw-r--r--, the mode files of configMap and secret volumes get.
 const FILE_MODE: i64 = 0o644;
-/// Seconds a pod stays on a node that is not ready or unreachable.
-const NODE_DOWN_SECONDS: i64 = 300;
 const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
 /// Fills in what the client left open.
@@ -18,10 +16,11 @@ pub fn apply(object: &mut Value) {
     };
     let spec = child(root, "spec");
     default(spec, "enableServiceLinks", true);
-    default(spec, "priority", 0);
-    default(spec, "preemptionPolicy", "PreemptLowerPriority");
-    service_account(spec);
-    tolerations(spec);
+    if !spec.contains_key("serviceAccountName")
+        && let Some(old) = spec.get("serviceAccount").cloned()
+    {
+        spec.insert("serviceAccountName".into(), old);
+    }
     for list in CONTAINER_LISTS {
         let containers = spec.get_mut(list).and_then(Value::as_array_mut);
         for c in containers.into_iter().flatten() {
@@ -92,46 +91,6 @@ pub fn template(root: &mut Map<String, Value>) {
     }
     if let Some(Value::Object(m)) = spec.get_mut("overhead") {
         quantities(m);
-    }
-}
-
-/// The account has two names; the old one follows the new one.
-fn service_account(spec: &mut Map<String, Value>) {
-    let old = spec
-        .get("serviceAccount")
-        .and_then(Value::as_str)
-        .unwrap_or("")
-        .to_owned();
-    let name = if old.is_empty() {
-        "default".to_owned()
-    } else {
-        old
-    };
-    default(spec, "serviceAccountName", name);
-    let name = spec["serviceAccountName"].clone();
-    spec.insert("serviceAccount".into(), name);
-}
-
-fn tolerations(spec: &mut Map<String, Value>) {
-    let list = spec.entry("tolerations").or_insert_with(|| json!([]));
-    let Some(list) = list.as_array_mut() else {
-        return;
-    };
-    for key in [
-        "node.kubernetes.io/not-ready",
-        "node.kubernetes.io/unreachable",
-    ] {
-        let covered = list.iter().any(|t| {
-            let (k, e) = (str_at(t, "/key"), str_at(t, "/effect"));
-            (k == key || (k.is_empty() && str_at(t, "/operator") == "Exists"))
-                && (e.is_empty() || e == "NoExecute")
-        });
-        if !covered {
-            list.push(
-                json!({"key": key, "operator": "Exists", "effect": "NoExecute",
-                "tolerationSeconds": NODE_DOWN_SECONDS}),
-            );
-        }
     }
 }
 
@@ -334,16 +293,11 @@ mod tests {
             ("dnsPolicy", json!("ClusterFirst")),
             ("schedulerName", json!("default-scheduler")),
             ("terminationGracePeriodSeconds", json!(30)),
-            ("serviceAccountName", json!("default")),
-            ("serviceAccount", json!("default")),
             ("enableServiceLinks", json!(true)),
-            ("priority", json!(0)),
-            ("preemptionPolicy", json!("PreemptLowerPriority")),
             ("securityContext", json!({})),
         ] {
             assert_eq!(spec[key], want, "{key}");
         }
-        assert_eq!(spec["tolerations"].as_array().unwrap().len(), 2);
         let once = p.clone();
         apply(&mut p);
         assert_eq!(p, once, "defaults must be stable");

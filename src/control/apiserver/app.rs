@@ -18,13 +18,14 @@ use crate::access::rbac::Rbac;
 use crate::access::token::{self, Keys};
 use crate::access::{self, Attributes, User};
 use crate::addresses::Addresses;
+use crate::admission::Ledger;
 use crate::call::Call;
 use crate::metrics::Metrics;
 use crate::object::BadRecord;
 use crate::query::Parameters;
 use crate::target::{Reference, Target};
 use crate::world::World;
-use crate::{bootstrap, connect, documents, expiry, handlers, health, respond};
+use crate::{bootstrap, connect, documents, expiry, handlers, health, quota_status, respond};
 
 /// What the server must be told.
 #[derive(Debug, Clone)]
@@ -86,6 +87,7 @@ pub struct Inner {
     pub(crate) world: Arc<World>,
     pub(crate) rbac: Rbac,
     pub(crate) addresses: Addresses,
+    pub(crate) ledger: Ledger,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
     /// Ends only if the world can no longer follow the store, a defect that health tells.
@@ -121,6 +123,7 @@ impl App {
             world,
             rbac: Rbac::default(),
             addresses,
+            ledger: Ledger::default(),
             metrics: Metrics::default(),
             stopping: CancellationToken::new(),
             following,
@@ -128,6 +131,7 @@ impl App {
         bootstrap::run(&app).await?;
         tokio::spawn(expiry::run(app.clone()));
         tokio::spawn(crate::definitions::run(app.clone()));
+        tokio::spawn(quota_status::run(app.clone()));
         Ok(app)
     }
 

@@ -5,7 +5,7 @@ use cadet_api::status::Status;
 use serde_json::{Value, json};
 
 use crate::access;
-use crate::admission::{ETERNAL_NAMESPACES, find};
+use crate::admission::{ETERNAL_NAMESPACES, Request, find, find_in};
 use crate::app::{App, StartError};
 use crate::handlers::store_new;
 use crate::ownership::Manager;
@@ -16,6 +16,18 @@ const LEASES: &str = "kube-node-lease";
 pub async fn run(app: &App) -> Result<(), StartError> {
     for name in ETERNAL_NAMESPACES.iter().chain([&LEASES]) {
         make(app, "namespaces", json!({"metadata": {"name": name}})).await?;
+    }
+    for name in ETERNAL_NAMESPACES.iter().chain([&LEASES]) {
+        let account = json!({"metadata": {"name": "default", "namespace": name}});
+        make(app, "serviceaccounts", account).await?;
+    }
+    let failed = |status| StartError::Bootstrap {
+        what: "priority classes".into(),
+        status,
+    };
+    let classes = find_in("scheduling.k8s.io", "priorityclasses").map_err(failed)?;
+    for class in priority_classes() {
+        make_of(app, classes, class).await?;
     }
     // Together, so that they share a few disk barriers.
     let policy = access::policy::objects();
@@ -30,7 +42,7 @@ pub async fn run(app: &App) -> Result<(), StartError> {
         if app.world.get(kind, "", &name).is_some() {
             return Ok(());
         }
-        store_new(app, kind, object, &Manager::server(), false)
+        store_new(&Request::server(app, kind, ""), object, &Manager::server())
             .await
             .map(|_| ())
             .map_err(failed)
@@ -42,20 +54,49 @@ pub async fn run(app: &App) -> Result<(), StartError> {
 
 /// Creates an object of the core group unless it is there.
 async fn make(app: &App, plural: &str, object: Value) -> Result<(), StartError> {
+    let resource = find(plural).map_err(|status| StartError::Bootstrap {
+        what: plural.to_owned(),
+        status,
+    })?;
+    make_of(app, resource, object).await
+}
+
+async fn make_of(app: &App, resource: &'static Resource, object: Value) -> Result<(), StartError> {
     let name = cadet_api::json::str_at(&object, "/metadata/name").to_owned();
     let namespace = cadet_api::json::str_at(&object, "/metadata/namespace").to_owned();
     let failed = |status| StartError::Bootstrap {
-        what: format!("{plural}/{name}"),
+        what: format!("{}/{name}", resource.plural),
         status,
     };
-    let resource: &'static Resource = find(plural).map_err(failed)?;
     if app.world.get(resource, &namespace, &name).is_some() {
         return Ok(());
     }
-    store_new(app, resource, object, &Manager::server(), false)
-        .await
-        .map(|_| ())
-        .map_err(failed)
+    store_new(
+        &Request::server(app, resource, &namespace),
+        object,
+        &Manager::server(),
+    )
+    .await
+    .map(|_| ())
+    .map_err(failed)
+}
+
+/// The classes of what a cluster cannot do without; their values are above all a user may
+/// give (KEP-268).
+fn priority_classes() -> [Value; 2] {
+    let class = |name: &str, value: i64, description: &str| json!({"metadata": {"name": name}, "value": value, "description": description});
+    [
+        class(
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        class(
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+    ]
 }
 
 fn kubernetes_service(app: &App) -> Value {

@@ -88,11 +88,9 @@ mod tests {
                 "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"},
                 "reason": "X", "type": "Normal", "lastTimestamp": last});
             store_new(
-                &app,
-                events,
+                &admission::Request::server(&app, events, "default"),
                 event,
                 &crate::ownership::Manager::server(),
-                false,
             )
             .await
             .expect("stored");

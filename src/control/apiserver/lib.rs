@@ -30,6 +30,7 @@ mod negotiate;
 mod object;
 mod ownership;
 mod query;
+mod quota_status;
 mod respond;
 mod selection;
 mod serve;

@@ -81,6 +81,19 @@ impl Manager {
     }
 }
 
+impl Manager {
+    /// Writes the record of a new object, as if it were still `as_sent` where that differs.
+    pub fn track_new(&self, resource: &Resource, as_sent: Option<&Value>, new: &mut Value) {
+        let Some(as_sent) = as_sent else {
+            return self.track(resource, None, new);
+        };
+        let mut sent = as_sent.clone();
+        self.track(resource, None, &mut sent);
+        let record = sent.pointer_mut("/metadata/managedFields").map(Value::take);
+        meta::set(new, "managedFields", record.unwrap_or(Value::Null));
+    }
+}
+
 /// The shape of a kind's objects; anything goes for what has none.
 pub fn shape_of(resource: &Resource) -> &'static Shape {
     schema::of(resource).unwrap_or(&Shape::Any)

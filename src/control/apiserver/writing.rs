@@ -16,6 +16,7 @@ use cadet_api::{json, meta::Meta};
 use cadet_store::{Change, CommitError, Entry, Revision};
 use serde_json::{Map, Value};
 
+use crate::admission::Request;
 use crate::app::App;
 use crate::object::{Object, key_of, to_stored};
 
@@ -142,6 +143,7 @@ pub enum Outcome {
 
 /// Changes one object: reads, proposes, writes if it differs, tries again if overtaken.
 /// Somebody wins every round, so this ends; the request's own time limit bounds the wait.
+/// For the server's own changes; those of clients pass [`change_admitted`].
 pub async fn change(
     app: &App,
     resource: &'static Resource,
@@ -155,36 +157,81 @@ pub async fn change(
             return Err(Status::not_found(resource, name));
         };
         let before = old.value();
-        let Proposal {
-            value,
-            conditional,
-            warnings,
-        } = propose(&before)?;
-        let done = |outcome| {
-            Ok(Changed {
-                outcome,
-                warnings: warnings.clone(),
-            })
-        };
-        if dry_run {
-            return done(Outcome::DryRun(value));
+        let proposal = propose(&before)?;
+        if let Some(changed) = settle(app, &old, &before, proposal, dry_run).await? {
+            return Ok(changed);
         }
-        let result = if is_finished(resource, &value) {
-            remove(app, &old)
-                .await
-                .map(|_| Outcome::Removed(Arc::clone(&old)))
-        } else if is_same(&value, &before) {
-            return done(Outcome::Stored(old));
-        } else {
-            put(app, resource, &value, Some(old.revision))
-                .await
-                .map(Outcome::Stored)
+    }
+}
+
+/// As [`change`], with the world's consent: `propose` says what the client wants, `finish`
+/// readies for the store what admission made of it.
+pub async fn change_admitted(
+    request: &Request<'_>,
+    name: &str,
+    mut propose: impl FnMut(&Value) -> Result<Proposal, Status>,
+    mut finish: impl FnMut(&mut Value, &Value) -> Result<Vec<String>, Status>,
+) -> Result<Changed, Status> {
+    let resource = request.stored();
+    loop {
+        let found = request.app.world.get(resource, request.namespace, name);
+        let Some(old) = found else {
+            return Err(Status::not_found(resource, name));
         };
-        match result {
-            Ok(outcome) => return done(outcome),
-            Err(Fault::Conflict(newer)) if !conditional => app.world.reach(newer).await,
-            Err(fault) => return Err(fault.into_status(resource, name)),
+        let before = old.value();
+        let mut proposal = propose(&before)?;
+        if request.may_mutate() {
+            let more = request.mutate(&mut proposal.value, Some(&before)).await?;
+            proposal.warnings.extend(more);
         }
+        proposal
+            .warnings
+            .extend(finish(&mut proposal.value, &before)?);
+        let admitted = request
+            .validate(Some(&proposal.value), Some(&before))
+            .await?;
+        proposal.warnings.extend(admitted.warnings.iter().cloned());
+        let changed = settle(request.app, &old, &before, proposal, request.dry_run).await?;
+        drop(admitted);
+        if let Some(changed) = changed {
+            return Ok(changed);
+        }
+    }
+}
+
+/// Writes a proposal, if it changes anything; `None` if somebody was faster and the
+/// proposal must be made anew.
+async fn settle(
+    app: &App,
+    old: &Arc<Object>,
+    before: &Value,
+    proposal: Proposal,
+    dry_run: bool,
+) -> Result<Option<Changed>, Status> {
+    let Proposal {
+        value,
+        conditional,
+        warnings,
+    } = proposal;
+    let resource = old.resource;
+    let outcome = if dry_run {
+        Ok(Outcome::DryRun(value))
+    } else if is_finished(resource, &value) {
+        let removed = remove(app, old).await;
+        removed.map(|_| Outcome::Removed(Arc::clone(old)))
+    } else if is_same(&value, before) {
+        Ok(Outcome::Stored(Arc::clone(old)))
+    } else {
+        let stored = put(app, resource, &value, Some(old.revision)).await;
+        stored.map(Outcome::Stored)
+    };
+    match outcome {
+        Ok(outcome) => Ok(Some(Changed { outcome, warnings })),
+        Err(Fault::Conflict(newer)) if !conditional => {
+            app.world.reach(newer).await;
+            Ok(None)
+        }
+        Err(fault) => Err(fault.into_status(resource, &old.meta.name)),
     }
 }
 

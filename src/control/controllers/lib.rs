@@ -8,6 +8,7 @@ mod mirror;
 mod namespace;
 mod node;
 mod pod_gc;
+mod root_ca;
 mod serviceaccount;
 mod taints;
 
@@ -15,12 +16,14 @@ use kube::Client;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// Runs every controller until `shutdown`, and returns when all have stopped.
-pub async fn run(client: Client, shutdown: CancellationToken) {
+/// Runs every controller until `shutdown`, and returns when all have stopped. `authority`
+/// is the certificate (PEM) that vouches for the API server.
+pub async fn run(client: Client, authority: String, shutdown: CancellationToken) {
     info!("controllers started");
     tokio::join!(
         namespace::run(client.clone(), shutdown.clone()),
         serviceaccount::run(client.clone(), shutdown.clone()),
+        root_ca::run(client.clone(), authority, shutdown.clone()),
         node::run(client.clone(), shutdown.clone()),
         pod_gc::run(client, shutdown),
     );

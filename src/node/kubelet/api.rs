@@ -1,24 +1,31 @@
 //! The seams' real side: statuses, deletions and configuration through the API server.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccountTokenProjection};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::Value;
 
 use crate::env::{ConfigError, ConfigSource};
 use crate::shared::{ApiFailure, PodApi};
+use crate::tokens::Tokens;
 
 /// The API server as workers use it.
 #[derive(Clone)]
 pub struct ApiServer {
     client: Client,
+    tokens: Arc<Tokens>,
 }
 
 impl ApiServer {
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self {
+            client,
+            tokens: Arc::default(),
+        }
     }
 
     fn pods(&self, pod: &Pod) -> Api<Pod> {
@@ -83,6 +90,14 @@ impl ConfigSource for ApiServer {
         api.get_opt(name)
             .await
             .map_err(|error| unreadable("secret", name, &error))
+    }
+
+    async fn token(
+        &self,
+        pod: &Pod,
+        wanted: &ServiceAccountTokenProjection,
+    ) -> Result<String, ConfigError> {
+        self.tokens.get(&self.client, pod, wanted).await
     }
 }
 

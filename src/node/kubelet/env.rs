@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use cadet_api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret,
+    ServiceAccountTokenProjection,
 };
 
 /// Why a container's configuration cannot be put together. The text is shown to users
@@ -53,6 +54,12 @@ pub trait ConfigSource: Send + Sync + 'static {
     ) -> Result<Option<ConfigMap>, ConfigError>;
     /// The Secret, or `None` if there is none of that name.
     async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ConfigError>;
+    /// A token of the pod's account, as a projected volume asks for it.
+    async fn token(
+        &self,
+        pod: &Pod,
+        wanted: &ServiceAccountTokenProjection,
+    ) -> Result<String, ConfigError>;
 }
 
 /// Addresses known once the pod has its sandbox.

@@ -31,6 +31,14 @@ impl ConfigSource for Maps {
             ..Secret::default()
         }))
     }
+
+    async fn token(
+        &self,
+        _: &Pod,
+        _: &ServiceAccountTokenProjection,
+    ) -> Result<String, ConfigError> {
+        Ok("token".into())
+    }
 }
 
 fn pod() -> Pod {

@@ -52,6 +52,7 @@ pub mod streaming;
 #[cfg(test)]
 mod testing;
 mod tmpfs;
+mod tokens;
 mod volumes;
 mod worker;
 

@@ -60,12 +60,12 @@ pub(crate) async fn files_of(
                     .await?;
             } else if let Some(downward) = &part.downward_api {
                 reader.downward(&mut files, downward.items.as_ref(), mode)?;
+            } else if let Some(token) = &part.service_account_token {
+                let text = source.token(pod, token).await?;
+                files.insert(file_path(&token.path)?, (text.into_bytes(), mode));
             } else {
                 let name = volume.name.clone();
-                return Err(VolumeError::NotServed(
-                    name,
-                    "projected service account tokens",
-                ));
+                return Err(VolumeError::NotServed(name, "projected trust bundles"));
             }
         }
     } else {

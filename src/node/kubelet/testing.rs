@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use cadet_api::install::LessonImage;
 use cadet_network::NetworkError;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodStatus, Secret};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Pod, PodStatus, Secret, ServiceAccountTokenProjection,
+};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -108,6 +110,16 @@ impl ConfigSource for FakeApi {
 
     async fn secret(&self, _: &str, _: &str) -> Result<Option<Secret>, ConfigError> {
         Ok(None)
+    }
+
+    async fn token(
+        &self,
+        pod: &Pod,
+        wanted: &ServiceAccountTokenProjection,
+    ) -> Result<String, ConfigError> {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let audience = wanted.audience.as_deref().unwrap_or("the server");
+        Ok(format!("{name} to {audience}"))
     }
 }
 

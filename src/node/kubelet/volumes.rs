@@ -303,7 +303,7 @@ fn is_secret(volume: &Volume) -> bool {
                 .sources
                 .iter()
                 .flatten()
-                .any(|source| source.secret.is_some())
+                .any(|source| source.secret.is_some() || source.service_account_token.is_some())
         })
 }
 

@@ -31,6 +31,34 @@ fn config_map(color: &str) -> ConfigMap {
 }
 
 #[tokio::test]
+async fn the_token_of_the_account_is_a_file_beside_authority_and_namespace() {
+    let world = World::new();
+    let authority = BTreeMap::from([("ca.crt".to_owned(), "PEM".to_owned())]);
+    world.api.config_maps.lock().unwrap().insert(
+        "kube-root-ca.crt".into(),
+        ConfigMap {
+            data: Some(authority),
+            ..ConfigMap::default()
+        },
+    );
+    let pod = pod(json!({"containers": [], "volumes": [
+        {"name": "kube-api-access-abcde", "projected": {"sources": [
+            {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+            {"serviceAccountToken": {"path": "vault", "audience": "vault"}},
+            {"configMap": {"name": "kube-root-ca.crt",
+                "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [{"path": "namespace",
+                "fieldRef": {"fieldPath": "metadata.namespace"}}]}}]}}]}));
+    let found = places(&world, &pod).await.unwrap();
+    let read =
+        |file: &str| std::fs::read_to_string(found["kube-api-access-abcde"].join(file)).unwrap();
+    assert_eq!(read("token"), "web to the server");
+    assert_eq!(read("vault"), "web to vault");
+    assert_eq!(read("ca.crt"), "PEM");
+    assert!(!read("namespace").is_empty());
+}
+
+#[tokio::test]
 async fn config_maps_become_files_and_follow_changes() {
     let world = World::new();
     world

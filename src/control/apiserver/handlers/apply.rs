@@ -9,11 +9,13 @@ use cadet_api::{apply, convert, json, meta};
 use http::StatusCode;
 use serde_json::Value;
 
+use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
+use crate::handlers::finish::Finish;
 use crate::ownership::{Manager, shape_of};
 use crate::query::WriteOptions;
 use crate::writing::{self, Proposal};
-use crate::{access, admission, body, encode, fields, respond};
+use crate::{access, body, encode, fields, respond};
 
 pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response, Status> {
     let options = WriteOptions::of(&call.parameters)?;
@@ -45,28 +47,22 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     if !exists && part == Part::Main {
         return create(call, applied, &manager, &options, force, &warnings).await;
     }
-    let mut held = None;
-    let changed = writing::change(
-        &call.app,
-        stored,
-        call.namespace(),
+    let mut finish = Finish::new(call, part, &manager);
+    let request =
+        Request::of(call, Operation::Update, options.dry_run).part(super::update::part_name(part));
+    let changed = writing::change_admitted(
+        &request,
         call.name(),
-        options.dry_run,
         |old| {
             let conditional = writing::check_version(stored, &applied, old)?;
-            let mut new = merged(stored, Some(old), &applied, &manager, force)?;
-            let (world, rbac) = (&call.app.world, &call.app.rbac);
-            access::check_rules(world, rbac, &call.user, stored, &new)?;
-            let warnings = strategy::prepare_update(stored, part, &mut new, old)?;
-            if super::update::becomes_addressed(&new) && held.is_none() {
-                held = admission::give_address(&call.app, stored, &mut new)?;
-            }
+            let new = merged(stored, Some(old), &applied, &manager, force)?;
             Ok(Proposal {
                 value: new,
                 conditional,
-                warnings,
+                warnings: vec![],
             })
         },
+        |new, old| finish.run(new, old),
     )
     .await?;
     warnings.extend(changed.warnings.iter().cloned());
@@ -94,7 +90,8 @@ async fn create(
     let object = merged(stored, None, &applied, manager, force)?;
     let (world, rbac) = (&call.app.world, &call.app.rbac);
     access::check_rules(world, rbac, &call.user, stored, &object)?;
-    let birth = super::store_new(&call.app, stored, object, manager, options.dry_run).await?;
+    let request = Request::of(call, Operation::Create, options.dry_run);
+    let birth = super::store_new(&request, object, manager).await?;
     let response = match birth.stored {
         Some(object) => encode::object(call, StatusCode::CREATED, &object)?,
         None => encode::value(call, StatusCode::CREATED, birth.value)?,

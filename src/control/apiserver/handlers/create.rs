@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use bytes::Bytes;
-use cadet_api::resource::Resource;
 use cadet_api::status::Status;
 use cadet_api::{convert, json, meta, strategy};
 use http::StatusCode;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::app::App;
+use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
 use crate::object::Object;
 use crate::ownership::Manager;
@@ -38,7 +37,8 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let (world, rbac) = (&call.app.world, &call.app.rbac);
     access::check_rules(world, rbac, &call.user, call.stored(), &object)?;
     let manager = Manager::of(call, "")?;
-    let birth = store_new(&call.app, call.stored(), object, &manager, options.dry_run).await?;
+    let request = Request::of(call, Operation::Create, options.dry_run);
+    let birth = store_new(&request, object, &manager).await?;
     warnings.extend(birth.warnings);
     let response = match birth.stored {
         Some(stored) => encode::object(call, StatusCode::CREATED, &stored)?,
@@ -76,25 +76,33 @@ pub struct Birth {
 
 /// Brings a new object of a current version into the world; its namespace is set.
 pub async fn store_new(
-    app: &App,
-    resource: &'static Resource,
+    request: &Request<'_>,
     mut object: Value,
     manager: &Manager,
-    dry_run: bool,
 ) -> Result<Birth, Status> {
+    let (app, resource) = (request.app, request.stored());
     // What a copied object brings along was true of another one.
     if !manager.is_applying() {
         meta::set(&mut object, "managedFields", Value::Null);
+    }
+    request.check_namespace(&object)?;
+    let mut warnings = vec![];
+    // What admission adds is nobody's: the record of fields is that of the object before.
+    let mut as_sent = None;
+    if request.may_mutate() {
+        strategy::complete(resource, &mut object);
+        as_sent = (!manager.is_applying()).then(|| object.clone());
+        warnings = request.mutate(&mut object, None).await?;
     }
     for _ in 0..NAME_ATTEMPTS {
         let mut object = object.clone();
         let generated = strategy::finish_name(&mut object, &suffix()?);
         let name = json::str_at(&object, "/metadata/name").to_owned();
         let namespace = json::str_at(&object, "/metadata/namespace").to_owned();
-        admission::namespace_takes(&app.world, resource, &namespace, &name)?;
         let uid = uuid::Uuid::new_v4().to_string();
         meta::stamp_new(&mut object, &uid, OffsetDateTime::now_utc());
-        let warnings = strategy::prepare_create(resource, &mut object)?;
+        let mut warnings = warnings.clone();
+        warnings.extend(strategy::prepare_create(resource, &mut object)?);
         if app.world.get(resource, &namespace, &name).is_some() {
             if generated {
                 continue;
@@ -104,9 +112,11 @@ pub async fn store_new(
         let held = admission::give_address(app, resource, &mut object)?;
         admission::give_token(app, resource, &mut object)?;
         if !manager.is_applying() {
-            manager.track(resource, None, &mut object);
+            manager.track_new(resource, as_sent.as_ref(), &mut object);
         }
-        if dry_run {
+        let admitted = request.validate(Some(&object), None).await?;
+        warnings.extend(admitted.warnings.iter().cloned());
+        if request.dry_run {
             return Ok(Birth {
                 value: object,
                 stored: None,
@@ -115,7 +125,7 @@ pub async fn store_new(
         }
         match writing::create(app, resource, &object).await {
             Ok(stored) => {
-                drop(held);
+                drop((held, admitted));
                 return Ok(Birth {
                     value: object,
                     stored: Some(stored),
@@ -131,7 +141,8 @@ pub async fn store_new(
     Err(Status::generate_name_conflict(resource, base))
 }
 
-fn suffix() -> Result<String, Status> {
+/// Five random characters for a generated name.
+pub fn suffix() -> Result<String, Status> {
     let mut random = [0_u8; 5];
     getrandom::fill(&mut random).map_err(Status::internal)?;
     let letter = |byte: &u8| NAME_LETTERS[*byte as usize % NAME_LETTERS.len()] as char;

@@ -5,6 +5,7 @@ mod binding;
 mod create;
 mod delete;
 mod deletecollection;
+mod finish;
 mod get;
 mod list;
 mod patch;
@@ -25,7 +26,7 @@ use crate::call::{Call, ObjectCall};
 use crate::connect;
 use crate::target::Target;
 
-pub(crate) use create::store_new;
+pub(crate) use create::{store_new, suffix};
 pub(crate) use delete::{DeleteOptions, delete_one};
 
 /// Answers a request that was let in.

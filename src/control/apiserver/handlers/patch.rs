@@ -8,11 +8,13 @@ use cadet_api::strategy::{self, Part};
 use cadet_api::{convert, json, meta, patch};
 use serde_json::Value;
 
+use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
+use crate::handlers::finish::Finish;
 use crate::ownership::Manager;
 use crate::query::WriteOptions;
 use crate::writing::{self, Proposal};
-use crate::{access, admission, body, fields, respond};
+use crate::{body, fields, respond};
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
@@ -50,16 +52,15 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
 
     let (resource, stored) = (call.resource(), call.stored());
-    let mut held = None;
     let manager = Manager::of(call, super::update::part_name(part))?;
-    let changed = writing::change(
-        &call.app,
-        stored,
-        call.namespace(),
+    let mut finish = Finish::new(call, part, &manager);
+    let request =
+        Request::of(call, Operation::Update, options.dry_run).part(super::update::part_name(part));
+    let changed = writing::change_admitted(
+        &request,
         call.name(),
-        options.dry_run,
         |old| {
-            let (mut new, mut warnings) = patched(resource, old, &media, &patch, &options)?;
+            let (mut new, warnings) = patched(resource, old, &media, &patch, &options)?;
             let name = json::str_at(&new, "/metadata/name");
             if name != call.name() {
                 return Err(Status::bad_request(format!(
@@ -75,19 +76,13 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
             if stored.namespaced {
                 meta::set(&mut new, "namespace", call.namespace());
             }
-            let (world, rbac) = (&call.app.world, &call.app.rbac);
-            access::check_rules(world, rbac, &call.user, stored, &new)?;
-            warnings.extend(strategy::prepare_update(stored, part, &mut new, old)?);
-            if super::update::becomes_addressed(&new) && held.is_none() {
-                held = admission::give_address(&call.app, stored, &mut new)?;
-            }
-            manager.track(stored, Some(old), &mut new);
             Ok(Proposal {
                 value: new,
                 conditional,
                 warnings,
             })
         },
+        |new, old| finish.run(new, old),
     )
     .await?;
     let response = super::update::answer(call, &changed)?;

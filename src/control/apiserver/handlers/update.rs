@@ -7,11 +7,13 @@ use cadet_api::strategy::{self, Part};
 use cadet_api::{convert, json};
 use http::StatusCode;
 
+use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
+use crate::handlers::finish::Finish;
 use crate::ownership::Manager;
 use crate::query::WriteOptions;
 use crate::writing::{self, Changed, Outcome, Proposal};
-use crate::{access, admission, body, encode, fields, respond};
+use crate::{body, encode, fields, respond};
 
 pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response, Status> {
     let options = WriteOptions::of(&call.parameters)?;
@@ -24,30 +26,22 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     warnings.extend(fields::check(resource, &sent, text, options.validation)?);
     check_names(call, &sent)?;
     let stored = call.stored();
-    let mut held = None;
     let manager = Manager::of(call, part_name(part))?;
-    let changed = writing::change(
-        &call.app,
-        stored,
-        call.namespace(),
+    let mut finish = Finish::new(call, part, &manager);
+    let request = Request::of(call, Operation::Update, options.dry_run).part(part_name(part));
+    let changed = writing::change_admitted(
+        &request,
         call.name(),
-        options.dry_run,
         |old| {
-            let mut new = sent.clone();
+            let new = sent.clone();
             let conditional = writing::check_version(stored, &new, old)?;
-            let (world, rbac) = (&call.app.world, &call.app.rbac);
-            access::check_rules(world, rbac, &call.user, stored, &new)?;
-            let warnings = strategy::prepare_update(stored, part, &mut new, old)?;
-            if becomes_addressed(&new) && held.is_none() {
-                held = admission::give_address(&call.app, stored, &mut new)?;
-            }
-            manager.track(stored, Some(old), &mut new);
             Ok(Proposal {
                 value: new,
                 conditional,
-                warnings,
+                warnings: vec![],
             })
         },
+        |new, old| finish.run(new, old),
     )
     .await?;
     warnings.extend(changed.warnings.iter().cloned());
@@ -61,13 +55,6 @@ pub(super) fn part_name(part: Part) -> &'static str {
         Part::Status => "status",
         Part::Finalize => "finalize",
     }
-}
-
-/// A Service that has come to want a cluster IP by changing its type.
-pub(super) fn becomes_addressed(service: &serde_json::Value) -> bool {
-    json::str_at(service, "/kind") == "Service"
-        && json::str_at(service, "/spec/type") != "ExternalName"
-        && json::str_at(service, "/spec/clusterIP").is_empty()
 }
 
 /// The object as it is now, to whoever changed it.

@@ -1,6 +1,7 @@
 //! The API server seen from outside: one program for all its tests, so that they link once.
 
 mod access;
+mod admission;
 mod agent;
 mod cluster;
 mod custom;

@@ -1,47 +1,15 @@
-//! What must hold in the world for an object to be written: its namespace lives, its
-//! addresses are free. What can be told from the object alone stands in `cadet_api`.
+//! What the server itself writes into new objects because only it has it: addresses of
+//! Services, tokens of accounts.
 
-use cadet_api::resource::{self, Resource};
-use cadet_api::status::{Cause, Status};
+use cadet_api::resource::Resource;
+use cadet_api::status::Status;
 use cadet_api::{defaults, field, json, meta};
 use serde_json::Value;
 
+use super::find;
 use crate::access::token;
 use crate::addresses::{AddressError, Held};
 use crate::app::App;
-use crate::world::World;
-
-/// Namespaces that every cluster has and that cannot be deleted.
-pub const ETERNAL_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];
-
-/// New objects need a namespace that exists and is not being deleted.
-pub fn namespace_takes(
-    world: &World,
-    resource: &Resource,
-    namespace: &str,
-    name: &str,
-) -> Result<(), Status> {
-    if !resource.namespaced {
-        return Ok(());
-    }
-    let namespaces = find("namespaces")?;
-    let Some(found) = world.get(namespaces, "", namespace) else {
-        return Err(Status::not_found(namespaces, namespace));
-    };
-    if !found.meta.is_deleting() {
-        return Ok(());
-    }
-    let why = format!(
-        "unable to create new content in namespace {namespace} because it is being terminated"
-    );
-    let mut status = Status::forbidden(resource, name, &why);
-    status.details.get_or_insert_default().causes.push(Cause {
-        reason: "NamespaceTerminating".into(),
-        message: format!("namespace {namespace} is being terminated"),
-        field: "metadata.namespace".into(),
-    });
-    Err(status)
-}
 
 /// Gives a Service that wants one a cluster IP. Keep what is returned until the Service
 /// can be read in the world.
@@ -122,22 +90,4 @@ pub fn give_token(app: &App, resource: &Resource, secret: &mut Value) -> Result<
         }
     }
     Ok(())
-}
-
-/// The first namespaces cannot be deleted: too much leans on them.
-pub fn may_delete(resource: &Resource, name: &str) -> Result<(), Status> {
-    if resource.is("", "Namespace") && ETERNAL_NAMESPACES.contains(&name) {
-        return Err(Status::forbidden(
-            resource,
-            name,
-            "this namespace may not be deleted",
-        ));
-    }
-    Ok(())
-}
-
-/// A row of the core group that this crate relies on.
-pub fn find(plural: &str) -> Result<&'static Resource, Status> {
-    resource::find("", "v1", plural)
-        .ok_or_else(|| Status::internal(format!("{plural} are not in the table of kinds")))
 }

@@ -1,0 +1,108 @@
+//! Priority: the name of a PriorityClass becomes the number the scheduler sorts by, and
+//! at most one class is the default.
+
+use cadet_api::json::{bool_at, int_at, str_at};
+use cadet_api::status::Status;
+use serde_json::{Value, json};
+
+use super::{Request, find_in};
+
+const GROUP: &str = "scheduling.k8s.io";
+
+/// Writes the priority and preemption policy of a pod's class; on updates keeps those the
+/// pod has.
+pub(super) fn resolve(
+    request: &Request<'_>,
+    pod: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    if !request.named.is("", "Pod") || !request.subresource.is_empty() {
+        return Ok(());
+    }
+    if let Some(old) = old {
+        keep(pod, old);
+        return Ok(());
+    }
+    let name = str_at(pod, "/spec/priorityClassName").to_owned();
+    let class = match name.as_str() {
+        "" => default_class(request)?,
+        name => {
+            let classes = find_in(GROUP, "priorityclasses")?;
+            let found = request.app.world.get(classes, "", name);
+            let why = format!("no PriorityClass with name {name} was found");
+            Some(found.ok_or_else(|| request.forbidden(pod, &why))?.value())
+        }
+    };
+    let (mut priority, mut policy) = (0, "PreemptLowerPriority".to_owned());
+    if let Some(class) = &class {
+        priority = int_at(class, "/value").unwrap_or(0);
+        policy = str_at(class, "/preemptionPolicy").to_owned();
+    }
+    let set = int_at(pod, "/spec/priority");
+    if let Some(set) = set.filter(|set| *set != priority) {
+        let why = format!(
+            "the integer value of priority ({set}) must not be provided in pod spec; priority admission controller computed {priority} from the given PriorityClass name"
+        );
+        return Err(request.forbidden(pod, &why));
+    }
+    let set = str_at(pod, "/spec/preemptionPolicy");
+    if !set.is_empty() && set != policy {
+        let why = format!(
+            "the string value of PreemptionPolicy ({set}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
+        );
+        return Err(request.forbidden(pod, &why));
+    }
+    let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else {
+        return Ok(());
+    };
+    if let Some(class) = &class {
+        spec.insert(
+            "priorityClassName".into(),
+            json!(str_at(class, "/metadata/name")),
+        );
+    }
+    spec.insert("priority".into(), json!(priority));
+    if !policy.is_empty() {
+        spec.insert("preemptionPolicy".into(), json!(policy));
+    }
+    Ok(())
+}
+
+/// A client that sends a pod back without these does not take them away.
+fn keep(pod: &mut Value, old: &Value) {
+    let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for key in ["priority", "preemptionPolicy"] {
+        if let Some(value) = old.get("spec").and_then(|spec| spec.get(key)) {
+            spec.entry(key).or_insert_with(|| value.clone());
+        }
+    }
+}
+
+/// Among several default classes the one of lowest value, as upstream.
+fn default_class(request: &Request<'_>) -> Result<Option<Value>, Status> {
+    let classes = request.list(find_in(GROUP, "priorityclasses")?);
+    let defaults = classes
+        .into_iter()
+        .filter(|class| bool_at(class, "/globalDefault"));
+    Ok(defaults.min_by_key(|class| int_at(class, "/value").unwrap_or(0)))
+}
+
+/// Only one class can be the default.
+pub(super) fn check(request: &Request<'_>, class: &Value) -> Result<(), Status> {
+    if !request.named.is(GROUP, "PriorityClass") || !bool_at(class, "/globalDefault") {
+        return Ok(());
+    }
+    let name = str_at(class, "/metadata/name");
+    match default_class(request)? {
+        Some(other) if str_at(&other, "/metadata/name") != name => {
+            let why = format!(
+                "PriorityClass {} is already marked as default. Only one default can exist",
+                str_at(&other, "/metadata/name")
+            );
+            Err(request.forbidden(class, &why))
+        }
+        _ => Ok(()),
+    }
+}
