@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::json::{child, default, str_at};
+use crate::json::{child, default, int_at, list_at, str_at};
 
 /// Seconds a client sticks to its pod under `sessionAffinity: ClientIP` (upstream: 3 h).
 const AFFINITY_SECONDS: i64 = 10_800;
@@ -79,6 +79,7 @@ pub fn keep_allocated(new: &mut Value, old: &Value) {
         return;
     };
     let spec = child(root, "spec");
+    keep_ports(spec, old);
     if !(wants_ip && had_ip) {
         return;
     }
@@ -103,9 +104,84 @@ pub fn keep_allocated(new: &mut Value, old: &Value) {
     }
 }
 
+/// Node ports stay with their Service while it has a use for them, and go with the type
+/// that needed them.
+fn keep_ports(spec: &mut Map<String, Value>, old: &Value) {
+    let open = |kind: &str| matches!(kind, "NodePort" | "LoadBalancer");
+    let kind = spec.get("type").and_then(Value::as_str).unwrap_or_default();
+    let (now, before) = (open(kind), open(str_at(old, "/spec/type")));
+    let probed = |kind: &str, policy: &str| kind == "LoadBalancer" && policy == "Local";
+    let policy = spec.get("externalTrafficPolicy").and_then(Value::as_str);
+    let probed_now = probed(kind, policy.unwrap_or_default());
+    if !before {
+        return;
+    }
+    let had = list_at(old, "/spec/ports");
+    let port_of = |port: &Value| {
+        let protocol = match str_at(port, "/protocol") {
+            "" => "TCP",
+            protocol => protocol,
+        };
+        (int_at(port, "/port"), protocol.to_owned())
+    };
+    let ports = spec.get_mut("ports").and_then(Value::as_array_mut);
+    for port in ports.into_iter().flatten() {
+        let wanted = port_of(port);
+        let Some(held) = had
+            .iter()
+            .find(|p| port_of(p) == wanted)
+            .and_then(|p| int_at(p, "/nodePort"))
+        else {
+            continue;
+        };
+        let asked = int_at(port, "/nodePort").unwrap_or(0);
+        let Some(port) = port.as_object_mut() else {
+            continue;
+        };
+        if now && asked == 0 {
+            port.insert("nodePort".into(), json!(held));
+        } else if !now && asked == held {
+            port.remove("nodePort");
+        }
+    }
+    let same = |spec: &Map<String, Value>, key: &str| {
+        spec.contains_key(key) && spec.get(key) == old.pointer(&format!("/spec/{key}"))
+    };
+    if !now && same(spec, "externalTrafficPolicy") {
+        spec.remove("externalTrafficPolicy");
+    }
+    if let Some(port) = old.pointer("/spec/healthCheckNodePort") {
+        if probed_now {
+            default(spec, "healthCheckNodePort", port.clone());
+        } else if same(spec, "healthCheckNodePort") {
+            spec.remove("healthCheckNodePort");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn node_ports_stay_with_their_type() {
+        let old = json!({"spec": {"type": "NodePort", "externalTrafficPolicy": "Cluster",
+            "ports": [{"port": 80, "protocol": "TCP", "nodePort": 30080}]}});
+        let mut new =
+            json!({"spec": {"type": "LoadBalancer", "ports": [{"port": 80}, {"port": 81}]}});
+        keep_allocated(&mut new, &old);
+        assert_eq!(
+            new["spec"]["ports"],
+            json!([{"port": 80, "nodePort": 30080}, {"port": 81}])
+        );
+        let mut new = old.clone();
+        new["spec"]["type"] = json!("ClusterIP");
+        keep_allocated(&mut new, &old);
+        assert_eq!(
+            new["spec"],
+            json!({"type": "ClusterIP", "ports": [{"port": 80, "protocol": "TCP"}]})
+        );
+    }
 
     #[test]
     fn a_plain_service_is_completed() {

@@ -22,6 +22,7 @@ use crate::admission::Ledger;
 use crate::call::Call;
 use crate::metrics::Metrics;
 use crate::object::BadRecord;
+use crate::ports::NodePorts;
 use crate::query::Parameters;
 use crate::target::{Reference, Target};
 use crate::world::World;
@@ -87,6 +88,7 @@ pub struct Inner {
     pub(crate) world: Arc<World>,
     pub(crate) rbac: Rbac,
     pub(crate) addresses: Addresses,
+    pub(crate) node_ports: NodePorts,
     pub(crate) ledger: Ledger,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
@@ -123,6 +125,7 @@ impl App {
             world,
             rbac: Rbac::default(),
             addresses,
+            node_ports: NodePorts::default(),
             ledger: Ledger::default(),
             metrics: Metrics::default(),
             stopping: CancellationToken::new(),

@@ -29,6 +29,7 @@ mod metrics;
 mod negotiate;
 mod object;
 mod ownership;
+mod ports;
 mod query;
 mod quota_status;
 mod respond;

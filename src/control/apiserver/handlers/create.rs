@@ -16,7 +16,7 @@ use crate::object::Object;
 use crate::ownership::Manager;
 use crate::query::WriteOptions;
 use crate::writing::{self, Fault};
-use crate::{access, admission, body, encode, fields, respond};
+use crate::{access, admission, body, encode, fields, ports, respond};
 
 /// How often a generated name is tried anew when it is taken, as upstream.
 const NAME_ATTEMPTS: usize = 8;
@@ -110,6 +110,7 @@ pub async fn store_new(
             return Err(Status::already_exists(resource, &name));
         }
         let held = admission::give_address(app, resource, &mut object)?;
+        let ports = ports::give(app, resource, &mut object)?;
         admission::give_token(app, resource, &mut object)?;
         if !manager.is_applying() {
             manager.track_new(resource, as_sent.as_ref(), &mut object);
@@ -125,7 +126,7 @@ pub async fn store_new(
         }
         match writing::create(app, resource, &object).await {
             Ok(stored) => {
-                drop((held, admitted));
+                drop((held, ports, admitted));
                 return Ok(Birth {
                     value: object,
                     stored: Some(stored),

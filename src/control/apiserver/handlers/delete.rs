@@ -85,6 +85,21 @@ impl DeleteOptions {
         Ok(options)
     }
 
+    /// Those inside another object, such as an Eviction; `dry_run` as the query has it.
+    pub fn inside(value: &Value, dry_run: bool) -> Result<DeleteOptions, Status> {
+        let mut options = match value {
+            Value::Null => DeleteOptions::default(),
+            value => serde_json::from_value(value.clone()).map_err(|error| {
+                Status::bad_request(format!("DeleteOptions could not be read: {error}"))
+            })?,
+        };
+        if dry_run {
+            options.dry_run = Some(vec!["All".to_owned()]);
+        }
+        options.check()?;
+        Ok(options)
+    }
+
     fn check(&self) -> Result<(), Status> {
         if let Some(policy) = &self.propagation_policy {
             if !["Background", "Foreground", "Orphan"].contains(&policy.as_str()) {
@@ -107,7 +122,7 @@ impl DeleteOptions {
         self.is_dry_run().map(|_| ())
     }
 
-    fn is_dry_run(&self) -> Result<bool, Status> {
+    pub fn is_dry_run(&self) -> Result<bool, Status> {
         self.dry_run
             .iter()
             .flatten()
@@ -145,7 +160,7 @@ impl DeleteOptions {
         })
     }
 
-    fn check_preconditions(&self, resource: &Resource, old: &Value) -> Result<(), Status> {
+    pub fn check_preconditions(&self, resource: &Resource, old: &Value) -> Result<(), Status> {
         let Some(wanted) = &self.preconditions else {
             return Ok(());
         };

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::addresses::Held;
 use crate::call::ObjectCall;
 use crate::ownership::Manager;
-use crate::{access, admission};
+use crate::{access, admission, ports};
 
 /// Holds what was given to the object until it is stored.
 pub struct Finish<'a> {
@@ -17,6 +17,7 @@ pub struct Finish<'a> {
     part: Part,
     manager: &'a Manager,
     held: Option<Held>,
+    ports: Option<ports::HeldPorts>,
 }
 
 impl<'a> Finish<'a> {
@@ -26,6 +27,7 @@ impl<'a> Finish<'a> {
             part,
             manager,
             held: None,
+            ports: None,
         }
     }
 
@@ -39,6 +41,9 @@ impl<'a> Finish<'a> {
             drop(self.held.take());
             self.held = admission::give_address(app, stored, new)?;
         }
+        // Ports held for an attempt that lost are let go first.
+        drop(self.ports.take());
+        self.ports = Some(ports::give(app, stored, new)?);
         if !self.manager.is_applying() {
             self.manager.track(stored, Some(old), new);
         }

@@ -5,6 +5,7 @@ mod binding;
 mod create;
 mod delete;
 mod deletecollection;
+mod eviction;
 mod finish;
 mod get;
 mod list;
@@ -75,6 +76,7 @@ pub async fn dispatch(call: Call, mut parts: Parts, body: Body) -> Result<Respon
         ("watch", None) => watch::run(call_of),
         ("create", None) => create::run(call_of, body::read(body).await?).await,
         ("create", Some("binding")) => binding::run(call_of, body::read(body).await?).await,
+        ("create", Some("eviction")) => eviction::run(call_of, body::read(body).await?).await,
         ("create", Some("token")) => token::run(call_of, body::read(body).await?).await,
         ("get", Some("scale")) => scale::get(call_of),
         ("update", Some("scale")) => scale::update(call_of, body::read(body).await?).await,

@@ -145,3 +145,83 @@ async fn a_full_disk_fails_writes_and_readiness_but_not_reads() {
     assert!(ready.text.contains("[-]store failed"), "{}", ready.text);
     assert_eq!(client.get("/api/v1/namespaces").await.code, 200);
 }
+
+#[tokio::test]
+async fn an_eviction_asks_the_disruption_budget() {
+    let client = client().await;
+    let path = |name: &str| format!("{}/{name}", crate::support::PODS);
+    let eviction = |name: &str| json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+    let evict = async |name: &str| {
+        client
+            .post(&format!("{}/eviction", path(name)), &eviction(name))
+            .await
+    };
+    for name in ["waiting", "running"] {
+        client
+            .post(crate::support::PODS, &crate::support::pod(name))
+            .await
+            .expect(201);
+    }
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+        "metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {}}});
+    client.post(budgets, &budget).await.expect(201);
+    let up = json!({"status": {"phase": "Running",
+        "conditions": [{"type": "Ready", "status": "True"}]}});
+    let status = format!("{}/status", path("running"));
+    client.patch(&status, "merge", &up).await.expect(200);
+
+    assert_eq!(evict("waiting").await.expect(201)["status"], "Success");
+    assert_eq!(client.get(&path("waiting")).await.code, 404);
+    assert!(evict("nobody").await.refused(404).contains("not found"));
+    let answer = evict("running").await;
+    assert_eq!(answer.headers["retry-after"], "10");
+    let words = "Cannot evict pod as it would violate the pod's disruption budget.";
+    assert_eq!(answer.refused(429), words);
+
+    let seen = json!({"status": {"observedGeneration": 1, "disruptionsAllowed": 1}});
+    let status = format!("{budgets}/b/status");
+    client.patch(&status, "merge", &seen).await.expect(200);
+    let rehearsal = format!("{}/eviction?dryRun=All", path("running"));
+    client
+        .post(&rehearsal, &eviction("running"))
+        .await
+        .expect(201);
+    assert_eq!(client.get(&path("running")).await.code, 200);
+    evict("running").await.expect(201);
+    assert_eq!(client.get(&path("running")).await.code, 404);
+    let left = client.get(&format!("{budgets}/b")).await.expect(200);
+    assert_eq!(left["status"]["disruptionsAllowed"], 0);
+    assert!(left["status"]["disruptedPods"]["running"].is_string());
+}
+
+#[tokio::test]
+async fn node_ports_are_given_once_and_come_back() {
+    let client = client().await;
+    let services = "/api/v1/namespaces/default/services";
+    let service = |name: &str, port: Value| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+        "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]}})
+    };
+    let first = client.post(services, &service("a", json!(30080))).await;
+    first.expect(201);
+    let message = client.post(services, &service("b", json!(30080))).await;
+    assert_eq!(
+        message.refused(422),
+        "Service \"b\" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated"
+    );
+    let born = client.post(services, &service("b", Value::Null)).await;
+    let given = born.expect(201)["spec"]["ports"][0]["nodePort"].as_i64();
+    assert!(given.is_some_and(|port| (30_000..=32_767).contains(&port)));
+    let b = format!("{services}/b");
+    let taken = json!({"spec": {"ports": [{"port": 80, "nodePort": 30080}]}});
+    assert_eq!(client.patch(&b, "merge", &taken).await.code, 422);
+    let inward = json!({"spec": {"type": "ClusterIP"}});
+    let a = format!("{services}/a");
+    let changed = client.patch(&a, "merge", &inward).await.expect(200);
+    assert_eq!(changed["spec"]["ports"][0].get("nodePort"), None);
+    client.patch(&b, "merge", &taken).await.expect(200);
+    let outward = json!({"spec": {"type": "NodePort"}});
+    let changed = client.patch(&a, "merge", &outward).await.expect(200);
+    assert!(changed["spec"]["ports"][0]["nodePort"].is_i64());
+}

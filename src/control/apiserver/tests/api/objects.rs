@@ -322,10 +322,6 @@ async fn a_pod_is_bound_once() {
 async fn what_is_not_served_is_said_at_once() {
     let client = client().await;
     client.post(PODS, &pod("web")).await.expect(201);
-    for part in ["eviction"] {
-        let answer = client.post(&format!("{PODS}/web/{part}"), &json!({})).await;
-        assert!(answer.refused(501).contains("does not serve"), "{part}");
-    }
     assert_eq!(client.get(&format!("{PODS}/web/colour")).await.code, 404);
     assert_eq!(client.get("/apis/example.com/v1/things").await.code, 404);
     assert_eq!(client.get("/nothing/here").await.code, 404);
