@@ -77,12 +77,27 @@ const KNOWN: &[&str] = &[
     "optional.of",
 ];
 
+/// Variables that rules of one sort have and those of another have not.
+const ROLES: &[&str] = &[
+    "self",
+    "oldSelf",
+    "object",
+    "oldObject",
+    "request",
+    "authorizer",
+    "params",
+    "variables",
+    "namespaceObject",
+];
+
 /// A rule ready to run.
 #[derive(Debug)]
 pub struct Program {
     program: cel::Program,
     /// It compares with the state before, so it is not asked of new values.
     pub looks_back: bool,
+    /// Which of [`ROLES`] it names.
+    speaks_of: Vec<&'static str>,
 }
 
 impl Program {
@@ -111,6 +126,8 @@ impl Program {
             .find(|name| is_word(name) && !KNOWN.contains(name))
             .map(str::to_owned);
         let looks_back = references.has_variable("oldSelf");
+        let known = |name: &&str| references.has_variable(name);
+        let speaks_of = ROLES.iter().copied().filter(known).collect();
         if let Some(name) = stranger {
             return Err(format!(
                 "undeclared reference to '{name}': this cluster's CEL does not have that function"
@@ -119,7 +136,27 @@ impl Program {
         Ok(Program {
             program,
             looks_back,
+            speaks_of,
         })
+    }
+
+    /// Reads a rule that speaks of `variables` where others speak of `self`.
+    ///
+    /// # Errors
+    /// As [`Program::compile`].
+    pub fn compile_with(rule: &str, variables: &[&str]) -> Result<Program, String> {
+        let program = Program::compile(rule)?;
+        // The crate does not tell loop variables from others, so only these can be told.
+        let stranger = program
+            .speaks_of
+            .iter()
+            .find(|name| !variables.contains(name));
+        match stranger {
+            Some(name) => Err(format!(
+                "undeclared reference to '{name}' (in container '')"
+            )),
+            None => Ok(program),
+        }
     }
 
     /// Whether the rule holds.
@@ -144,17 +181,33 @@ impl Program {
         }
     }
 
-    fn run(&self, this: &Value, old: Option<&Value>) -> Result<cel::Value, String> {
-        if this.to_string().len() > MAX_VALUE {
-            return Err(format!(
-                "the value is larger than {MAX_VALUE} bytes, the most a rule may look at"
-            ));
+    /// Whether the rule holds for these values, each under its name.
+    ///
+    /// # Errors
+    /// As [`Program::holds`].
+    pub fn holds_for(&self, variables: &[(&str, &Value)]) -> Result<bool, String> {
+        match self.run_with(variables)? {
+            cel::Value::Bool(truth) => Ok(truth),
+            _ => Err("the expression did not evaluate to a boolean".to_owned()),
         }
+    }
+
+    fn run(&self, this: &Value, old: Option<&Value>) -> Result<cel::Value, String> {
+        match old {
+            Some(old) => self.run_with(&[("self", this), ("oldSelf", old)]),
+            None => self.run_with(&[("self", this)]),
+        }
+    }
+
+    fn run_with(&self, variables: &[(&str, &Value)]) -> Result<cel::Value, String> {
         let mut context = Context::with_env(Arc::clone(&ENV));
-        for (name, value) in [("self", Some(this)), ("oldSelf", old)] {
-            if let Some(value) = value {
-                context.add_variable_from_value(name, typed(value));
+        for (name, value) in variables {
+            if value.to_string().len() > MAX_VALUE {
+                return Err(format!(
+                    "the value is larger than {MAX_VALUE} bytes, the most a rule may look at"
+                ));
             }
+            context.add_variable_from_value(*name, typed(value));
         }
         let run = std::panic::catch_unwind(AssertUnwindSafe(|| self.program.execute(&context)));
         match run {

@@ -1,11 +1,48 @@
 //! OpenAPI v3: what kubectl needs to create, apply, diff and explain, down to every field.
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
 use crate::resource::{self, Gv, Resource, Rows};
 use crate::schema::{self, ListType, Ref, Scalar, Shape, Struct};
+
+/// What the documentation says of types and fields.
+#[derive(Debug, Default)]
+pub struct Descriptions {
+    text: String,
+    /// By type: where the words of each field lie in the text.
+    places: HashMap<String, HashMap<String, Range<usize>>>,
+}
+
+impl Descriptions {
+    /// Reads records `type US field US words RS`; an empty field stands for the type itself.
+    pub fn new(text: String) -> Descriptions {
+        let mut places: HashMap<String, HashMap<String, Range<usize>>> = HashMap::new();
+        let mut start = 0;
+        for record in text.split_inclusive('\x1e') {
+            let end = start + record.len();
+            let mut parts = record.trim_end_matches('\x1e').splitn(3, '\x1f');
+            if let (Some(name), Some(field), Some(words)) =
+                (parts.next(), parts.next(), parts.next())
+            {
+                let words_end = start + record.trim_end_matches('\x1e').len();
+                let fields = places.entry(name.to_owned()).or_default();
+                fields.insert(field.to_owned(), words_end - words.len()..words_end);
+            }
+            start = end;
+        }
+        Descriptions { text, places }
+    }
+
+    /// The words on a field of a type (`api.core.v1.Pod`), or with "" on the type.
+    pub fn of(&self, definition: &str, field: &str) -> Option<&str> {
+        let place = self.places.get(definition)?.get(field)?;
+        self.text.get(place.clone())
+    }
+}
 
 /// The document at `/openapi/v3`: where each group-version's own document lies.
 pub fn index(rows: &Rows) -> Value {
@@ -30,10 +67,13 @@ fn versions(rows: &Rows) -> Vec<Gv> {
 }
 
 /// The document at `/openapi/v3/<api/v1 or apis/group/version>`, if it is served.
-pub fn document(rows: &Rows, group: &str, version: &str) -> Option<Value> {
+pub fn document(rows: &Rows, group: &str, version: &str, words: &Descriptions) -> Option<Value> {
     let mut paths = Map::new();
+    let mut writer = Writer {
+        words,
+        types: vec!["apimachinery.pkg.apis.meta.v1.ObjectMeta"],
+    };
     let mut schemas = Map::new();
-    let mut types: Vec<&'static str> = vec!["apimachinery.pkg.apis.meta.v1.ObjectMeta"];
     for r in resource::in_version(rows, group, version) {
         let (collection, object) = if r.namespaced {
             (
@@ -59,20 +99,17 @@ pub fn document(rows: &Rows, group: &str, version: &str) -> Option<Value> {
                 ],
             ),
         );
-        schemas.insert(schema_name(r), schema(r, &mut types));
+        schemas.insert(schema_name(r), writer.kind(r));
     }
     if schemas.is_empty() {
         return None;
     }
-    while let Some(name) = types.pop() {
+    while let Some(name) = writer.types.pop() {
         let full = format!("io.k8s.{name}");
         if !schemas.contains_key(&full)
             && let Some(shape) = schema::builtin(name).and_then(Shape::as_struct)
         {
-            let value = match full.as_str() {
-                META => metadata_schema(struct_schema(shape, &mut types)),
-                _ => struct_schema(shape, &mut types),
-            };
+            let value = writer.definition(name, shape);
             schemas.insert(full, value);
         }
     }
@@ -103,10 +140,13 @@ pub fn hash(rows: &Rows, group: &str, version: &str) -> Option<String> {
     found.then(|| format!("{h:016X}"))
 }
 
+/// Changes when documents do although the version and the facts stay the same.
+const FORM: &str = "described";
+
 /// What this program knows of built-in kinds.
 static PROGRAM: LazyLock<u64> = LazyLock::new(|| {
     let start = fnv(0xcbf2_9ce4_8422_2325, env!("CARGO_PKG_VERSION"));
-    fnv(start, schema::FACTS)
+    fnv(fnv(start, FORM), schema::FACTS)
 });
 
 /// FNV-1a, 64 bits: a cache key, not a seal.
@@ -159,44 +199,149 @@ fn query(name: &str) -> Value {
     json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}})
 }
 
-/// The schema of a kind. Custom kinds bring their own.
-fn schema(r: &Resource, types: &mut Vec<&'static str>) -> Value {
-    let mut out = match (r.custom, schema::of(r).and_then(Shape::as_struct)) {
-        (Some(custom), _) => {
-            let mut own = custom.schema.clone();
-            if let Some(members) = own.as_object_mut() {
-                let properties = crate::json::child(members, "properties");
-                for key in ["apiVersion", "kind"] {
-                    properties.insert(key.into(), json!({"type": "string"}));
+/// Writes schemas, and notes the types they refer to.
+struct Writer<'a> {
+    words: &'a Descriptions,
+    types: Vec<&'static str>,
+}
+
+impl Writer<'_> {
+    /// The schema of a kind. Custom kinds bring their own.
+    fn kind(&mut self, r: &Resource) -> Value {
+        let mut out = match (r.custom, schema::of(r).and_then(Shape::as_struct)) {
+            (Some(custom), _) => {
+                let mut own = custom.schema.clone();
+                if let Some(members) = own.as_object_mut() {
+                    let properties = crate::json::child(members, "properties");
+                    for key in ["apiVersion", "kind"] {
+                        properties.insert(key.into(), json!({"type": "string"}));
+                    }
+                    properties.insert("metadata".into(), reference(META));
                 }
-                properties.insert("metadata".into(), reference(META));
+                own
             }
-            own
+            (None, Some(shape)) => self.definition(&schema::name_of(r), shape),
+            (None, None) => json!({"type": "object"}),
+        };
+        for (name, what) in COMMON {
+            if out["properties"][name].get("description").is_none() {
+                describe(&mut out, name, what);
+            }
         }
-        (None, Some(shape)) => struct_schema(shape, types),
-        (None, None) => json!({"type": "object"}),
-    };
-    describe(
-        &mut out,
-        "apiVersion",
-        "Version of the API this object is written in.",
-    );
-    describe(&mut out, "kind", "What this object is.");
-    describe(
-        &mut out,
-        "metadata",
-        "Name, labels and other data every object has.",
-    );
-    if r.custom.is_none() {
-        out["description"] = json!(about(r.kind));
-        for (name, what) in parts(r.kind) {
-            describe(&mut out, name, what);
+        out["x-kubernetes-group-version-kind"] =
+            json!([{"group": r.gv.group, "version": r.gv.version, "kind": r.kind}]);
+        out
+    }
+
+    /// The schema of a built-in type, with the words on it and on its fields.
+    fn definition(&mut self, name: &str, shape: &Struct) -> Value {
+        let mut out = self.fields(shape);
+        if let Some(what) = self.words.of(name, "") {
+            out["description"] = json!(what);
+        }
+        for field in shape.fields.keys() {
+            if let Some(what) = self.words.of(name, field) {
+                describe(&mut out, field, what);
+            }
+        }
+        out
+    }
+
+    fn fields(&mut self, shape: &Struct) -> Value {
+        let mut properties = Map::new();
+        let mut required = Vec::new();
+        for (name, field) in &shape.fields {
+            let mut value = self.shape(&field.shape);
+            let patch = field.patch;
+            if let Some(key) = patch.key {
+                value["x-kubernetes-patch-merge-key"] = json!(key);
+            }
+            let strategy = match (
+                patch.key.is_some() || patch.set,
+                patch.retain_keys,
+                patch.replace,
+            ) {
+                (true, true, _) => "merge,retainKeys",
+                (true, false, _) => "merge",
+                (false, true, _) => "retainKeys",
+                (false, false, true) => "replace",
+                (false, false, false) => "",
+            };
+            if !strategy.is_empty() {
+                if value.get("$ref").is_some() {
+                    value = json!({"allOf": [value], "default": {}});
+                }
+                value["x-kubernetes-patch-strategy"] = json!(strategy);
+            }
+            properties.insert(name.to_string(), value);
+            if field.required {
+                required.push(json!(name));
+            }
+        }
+        let mut out = json!({"type": "object", "properties": properties});
+        if !required.is_empty() {
+            out["required"] = Value::Array(required);
+        }
+        if shape.atomic {
+            out["x-kubernetes-map-type"] = json!("atomic");
+        }
+        out
+    }
+    fn shape(&mut self, shape: &Ref) -> Value {
+        if let Ref::Named(name) = shape {
+            self.types.push(name);
+            return reference(&format!("io.k8s.{name}"));
+        }
+        match shape.get() {
+            Shape::Scalar(scalar) => match scalar {
+                Scalar::Text => json!({"type": "string"}),
+                Scalar::Int32 => json!({"type": "integer", "format": "int32"}),
+                Scalar::Int64 => json!({"type": "integer", "format": "int64"}),
+                Scalar::Float => json!({"type": "number", "format": "double"}),
+                Scalar::Bool => json!({"type": "boolean"}),
+                Scalar::Bytes => json!({"type": "string", "format": "byte"}),
+                Scalar::Quantity => reference(QUANTITY),
+                Scalar::IntOrText => reference(INT_OR_STRING),
+                Scalar::Time => reference(TIME),
+                Scalar::MicroTime => reference(MICRO_TIME),
+            },
+            Shape::Struct(inner) => self.fields(inner),
+            Shape::Map { value, atomic } => {
+                let value = self.shape(value);
+                let mut out = json!({"type": "object", "additionalProperties": value});
+                if *atomic {
+                    out["x-kubernetes-map-type"] = json!("atomic");
+                }
+                out
+            }
+            Shape::List { item, list_type } => {
+                let items = self.shape(item);
+                let mut out = json!({"type": "array", "items": items});
+                match list_type {
+                    ListType::Atomic => out["x-kubernetes-list-type"] = json!("atomic"),
+                    ListType::Set => out["x-kubernetes-list-type"] = json!("set"),
+                    ListType::Map(keys) => {
+                        let keys: Vec<&str> = keys.iter().map(|key| &*key.name).collect();
+                        out["x-kubernetes-list-type"] = json!("map");
+                        out["x-kubernetes-list-map-keys"] = json!(keys);
+                    }
+                }
+                out
+            }
+            Shape::OrElse(_) | Shape::Any => json!({"type": "object"}),
         }
     }
-    out["x-kubernetes-group-version-kind"] =
-        json!([{"group": r.gv.group, "version": r.gv.version, "kind": r.kind}]);
-    out
 }
+
+/// What every kind carries.
+const COMMON: [(&str, &str); 3] = [
+    (
+        "apiVersion",
+        "Version of the API this object is written in.",
+    ),
+    ("kind", "What this object is."),
+    ("metadata", "Name, labels and other data every object has."),
+];
 
 /// Adds words to a property; a reference is wrapped, because nothing may stand beside it.
 fn describe(schema: &mut Value, name: &str, what: &str) {
@@ -210,47 +355,6 @@ fn describe(schema: &mut Value, name: &str, what: &str) {
 
 fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
-}
-
-fn struct_schema(shape: &Struct, types: &mut Vec<&'static str>) -> Value {
-    let mut properties = Map::new();
-    let mut required = Vec::new();
-    for (name, field) in &shape.fields {
-        let mut value = shape_schema(&field.shape, types);
-        let patch = field.patch;
-        if let Some(key) = patch.key {
-            value["x-kubernetes-patch-merge-key"] = json!(key);
-        }
-        let strategy = match (
-            patch.key.is_some() || patch.set,
-            patch.retain_keys,
-            patch.replace,
-        ) {
-            (true, true, _) => "merge,retainKeys",
-            (true, false, _) => "merge",
-            (false, true, _) => "retainKeys",
-            (false, false, true) => "replace",
-            (false, false, false) => "",
-        };
-        if !strategy.is_empty() {
-            if value.get("$ref").is_some() {
-                value = json!({"allOf": [value], "default": {}});
-            }
-            value["x-kubernetes-patch-strategy"] = json!(strategy);
-        }
-        properties.insert(name.to_string(), value);
-        if field.required {
-            required.push(json!(name));
-        }
-    }
-    let mut out = json!({"type": "object", "properties": properties});
-    if !required.is_empty() {
-        out["required"] = Value::Array(required);
-    }
-    if shape.atomic {
-        out["x-kubernetes-map-type"] = json!("atomic");
-    }
-    out
 }
 
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
@@ -284,173 +388,6 @@ fn scalars() -> [(&'static str, Value); 4] {
     ]
 }
 
-fn shape_schema(shape: &Ref, types: &mut Vec<&'static str>) -> Value {
-    if let Ref::Named(name) = shape {
-        types.push(name);
-        return reference(&format!("io.k8s.{name}"));
-    }
-    match shape.get() {
-        Shape::Scalar(scalar) => match scalar {
-            Scalar::Text => json!({"type": "string"}),
-            Scalar::Int32 => json!({"type": "integer", "format": "int32"}),
-            Scalar::Int64 => json!({"type": "integer", "format": "int64"}),
-            Scalar::Float => json!({"type": "number", "format": "double"}),
-            Scalar::Bool => json!({"type": "boolean"}),
-            Scalar::Bytes => json!({"type": "string", "format": "byte"}),
-            Scalar::Quantity => reference(QUANTITY),
-            Scalar::IntOrText => reference(INT_OR_STRING),
-            Scalar::Time => reference(TIME),
-            Scalar::MicroTime => reference(MICRO_TIME),
-        },
-        Shape::Struct(inner) => struct_schema(inner, types),
-        Shape::Map { value, atomic } => {
-            let value = shape_schema(value, types);
-            let mut out = json!({"type": "object", "additionalProperties": value});
-            if *atomic {
-                out["x-kubernetes-map-type"] = json!("atomic");
-            }
-            out
-        }
-        Shape::List { item, list_type } => {
-            let items = shape_schema(item, types);
-            let mut out = json!({"type": "array", "items": items});
-            match list_type {
-                ListType::Atomic => out["x-kubernetes-list-type"] = json!("atomic"),
-                ListType::Set => out["x-kubernetes-list-type"] = json!("set"),
-                ListType::Map(keys) => {
-                    let keys: Vec<&str> = keys.iter().map(|key| &*key.name).collect();
-                    out["x-kubernetes-list-type"] = json!("map");
-                    out["x-kubernetes-list-map-keys"] = json!(keys);
-                }
-            }
-            out
-        }
-        Shape::OrElse(_) | Shape::Any => json!({"type": "object"}),
-    }
-}
-
-/// The schema of metadata, with words for what beginners meet first.
-fn metadata_schema(mut schema: Value) -> Value {
-    schema["description"] = json!("Data every object has.");
-    for (name, what) in [
-        ("name", "Unique among objects of its kind in its namespace."),
-        (
-            "generateName",
-            "Beginning of a name that the server completes.",
-        ),
-        ("namespace", "The namespace the object lives in."),
-        ("uid", "Unique for all time; set by the server."),
-        (
-            "resourceVersion",
-            "Changes with every write; set by the server.",
-        ),
-        ("creationTimestamp", "When the server took the object in."),
-        (
-            "deletionTimestamp",
-            "When the object's time to end gracefully is over.",
-        ),
-        ("labels", "Keys and values to select objects by."),
-        ("annotations", "Keys and values for tools; not selectable."),
-        (
-            "finalizers",
-            "What must be done before the object goes; each name is taken off by whoever has done it.",
-        ),
-        (
-            "ownerReferences",
-            "Objects this one belongs to: it goes when they are gone.",
-        ),
-        ("managedFields", "Who set which field; kept by the server."),
-        (
-            "generation",
-            "Counts changes of what is wanted; set by the server.",
-        ),
-    ] {
-        describe(&mut schema, name, what);
-    }
-    schema
-}
-
-/// Top-level members of a kind beyond apiVersion, kind and metadata.
-fn parts(kind: &str) -> &'static [(&'static str, &'static str)] {
-    match kind {
-        "Pod" => &[
-            (
-                "spec",
-                "Containers, volumes and rules of the pod; what is wanted.",
-            ),
-            ("status", "What the node agent last saw; what is."),
-        ],
-        "Node" => &[
-            (
-                "spec",
-                "Address range, taints and whether pods may be placed here.",
-            ),
-            (
-                "status",
-                "Capacity, addresses and health the agent reports.",
-            ),
-        ],
-        "Namespace" => &[
-            ("spec", "Finalizers that must go before the namespace does."),
-            (
-                "status",
-                "Active, or Terminating while its contents are deleted.",
-            ),
-        ],
-        "Service" => &[
-            (
-                "spec",
-                "Ports, the pods behind them and how they are reached.",
-            ),
-            ("status", "Addresses of a load balancer, if there is one."),
-        ],
-        "Endpoints" => &[("subsets", "Addresses and ports behind a Service.")],
-        "ConfigMap" => &[
-            ("data", "Texts by key."),
-            ("binaryData", "Bytes by key, in base64."),
-            ("immutable", "True: the data can never change."),
-        ],
-        "Secret" => &[
-            ("data", "Bytes by key, in base64."),
-            ("stringData", "Texts by key; stored as data, never shown."),
-            ("type", "What the secret is for."),
-            ("immutable", "True: the data can never change."),
-        ],
-        "Event" => &[
-            ("involvedObject", "What the event is about."),
-            ("reason", "One word for machines."),
-            ("message", "One sentence for people."),
-            ("type", "Normal or Warning."),
-            ("count", "How often it happened."),
-            ("source", "Who reported it."),
-            ("firstTimestamp", "When it first happened."),
-            ("lastTimestamp", "When it last happened."),
-        ],
-        "ServiceAccount" => &[
-            ("secrets", "Secrets pods of this account may use."),
-            ("imagePullSecrets", "Secrets to pull images with."),
-        ],
-        "Lease" => &[("spec", "Who holds the lease, since when and for how long.")],
-        _ => &[],
-    }
-}
-
-fn about(kind: &str) -> &'static str {
-    match kind {
-        "Pod" => "Containers that run together on one node and share its network.",
-        "Node" => "A machine that runs pods.",
-        "Namespace" => "A room that keeps names apart.",
-        "Service" => "One address in front of several pods.",
-        "Endpoints" => "The addresses behind a Service.",
-        "ConfigMap" => "Settings for pods.",
-        "Secret" => "Settings for pods that others must not read.",
-        "Event" => "Something that happened to an object.",
-        "ServiceAccount" => "The identity pods act under.",
-        "Lease" => "A claim that must be renewed; nodes show with it that they live.",
-        _ => "An object of this cluster.",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -458,8 +395,9 @@ mod tests {
 
     #[test]
     fn every_version_has_a_document_with_what_kubectl_looks_for() {
+        let words = Descriptions::default();
         for gv in versions(&built_in()) {
-            let d = document(&built_in(), gv.group, gv.version).unwrap();
+            let d = document(&built_in(), gv.group, gv.version, &words).unwrap();
             for r in resource::in_version(&built_in(), gv.group, gv.version) {
                 let path = if r.namespaced {
                     format!("/{}", r.path(Some("{namespace}"), Some("{name}")))
@@ -485,7 +423,7 @@ mod tests {
                 );
             }
         }
-        assert!(document(&built_in(), "", "v9").is_none());
+        assert!(document(&built_in(), "", "v9", &words).is_none());
     }
 
     #[test]
@@ -505,5 +443,28 @@ mod tests {
             hash(&built_in(), "", "v1beta3"),
             hash(&built_in(), "", "v1")
         );
+    }
+
+    #[test]
+    fn types_and_fields_carry_their_words_and_custom_kinds_their_own() {
+        let words = Descriptions::new(
+            [
+                "api.core.v1.Pod\x1f\x1fRuns.\x1e",
+                "api.core.v1.Pod\x1fspec\x1fWanted.\x1e",
+                "api.core.v1.Probe\x1fhttpGet\x1fAsks.\nTwice.\x1e",
+                "broken\x1e",
+            ]
+            .concat(),
+        );
+        assert_eq!(words.of("api.core.v1.Pod", "status"), None);
+        let d = document(&built_in(), "", "v1", &words).unwrap();
+        let schemas = &d["components"]["schemas"];
+        let pod = &schemas["io.k8s.api.core.v1.Pod"];
+        assert_eq!(pod["description"], "Runs.");
+        let spec = &pod["properties"]["spec"];
+        assert_eq!(spec["description"], "Wanted.");
+        assert!(spec["allOf"][0]["$ref"].is_string());
+        let get = &schemas["io.k8s.api.core.v1.Probe"]["properties"]["httpGet"];
+        assert_eq!(get["description"], "Asks.\nTwice.");
     }
 }

@@ -62,9 +62,14 @@ pub fn check_body(res: &Resource, object: &Value) -> Result<(), Status> {
 
 /// Writes `apiVersion` and `kind` in full, for bodies that left them out.
 pub fn set_type(res: &Resource, object: &mut Value) {
+    set_type_of(object, &res.gv.api_version(), res.kind);
+}
+
+/// As [`set_type`], for the body of a subresource that has a kind of its own.
+pub fn set_type_of(object: &mut Value, api_version: &str, kind: &str) {
     if let Some(m) = object.as_object_mut() {
-        m.insert("apiVersion".into(), json!(res.gv.api_version()));
-        m.insert("kind".into(), json!(res.kind));
+        m.insert("apiVersion".into(), json!(api_version));
+        m.insert("kind".into(), json!(kind));
     }
 }
 

@@ -31,8 +31,13 @@ pub fn of(res: &Resource) -> Option<&'static Shape> {
     if let Some(custom) = res.custom {
         return Some(&custom.shape);
     }
+    builtin(&name_of(res))
+}
+
+/// The name of that type, for a built-in kind.
+pub fn name_of(res: &Resource) -> String {
     let gv = if res.is_past() { res.storage } else { res.gv };
-    builtin(&definition_of(gv.group, gv.version, res.kind))
+    definition_of(gv.group, gv.version, res.kind)
 }
 
 /// `api.apps.v1.Deployment`: how the type of a kind is called.

@@ -7,7 +7,7 @@ mod builtin;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use builtin::{FACTS, builtin, definition_of, names, of};
+pub use builtin::{FACTS, builtin, definition_of, name_of, names, of};
 
 /// A value that has no members of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

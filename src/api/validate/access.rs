@@ -1,8 +1,8 @@
-//! Rules for roles and bindings, certificate requests and webhooks.
+//! Rules for roles and bindings, and for certificate requests.
 
 use serde_json::Value;
 
-use super::{all, one_of};
+use super::all;
 use crate::field::{Error, index};
 use crate::json::{int_at, list_at, str_at};
 use crate::names;
@@ -154,100 +154,6 @@ pub(super) fn signing_request(o: &Value) -> Vec<Error> {
             n,
             "may not specify a duration less than 600 seconds (10 minutes)",
         ));
-    }
-    errors
-}
-
-pub(super) fn webhooks(o: &Value) -> Vec<Error> {
-    let mut errors = Vec::new();
-    let mut seen: Vec<&str> = Vec::new();
-    for (i, hook) in list_at(o, "/webhooks").iter().enumerate() {
-        let path = index("webhooks", i);
-        let e = &mut errors;
-        let name = str_at(hook, "/name");
-        let at = format!("{path}.name");
-        if name.split('.').count() < 3 {
-            let why = "should be a domain with at least three segments separated by dots";
-            e.push(Error::invalid(&at, name, why));
-        }
-        if seen.contains(&name) {
-            e.push(Error::duplicate(&at, name));
-        }
-        seen.push(name);
-        let (url, service) = (
-            hook.pointer("/clientConfig/url"),
-            hook.pointer("/clientConfig/service"),
-        );
-        if url.is_some() == service.is_some() {
-            e.push(Error::required(
-                &format!("{path}.clientConfig"),
-                "exactly one of url or service is required",
-            ));
-        }
-        if let Some(url) = url.and_then(Value::as_str)
-            && !url.starts_with("https://")
-        {
-            e.push(Error::invalid(
-                &format!("{path}.clientConfig.url"),
-                url.split("://").next().unwrap_or_default(),
-                "'https' is the only allowed URL scheme",
-            ));
-        }
-        if let Some(service) = service {
-            for key in ["name", "namespace"] {
-                if str_at(service, &format!("/{key}")).is_empty() {
-                    let at = format!("{path}.clientConfig.service.{key}");
-                    e.push(Error::required(&at, &format!("service {key} is required")));
-                }
-            }
-        }
-        let effects = str_at(hook, "/sideEffects");
-        let at = format!("{path}.sideEffects");
-        if effects.is_empty() {
-            e.push(Error::required(
-                &at,
-                "must specify one of None, NoneOnDryRun",
-            ));
-        } else if !matches!(effects, "None" | "NoneOnDryRun") {
-            e.push(Error::not_supported(
-                &at,
-                effects,
-                &["None", "NoneOnDryRun"],
-            ));
-        }
-        let versions = list_at(hook, "/admissionReviewVersions");
-        let at = format!("{path}.admissionReviewVersions");
-        if versions.is_empty() {
-            e.push(Error::required(&at, "must specify one of v1, v1beta1"));
-        } else if !versions.iter().any(|v| v == "v1" || v == "v1beta1") {
-            e.push(Error::invalid(
-                &at,
-                versions.to_vec(),
-                "must include at least one of v1, v1beta1",
-            ));
-        }
-        one_of(
-            e,
-            &format!("{path}.failurePolicy"),
-            str_at(hook, "/failurePolicy"),
-            &["Fail", "Ignore"],
-        );
-        if let Some(n) = int_at(hook, "/timeoutSeconds")
-            && !(1..=30).contains(&n)
-        {
-            e.push(Error::invalid(
-                &format!("{path}.timeoutSeconds"),
-                n,
-                "the timeout value must be between 1 and 30 seconds",
-            ));
-        }
-        for (j, rule) in list_at(hook, "/rules").iter().enumerate() {
-            for key in ["operations", "apiGroups", "apiVersions", "resources"] {
-                if list_at(rule, &format!("/{key}")).is_empty() {
-                    e.push(Error::required(&format!("{path}.rules[{j}].{key}"), ""));
-                }
-            }
-        }
     }
     errors
 }

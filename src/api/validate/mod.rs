@@ -21,6 +21,7 @@ mod service;
 mod storage;
 mod template;
 mod warnings;
+mod webhooks;
 mod workload_status;
 
 use serde_json::{Value, json};
@@ -34,6 +35,7 @@ use crate::strategy::Part;
 pub use metadata::identity;
 pub use scaling::scale;
 pub use warnings::warnings;
+pub use webhooks::CONDITION_VARIABLES;
 
 /// What is wrong with a new object, after defaults.
 pub fn create(res: &Resource, object: &Value) -> Vec<Error> {
@@ -138,7 +140,7 @@ fn content(res: &Resource, object: &Value, old: Option<&Value>) -> Vec<Error> {
             access::binding(object, res.namespaced)
         }
         ("certificates.k8s.io", "CertificateSigningRequest") => access::signing_request(object),
-        ("admissionregistration.k8s.io", _) => access::webhooks(object),
+        ("admissionregistration.k8s.io", kind) => webhooks::configuration(object, kind),
         ("apiextensions.k8s.io", _) => crd::validate_definition(object),
         _ => Vec::new(),
     }

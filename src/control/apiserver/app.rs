@@ -25,6 +25,7 @@ use crate::object::BadRecord;
 use crate::ports::NodePorts;
 use crate::query::Parameters;
 use crate::target::{Reference, Target};
+use crate::webhooks::Hooks;
 use crate::world::World;
 use crate::{bootstrap, connect, documents, expiry, handlers, health, quota_status, respond};
 
@@ -90,6 +91,7 @@ pub struct Inner {
     pub(crate) addresses: Addresses,
     pub(crate) node_ports: NodePorts,
     pub(crate) ledger: Ledger,
+    pub(crate) hooks: Hooks,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
     /// Ends only if the world can no longer follow the store, a defect that health tells.
@@ -127,6 +129,7 @@ impl App {
             addresses,
             node_ports: NodePorts::default(),
             ledger: Ledger::default(),
+            hooks: Hooks::default(),
             metrics: Metrics::default(),
             stopping: CancellationToken::new(),
             following,

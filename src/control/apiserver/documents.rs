@@ -1,17 +1,18 @@
 //! Documents about the API: discovery in three forms, OpenAPI v3, and an empty v2.
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use axum::routing::get;
 use cadet_api::status::Status;
 use cadet_api::{discovery, openapi, resource};
-use http::header::{ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
+use crate::descriptions;
 use crate::negotiate::{self, DiscoveryForm};
 use crate::respond;
 
@@ -136,18 +137,31 @@ async fn openapi_document(
     State(app): State<App>,
     headers: HeaderMap,
     Path(path): Path<String>,
+    Query(asked): Query<Asked>,
 ) -> Response {
     let rows = app.world.kinds().rows();
     let parts: Vec<&str> = path.split('/').collect();
-    let document = match parts.as_slice() {
-        ["api", version] => openapi::document(&rows, "", version),
-        ["apis", group, version] => openapi::document(&rows, group, version),
-        _ => None,
+    let (group, version) = match parts.as_slice() {
+        ["api", version] => ("", *version),
+        ["apis", group, version] => (*group, *version),
+        _ => return respond::status(&Status::no_such_path()),
     };
-    match document {
-        Some(document) => plain(&headers, &document),
-        None => respond::status(&Status::no_such_path()),
+    let words = descriptions::unpack();
+    let Some(document) = openapi::document(&rows, group, version, &words) else {
+        return respond::status(&Status::no_such_path());
+    };
+    let mut response = plain(&headers, &document);
+    // What lies under its hash never changes: kubectl keeps it on disk and asks no more.
+    if asked.hash.is_some() && asked.hash == openapi::hash(&rows, group, version) {
+        let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
+        response.headers_mut().insert(CACHE_CONTROL, forever);
     }
+    response
+}
+
+#[derive(serde::Deserialize)]
+struct Asked {
+    hash: Option<String>,
 }
 
 fn plain(headers: &HeaderMap, document: &Value) -> Response {

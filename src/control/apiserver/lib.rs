@@ -18,6 +18,7 @@ mod bootstrap;
 mod call;
 mod connect;
 mod definitions;
+mod descriptions;
 mod documents;
 mod encode;
 mod expiry;
@@ -39,6 +40,7 @@ mod service;
 mod target;
 mod tls;
 mod virtual_kinds;
+mod webhooks;
 mod world;
 mod writing;
 

@@ -187,9 +187,7 @@ pub async fn change_admitted(
         proposal
             .warnings
             .extend(finish(&mut proposal.value, &before)?);
-        let admitted = request
-            .validate(Some(&proposal.value), Some(&before))
-            .await?;
+        let admitted = request.validate(&proposal.value, Some(&before)).await?;
         proposal.warnings.extend(admitted.warnings.iter().cloned());
         let changed = settle(request.app, &old, &before, proposal, request.dry_run).await?;
         drop(admitted);

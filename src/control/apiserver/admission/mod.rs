@@ -25,27 +25,56 @@ mod tolerations;
 
 use cadet_api::resource::{self, Resource};
 use cadet_api::status::Status;
-use cadet_api::{json, meta};
+use cadet_api::{json, meta, strategy};
 use serde_json::Value;
 
 pub use given::{give_address, give_token};
 pub use namespace::ETERNAL_NAMESPACES;
 pub use quota::{Ledger, quota_used};
 
+use crate::access::User;
 use crate::app::App;
 use crate::call::ObjectCall;
+use crate::handlers::DeleteOptions;
+use crate::query::Parameters;
+use crate::webhooks;
 
 /// What is done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     Create,
     Update,
+    Delete,
+    /// A stream or a proxied request is opened.
+    Connect,
+}
+
+impl Operation {
+    /// As webhooks name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
+        }
+    }
+}
+
+/// What the client says besides the object, for webhooks.
+#[derive(Clone, Copy)]
+pub enum Asked<'a> {
+    Nothing,
+    Write(&'a Parameters),
+    Delete(&'a DeleteOptions),
 }
 
 /// One request as admission sees it.
 #[derive(Clone)]
 pub struct Request<'a> {
     pub app: &'a App,
+    /// `None` for the server itself, which no webhook can hold up.
+    pub user: Option<&'a User>,
     /// The kind as the client names it; may be an old version.
     pub named: &'static Resource,
     /// "" for the object itself.
@@ -53,11 +82,13 @@ pub struct Request<'a> {
     pub operation: Operation,
     /// "" at cluster scope.
     pub namespace: &'a str,
+    /// "" for a new object, which has it inside.
+    pub name: &'a str,
     pub dry_run: bool,
+    pub asked: Asked<'a>,
 }
 
 /// The world's consent, with what was counted for it; keep it until the object is stored.
-#[derive(Default)]
 pub struct Admitted {
     pub warnings: Vec<String>,
     _counted: Option<quota::Hold>,
@@ -68,11 +99,14 @@ impl<'a> Request<'a> {
     pub fn of(call: &'a ObjectCall, operation: Operation, dry_run: bool) -> Request<'a> {
         Request {
             app: &call.app,
+            user: Some(&call.user),
             named: call.resource(),
             subresource: "",
             operation,
             namespace: call.namespace(),
+            name: call.name(),
             dry_run,
+            asked: Asked::Write(&call.parameters),
         }
     }
 
@@ -80,11 +114,14 @@ impl<'a> Request<'a> {
     pub fn server(app: &'a App, resource: &'static Resource, namespace: &'a str) -> Request<'a> {
         Request {
             app,
+            user: None,
             named: resource,
             subresource: "",
             operation: Operation::Create,
             namespace,
+            name: "",
             dry_run: false,
+            asked: Asked::Nothing,
         }
     }
 
@@ -107,6 +144,10 @@ impl<'a> Request<'a> {
 
     /// Whether `mutate` may do anything, which needs the object's defaults first.
     pub fn may_mutate(&self) -> bool {
+        self.plugins_may_mutate() || webhooks::may_mutate(self)
+    }
+
+    fn plugins_may_mutate(&self) -> bool {
         self.subresource.is_empty()
             && matches!(
                 self.named.id(),
@@ -120,6 +161,24 @@ impl<'a> Request<'a> {
         new: &mut Value,
         old: Option<&Value>,
     ) -> Result<Vec<String>, Status> {
+        self.fill(new, old).await?;
+        let Some(mut rounds) = webhooks::Rounds::of(self) else {
+            return Ok(vec![]);
+        };
+        strategy::complete(self.stored(), new);
+        rounds.run(Some(new), old).await?;
+        if rounds.changed {
+            self.fill(new, old).await?;
+            rounds.run(Some(new), old).await?;
+        }
+        Ok(rounds.warnings)
+    }
+
+    /// What the plugins fill in; done again, it changes nothing more.
+    async fn fill(&self, new: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+        if !self.plugins_may_mutate() {
+            return Ok(());
+        }
         limit_ranger::fill(self, new)?;
         service_account::admit(self, new).await?;
         node_taint::add(self, new);
@@ -128,24 +187,37 @@ impl<'a> Request<'a> {
         default_class::of_ingress(self, new);
         runtime_class::apply(self, new)?;
         default_class::of_claim(self, new);
-        Ok(vec![])
+        Ok(())
     }
 
-    /// Refuses what the world does not allow. `new` is `None` for a deletion.
-    pub async fn validate(
+    /// Asks the webhooks, and them alone, about what is not kept as it is: a deletion, the
+    /// body of a subresource with a kind of its own. They may change `new`. Returns warnings.
+    pub async fn consult(
         &self,
-        new: Option<&Value>,
+        mut new: Option<&mut Value>,
         old: Option<&Value>,
-    ) -> Result<Admitted, Status> {
-        let Some(new) = new else {
-            return Ok(Admitted::default());
-        };
+    ) -> Result<Vec<String>, Status> {
+        let mut warnings = vec![];
+        if let Some(mut rounds) = webhooks::Rounds::of(self) {
+            rounds.run(new.as_deref_mut(), old).await?;
+            if rounds.changed {
+                rounds.run(new.as_deref_mut(), old).await?;
+            }
+            warnings = rounds.warnings;
+        }
+        warnings.extend(webhooks::validate(self, new.as_deref(), old).await?);
+        Ok(warnings)
+    }
+
+    /// Refuses what the world does not allow.
+    pub async fn validate(&self, new: &Value, old: Option<&Value>) -> Result<Admitted, Status> {
         limit_ranger::check(self, new)?;
         service_account::check(self, new)?;
-        let warnings = pod_security::check(self, new, old)?;
+        let mut warnings = pod_security::check(self, new, old)?;
         priority::check(self, new)?;
         claim_resize::check(self, new, old)?;
         runtime_class::check(self, new)?;
+        warnings.extend(webhooks::validate(self, Some(new), old).await?);
         let counted = quota::check(self, new, old).await?;
         Ok(Admitted {
             warnings,

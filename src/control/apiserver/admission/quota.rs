@@ -63,6 +63,7 @@ fn handles(request: &Request<'_>) -> bool {
             "resize" => id == ("", "Pod"),
             _ => false,
         },
+        Operation::Delete | Operation::Connect => false,
     }
 }
 

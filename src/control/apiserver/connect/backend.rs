@@ -108,23 +108,58 @@ fn service(call: &ObjectCall, named: &Named<'_>) -> Result<Peer, Status> {
         Err(_) => named.port,
     };
     let found = endpoints(&call.app.world, call.namespace(), named.name, port)?;
-    let mut at = [0; 8];
-    // Any of them will do if there is no randomness.
-    let _ = getrandom::fill(&mut at);
-    let pick = (u64::from_le_bytes(at) as usize).checked_rem(found.len());
-    let (host, port) = pick
-        .and_then(|at| found.into_iter().nth(at))
-        .ok_or_else(|| {
-            Status::unavailable(format!(
-                "no endpoints available for service {:?}",
-                call.name()
-            ))
-        })?;
+    let (host, port) = any_of(found).ok_or_else(|| {
+        Status::unavailable(format!(
+            "no endpoints available for service {:?}",
+            call.name()
+        ))
+    })?;
     Ok(Peer {
         host: allowed(&host)?,
         port: port_number(port)?,
         tls: named.tls()?,
     })
+}
+
+/// One of several, by chance.
+fn any_of<T>(found: Vec<T>) -> Option<T> {
+    let mut at = [0; 8];
+    // Any of them will do if there is no randomness.
+    let _ = getrandom::fill(&mut at);
+    let pick = (u64::from_le_bytes(at) as usize).checked_rem(found.len())?;
+    found.into_iter().nth(pick)
+}
+
+/// A ready address behind a Service's port, for the server's own requests.
+///
+/// # Errors
+/// There is no such Service, port or address, in upstream's words.
+pub fn service_endpoint(
+    world: &World,
+    namespace: &str,
+    name: &str,
+    port: i64,
+) -> Result<(String, u16), String> {
+    let services = find("services").map_err(|status| status.message)?;
+    let service = world.get(services, namespace, name);
+    let service = service
+        .ok_or_else(|| format!("service {name:?} not found"))?
+        .value();
+    if json::str_at(&service, "/spec/type") == "ExternalName" {
+        let host = json::str_at(&service, "/spec/externalName");
+        let port = port_number(port).map_err(|status| status.message)?;
+        return Ok((host.to_owned(), port));
+    }
+    let named = json::list_at(&service, "/spec/ports")
+        .iter()
+        .find(|candidate| json::int_at(candidate, "/port") == Some(port))
+        .map(|port| json::str_at(port, "/name"))
+        .ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
+    let found = endpoints(world, namespace, name, named).map_err(|status| status.message)?;
+    let (host, port) =
+        any_of(found).ok_or_else(|| format!("no endpoints available for service {name:?}"))?;
+    let port = port_number(port).map_err(|status| status.message)?;
+    Ok((host, port))
 }
 
 /// Ready addresses behind a port of a Service, by the port's name: from its Endpoints, or

@@ -63,8 +63,17 @@ impl Peer {
     /// Opens a connection and sends one request on it. The answer's body streams; dropping
     /// it closes the connection. An upgrade is possible.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, DialError> {
+        self.send_as(&self.host, request).await
+    }
+
+    /// As [`Peer::send`], to a host whose certificate has another name than its address.
+    pub async fn send_as(
+        &self,
+        name: &str,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, DialError> {
         let (host, port) = (self.host.clone(), self.port);
-        let connected = tokio::time::timeout(CONNECT, self.connect());
+        let connected = tokio::time::timeout(CONNECT, self.connect(name));
         let stream = connected
             .await
             .map_err(|_| DialError::Slow { host, port })??;
@@ -78,7 +87,7 @@ impl Peer {
         Ok(sender.send_request(request).await?)
     }
 
-    async fn connect(&self) -> Result<Box<dyn Stream>, DialError> {
+    async fn connect(&self, name: &str) -> Result<Box<dyn Stream>, DialError> {
         let (host, port) = (self.host.clone(), self.port);
         let stream = match TcpStream::connect((host.as_str(), port)).await {
             Ok(stream) => stream,
@@ -90,8 +99,9 @@ impl Peer {
         let Some(tls) = &self.tls else {
             return Ok(Box::new(stream));
         };
-        let name = ServerName::try_from(host.clone())
-            .map_err(|_| DialError::Name { host: host.clone() })?;
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| DialError::Name {
+            host: name.to_owned(),
+        })?;
         match TlsConnector::from(Arc::clone(tls))
             .connect(name, stream)
             .await

@@ -4,6 +4,7 @@
 //! The API server decides who may and finds out where to; the protocols inside an upgraded
 //! connection are the agent's business, and pass through here as bytes.
 
+mod admit;
 mod backend;
 mod containers;
 mod dial;
@@ -23,6 +24,10 @@ use http::{Method, Uri};
 use hyper::upgrade::OnUpgrade;
 
 use crate::call::ObjectCall;
+use crate::respond;
+
+pub use backend::service_endpoint;
+pub use dial::{DialError, Peer};
 
 /// What a request has besides its object and parameters.
 pub struct Arrived {
@@ -63,11 +68,13 @@ pub async fn run(
     subresource: &str,
     arrived: Arrived,
 ) -> Result<Response, Status> {
-    match subresource {
+    let warnings = admit::consult(call, subresource).await?;
+    let response = match subresource {
         "exec" => stream::exec(call, arrived).await,
         "attach" => stream::attach(call, arrived).await,
         "portforward" => stream::port_forward(call, arrived).await,
         "proxy" => proxy::run(call, arrived).await,
         _ => Err(Status::no_such_path()),
-    }
+    }?;
+    Ok(respond::warn(response, &warnings))
 }

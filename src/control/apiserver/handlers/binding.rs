@@ -6,6 +6,7 @@ use cadet_api::status::Status;
 use cadet_api::{json, meta, strategy};
 use http::StatusCode;
 
+use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
 use crate::query::WriteOptions;
 use crate::writing::{self, Proposal};
@@ -13,7 +14,7 @@ use crate::{body, respond};
 
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let options = WriteOptions::of(&call.parameters)?;
-    let binding = body::decode(&call.headers, bytes)?.value;
+    let mut binding = body::decode(&call.headers, bytes)?.value;
     let kind = json::str_at(&binding, "/kind");
     if !matches!(kind, "" | "Binding") {
         return Err(Status::bad_request(format!(
@@ -31,13 +32,20 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
         }
         (name, _) => name,
     };
+    let name = name.to_owned();
+    strategy::set_type_of(&mut binding, "v1", "Binding");
+    let request = Request {
+        name: &name,
+        ..Request::of(call, Operation::Create, options.dry_run).part("binding")
+    };
+    let warnings = request.consult(Some(&mut binding), None).await?;
     let uid = json::str_at(&binding, "/metadata/uid");
     let pods = call.stored();
     writing::change(
         &call.app,
         pods,
         call.namespace(),
-        name,
+        &name,
         options.dry_run,
         |old| {
             let found = json::str_at(old, "/metadata/uid");
@@ -45,7 +53,7 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
                 let why = format!(
                     "Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
                 );
-                return Err(Status::conflict_because(pods, name, &why));
+                return Err(Status::conflict_because(pods, &name, &why));
             }
             let mut pod = old.clone();
             strategy::bind_pod(&mut pod, &binding)?;
@@ -63,5 +71,6 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     .await?;
     let mut done = Status::failure(201, "", "");
     done.status = "Success".to_owned();
-    Ok(respond::json(StatusCode::CREATED, done.to_json()))
+    let response = respond::json(StatusCode::CREATED, done.to_json());
+    Ok(respond::warn(response, &warnings))
 }

@@ -117,7 +117,7 @@ pub async fn store_new(
         if !manager.is_applying() {
             manager.track_new(resource, as_sent.as_ref(), &mut object);
         }
-        let admitted = request.validate(Some(&object), None).await?;
+        let admitted = request.validate(&object, None).await?;
         warnings.extend(admitted.warnings.iter().cloned());
         if request.dry_run {
             return Ok(Birth {

@@ -15,16 +15,17 @@ use cadet_api::resource::Resource;
 use cadet_api::status::Status;
 use cadet_api::{json, meta, strategy};
 use http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
+use crate::admission::{Asked, Operation, Request};
 use crate::app::App;
 use crate::call::ObjectCall;
 use crate::object::Object;
 use crate::query::{Parameters, dry_run};
 use crate::writing::{self, Outcome, Proposal};
-use crate::{admission, body, encode, respond};
+use crate::{admission, body, encode, respond, webhooks};
 
 /// Kinds whose deletion is answered with the object rather than with a Status, as upstream.
 const ANSWERED_WITH_OBJECT: &[&str] = &["Pod", "Service", "ServiceAccount"];
@@ -34,21 +35,28 @@ const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
 /// What a deletion may be asked with, from the body or the query.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeleteOptions {
+    #[serde(skip_serializing_if = "Option::is_none")]
     grace_period_seconds: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     preconditions: Option<Preconditions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     propagation_policy: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     dry_run: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     orphan_dependents: Option<bool>,
 }
 
 /// What must still be true of the object.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Preconditions {
+    #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     resource_version: Option<String>,
 }
 
@@ -186,9 +194,11 @@ impl DeleteOptions {
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let options = DeleteOptions::of(&call.parameters, &call.headers, bytes)?;
     let asked = call.resource();
-    let deleted = delete_one(&call.app, asked, call.namespace(), call.name(), &options).await?;
+    let place = (call.namespace(), call.name());
+    let (deleted, told) = delete_admitted(call, place, &options).await?;
     let response = answer(call, deleted)?;
-    let warnings: Vec<String> = options.warning(asked).into_iter().collect();
+    let mut warnings: Vec<String> = options.warning(asked).into_iter().collect();
+    warnings.extend(told);
     Ok(respond::warn(response, &warnings))
 }
 
@@ -216,6 +226,37 @@ fn answer(call: &ObjectCall, deleted: Outcome) -> Result<Response, Status> {
         }
         Outcome::DryRun(value) => encode::value(call, StatusCode::OK, value),
     }
+}
+
+/// As [`delete_one`], for a client: with the consent of the webhooks, whose warnings are
+/// returned.
+pub async fn delete_admitted(
+    call: &ObjectCall,
+    (namespace, name): (&str, &str),
+    options: &DeleteOptions,
+) -> Result<(Outcome, Vec<String>), Status> {
+    let (app, asked) = (&call.app, call.resource());
+    let dry_run = options.is_dry_run()?;
+    let request = Request {
+        namespace,
+        name,
+        asked: Asked::Delete(options),
+        ..Request::of(call, Operation::Delete, dry_run)
+    };
+    let mut warnings = vec![];
+    if webhooks::may_ask(&request) {
+        let resource = asked.stored_as();
+        admission::may_delete(resource, name)?;
+        // Who overtakes this deletion changes an object that was allowed to go.
+        let found = app.world.get(resource, namespace, name);
+        let old = found
+            .ok_or_else(|| Status::not_found(resource, name))?
+            .value();
+        options.check_preconditions(resource, &old)?;
+        warnings = request.consult(None, Some(&old)).await?;
+    }
+    let outcome = delete_one(app, asked, namespace, name, options).await?;
+    Ok((outcome, warnings))
 }
 
 /// Begins or finishes the deletion of one object; `asked` is its kind in the version that

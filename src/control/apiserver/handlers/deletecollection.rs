@@ -6,7 +6,7 @@ use cadet_api::status::Status;
 
 use crate::call::ObjectCall;
 use crate::encode::{self, Page};
-use crate::handlers::delete::{DeleteOptions, delete_one, survivors};
+use crate::handlers::delete::{DeleteOptions, delete_admitted, survivors};
 use crate::query::ListOptions;
 use crate::respond;
 use crate::selection::Selection;
@@ -21,15 +21,18 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
         .world
         .list(call.resource(), call.reference.namespace.as_deref());
     let mut outcomes = vec![];
+    let mut warnings: Vec<String> = options.warning(call.resource()).into_iter().collect();
     for object in listing
         .objects
         .iter()
         .filter(|object| selection.holds(object))
     {
         let meta = &object.meta;
-        let asked = call.resource();
-        match delete_one(&call.app, asked, &meta.namespace, &meta.name, &options).await {
-            Ok(outcome) => outcomes.push(outcome),
+        match delete_admitted(call, (&meta.namespace, &meta.name), &options).await {
+            Ok((outcome, told)) => {
+                outcomes.push(outcome);
+                warnings.extend(told);
+            }
             // Gone in the meantime, which is what was asked for.
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
@@ -40,6 +43,5 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
         objects: survivors(outcomes),
     };
     let response = encode::list(call, &listing, &Page::default())?;
-    let warnings: Vec<String> = options.warning(call.resource()).into_iter().collect();
     Ok(respond::warn(response, &warnings))
 }

@@ -14,12 +14,13 @@ use cadet_api::json::{int_at, list_at, map_at, str_at};
 use cadet_api::resource::{self, Resource};
 use cadet_api::selector::LabelSelector;
 use cadet_api::status::{Cause, Status};
-use cadet_api::{clock, json};
+use cadet_api::{clock, json, strategy};
 use http::StatusCode;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::delete::{DeleteOptions, delete_one};
+use crate::admission::{Operation, Request};
 use crate::app::App;
 use crate::call::ObjectCall;
 use crate::object::Object;
@@ -35,8 +36,11 @@ const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption
 
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let options = WriteOptions::of(&call.parameters)?;
-    let eviction = body::decode(&call.headers, bytes)?.value;
+    let mut eviction = body::decode(&call.headers, bytes)?.value;
     check_body(call, &eviction)?;
+    strategy::set_type_of(&mut eviction, "policy/v1", "Eviction");
+    let request = Request::of(call, Operation::Create, options.dry_run).part("eviction");
+    let warnings = request.consult(Some(&mut eviction), None).await?;
     let wish = eviction.pointer("/deleteOptions").unwrap_or(&Value::Null);
     let deletion = DeleteOptions::inside(wish, options.dry_run)?;
     let dry_run = deletion.is_dry_run()?;
@@ -74,7 +78,8 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     delete_one(&call.app, pods, call.namespace(), call.name(), &deletion).await?;
     let mut done = Status::failure(201, "", "");
     done.status = "Success".to_owned();
-    Ok(respond::json(StatusCode::CREATED, done.to_json()))
+    let response = respond::json(StatusCode::CREATED, done.to_json());
+    Ok(respond::warn(response, &warnings))
 }
 
 fn check_body(call: &ObjectCall, eviction: &Value) -> Result<(), Status> {

@@ -10,11 +10,12 @@ use cadet_api::{fieldcheck, json, meta, schema, validate};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
 use crate::ownership::Manager;
 use crate::query::WriteOptions;
 use crate::writing::{self, Changed, Outcome, Proposal};
-use crate::{body, respond};
+use crate::{body, respond, webhooks};
 
 /// Where the built-in kinds keep their scale.
 const SPEC: &str = "/spec/replicas";
@@ -127,14 +128,29 @@ async fn change(
     let options = WriteOptions::of(&call.parameters)?;
     let manager = Manager::of(call, "scale")?;
     let stored = call.stored();
-    writing::change(
+    let request = Request::of(call, Operation::Update, options.dry_run).part("scale");
+    let (mut admitted, mut told) = (None, vec![]);
+    if webhooks::may_ask(&request) {
+        let found = call.app.world.get(stored, call.namespace(), call.name());
+        let old = found.ok_or_else(|| call.not_found())?.value();
+        let mut scale = wanted(&old)?;
+        strategy::set_type_of(&mut scale, "autoscaling/v1", "Scale");
+        let before = scale_of(call, &old);
+        told = request.consult(Some(&mut scale), Some(&before)).await?;
+        check(call, &scale)?;
+        admitted = Some(scale);
+    }
+    let mut changed = writing::change(
         &call.app,
         stored,
         call.namespace(),
         call.name(),
         options.dry_run,
         |old| {
-            let scale = wanted(old)?;
+            let scale = match &admitted {
+                Some(scale) => scale.clone(),
+                None => wanted(old)?,
+            };
             let conditional = writing::check_version(stored, &scale, old)?;
             let uid = json::str_at(&scale, "/metadata/uid");
             if !uid.is_empty() && uid != json::str_at(old, "/metadata/uid") {
@@ -153,7 +169,9 @@ async fn change(
             })
         },
     )
-    .await
+    .await?;
+    changed.warnings.extend(told);
+    Ok(changed)
 }
 
 /// Sets a value at a JSON pointer, making the objects on the way.
@@ -169,11 +187,12 @@ fn set(object: &mut Value, pointer: &str, value: Value) {
 }
 
 fn finish(call: &ObjectCall, changed: &Changed) -> Result<Response, Status> {
-    match &changed.outcome {
-        Outcome::Stored(object) => Ok(answer(call, &object.value())),
-        Outcome::DryRun(value) => Ok(answer(call, value)),
-        Outcome::Removed(_) => Err(call.not_found()),
-    }
+    let response = match &changed.outcome {
+        Outcome::Stored(object) => answer(call, &object.value()),
+        Outcome::DryRun(value) => answer(call, value),
+        Outcome::Removed(_) => return Err(call.not_found()),
+    };
+    Ok(respond::warn(response, &changed.warnings))
 }
 
 fn answer(call: &ObjectCall, object: &Value) -> Response {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use cadet_api::field::Error;
 use cadet_api::json::{int_at, list_at, str_at};
 use cadet_api::status::Status;
-use cadet_api::{clock, fieldcheck, schema};
+use cadet_api::{clock, fieldcheck, schema, strategy};
 use http::StatusCode;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -14,7 +14,7 @@ use crate::access::{
     self,
     token::{self, Bound, ISSUER},
 };
-use crate::admission::find;
+use crate::admission::{Operation, Request, find};
 use crate::call::ObjectCall;
 use crate::query::WriteOptions;
 use crate::{body, respond};
@@ -36,6 +36,9 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let account = world
         .get(call.stored(), call.namespace(), call.name())
         .ok_or_else(|| call.not_found())?;
+    strategy::set_type_of(&mut request, "authentication.k8s.io/v1", "TokenRequest");
+    let asked = Request::of(call, Operation::Create, options.dry_run).part("token");
+    let warnings = asked.consult(Some(&mut request), None).await?;
     let keys = call
         .app
         .config
@@ -75,15 +78,14 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
         true => String::new(),
         false => keys.sign(&claims)?,
     };
-    request["apiVersion"] = json!("authentication.k8s.io/v1");
-    request["kind"] = json!("TokenRequest");
     request["metadata"] = json!({"name": call.name(), "namespace": call.namespace(),
         "creationTimestamp": clock::rfc3339(now)});
     request["spec"]["audiences"] = json!(audiences);
     request["spec"]["expirationSeconds"] = json!(seconds);
     request["status"] = json!({"token": token,
         "expirationTimestamp": clock::rfc3339(now + Duration::seconds(seconds))});
-    Ok(respond::json(StatusCode::CREATED, request.to_string()))
+    let response = respond::json(StatusCode::CREATED, request.to_string());
+    Ok(respond::warn(response, &warnings))
 }
 
 fn invalid(errors: &[Error]) -> Status {

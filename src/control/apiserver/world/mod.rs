@@ -32,6 +32,9 @@ const DEFINITIONS: &str = "/customresourcedefinitions.apiextensions.k8s.io/";
 /// What keys of roles and bindings hold: their group.
 const RULES: &str = ".rbac.authorization.k8s.io/";
 
+/// What keys of webhook configurations hold: their group.
+const HOOKS: &str = ".admissionregistration.k8s.io/";
+
 /// Name of one object within its kind.
 type Place = (String, String);
 
@@ -57,6 +60,8 @@ pub struct World {
     waiting: Mutex<BTreeMap<Revision, Vec<oneshot::Sender<()>>>>,
     /// Goes up with every change of a role or binding.
     rules_changed: AtomicU64,
+    /// Goes up with every change of a webhook configuration.
+    hooks_changed: AtomicU64,
     kinds: Kinds,
 }
 
@@ -96,6 +101,7 @@ impl World {
             state: RwLock::new(state),
             waiting: Mutex::default(),
             rules_changed: AtomicU64::new(0),
+            hooks_changed: AtomicU64::new(0),
             kinds,
         })
     }
@@ -165,6 +171,9 @@ impl World {
         if event.key().contains(RULES) {
             self.rules_changed.fetch_add(1, Ordering::Release);
         }
+        if event.key().contains(HOOKS) {
+            self.hooks_changed.fetch_add(1, Ordering::Release);
+        }
         self.wake(event.revision);
     }
 
@@ -176,6 +185,11 @@ impl World {
     /// A number that goes up with every change of a role or binding.
     pub fn rules_changed(&self) -> &AtomicU64 {
         &self.rules_changed
+    }
+
+    /// A number that goes up with every change of a webhook configuration.
+    pub fn hooks_changed(&self) -> &AtomicU64 {
+        &self.hooks_changed
     }
 
     fn wake(&self, reached: Revision) {
