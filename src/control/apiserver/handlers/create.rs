@@ -34,6 +34,7 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     warnings.extend(fields::check(resource, &object, text, options.validation)?);
     access::may_create(&call.user, resource, &object)?;
     place(call, &mut object)?;
+    access::name_requester(&call.user, resource, &mut object)?;
     let (world, rbac) = (&call.app.world, &call.app.rbac);
     access::check_rules(world, rbac, &call.user, call.stored(), &object)?;
     let manager = Manager::of(call, "")?;

@@ -9,6 +9,7 @@ mod deleting;
 mod explain;
 mod kubectl;
 mod objects;
+mod parts;
 mod past;
 mod program;
 mod proxy;
