@@ -439,7 +439,8 @@ fn access() -> Vec<Row> {
             "selfsubjectreviews",
         )
         .cluster()
-        .transient(),
+        .transient()
+        .stored_as(AUTHENTICATION),
         row(AUTHENTICATION, "TokenReview", "tokenreviews")
             .cluster()
             .transient(),

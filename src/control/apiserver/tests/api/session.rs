@@ -178,3 +178,8 @@ async fn a_learners_day_of_over_a_hundred_commands() {
 async fn every_kind_is_created_shown_and_described() {
     play_everywhere("kinds.txt").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tricks_that_books_teach() {
+    play_everywhere("tricks.txt").await;
+}
