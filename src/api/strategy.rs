@@ -102,6 +102,13 @@ pub fn complete(res: &Resource, object: &mut Value) {
     defaults::apply(res, object);
 }
 
+/// Whether the server gives new objects of this kind fields of its own beyond defaults: a
+/// Job's selector, a Service's addresses and ports. No writer owns those, so that applying
+/// the manifest again does not take them away.
+pub fn gives_fields(res: &Resource) -> bool {
+    matches!(res.id(), ("batch", "Job") | ("", "Service"))
+}
+
 /// Readies a new object for the store: defaults, server-owned fields, validation. Name,
 /// namespace and [`meta::stamp_new`] come before. Returns warnings for the client.
 ///

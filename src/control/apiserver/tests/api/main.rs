@@ -15,6 +15,7 @@ mod program;
 mod proxy;
 mod rbac;
 mod reading;
+mod session;
 mod streams;
 mod support;
 mod tls;
