@@ -27,7 +27,9 @@ use crate::query::Parameters;
 use crate::target::{Reference, Target};
 use crate::webhooks::Hooks;
 use crate::world::World;
-use crate::{bootstrap, connect, documents, expiry, handlers, health, quota_status, respond};
+use crate::{
+    bootstrap, connect, documents, expiry, handlers, health, openid, quota_status, respond,
+};
 
 /// What the server must be told.
 #[derive(Debug, Clone)]
@@ -147,6 +149,7 @@ impl App {
         Router::new()
             .merge(health::routes())
             .merge(documents::routes())
+            .merge(openid::routes())
             .fallback(resources)
             .layer(axum::middleware::from_fn_with_state(self.clone(), guard))
             .with_state(self.clone())

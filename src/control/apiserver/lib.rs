@@ -29,6 +29,7 @@ mod kinds;
 mod metrics;
 mod negotiate;
 mod object;
+mod openid;
 mod ownership;
 mod ports;
 mod query;

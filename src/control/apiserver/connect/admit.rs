@@ -1,12 +1,33 @@
-//! What webhooks are asked before a connection is opened: the options of it, as upstream's
-//! PodExecOptions and its siblings have them.
+//! What must hold before a connection is opened: the right to, and the consent of the
+//! webhooks, who see its options as upstream's PodExecOptions and its siblings have them.
 
 use cadet_api::status::Status;
+use http::Method;
 use serde_json::{Value, json};
 
+use super::Arrived;
+use crate::access::{self, Attributes};
 use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
+use crate::target::Target;
 use crate::webhooks;
+
+/// Who opens a stream by GET, as WebSockets must, needs the right to `create` it too:
+/// the right to read is not one to run commands (KEP-4006, upstream since 1.35).
+pub fn check_create(call: &ObjectCall, subresource: &str, arrived: &Arrived) -> Result<(), Status> {
+    if arrived.method == Method::POST || subresource == "proxy" {
+        return Ok(());
+    }
+    let target = Target::Object(call.reference.clone());
+    let asked = Attributes {
+        user: &call.user,
+        verb: "create",
+        target: &target,
+        path: arrived.uri.path(),
+        field_selector: None,
+    };
+    access::authorize(&call.app.world, &call.app.rbac, &asked)
+}
 
 /// The consent of the webhooks; their warnings. What they change of the options is not
 /// followed: the request is already on its way.

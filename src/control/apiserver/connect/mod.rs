@@ -68,6 +68,7 @@ pub async fn run(
     subresource: &str,
     arrived: Arrived,
 ) -> Result<Response, Status> {
+    admit::check_create(call, subresource, &arrived)?;
     let warnings = admit::consult(call, subresource).await?;
     let response = match subresource {
         "exec" => stream::exec(call, arrived).await,

@@ -278,3 +278,38 @@ async fn a_token_from_a_secret_dies_with_it_though_the_name_comes_back() {
     root.post(secrets, &other).await.expect(201);
     assert_eq!(bearing(&app, &token, PODS).await.code, 401);
 }
+
+#[tokio::test]
+async fn reading_exec_is_not_leave_to_run_commands() {
+    let app = app().await;
+    let (root, jo) = (Client::new(&app, admin()), user(&app, "jo"));
+    root.post(PODS, &pod("a")).await.expect(201);
+    let role = json!({"metadata": {"name": "reader"},
+        "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods/exec"]}]});
+    root.post(&format!("{RBAC}/clusterroles"), &role)
+        .await
+        .expect(201);
+    grant(&root, "reader", json!({"kind": "User", "name": "jo"})).await;
+    let path = format!("{PODS}/a/exec?command=ls&stdout=true");
+    let why = jo.get(&path).await.refused(403);
+    assert!(
+        why.contains("User \"jo\" cannot create resource \"pods/exec\""),
+        "{why}"
+    );
+}
+
+#[tokio::test]
+async fn accounts_find_out_who_signs_their_tokens() {
+    let app = app().await;
+    let name = "system:serviceaccount:default:default";
+    let account = Client::new(&app, User::new(name, &["system:serviceaccounts"]));
+    let path = "/.well-known/openid-configuration";
+    let found = account.get(path).await.expect(200);
+    assert_eq!(
+        found["issuer"],
+        "https://kubernetes.default.svc.cluster.local"
+    );
+    let keys = account.get("/openid/v1/jwks").await.expect(200);
+    assert_eq!(keys["keys"][0]["alg"], "ES256");
+    assert_eq!(user(&app, "jo").get(path).await.code, 403);
+}
