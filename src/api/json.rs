@@ -4,31 +4,45 @@ use serde_json::{Map, Value};
 
 static EMPTY_LIST: Vec<Value> = Vec::new();
 
+/// What stands at JSON pointer `path`: as [`Value::pointer`], which makes two new strings of
+/// every segment to undo escapes that paths in this code seldom have.
+pub fn at<'a>(v: &'a Value, path: &str) -> Option<&'a Value> {
+    if path.contains('~') {
+        return v.pointer(path);
+    }
+    let Some(segments) = path.strip_prefix('/') else {
+        return path.is_empty().then_some(v);
+    };
+    segments.split('/').try_fold(v, |v, segment| match v {
+        Value::Object(members) => members.get(segment),
+        Value::Array(items) => items.get(segment.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
 /// The string at JSON pointer `path`, or "" if it is absent or no string.
 pub fn str_at<'a>(v: &'a Value, path: &str) -> &'a str {
-    v.pointer(path).and_then(Value::as_str).unwrap_or("")
+    at(v, path).and_then(Value::as_str).unwrap_or("")
 }
 
 /// The whole number at `path`, if there is one.
 pub fn int_at(v: &Value, path: &str) -> Option<i64> {
-    v.pointer(path).and_then(Value::as_i64)
+    at(v, path).and_then(Value::as_i64)
 }
 
 /// The boolean at `path`; absent counts as false, as everywhere in Kubernetes.
 pub fn bool_at(v: &Value, path: &str) -> bool {
-    v.pointer(path).and_then(Value::as_bool).unwrap_or(false)
+    at(v, path).and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// The array at `path`; absent counts as empty.
 pub fn list_at<'a>(v: &'a Value, path: &str) -> &'a [Value] {
-    v.pointer(path)
-        .and_then(Value::as_array)
-        .unwrap_or(&EMPTY_LIST)
+    at(v, path).and_then(Value::as_array).unwrap_or(&EMPTY_LIST)
 }
 
 /// The object at `path`, if there is one.
 pub fn map_at<'a>(v: &'a Value, path: &str) -> Option<&'a Map<String, Value>> {
-    v.pointer(path).and_then(Value::as_object)
+    at(v, path).and_then(Value::as_object)
 }
 
 /// The array at `path` for changing its items; `None` if it is absent.

@@ -32,6 +32,7 @@ pub mod quota;
 pub mod resource;
 pub mod schema;
 pub mod selector;
+pub mod skim;
 pub mod status;
 pub mod strategy;
 pub mod validate;

@@ -33,12 +33,26 @@ pub struct Meta {
     #[serde(deserialize_with = "or_default")]
     pub labels: BTreeMap<String, String>,
     #[serde(deserialize_with = "or_default")]
-    pub annotations: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_default")]
     pub finalizers: Vec<String>,
     #[serde(deserialize_with = "or_default")]
     pub owner_references: Vec<OwnerReference>,
 }
+
+/// Where all that is in [`Meta`] stands, as JSON pointers.
+pub const POINTERS: &[&str] = &[
+    "/metadata/name",
+    "/metadata/namespace",
+    "/metadata/uid",
+    "/metadata/resourceVersion",
+    "/metadata/generation",
+    "/metadata/generateName",
+    "/metadata/creationTimestamp",
+    "/metadata/deletionTimestamp",
+    "/metadata/deletionGracePeriodSeconds",
+    "/metadata/labels",
+    "/metadata/finalizers",
+    "/metadata/ownerReferences",
+];
 
 /// Who an object belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// The members at `pointers` (RFC 6901, without escapes) and what leads to them; everything
@@ -118,10 +118,22 @@ mod tests {
         let bytes = document.to_string();
         for (pointers, expected) in [
             (vec![], json!({})),
-            (vec!["/spec/nodeName", "/spec/absent", "/none/at/all"], json!({"spec": {"nodeName": "n"}})),
-            (vec!["/metadata/labels", "/metadata/name"], json!({"metadata": {"name": "a", "labels": {"x": "y"}}})),
-            (vec!["/spec", "/spec/nodeName"], json!({"spec": document["spec"]})),
-            (vec!["/status/phase", "/list/a"], json!({"status": null, "list": null})),
+            (
+                vec!["/spec/nodeName", "/spec/absent", "/none/at/all"],
+                json!({"spec": {"nodeName": "n"}}),
+            ),
+            (
+                vec!["/metadata/labels", "/metadata/name"],
+                json!({"metadata": {"name": "a", "labels": {"x": "y"}}}),
+            ),
+            (
+                vec!["/spec", "/spec/nodeName"],
+                json!({"spec": document["spec"]}),
+            ),
+            (
+                vec!["/status/phase", "/list/a"],
+                json!({"status": null, "list": null}),
+            ),
             (vec![""], document.clone()),
         ] {
             let read = skim(bytes.as_bytes(), &pointers).expect("json");
@@ -137,7 +149,14 @@ mod tests {
 
     #[test]
     fn what_is_passed_over_must_be_json_too() {
-        for broken in ["", "{", r#"{"a": [1,}"#, r#"{"a": tru}"#, r#"{"a": 1} x"#, r#"{"a" 1}"#] {
+        for broken in [
+            "",
+            "{",
+            r#"{"a": [1,}"#,
+            r#"{"a": tru}"#,
+            r#"{"a": 1} x"#,
+            r#"{"a" 1}"#,
+        ] {
             assert!(skim(broken.as_bytes(), &["/b"]).is_err(), "{broken}");
         }
     }

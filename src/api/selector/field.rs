@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Error;
-use crate::resource::Resource;
+use crate::resource::{Field, Resource};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Term {
@@ -87,13 +87,11 @@ impl FieldSelector {
     }
 }
 
-/// The selectable fields of an object with their values, to be kept beside its bytes.
-pub fn values(res: &Resource, object: &Value) -> Vec<(&'static str, String)> {
-    ["metadata.name", "metadata.namespace"]
-        .into_iter()
-        .chain(res.fields.iter().map(|f| f.name))
-        .map(|name| (name, value_of(res, object, name)))
-        .collect()
+/// The values of an object's selectable fields, in the order of [`Resource::fields`], to be
+/// kept beside its bytes. Its name and namespace are not among them.
+pub fn values(res: &Resource, object: &Value) -> Box<[Box<str>]> {
+    let value = |f: &Field| value_at(object, f.paths, f.absent).into();
+    res.fields.iter().map(value).collect()
 }
 
 fn value_of(res: &Resource, object: &Value, field: &str) -> String {
@@ -105,10 +103,16 @@ fn value_of(res: &Resource, object: &Value, field: &str) -> String {
             None => (&[], ""),
         },
     };
+    value_at(object, paths, absent)
+}
+
+/// The first of `paths` that leads to a value.
+fn value_at(object: &Value, paths: &[&str], absent: &str) -> String {
     for path in paths {
-        match object.pointer(path) {
+        match crate::json::at(object, path) {
             Some(Value::String(s)) if !s.is_empty() => return s.clone(),
             Some(Value::Bool(b)) => return b.to_string(),
+            Some(Value::Number(n)) => return n.to_string(),
             _ => {}
         }
     }
@@ -188,7 +192,10 @@ mod tests {
         let e = json!({"metadata": {"name": "a"}, "involvedObject": {"uid": "u"},
             "reportingComponent": "kubelet"});
         let kept = values(events, &e);
-        let look = |f: &str| kept.iter().find(|(n, _)| *n == f).map(|(_, v)| v.as_str());
+        let look = |f: &str| {
+            let at = events.fields.iter().position(|field| field.name == f);
+            at.map(|at| kept[at].as_ref())
+        };
         let s = FieldSelector::parse("involvedObject.uid=u,source=kubelet").unwrap();
         assert!(s.matches(look) && s.matches_object(events, &e));
         assert_eq!(s.exact("involvedObject.uid"), Some("u"));

@@ -17,8 +17,8 @@ use time::OffsetDateTime;
 use crate::call::ObjectCall;
 use crate::negotiate::{self, Form};
 use crate::object::Object;
-use crate::respond;
 use crate::world::{Change, Listing, What, line_of};
+use crate::{pieces, respond};
 
 /// What a list says about its further pages.
 #[derive(Debug, Default)]
@@ -61,22 +61,26 @@ pub fn value(call: &ObjectCall, code: StatusCode, mut value: Value) -> Result<Re
         }
         Form::Metadata(version) => partial(&value, version),
     };
-    Ok(respond::json(code, body.to_string()))
+    Ok(pieces::whole(&call.headers, code, body.to_string().into()))
 }
 
 /// One stored object.
 pub fn object(call: &ObjectCall, code: StatusCode, object: &Object) -> Result<Response, Status> {
     if negotiate::form(&call.headers)? == Form::Json && !call.resource().is_converted() {
-        return Ok(respond::json(code, object.to_bytes()));
+        return Ok(pieces::whole(&call.headers, code, object.to_bytes().into()));
     }
     value(call, code, object.value())
 }
 
 /// A list of stored objects.
-pub fn list(call: &ObjectCall, listing: &Listing, page: &Page) -> Result<Response, Status> {
+pub fn list(call: &ObjectCall, listing: Listing, page: &Page) -> Result<Response, Status> {
     let resource = call.resource();
     let body: Bytes = match negotiate::form(&call.headers)? {
-        Form::Json => items(resource, listing, &metadata_of(listing, page)).into(),
+        Form::Json if !resource.is_converted() => {
+            let head = head_of(resource, &metadata_of(&listing, page));
+            return Ok(pieces::list(&call.headers, head, listing.objects));
+        }
+        Form::Json => converted(resource, &listing, &metadata_of(&listing, page)).into(),
         Form::Table(version) => {
             let include = include_of(call)?;
             let rows = listing
@@ -103,7 +107,7 @@ pub fn list(call: &ObjectCall, listing: &Listing, page: &Page) -> Result<Respons
             json!({
                 "kind": "PartialObjectMetadataList",
                 "apiVersion": format!("meta.k8s.io/{version}"),
-                "metadata": metadata_of(listing, page),
+                "metadata": metadata_of(&listing, page),
                 "items": items,
             })
             .to_string()
@@ -112,30 +116,29 @@ pub fn list(call: &ObjectCall, listing: &Listing, page: &Page) -> Result<Respons
     };
     Ok(old_version_warning(
         call,
-        respond::json(StatusCode::OK, body),
+        pieces::whole(&call.headers, StatusCode::OK, body),
     ))
 }
 
-/// A typed list: concatenated stored bytes, or converted objects of an old version.
-fn items(resource: &'static Resource, listing: &Listing, metadata: &Value) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256 + listing.objects.len() * 2048);
-    let head = format!(
+/// How a typed list opens, up to its first item.
+fn head_of(resource: &Resource, metadata: &Value) -> String {
+    format!(
         "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"items\":[",
         resource.list_kind,
         resource.gv.api_version()
-    );
-    out.extend_from_slice(head.as_bytes());
+    )
+}
+
+/// A typed list of objects in an old version.
+fn converted(resource: &'static Resource, listing: &Listing, metadata: &Value) -> String {
+    let mut out = head_of(resource, metadata);
     for (index, object) in listing.objects.iter().enumerate() {
         if index > 0 {
-            out.push(b',');
+            out.push(',');
         }
-        if resource.is_converted() {
-            out.extend_from_slice(in_version(resource, object).to_string().as_bytes());
-        } else {
-            object.write_item(&mut out);
-        }
+        out.push_str(&in_version(resource, object).to_string());
     }
-    out.extend_from_slice(b"]}");
+    out.push_str("]}");
     out
 }
 

@@ -31,6 +31,7 @@ mod negotiate;
 mod object;
 mod openid;
 mod ownership;
+mod pieces;
 mod ports;
 mod query;
 mod quota_status;

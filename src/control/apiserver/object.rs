@@ -10,13 +10,15 @@
 use bytes::Bytes;
 use cadet_api::meta::{self, Meta};
 use cadet_api::resource::Resource;
-use cadet_api::{json, selector};
+use cadet_api::selector;
+use cadet_api::skim::skim;
 use cadet_store::{Entry, Revision};
 use serde_json::Value;
 
 use crate::kinds::Kinds;
 
 const METADATA: &str = "\"metadata\":{";
+const VERSION: &str = "\"resourceVersion\":\"";
 
 /// An object of a current version, as the store has it.
 #[derive(Debug)]
@@ -24,10 +26,8 @@ pub struct Object {
     pub resource: &'static Resource,
     pub meta: Meta,
     pub revision: Revision,
-    /// `spec.nodeName` of a pod: what the watch index sorts by.
-    pub node: Option<String>,
-    /// What field selectors may ask for.
-    fields: Vec<(&'static str, String)>,
+    /// What field selectors may ask for, in the order of the kind's own list.
+    fields: Box<[Box<str>]>,
     stored: Bytes,
     /// Length of the head.
     head: usize,
@@ -57,18 +57,19 @@ impl Object {
                 "the record does not open with its kind and metadata".to_owned()
             ));
         }
-        let value: Value = serde_json::from_slice(&entry.value).map_err(|e| bad(e.to_string()))?;
+        let wanted: Vec<&str> = meta::POINTERS
+            .iter()
+            .chain(resource.fields.iter().flat_map(|field| field.paths))
+            .copied()
+            .collect();
+        let value = skim(&entry.value, &wanted).map_err(|e| bad(e.to_string()))?;
         let meta = Meta::of(&value).map_err(|e| bad(e.to_string()))?;
         let fields = selector::field_values(resource, &value);
-        let node = (resource.plural == "pods")
-            .then(|| json::str_at(&value, "/spec/nodeName").to_owned())
-            .filter(|node| !node.is_empty());
         Ok(Object {
             resource,
             meta,
             fields,
             revision: entry.modified,
-            node,
             stored: entry.value.clone(),
             head,
         })
@@ -76,10 +77,22 @@ impl Object {
 
     /// The value of a selectable field; `None` if selectors cannot name it.
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(field, _)| *field == name)
-            .map(|(_, value)| value.as_str())
+        match name {
+            "metadata.name" => Some(&self.meta.name),
+            "metadata.namespace" => Some(&self.meta.namespace),
+            _ => {
+                let at = self.resource.fields.iter().position(|f| f.name == name)?;
+                self.fields.get(at).map(AsRef::as_ref)
+            }
+        }
+    }
+
+    /// `spec.nodeName` of a pod that has one: what the watch index sorts by.
+    pub fn node(&self) -> Option<&str> {
+        if !self.resource.is("", "Pod") {
+            return None;
+        }
+        self.field("spec.nodeName").filter(|node| !node.is_empty())
     }
 
     /// The object with its resource version, decoded.
@@ -110,8 +123,19 @@ impl Object {
         self.write_tail(out, self.revision);
     }
 
+    /// How many bytes [`Object::write_item`] writes.
+    pub fn item_len(&self) -> usize {
+        let rest = self.stored.len() - self.head - METADATA.len();
+        let comma = usize::from(self.stored.get(self.head + METADATA.len()) != Some(&b'}'));
+        let digits = self
+            .revision
+            .checked_ilog10()
+            .map_or(1, |log| log as usize + 1);
+        1 + METADATA.len() + VERSION.len() + digits + 1 + comma + rest
+    }
+
     fn write_tail(&self, out: &mut Vec<u8>, revision: Revision) {
-        out.extend_from_slice(b"\"resourceVersion\":\"");
+        out.extend_from_slice(VERSION.as_bytes());
         out.extend_from_slice(revision.to_string().as_bytes());
         let rest = &self.stored[self.head + METADATA.len()..];
         out.extend_from_slice(if rest.first() == Some(&b'}') {
@@ -153,9 +177,14 @@ fn write_member(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) {
     if !std::mem::take(first) {
         out.push(b',');
     }
-    out.extend_from_slice(Value::from(key).to_string().as_bytes());
+    write_json(out, key);
     out.push(b':');
-    out.extend_from_slice(value.to_string().as_bytes());
+    write_json(out, value);
+}
+
+fn write_json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    // A Vec takes everything, and texts and Values always serialize.
+    let _ = serde_json::to_writer(out, value);
 }
 
 fn head_of(resource: &Resource) -> String {
@@ -210,7 +239,7 @@ mod tests {
                 "resourceVersion": "stale"},
             "spec": {"nodeName": "n1"}});
         let object = object(&pod);
-        assert_eq!(object.node.as_deref(), Some("n1"));
+        assert_eq!(object.node(), Some("n1"));
         let mut expected = pod.clone();
         meta::set_resource_version(&mut expected, 42);
         assert_eq!(object.value(), expected);
@@ -218,6 +247,7 @@ mod tests {
         assert_eq!(read, expected);
         let mut item = vec![];
         object.write_item(&mut item);
+        assert_eq!(object.item_len(), item.len());
         let read: Value = serde_json::from_slice(&item).expect("json");
         assert_eq!(read.get("kind"), None);
         assert_eq!(read["metadata"], expected["metadata"]);
@@ -229,8 +259,12 @@ mod tests {
 
     #[test]
     fn an_object_without_any_metadata_still_reads_as_json() {
-        let read: Value = serde_json::from_slice(&object(&json!({})).to_bytes()).expect("json");
+        let object = object(&json!({}));
+        let read: Value = serde_json::from_slice(&object.to_bytes()).expect("json");
         assert_eq!(read["metadata"], json!({"resourceVersion": "42"}));
+        let mut item = vec![];
+        object.write_item(&mut item);
+        assert_eq!(object.item_len(), item.len());
     }
 
     #[test]

@@ -79,18 +79,13 @@ impl Manager {
         }
         apply::track(shape_of(resource), old, new, &self.writer());
     }
-}
 
-impl Manager {
-    /// Writes the record of a new object, as if it were still `as_sent` where that differs.
-    pub fn track_new(&self, resource: &Resource, as_sent: Option<&Value>, new: &mut Value) {
-        let Some(as_sent) = as_sent else {
-            return self.track(resource, None, new);
-        };
-        let mut sent = as_sent.clone();
-        self.track(resource, None, &mut sent);
-        let record = sent.pointer_mut("/metadata/managedFields").map(Value::take);
-        meta::set(new, "managedFields", record.unwrap_or(Value::Null));
+    /// The record of a new object as it is now; `new` itself stays without one.
+    pub fn record_of(&self, resource: &Resource, new: &mut Value) -> Value {
+        self.track(resource, None, new);
+        let record = new.pointer_mut("/metadata/managedFields").map(Value::take);
+        meta::set(new, "managedFields", Value::Null);
+        record.unwrap_or(Value::Null)
     }
 }
 

@@ -120,7 +120,7 @@ pub fn may_request_token(
     if pod.meta.uid != bound("uid") {
         return no("the UID in the bound object reference does not match the UID in record");
     }
-    if pod.node.as_deref() != Some(node) {
+    if pod.node() != Some(node) {
         return no("node requested token bound to a pod scheduled on a different node");
     }
     if references::account_of(&pod.value()) != name {
@@ -140,7 +140,7 @@ fn is_own_pod(world: &World, reference: &Reference, node: &str) -> bool {
     let namespace = reference.namespace.as_deref().unwrap_or("");
     let name = reference.name.as_deref().unwrap_or("");
     match world.get(reference.resource, namespace, name) {
-        Some(pod) => pod.node.as_deref() == Some(node),
+        Some(pod) => pod.node() == Some(node),
         // Gone already: let the handler say 404, as upstream's node authorizer lets it.
         None => true,
     }

@@ -23,7 +23,7 @@ pub(super) fn needed_on(
     let mut here = listing
         .objects
         .iter()
-        .filter(|pod| pod.node.as_deref() == Some(node));
+        .filter(|pod| pod.node() == Some(node));
     here.any(|pod| {
         let pod = pod.value();
         match plural {

@@ -89,16 +89,22 @@ pub async fn store_new(
     request.check_namespace(&object)?;
     let mut warnings = vec![];
     // What the server adds is nobody's: the record of fields is that of the object before.
-    let mut as_sent = None;
+    let mut record = None;
     if request.may_mutate() || strategy::gives_fields(resource) {
         strategy::complete(resource, &mut object);
-        as_sent = (!manager.is_applying()).then(|| object.clone());
+        record = (!manager.is_applying()).then(|| manager.record_of(resource, &mut object));
     }
     if request.may_mutate() {
         warnings = request.mutate(&mut object, None).await?;
     }
+    let base = json::str_at(&object, "/metadata/generateName").to_owned();
+    let tries = !base.is_empty() && json::str_at(&object, "/metadata/name").is_empty();
     for _ in 0..NAME_ATTEMPTS {
-        let mut object = object.clone();
+        // Who has a name has one attempt.
+        let mut object = match tries {
+            true => object.clone(),
+            false => std::mem::take(&mut object),
+        };
         let generated = strategy::finish_name(&mut object, &suffix()?);
         let name = json::str_at(&object, "/metadata/name").to_owned();
         let namespace = json::str_at(&object, "/metadata/namespace").to_owned();
@@ -115,8 +121,10 @@ pub async fn store_new(
         let held = admission::give_address(app, resource, &mut object)?;
         let ports = ports::give(app, resource, &mut object)?;
         admission::give_token(app, resource, &mut object)?;
-        if !manager.is_applying() {
-            manager.track_new(resource, as_sent.as_ref(), &mut object);
+        match &record {
+            Some(record) => meta::set(&mut object, "managedFields", record.clone()),
+            None if manager.is_applying() => {}
+            None => manager.track(resource, None, &mut object),
         }
         let admitted = request.validate(&object, None).await?;
         warnings.extend(admitted.warnings.iter().cloned());
@@ -141,8 +149,7 @@ pub async fn store_new(
             Err(fault) => return Err(fault.into_status(resource, &name)),
         }
     }
-    let base = json::str_at(&object, "/metadata/generateName");
-    Err(Status::generate_name_conflict(resource, base))
+    Err(Status::generate_name_conflict(resource, &base))
 }
 
 /// Five random characters for a generated name.

@@ -42,6 +42,6 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
         revision: call.app.world.revision(),
         objects: survivors(outcomes),
     };
-    let response = encode::list(call, &listing, &Page::default())?;
+    let response = encode::list(call, listing, &Page::default())?;
     Ok(respond::warn(response, &warnings))
 }

@@ -65,7 +65,7 @@ pub async fn run(call: &ObjectCall) -> Result<Response, Status> {
             .retain(|o| (&o.meta.namespace, &o.meta.name) > (namespace, name));
     }
     let page = cut(&mut listing, &options);
-    encode::list(call, &listing, &page)
+    encode::list(call, listing, &page)
 }
 
 /// The objects the whole list is made of.

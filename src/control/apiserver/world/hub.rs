@@ -72,7 +72,8 @@ impl Scope {
             places.push(Where::Namespace(meta.namespace.clone()));
             places.push(Where::Name(meta.namespace.clone(), meta.name.clone()));
         }
-        let node = |side: &Option<Arc<Object>>| side.as_ref().and_then(|o| o.node.clone());
+        let node =
+            |side: &Option<Arc<Object>>| side.as_ref().and_then(|o| o.node().map(str::to_owned));
         let (before, after) = (node(&change.previous), node(&change.current));
         let moved = before.is_some() && before != after;
         places.extend(after.map(Where::Node));
