@@ -148,7 +148,7 @@ impl std::ops::Sub for Amount {
 
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.binary && self.quantity.is_whole() && !self.quantity.is_negative() {
+        if self.binary && self.quantity.is_whole() {
             return f.write_str(&binary(self.quantity.value()));
         }
         self.quantity.fmt(f)
@@ -316,7 +316,7 @@ pub fn binary(bytes: i64) -> String {
 /// `text` is no quantity.
 pub fn canonical(text: &str) -> Result<String, Error> {
     let q: Quantity = text.parse()?;
-    if text.ends_with('i') && q.is_whole() && !q.is_negative() {
+    if text.ends_with('i') && q.is_whole() {
         return Ok(binary(q.value()));
     }
     if text.contains(['e', 'E']) && !text.ends_with('E') {
@@ -370,6 +370,7 @@ mod tests {
             ("0", "0"),
             ("0Mi", "0"),
             ("100u", "100u"),
+            ("-1Gi", "-1Gi"),
         ] {
             assert_eq!(canonical(from).unwrap(), to, "{from}");
         }

@@ -18,6 +18,12 @@ pub enum Part {
     Status,
     /// `/finalize` of a namespace: only `spec.finalizers` may change.
     Finalize,
+    /// `/ephemeralcontainers` of a pod: containers for debugging.
+    EphemeralContainers,
+    /// `/resize` of a pod: resources of its containers.
+    Resize,
+    /// `/approval` of a certificate signing request: its verdict.
+    Approval,
 }
 
 /// Longest `generateName` kept, bytes, so that five random characters still fit a label.
@@ -96,6 +102,13 @@ pub fn complete(res: &Resource, object: &mut Value) {
     defaults::apply(res, object);
 }
 
+/// Whether the server gives new objects of this kind fields of its own beyond defaults: a
+/// Job's selector, a Service's addresses and ports. No writer owns those, so that applying
+/// the manifest again does not take them away.
+pub fn gives_fields(res: &Resource) -> bool {
+    matches!(res.id(), ("batch", "Job") | ("", "Service"))
+}
+
 /// Readies a new object for the store: defaults, server-owned fields, validation. Name,
 /// namespace and [`meta::stamp_new`] come before. Returns warnings for the client.
 ///
@@ -142,6 +155,9 @@ pub fn prepare_update(
             if res.is("", "Service") {
                 defaults::service::keep_allocated(new, old);
             }
+            if res.is("certificates.k8s.io", "CertificateSigningRequest") {
+                carry(new, old, "spec");
+            }
         }
         Part::Status => {
             carry(new, old, "spec");
@@ -149,6 +165,25 @@ pub fn prepare_update(
                 let value = old["metadata"].get(key).cloned().unwrap_or(Value::Null);
                 meta::set(new, key, value);
             }
+        }
+        Part::EphemeralContainers | Part::Resize => {
+            let mut kept = match part {
+                Part::Resize => validate::with_resources(new, old),
+                _ => validate::with_ephemeral(new, old),
+            };
+            let revision = place::str_at(new, "/metadata/resourceVersion");
+            meta::set(&mut kept, "resourceVersion", revision);
+            *new = kept;
+            carry(new, old, "status");
+        }
+        Part::Approval => {
+            let verdict = new.pointer("/status/conditions").cloned();
+            carry(new, old, "spec");
+            carry(new, old, "status");
+            if let (Some(verdict), Some(m)) = (verdict, new.as_object_mut()) {
+                place::child(m, "status").insert("conditions".into(), verdict);
+            }
+            stamp_conditions(new, old);
         }
         Part::Finalize => {
             let finalizers = new
@@ -172,7 +207,8 @@ pub fn prepare_update(
     if part == Part::Main && res.is("apps", "DaemonSet") {
         defaults::workloads::count_templates(new, Some(old));
     }
-    if part == Part::Main && counted(res) && !same_wish(res, new, old) {
+    let wishes = matches!(part, Part::Main | Part::EphemeralContainers | Part::Resize);
+    if wishes && counted(res) && !same_wish(res, new, old) {
         let generation = place::int_at(old, "/metadata/generation").unwrap_or(0) + 1;
         meta::set(new, "generation", generation);
     }
@@ -185,6 +221,27 @@ pub fn prepare_update(
         Part::Main => validate::warnings(res, new, Some(old)),
         _ => Vec::new(),
     })
+}
+
+/// Times in conditions of a signing request that its writer left to the server.
+fn stamp_conditions(new: &mut Value, old: &Value) {
+    let now = crate::clock::rfc3339(time::OffsetDateTime::now_utc());
+    let before = place::list_at(old, "/status/conditions");
+    let list = place::list_mut(new, "/status/conditions");
+    for condition in list.into_iter().flatten() {
+        let kind = place::str_at(condition, "/type").to_owned();
+        let was = before.iter().find(|c| place::str_at(c, "/type") == kind);
+        let same = was.is_some_and(|c| c.get("status") == condition.get("status"));
+        let Some(members) = condition.as_object_mut() else {
+            continue;
+        };
+        place::default(members, "lastUpdateTime", now.as_str());
+        let since = match was.and_then(|c| c.get("lastTransitionTime")) {
+            Some(time) if same => time.clone(),
+            _ => json!(now),
+        };
+        members.entry("lastTransitionTime").or_insert(since);
+    }
 }
 
 /// Drops what a custom kind does not know and fills in its defaults.

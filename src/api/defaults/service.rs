@@ -35,7 +35,9 @@ pub fn apply(object: &mut Value) {
     if kind != "ExternalName" {
         default(spec, "internalTrafficPolicy", "Cluster");
     }
-    if kind == "NodePort" || kind == "LoadBalancer" {
+    let named = spec.get("externalIPs").and_then(Value::as_array);
+    let outside = named.is_some_and(|list| !list.is_empty()) && kind == "ClusterIP";
+    if outside || kind == "NodePort" || kind == "LoadBalancer" {
         default(spec, "externalTrafficPolicy", "Cluster");
     }
     if kind == "LoadBalancer" {
@@ -80,6 +82,7 @@ pub fn keep_allocated(new: &mut Value, old: &Value) {
     };
     let spec = child(root, "spec");
     keep_ports(spec, old);
+    drop_with_type(spec, old);
     if !(wants_ip && had_ip) {
         return;
     }
@@ -100,6 +103,29 @@ pub fn keep_allocated(new: &mut Value, old: &Value) {
     for key in ["ipFamilies", "ipFamilyPolicy"] {
         if let (false, Some(v)) = (spec.contains_key(key), old.pointer(&format!("/spec/{key}"))) {
             spec.insert(key.into(), v.clone());
+        }
+    }
+}
+
+/// What only the old type had a use for goes with it, if the client left it as it was.
+fn drop_with_type(spec: &mut Map<String, Value>, old: &Value) {
+    let before = str_at(old, "/spec/type");
+    let now = spec.get("type").and_then(Value::as_str).unwrap_or_default();
+    let useless: &[&str] = match (before, now) {
+        (before, "ExternalName") if before != "ExternalName" => {
+            &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"]
+        }
+        _ => &[],
+    };
+    let balanced: &[&str] = match (before, now) {
+        ("LoadBalancer", now) if now != "LoadBalancer" => {
+            &["allocateLoadBalancerNodePorts", "loadBalancerClass"]
+        }
+        _ => &[],
+    };
+    for key in useless.iter().chain(balanced) {
+        if spec.get(*key) == old.pointer(&format!("/spec/{key}")) {
+            spec.remove(*key);
         }
     }
 }
@@ -162,6 +188,21 @@ fn keep_ports(spec: &mut Map<String, Value>, old: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_type_takes_along_what_only_it_had_a_use_for() {
+        let old = json!({"spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7"],
+            "loadBalancerClass": "a/b", "allocateLoadBalancerNodePorts": true}});
+        let mut new = old.clone();
+        new["spec"]["type"] = json!("ClusterIP");
+        keep_allocated(&mut new, &old);
+        let address =
+            json!({"type": "ClusterIP", "clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7"]});
+        assert_eq!(new["spec"], address);
+        new["spec"]["type"] = json!("ExternalName");
+        keep_allocated(&mut new, &json!({"spec": address}));
+        assert_eq!(new["spec"], json!({"type": "ExternalName"}));
+    }
 
     #[test]
     fn node_ports_stay_with_their_type() {

@@ -432,6 +432,15 @@ fn access() -> Vec<Row> {
         row(AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews")
             .cluster()
             .transient(),
+        // kubectl 1.27 knows no newer form for `auth whoami`.
+        row(
+            gv("authentication.k8s.io", "v1beta1"),
+            "SelfSubjectReview",
+            "selfsubjectreviews",
+        )
+        .cluster()
+        .transient()
+        .stored_as(AUTHENTICATION),
         row(AUTHENTICATION, "TokenReview", "tokenreviews")
             .cluster()
             .transient(),

@@ -36,7 +36,10 @@ pub fn of(res: &Resource) -> Option<&'static Shape> {
 
 /// The name of that type, for a built-in kind.
 pub fn name_of(res: &Resource) -> String {
-    let gv = if res.is_past() { res.storage } else { res.gv };
+    // Versions of the past are read as their current form; so are those of what is only
+    // answered, which differ in nothing.
+    let current = res.is_past() || res.transient;
+    let gv = if current { res.storage } else { res.gv };
     definition_of(gv.group, gv.version, res.kind)
 }
 

@@ -1,10 +1,10 @@
-//! Rules for roles and bindings, and for certificate requests.
+//! Rules for roles and bindings.
 
 use serde_json::Value;
 
 use super::all;
 use crate::field::{Error, index};
-use crate::json::{int_at, list_at, str_at};
+use crate::json::{list_at, str_at};
 use crate::names;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -125,35 +125,4 @@ pub(super) fn binding_update(new: &Value, old: &Value) -> Vec<Error> {
     }
     let value = new.get("roleRef").cloned().unwrap_or_default();
     vec![Error::invalid("roleRef", value, "cannot change roleRef")]
-}
-
-pub(super) fn signing_request(o: &Value) -> Vec<Error> {
-    let mut errors = Vec::new();
-    let e = &mut errors;
-    if str_at(o, "/spec/request").is_empty() {
-        e.push(Error::required("spec.request", ""));
-    }
-    let signer = str_at(o, "/spec/signerName");
-    if signer.is_empty() {
-        e.push(Error::required("spec.signerName", ""));
-    } else if !signer.contains('/') || !signer.contains('.') {
-        e.push(Error::invalid(
-            "spec.signerName",
-            signer,
-            "must be a fully qualified domain and path of the form 'example.com/signer-name'",
-        ));
-    }
-    if list_at(o, "/spec/usages").is_empty() {
-        e.push(Error::required("spec.usages", ""));
-    }
-    if let Some(n) = int_at(o, "/spec/expirationSeconds")
-        && n < 600
-    {
-        e.push(Error::invalid(
-            "spec.expirationSeconds",
-            n,
-            "may not specify a duration less than 600 seconds (10 minutes)",
-        ));
-    }
-    errors
 }

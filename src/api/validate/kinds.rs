@@ -74,6 +74,27 @@ pub(super) fn secret(object: &Value) -> Vec<Error> {
     for name in need.iter().filter(|n| !has(n)) {
         e.push(Error::required(&key("data", name), ""));
     }
+    // What a registry's credentials are is JSON, and its faults must not show them.
+    for name in [".dockerconfigjson", ".dockercfg"]
+        .iter()
+        .filter(|n| need.contains(n))
+    {
+        let text = object
+            .get("data")
+            .and_then(|d| d.get(*name))
+            .and_then(Value::as_str);
+        let Some(bytes) = text.and_then(|text| crate::json::base64_decode(text).ok()) else {
+            continue;
+        };
+        if let Err(why) = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes) {
+            let at = key("data", name);
+            let why = match why.is_eof() {
+                true => "unexpected end of JSON input".to_owned(),
+                false => "invalid character in JSON input".to_owned(),
+            };
+            e.push(Error::invalid(&at, "<secret contents redacted>", why));
+        }
+    }
     e
 }
 
@@ -233,10 +254,12 @@ pub(super) fn endpoints(object: &Value) -> Vec<Error> {
         }
         for part in ["addresses", "notReadyAddresses"] {
             for (j, a) in list_at(subset, &format!("/{part}")).iter().enumerate() {
-                let ip = str_at(a, "/ip");
-                if ip.parse::<std::net::IpAddr>().is_err() {
-                    let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-                    e.push(Error::invalid(&format!("{path}.{part}[{j}].ip"), ip, why));
+                let ip = a.get("ip").unwrap_or(&Value::Null);
+                let at = format!("{path}.{part}[{j}]");
+                super::service::external_ip(&mut e, &format!("{at}.ip"), ip);
+                let host = str_at(a, "/hostname");
+                if !host.is_empty() {
+                    super::text(&mut e, &at, "hostname", host, names::dns_label(host));
                 }
             }
         }
@@ -278,6 +301,12 @@ mod tests {
         assert_eq!(
             big[0].body(),
             "Too long: may not be more than 1048576 bytes"
+        );
+        assert_eq!(
+            words(&secret(
+                &json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "ew=="}})
+            )),
+            "data[.dockerconfigjson]: Invalid value: \"<secret contents redacted>\": unexpected end of JSON input"
         );
         assert_eq!(
             words(&secret(

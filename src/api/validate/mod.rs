@@ -3,7 +3,11 @@
 mod access;
 mod apps;
 mod autoscaler;
+mod certificate;
 mod container;
+mod container_env;
+mod container_mounts;
+mod container_probes;
 mod cron_job;
 mod job;
 mod job_policy;
@@ -13,9 +17,14 @@ mod limits;
 mod metadata;
 mod network;
 mod pod;
+mod pod_parts;
+mod pod_scheduling;
 mod pod_update;
+mod pod_volumes;
+mod resources;
 mod rollout;
 mod scaling;
+mod security;
 mod selector;
 mod service;
 mod storage;
@@ -33,6 +42,7 @@ use crate::resource::Resource;
 use crate::strategy::Part;
 
 pub use metadata::identity;
+pub(crate) use pod_parts::{with_ephemeral, with_resources};
 pub use scaling::scale;
 pub use warnings::warnings;
 pub use webhooks::CONDITION_VARIABLES;
@@ -56,10 +66,18 @@ pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error
         errors.extend(custom_content(custom, new, Some(old)));
         return errors;
     }
-    if part != Part::Main {
-        if part == Part::Status {
-            errors.extend(workload_status::update(res, new, old));
+    match part {
+        Part::Main => {}
+        Part::Status if res.is("certificates.k8s.io", "CertificateSigningRequest") => {
+            errors.extend(certificate::update(new, old, part));
         }
+        Part::Status => errors.extend(workload_status::update(res, new, old)),
+        Part::EphemeralContainers => errors.extend(pod_parts::ephemeral_update(new, old)),
+        Part::Resize => errors.extend(pod_parts::resize(new, old)),
+        Part::Approval => errors.extend(certificate::update(new, old, part)),
+        Part::Finalize => {}
+    }
+    if part != Part::Main {
         return errors;
     }
     errors.extend(match res.id() {
@@ -78,6 +96,9 @@ pub fn update(res: &Resource, part: Part, new: &Value, old: &Value) -> Vec<Error
         ("networking.k8s.io", "IngressClass") => network::ingress_class_update(new, old),
         ("discovery.k8s.io", "EndpointSlice") => network::slice_update(new, old),
         ("storage.k8s.io", "StorageClass") => storage::class_update(new, old),
+        ("storage.k8s.io", "CSIDriver") => storage::driver_update(new, old),
+        ("storage.k8s.io", "CSINode") => storage::node_update(new, old),
+        ("storage.k8s.io", "VolumeAttachment") => storage::attachment_update(new, old),
         ("scheduling.k8s.io", "PriorityClass") => limits::priority_update(new, old),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
             access::binding_update(new, old)
@@ -102,7 +123,12 @@ fn custom_content(custom: &crd::Custom, new: &Value, old: Option<&Value>) -> Vec
 /// The rules that hold at birth and ever after; `old` is what the object was before.
 fn content(res: &Resource, object: &Value, old: Option<&Value>) -> Vec<Error> {
     match res.id() {
-        ("", "Pod") => pod::spec(object),
+        ("", "Pod") => match old {
+            None => pod::create(object),
+            // What was let in by older rules may still be labelled.
+            Some(old) if old.get("spec") == object.get("spec") => Vec::new(),
+            Some(_) => pod::pod(object),
+        },
         ("", "Service") => service::spec(object),
         ("", "ConfigMap") => kinds::config_map(object),
         ("", "Secret") => kinds::secret(object),
@@ -130,6 +156,8 @@ fn content(res: &Resource, object: &Value, old: Option<&Value>) -> Vec<Error> {
         ("networking.k8s.io", "NetworkPolicy") => network::policy(object),
         ("discovery.k8s.io", "EndpointSlice") => network::slice(object),
         ("storage.k8s.io", "StorageClass") => storage::class(object),
+        ("storage.k8s.io", "CSIDriver") => storage::driver(object),
+        ("storage.k8s.io", "CSINode") => storage::node(object),
         ("storage.k8s.io", "VolumeAttachment") => storage::attachment(object),
         ("scheduling.k8s.io", "PriorityClass") => limits::priority(object),
         ("node.k8s.io", "RuntimeClass") => limits::runtime_class(object),
@@ -139,7 +167,7 @@ fn content(res: &Resource, object: &Value, old: Option<&Value>) -> Vec<Error> {
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
             access::binding(object, res.namespaced)
         }
-        ("certificates.k8s.io", "CertificateSigningRequest") => access::signing_request(object),
+        ("certificates.k8s.io", "CertificateSigningRequest") => certificate::request(object),
         ("admissionregistration.k8s.io", kind) => webhooks::configuration(object, kind),
         ("apiextensions.k8s.io", _) => crd::validate_definition(object),
         _ => Vec::new(),
@@ -155,6 +183,34 @@ fn under(path: &str, errors: Vec<Error>) -> Vec<Error> {
             error
         })
         .collect()
+}
+
+/// Adds an Invalid error about the text in a field of `path` for every sentence in `why`.
+fn text(errors: &mut Vec<Error>, path: &str, field: &str, value: &str, why: Vec<String>) {
+    if !why.is_empty() {
+        texts(errors, &crate::field::member(path, field), value, why);
+    }
+}
+
+/// As [`text`], about a number.
+fn number(errors: &mut Vec<Error>, path: &str, field: &str, value: i64, why: Vec<String>) {
+    if !why.is_empty() {
+        all(
+            errors,
+            &crate::field::member(path, field),
+            &json!(value),
+            why,
+        );
+    }
+}
+
+/// An address of either family.
+fn is_ip(errors: &mut Vec<Error>, at: &str, value: &Value) {
+    let text = value.as_str().unwrap_or_default();
+    if text.parse::<std::net::IpAddr>().is_err() {
+        let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+        errors.push(Error::invalid(at, text, why));
+    }
 }
 
 /// `value` must be one of `known`; absent and empty are "required".
@@ -248,7 +304,7 @@ mod tests {
             json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": "runc"}),
             json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}),
             json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "roleRef": {"kind": "ClusterRole", "name": "x"}, "subjects": [{"kind": "User", "name": "u"}]}),
-            json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "spec": {"request": "eA==", "signerName": "a.io/b"}}),
+            json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "spec": {"request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K", "signerName": "a.io/b"}}),
             json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "webhooks": [{"name": "a.b.io",
                 "clientConfig": {"url": "https://x"}, "sideEffects": "None", "admissionReviewVersions": ["v1"],
                 "rules": [{"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}]}]}),

@@ -236,10 +236,17 @@ fn policy_port(e: &mut Vec<Error>, at: &str, port: &Value) {
                 &json!(name),
                 names::port_name(name),
             );
+            if let Some(end) = int_at(port, "/endPort") {
+                let why = "may not be specified when `port` is non-numeric";
+                e.push(Error::invalid(&format!("{at}.endPort"), end, why));
+            }
         }
         Some(value) => {
             let n = value.as_i64().unwrap_or(0);
             all(e, &format!("{at}.port"), value, names::port_number(n));
+            if let Some(end) = int_at(port, "/endPort") {
+                super::number(e, at, "endPort", end, names::port_number(end));
+            }
             if let Some(end) = int_at(port, "/endPort")
                 && end < n
             {
@@ -286,9 +293,47 @@ fn policy_peer(e: &mut Vec<Error>, at: &str, peer: &Value) {
             ));
         }
     }
+    let block = peer.get("ipBlock").unwrap_or(&Value::Null);
+    for (i, part) in list_at(block, "/except").iter().enumerate() {
+        let part = part.as_str().unwrap_or_default();
+        let at = format!("{at}.ipBlock.except[{i}]");
+        if !is_cidr(part) {
+            let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+            e.push(Error::invalid(&at, part, why));
+        } else if !is_part_of(part, str_at(block, "/cidr")) {
+            e.push(Error::invalid(
+                &at,
+                part,
+                "must be a strict subset of `cidr`",
+            ));
+        }
+    }
     if kinds == 0 {
         e.push(Error::required(at, "must specify a peer"));
     }
+}
+
+/// First address, as a number, and prefix length, of 32 or 128 bits.
+fn block(cidr: &str) -> Option<(u128, u32, u32)> {
+    let (address, length) = cidr.split_once('/')?;
+    let length: u32 = length.parse().ok()?;
+    let (number, bits): (u128, u32) = match address.parse().ok()? {
+        std::net::IpAddr::V4(ip) => (u128::from(u32::from(ip)), 32),
+        std::net::IpAddr::V6(ip) => (u128::from(ip), 128),
+    };
+    let host = bits.checked_sub(length)?;
+    let mask = u128::MAX.checked_shl(host).unwrap_or(0);
+    Some((number & mask, length, bits))
+}
+
+/// Whether one block of addresses lies in another, and is smaller.
+fn is_part_of(part: &str, whole: &str) -> bool {
+    let (Some((first, length, bits)), Some((start, outer, of))) = (block(part), block(whole))
+    else {
+        return false;
+    };
+    let mask = u128::MAX.checked_shl(of - outer).unwrap_or(0);
+    bits == of && length > outer && first & mask == start
 }
 
 /// Address and prefix length, of either family.
@@ -306,14 +351,34 @@ pub(super) fn is_cidr(text: &str) -> bool {
     }
 }
 
+/// Most endpoints of a slice, addresses of an endpoint and ports of a slice (KEP-752).
+const SLICE_ENDPOINTS: usize = 1000;
+const SLICE_ADDRESSES: usize = 100;
+const SLICE_PORTS: usize = 100;
+
 pub(super) fn slice(o: &Value) -> Vec<Error> {
     let mut errors = Vec::new();
     let e = &mut errors;
+    let endpoints = list_at(o, "/endpoints").len();
+    if endpoints > SLICE_ENDPOINTS {
+        e.push(Error::too_many("endpoints", endpoints, SLICE_ENDPOINTS));
+    }
     let kind = str_at(o, "/addressType");
     one_of(e, "addressType", kind, &["FQDN", "IPv4", "IPv6"]);
     for (i, endpoint) in list_at(o, "/endpoints").iter().enumerate() {
         let addresses = list_at(endpoint, "/addresses");
         let at = format!("endpoints[{i}].addresses");
+        if addresses.len() > SLICE_ADDRESSES {
+            e.push(Error::too_many(&at, addresses.len(), SLICE_ADDRESSES));
+        }
+        for (field, rule) in [
+            ("hostname", names::dns_label as fn(&str) -> Vec<String>),
+            ("nodeName", names::dns_subdomain),
+        ] {
+            if let Some(name) = endpoint.get(field).and_then(Value::as_str) {
+                super::text(e, &format!("endpoints[{i}]"), field, name, rule(name));
+            }
+        }
         if addresses.is_empty() {
             e.push(Error::required(&at, "must contain at least 1 address"));
         }
@@ -322,15 +387,40 @@ pub(super) fn slice(o: &Value) -> Vec<Error> {
             let good = match kind {
                 "IPv4" => text.parse::<std::net::Ipv4Addr>().is_ok(),
                 "IPv6" => text.parse::<std::net::Ipv6Addr>().is_ok(),
-                _ => true,
+                _ => {
+                    super::texts(e, &format!("{at}[{j}]"), text, names::dns_subdomain(text));
+                    continue;
+                }
             };
-            if !good {
+            if good {
+                super::service::external_ip(e, &format!("{at}[{j}]"), address);
+            } else {
                 let why = format!("must be a valid {kind} address");
                 e.push(Error::invalid(&format!("{at}[{j}]"), text, why));
             }
         }
     }
-    for (i, port) in list_at(o, "/ports").iter().enumerate() {
+    let ports = list_at(o, "/ports");
+    if ports.len() > SLICE_PORTS {
+        e.push(Error::too_many("ports", ports.len(), SLICE_PORTS));
+    }
+    for (i, port) in ports.iter().enumerate() {
+        let name = str_at(port, "/name");
+        let at = format!("ports[{i}].name");
+        if ports
+            .iter()
+            .take(i)
+            .any(|other| str_at(other, "/name") == name)
+        {
+            e.push(Error::duplicate(&at, name));
+        }
+        if !name.is_empty() {
+            super::texts(e, &at, name, names::dns_label(name));
+        }
+        if let Some(name) = port.get("appProtocol").and_then(Value::as_str) {
+            let why = names::qualified_name(name);
+            super::text(e, &format!("ports[{i}]"), "appProtocol", name, why);
+        }
         if let Some(n) = int_at(port, "/port") {
             all(
                 e,
@@ -347,4 +437,59 @@ pub(super) fn slice_update(new: &Value, old: &Value) -> Vec<Error> {
     let mut errors = Vec::new();
     immutable(&mut errors, "addressType", new, old);
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(errors: &[Error]) -> String {
+        errors
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    #[test]
+    fn blocks_are_cut_out_of_larger_ones() {
+        let policy = |cidr: &str, except: &str| {
+            words(&super::policy(
+                &json!({"spec": {"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": cidr, "except": [except]}}]}]}}),
+            ))
+        };
+        assert_eq!(policy("10.0.0.0/8", "10.1.0.0/16"), "");
+        assert_eq!(policy("0.0.0.0/0", "10.1.0.0/16"), "");
+        assert_eq!(policy("::/0", "fd00::/8"), "");
+        for except in ["10.0.0.0/8", "11.0.0.0/16", "fd00::/8"] {
+            assert!(
+                policy("10.0.0.0/8", except).contains("must be a strict subset of `cidr`"),
+                "{except}"
+            );
+        }
+        assert!(
+            policy("10.0.0.0/8", "x")
+                .contains("ipBlock.except[0]: Invalid value: \"x\": must be a valid CIDR value")
+        );
+    }
+
+    #[test]
+    fn slices_are_bounded_and_plain() {
+        let w = words(&slice(
+            &json!({"addressType": "IPv4", "endpoints": [{"addresses": ["127.0.0.1"], "hostname": "A"}, {"addresses": ["::1"]}],
+            "ports": [{"name": "a", "port": 1}, {"name": "a", "port": 0}]}),
+        ));
+        for want in [
+            "endpoints[0].addresses[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range",
+            "endpoints[0].hostname: Invalid value: \"A\"",
+            "endpoints[1].addresses[0]: Invalid value: \"::1\": must be a valid IPv4 address",
+            "ports[1].name: Duplicate value: \"a\"",
+            "ports[1].port: Invalid value: 0",
+        ] {
+            assert!(w.contains(want), "{want}\n--\n{w}");
+        }
+        let many = vec![json!({"addresses": ["10.0.0.1"]}); 1001];
+        let w = words(&slice(&json!({"addressType": "IPv4", "endpoints": many})));
+        assert_eq!(w, "endpoints: Too many: 1001: must have at most 1000 items");
+    }
 }

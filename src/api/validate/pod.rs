@@ -1,60 +1,117 @@
-//! Rules for a pod's spec; containers have their own file.
+//! Rules for a pod's spec as a whole; containers, volumes, scheduling and security have
+//! their own files.
 
-use serde_json::{Value, json};
+use std::collections::HashSet;
 
-use super::{all, container, labels, one_of};
+use serde_json::Value;
+
+use super::container::{self, Kind, Surroundings};
+use super::{is_ip, labels, one_of, pod_scheduling, pod_volumes, resources, security, text};
 use crate::field::{Error, index};
-use crate::json::{int_at, list_at, str_at};
+use crate::json::{bool_at, int_at, list_at, str_at};
 use crate::names;
 
-/// The volume source whose name is too long to repeat.
-const CLAIM: &str = "persistentVolumeClaim";
+/// Limits of the C library's resolver, of which upstream allows more (KEP-2595).
+const NAMESERVERS: usize = 3;
+const SEARCHES: usize = 32;
+const SEARCH_CHARACTERS: usize = 2048;
 
+/// A pod, as against a template of pods: stricter where templates of the past were not.
+pub(super) fn pod(object: &Value) -> Vec<Error> {
+    let mut errors = spec(object);
+    let e = &mut errors;
+    if str_at(object, "/spec/serviceAccountName").is_empty() {
+        for (i, volume) in list_at(object, "/spec/volumes").iter().enumerate() {
+            for (j, source) in list_at(volume, "/projected/sources").iter().enumerate() {
+                if source.get("serviceAccountToken").is_some() {
+                    let at =
+                        format!("spec.volumes[{i}].projected.sources[{j}].serviceAccountToken");
+                    let why = "must not be specified when serviceAccountName is not set";
+                    e.push(Error::forbidden(&at, why));
+                }
+            }
+        }
+    }
+    super::selector::not_negative(e, object, &["spec.terminationGracePeriodSeconds"]);
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        for (i, c) in list_at(object, &format!("/spec/{list}")).iter().enumerate() {
+            let image = str_at(c, "/image");
+            if image.trim() != image {
+                let why = "must not have leading or trailing whitespace";
+                e.push(Error::invalid(
+                    &format!("spec.{list}[{i}].image"),
+                    image,
+                    why,
+                ));
+            }
+        }
+    }
+    if bool_at(object, "/spec/hostNetwork") {
+        host_ports(e, object, true);
+    }
+    errors
+}
+
+/// A new pod.
+pub(super) fn create(object: &Value) -> Vec<Error> {
+    let mut errors = pod(object);
+    if !list_at(object, "/spec/ephemeralContainers").is_empty() {
+        let at = "spec.ephemeralContainers";
+        errors.push(Error::forbidden(at, "cannot be set on create"));
+    }
+    errors
+}
+
+/// What holds for pods and templates.
 pub(super) fn spec(object: &Value) -> Vec<Error> {
     let mut errors = Vec::new();
     let e = &mut errors;
-    let volumes = volumes(e, object);
+    let volumes = pod_volumes::rules(e, object);
     containers(e, object, &volumes);
-    let text = |key: &str| str_at(object, &format!("/spec/{key}"));
+    resources::of_pod(e, object);
+    let at = |key: &str| str_at(object, &format!("/spec/{key}"));
     one_of(
         e,
         "spec.restartPolicy",
-        text("restartPolicy"),
+        at("restartPolicy"),
         &["Always", "OnFailure", "Never"],
     );
     one_of(
         e,
         "spec.dnsPolicy",
-        text("dnsPolicy"),
+        at("dnsPolicy"),
         &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
     );
-    if text("dnsPolicy") == "None" && list_at(object, "/spec/dnsConfig/nameservers").is_empty() {
-        e.push(Error::required(
-            "spec.dnsConfig.nameservers",
-            "must provide at least one DNS nameserver when `dnsPolicy` is None",
-        ));
-    }
-    for key in ["serviceAccountName", "nodeName"] {
-        let name = text(key);
+    labels(e, "spec.nodeSelector", object, "/spec/nodeSelector");
+    security::of_pod(e, object);
+    dns(e, object);
+    gates(e, object);
+    pod_scheduling::rules(e, object);
+    for key in [
+        "serviceAccountName",
+        "nodeName",
+        "priorityClassName",
+        "runtimeClassName",
+    ] {
+        let name = at(key);
         if !name.is_empty() {
-            all(
-                e,
-                &format!("spec.{key}"),
-                &json!(name),
-                names::dns_subdomain(name),
-            );
+            text(e, "spec", key, name, names::dns_subdomain(name));
         }
     }
     for key in ["hostname", "subdomain"] {
-        let name = text(key);
+        let name = at(key);
         if !name.is_empty() {
-            all(
-                e,
-                &format!("spec.{key}"),
-                &json!(name),
-                names::dns_label(name),
-            );
+            text(e, "spec", key, name, names::dns_label(name));
         }
+    }
+    let (account, old_name) = (at("serviceAccountName"), at("serviceAccount"));
+    if old_name != account {
+        let why = format!("must be the same as serviceAccountName: {account:?}");
+        e.push(Error::invalid(
+            "spec.deprecatedServiceAccount",
+            old_name,
+            why,
+        ));
     }
     if let Some(n) = int_at(object, "/spec/activeDeadlineSeconds")
         && !(1..=i64::from(i32::MAX)).contains(&n)
@@ -62,210 +119,197 @@ pub(super) fn spec(object: &Value) -> Vec<Error> {
         let why = format!("must be between 1 and {}, inclusive", i32::MAX);
         e.push(Error::invalid("spec.activeDeadlineSeconds", n, why));
     }
-    labels(e, "spec.nodeSelector", object, "/spec/nodeSelector");
-    tolerations(e, object);
-    for (i, alias) in list_at(object, "/spec/hostAliases").iter().enumerate() {
-        let ip = str_at(alias, "/ip");
-        if ip.parse::<std::net::IpAddr>().is_err() {
-            let path = format!("spec.hostAliases[{i}].ip");
-            e.push(Error::invalid(
-                &path,
-                ip,
-                "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-            ));
+    aliases(e, object);
+    if object.pointer("/spec/preemptionPolicy").is_some() {
+        let known = ["Never", "PreemptLowerPriority"];
+        one_of(e, "spec.preemptionPolicy", at("preemptionPolicy"), &known);
+    }
+    if object.pointer("/spec/os").is_some() {
+        match at("os/name") {
+            "" => e.push(Error::required("spec.os.name", "cannot be empty")),
+            name => one_of(e, "spec.os.name", name, &["linux", "windows"]),
         }
     }
     errors
 }
 
-fn containers(e: &mut Vec<Error>, object: &Value, volumes: &[String]) {
-    let list = list_at(object, "/spec/containers");
-    if list.is_empty() {
+fn containers(e: &mut Vec<Error>, object: &Value, volumes: &[&Value]) {
+    if list_at(object, "/spec/containers").is_empty() {
         e.push(Error::required("spec.containers", ""));
     }
-    let mut names = Vec::new();
-    let mut host_ports = Vec::new();
-    for (part, init) in [("initContainers", true), ("containers", false)] {
-        for (i, c) in list_at(object, &format!("/spec/{part}")).iter().enumerate() {
-            let path = index(&format!("spec.{part}"), i);
-            let name = str_at(c, "/name").to_owned();
-            if !name.is_empty() && names.contains(&name) {
-                e.push(Error::duplicate(&format!("{path}.name"), name.as_str()));
+    let around = Surroundings {
+        volumes,
+        grace: int_at(object, "/spec/terminationGracePeriodSeconds"),
+        os: str_at(object, "/spec/os/name"),
+        restart: str_at(object, "/spec/restartPolicy"),
+        host_users: object.pointer("/spec/hostUsers") != Some(&Value::Bool(false)),
+        claims: list_at(object, "/spec/resourceClaims"),
+    };
+    let mut seen = HashSet::new();
+    for (list, kind) in [
+        ("containers", Kind::Regular),
+        ("initContainers", Kind::Init),
+        ("ephemeralContainers", Kind::Ephemeral),
+    ] {
+        for (i, c) in list_at(object, &format!("/spec/{list}")).iter().enumerate() {
+            let path = index(&format!("spec.{list}"), i);
+            container::rules(e, &path, c, kind, &around);
+            let name = str_at(c, "/name");
+            if !name.is_empty() && !seen.insert(name) {
+                e.push(Error::duplicate(&format!("{path}.name"), name));
             }
-            names.push(name);
-            container::rules(e, &path, c, volumes, init);
+            if kind == Kind::Ephemeral {
+                container::ephemeral(e, &path, c);
+                let target = str_at(c, "/targetContainerName");
+                let lasting = ["containers", "initContainers"].iter().any(|list| {
+                    let list = list_at(object, &format!("/spec/{list}"));
+                    list.iter().any(|c| str_at(c, "/name") == target)
+                });
+                if !target.is_empty() && !lasting {
+                    let at = format!("{path}.targetContainerName");
+                    e.push(Error::not_found(&at, target));
+                }
+            }
+        }
+    }
+    unique_host_ports(e, object);
+    if bool_at(object, "/spec/hostNetwork") {
+        host_ports(e, object, false);
+    }
+}
+
+/// One port of the node for one container; init containers take turns.
+fn unique_host_ports(e: &mut Vec<Error>, object: &Value) {
+    let mut seen = HashSet::new();
+    for list in ["containers", "initContainers"] {
+        for (i, c) in list_at(object, &format!("/spec/{list}")).iter().enumerate() {
+            if list == "initContainers" {
+                seen.clear();
+            }
             for (j, p) in list_at(c, "/ports").iter().enumerate() {
                 let port = int_at(p, "/hostPort").unwrap_or(0);
-                if port == 0 || init {
+                if port == 0 {
                     continue;
                 }
                 let key = format!("{}/{}/{port}", str_at(p, "/protocol"), str_at(p, "/hostIP"));
-                if host_ports.contains(&key) {
-                    let at = format!("{path}.ports[{j}].hostPort");
+                if seen.contains(&key) {
+                    let at = format!("spec.{list}[{i}].ports[{j}].hostPort");
                     e.push(Error::duplicate(&at, key.as_str()));
                 }
-                host_ports.push(key);
+                seen.insert(key);
             }
         }
     }
 }
 
-fn volumes(e: &mut Vec<Error>, object: &Value) -> Vec<String> {
-    let mut seen: Vec<String> = Vec::new();
-    for (i, v) in list_at(object, "/spec/volumes").iter().enumerate() {
-        let path = index("spec.volumes", i);
-        let name = str_at(v, "/name");
-        let at = format!("{path}.name");
-        if name.is_empty() {
-            e.push(Error::required(&at, ""));
-        } else if seen.iter().any(|s| s == name) {
-            e.push(Error::duplicate(&at, name));
-        } else {
-            all(e, &at, &json!(name), names::dns_label(name));
-        }
-        seen.push(name.to_owned());
-        let sources: Vec<&String> = v
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(k, _)| k)
-            .filter(|k| *k != "name")
-            .collect();
-        for extra in sources.iter().skip(1) {
-            e.push(Error::forbidden(
-                &format!("{path}.{extra}"),
-                "may not specify more than 1 volume type",
-            ));
-        }
-        if let Some(kind) = sources.first() {
-            let need = match kind.as_str() {
-                "hostPath" => "path",
-                "secret" => "secretName",
-                "configMap" => "name",
-                CLAIM => "claimName",
-                _ => continue,
-            };
-            if str_at(v, &format!("/{kind}/{need}")).is_empty() {
-                e.push(Error::required(&format!("{path}.{kind}.{need}"), ""));
-            }
-            if kind.as_str() == "hostPath"
-                && str_at(v, "/hostPath/path").split('/').any(|p| p == "..")
-            {
-                let at = format!("{path}.hostPath.path");
-                let value = str_at(v, "/hostPath/path");
-                e.push(Error::invalid(&at, value, "must not contain '..'"));
+/// On the node's network a container's port is the node's; a template may leave it open,
+/// which is `settled` once there is a pod.
+fn host_ports(e: &mut Vec<Error>, object: &Value, settled: bool) {
+    for (i, c) in list_at(object, "/spec/containers").iter().enumerate() {
+        for (j, p) in list_at(c, "/ports").iter().enumerate() {
+            let number = |key: &str| int_at(p, key).unwrap_or(0);
+            let (host, own) = (number("/hostPort"), number("/containerPort"));
+            if host != own && ((host == 0) == settled) {
+                let at = format!("spec.containers[{i}].ports[{j}].hostPort");
+                let why = "must match `containerPort` when `hostNetwork` is true";
+                e.push(Error::invalid(&at, host, why));
             }
         }
     }
-    seen
 }
 
-fn tolerations(e: &mut Vec<Error>, object: &Value) {
-    for (i, t) in list_at(object, "/spec/tolerations").iter().enumerate() {
-        let path = index("spec.tolerations", i);
-        let (key, operator) = (str_at(t, "/key"), str_at(t, "/operator"));
-        let (value, effect) = (str_at(t, "/value"), str_at(t, "/effect"));
-        if !key.is_empty() {
-            all(
+fn dns(e: &mut Vec<Error>, object: &Value) {
+    let servers = list_at(object, "/spec/dnsConfig/nameservers");
+    if str_at(object, "/spec/dnsPolicy") == "None" && servers.is_empty() {
+        e.push(Error::required(
+            "spec.dnsConfig.nameservers",
+            "must provide at least one DNS nameserver when `dnsPolicy` is None",
+        ));
+    }
+    if servers.len() > NAMESERVERS {
+        let why = format!("must not have more than {NAMESERVERS} nameservers");
+        e.push(Error::invalid(
+            "spec.dnsConfig.nameservers",
+            servers.to_vec(),
+            why,
+        ));
+    }
+    for (i, server) in servers.iter().enumerate() {
+        is_ip(e, &format!("spec.dnsConfig.nameservers[{i}]"), server);
+    }
+    let searches = list_at(object, "/spec/dnsConfig/searches");
+    let path = "spec.dnsConfig.searches";
+    if searches.len() > SEARCHES {
+        let why = format!("must not have more than {SEARCHES} search paths");
+        e.push(Error::invalid(path, searches.to_vec(), why));
+    }
+    let names = || searches.iter().map(|s| s.as_str().unwrap_or_default());
+    if names().map(|s| s.len() + 1).sum::<usize>() > SEARCH_CHARACTERS + 1 {
+        let why = format!(
+            "must not have more than {SEARCH_CHARACTERS} characters (including spaces) in the search list"
+        );
+        e.push(Error::invalid(path, searches.to_vec(), why));
+    }
+    for (i, search) in names().enumerate() {
+        // "." alone asks for names as they are.
+        if search != "." {
+            let plain = search.strip_suffix('.').unwrap_or(search).replace('_', "-");
+            super::texts(
                 e,
-                &format!("{path}.key"),
-                &json!(key),
-                names::qualified_name(key),
+                &index(path, i),
+                search,
+                names::dns_subdomain(plain.trim_matches('-')),
             );
-        } else if operator != "Exists" {
-            let why = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-            e.push(Error::invalid(&format!("{path}.operator"), operator, why));
         }
-        if int_at(t, "/tolerationSeconds").is_some() && effect != "NoExecute" {
-            let why = "effect must be 'NoExecute' when `tolerationSeconds` is set";
-            e.push(Error::invalid(&format!("{path}.effect"), effect, why));
+    }
+    for (i, option) in list_at(object, "/spec/dnsConfig/options")
+        .iter()
+        .enumerate()
+    {
+        if str_at(option, "/name").is_empty() {
+            let at = index("spec.dnsConfig.options", i);
+            e.push(Error::required(&at, "must not be empty"));
         }
-        match operator {
-            "" | "Equal" => {
-                all(
-                    e,
-                    &format!("{path}.value"),
-                    &json!(value),
-                    names::label_value(value),
-                );
-            }
-            "Exists" if !value.is_empty() => {
-                let why = "value must be empty when `operator` is 'Exists'";
-                e.push(Error::invalid(&format!("{path}.operator"), value, why));
-            }
-            "Exists" => {}
-            other => {
-                e.push(Error::not_supported(
-                    &format!("{path}.operator"),
-                    other,
-                    &["Equal", "Exists"],
-                ));
-            }
+    }
+}
+
+fn gates(e: &mut Vec<Error>, object: &Value) {
+    for (i, gate) in list_at(object, "/spec/readinessGates").iter().enumerate() {
+        let name = str_at(gate, "/conditionType");
+        let path = index("spec.readinessGates", i);
+        text(e, &path, "conditionType", name, names::qualified_name(name));
+    }
+    let mut seen = HashSet::new();
+    for (i, gate) in list_at(object, "/spec/schedulingGates").iter().enumerate() {
+        let name = str_at(gate, "/name");
+        let path = index("spec.schedulingGates", i);
+        super::texts(e, &path, name, names::qualified_name(name));
+        if !seen.insert(name) {
+            e.push(Error::duplicate(&path, name));
         }
-        if !effect.is_empty() {
-            let known = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
-            one_of(e, &format!("{path}.effect"), effect, &known);
+    }
+    if !seen.is_empty() && !str_at(object, "/spec/nodeName").is_empty() {
+        let why = "cannot be set until all schedulingGates have been cleared";
+        e.push(Error::forbidden("spec.nodeName", why));
+    }
+}
+
+fn aliases(e: &mut Vec<Error>, object: &Value) {
+    for (i, alias) in list_at(object, "/spec/hostAliases").iter().enumerate() {
+        let path = index("spec.hostAliases", i);
+        is_ip(
+            e,
+            &format!("{path}.ip"),
+            alias.get("ip").unwrap_or(&Value::Null),
+        );
+        for (j, name) in list_at(alias, "/hostnames").iter().enumerate() {
+            let name = name.as_str().unwrap_or_default();
+            let why = names::dns_subdomain(name);
+            super::texts(e, &format!("{path}.hostnames[{j}]"), name, why);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(mut pod: Value) -> String {
-        crate::defaults::pod::apply(&mut pod);
-        spec(&pod)
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n")
-    }
-
-    #[test]
-    fn a_plain_pod_passes() {
-        let p = json!({"spec": {"containers": [{"name": "a", "image": "b"}],
-            "volumes": [{"name": "v", "hostPath": {"path": "/x"}}], "nodeSelector": {"disk": "ssd"}}});
-        assert_eq!(words(p), "");
-    }
-
-    #[test]
-    fn each_rule_speaks() {
-        let p = json!({"spec": {"restartPolicy": "Sometimes", "dnsPolicy": "None", "hostname": "a.b",
-            "activeDeadlineSeconds": 0, "nodeSelector": {"a": "b c"},
-            "containers": [{"name": "a", "image": "b"}, {"name": "a", "image": "b"}],
-            "volumes": [{"name": "v", "configMap": {}, "secret": {"secretName": "x"}}, {"name": "v"}],
-            "tolerations": [{"operator": "Equal", "value": "x"}, {"key": "k", "operator": "Is"}]}});
-        let w = words(p);
-        for want in [
-            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
-            "spec.dnsConfig.nameservers: Required value",
-            "spec.hostname: Invalid value: \"a.b\": must not contain dots",
-            "spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
-            "spec.nodeSelector: Invalid value: \"b c\"",
-            "spec.containers[1].name: Duplicate value: \"a\"",
-            "spec.volumes[0].configMap.name: Required value",
-            "spec.volumes[0].secret: Forbidden: may not specify more than 1 volume type",
-            "spec.volumes[1].name: Duplicate value: \"v\"",
-            "spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists",
-            "spec.tolerations[1].operator: Unsupported value: \"Is\"",
-        ] {
-            assert!(w.contains(want), "{want}\n--\n{w}");
-        }
-        assert_eq!(
-            words(json!({"spec": {}})),
-            "spec.containers: Required value"
-        );
-    }
-
-    #[test]
-    fn one_host_port_for_one_container() {
-        let p = json!({"spec": {"containers": [
-            {"name": "a", "image": "b", "ports": [{"containerPort": 1, "hostPort": 80}]},
-            {"name": "c", "image": "b", "ports": [{"containerPort": 2, "hostPort": 80}]}]}});
-        assert_eq!(
-            words(p),
-            "spec.containers[1].ports[0].hostPort: Duplicate value: \"TCP//80\""
-        );
-    }
-}
+#[path = "pod_tests.rs"]
+mod tests;

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::field::Error;
-use crate::json::{int_at, list_at};
+use crate::field::{Error, member};
+use crate::json::{int_at, list_at, str_at};
 
 const WORDS: &str = "pod updates may not change fields other than \
     `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
@@ -24,6 +24,7 @@ pub(super) fn update(new: &Value, old: &Value) -> Vec<Error> {
     }
     deadline(&mut errors, new, old);
     tolerations(&mut errors, new, old);
+    gates(&mut errors, new, old);
     let (mut a, mut b) = (new["spec"].clone(), old["spec"].clone());
     for spec in [&mut a, &mut b] {
         allowed(spec);
@@ -34,13 +35,12 @@ pub(super) fn update(new: &Value, old: &Value) -> Vec<Error> {
     {
         b["terminationGracePeriodSeconds"] = json!(1);
     }
+    if !list_at(old, "/spec/schedulingGates").is_empty() {
+        while_gated(&mut errors, &mut a, &mut b);
+    }
     if a != b {
-        let mut lines = Vec::new();
-        differences("spec", &b, &a, &mut lines);
-        errors.push(Error::forbidden(
-            "spec",
-            format!("{WORDS}\n{}", lines.join("\n")),
-        ));
+        let change = difference("spec", &b, &a);
+        errors.push(Error::forbidden("spec", format!("{WORDS}\n{change}")));
     }
     errors
 }
@@ -62,9 +62,78 @@ fn allowed(spec: &mut Value) {
                 }
             }
         }
-        // Ephemeral containers have their own door.
-        m.remove("ephemeralContainers");
+        m.remove("schedulingGates");
     }
+}
+
+/// Gates are only ever lifted (KEP-3521).
+fn gates(errors: &mut Vec<Error>, new: &Value, old: &Value) {
+    let before = list_at(old, "/spec/schedulingGates");
+    for (i, gate) in list_at(new, "/spec/schedulingGates").iter().enumerate() {
+        let name = str_at(gate, "/name");
+        if !before.iter().any(|b| str_at(b, "/name") == name) {
+            let why = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            let at = format!("spec.schedulingGates[{i}].name");
+            errors.push(Error::forbidden(&at, why));
+        }
+    }
+}
+
+/// While a pod waits at its gates, the nodes it may go to can be narrowed (KEP-3838); what
+/// is checked here is taken out of both specs.
+fn while_gated(errors: &mut Vec<Error>, new: &mut Value, old: &mut Value) {
+    const NARROWED: &str = "only additions are allowed (no mutations or deletions)";
+    let take = |spec: &mut Value, path: &[&str]| -> Value {
+        let [parents @ .., last] = path else {
+            return Value::Null;
+        };
+        let mut at = Some(spec);
+        for parent in parents {
+            at = at.and_then(|v| v.get_mut(*parent));
+        }
+        let members = at.and_then(Value::as_object_mut);
+        members.and_then(|m| m.remove(*last)).unwrap_or_default()
+    };
+    let (now, before) = (take(new, &["nodeSelector"]), take(old, &["nodeSelector"]));
+    if !extends(&now, &before) {
+        errors.push(Error::invalid("spec.nodeSelector", now, NARROWED));
+    }
+    let path = ["affinity", "nodeAffinity"];
+    let (now, before) = (take(new, &path), take(old, &path));
+    for spec in [new, old] {
+        if spec.get("affinity") == Some(&json!({}))
+            && let Some(members) = spec.as_object_mut()
+        {
+            members.remove("affinity");
+        }
+    }
+    let required = "/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
+    let (now, before) = (list_at(&now, required), list_at(&before, required));
+    let at = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms";
+    if before.is_empty() {
+        return;
+    }
+    if now.len() != before.len() {
+        let why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        errors.push(Error::invalid(at, now.to_vec(), why));
+        return;
+    }
+    for (i, (a, b)) in now.iter().zip(before).enumerate() {
+        let kept = ["/matchExpressions", "/matchFields"]
+            .iter()
+            .all(|list| list_at(a, list).starts_with(list_at(b, list)));
+        if !kept {
+            errors.push(Error::invalid(&format!("{at}[{i}]"), a.clone(), NARROWED));
+        }
+    }
+}
+
+/// Whether a map has all of another's members.
+fn extends(now: &Value, before: &Value) -> bool {
+    let members = before.as_object().into_iter().flatten();
+    members
+        .into_iter()
+        .all(|(key, value)| now.get(key) == Some(value))
 }
 
 fn deadline(errors: &mut Vec<Error>, new: &Value, old: &Value) {
@@ -72,7 +141,7 @@ fn deadline(errors: &mut Vec<Error>, new: &Value, old: &Value) {
     let pointer = "/spec/activeDeadlineSeconds";
     match (int_at(new, pointer), int_at(old, pointer)) {
         (Some(n), Some(o)) if n > o => {
-            let why = format!("must be less than or equal to {o}");
+            let why = "must be less than or equal to previous value";
             errors.push(Error::invalid(path, n, why));
         }
         (None, Some(_)) => {
@@ -107,6 +176,13 @@ fn tolerations(errors: &mut Vec<Error>, new: &Value, old: &Value) {
     }
 }
 
+/// What differs between two values, for people: lines of `- spec.x: old`, `+ spec.x: new`.
+pub(super) fn difference(path: &str, old: &Value, new: &Value) -> String {
+    let mut lines = Vec::new();
+    differences(path, old, new, &mut lines);
+    lines.join("\n")
+}
+
 /// One line per differing place: `- spec.x: old` and `+ spec.x: new`.
 fn differences(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
     match (old, new) {
@@ -116,7 +192,7 @@ fn differences(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
                     a.get(key).unwrap_or(&Value::Null),
                     b.get(key).unwrap_or(&Value::Null),
                 );
-                differences(&format!("{path}.{key}"), x, y, out);
+                differences(&member(path, key), x, y, out);
             }
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
@@ -182,5 +258,34 @@ mod tests {
         new["spec"]["tolerations"] = json!([]);
         new["spec"]["activeDeadlineSeconds"] = json!(11);
         assert_eq!(update(&new, &pod()).len(), 2);
+    }
+
+    #[test]
+    fn gates_are_lifted_and_nodes_narrowed_meanwhile() {
+        let mut old = pod();
+        old["spec"]["schedulingGates"] = json!([{"name": "a"}, {"name": "b"}]);
+        old["spec"]["nodeSelector"] = json!({"disk": "ssd"});
+        let mut new = old.clone();
+        new["spec"]["schedulingGates"] = json!([{"name": "b"}]);
+        new["spec"]["nodeSelector"] = json!({"disk": "ssd", "zone": "a"});
+        new["spec"]["affinity"] = json!({"nodeAffinity": {}});
+        assert_eq!(update(&new, &old), vec![]);
+        new["spec"]["nodeSelector"] = json!({"zone": "a"});
+        new["spec"]["schedulingGates"] = json!([{"name": "c"}]);
+        let words: Vec<String> = update(&new, &old).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            words,
+            [
+                "spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'c'",
+                "spec.nodeSelector: Invalid value: {\"zone\":\"a\"}: only additions are allowed (no mutations or deletions)",
+            ]
+        );
+        let mut late = pod();
+        late["spec"]["nodeSelector"] = json!({"zone": "a"});
+        assert!(
+            update(&late, &pod())[0]
+                .to_string()
+                .contains("pod updates may not change fields")
+        );
     }
 }

@@ -114,27 +114,53 @@ fn kubernetes_service(app: &App) -> Value {
     })
 }
 
-/// The address may have changed since the last start, so it is written anew when it has.
+/// Where the Service leads, in both notations. The address may have changed since the last
+/// start, so it is written anew when it has.
 async fn kubernetes_endpoints(app: &App) -> Result<(), StartError> {
+    let advertise = app.config.advertise;
+    // Such an address leads nowhere from a pod, and the rules for endpoints refuse it.
+    if advertise.ip().is_loopback() || advertise.ip().is_unspecified() {
+        return Ok(());
+    }
+    let (ip, port) = (advertise.ip().to_string(), advertise.port());
+    let ports = json!([{"name": "https", "port": port, "protocol": "TCP"}]);
+    let endpoints = json!({
+        "metadata": {"name": "kubernetes", "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": ip}], "ports": ports}],
+    });
+    keep(app, "", "endpoints", endpoints, &["subsets"]).await?;
+    let family = if advertise.is_ipv4() { "IPv4" } else { "IPv6" };
+    let slice = json!({
+        "metadata": {"name": "kubernetes", "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": family,
+        "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
+        "ports": ports,
+    });
+    let group = "discovery.k8s.io";
+    keep(app, group, "endpointslices", slice, &["endpoints", "ports"]).await
+}
+
+/// Creates an object of namespace `default`, or sets these members of it again.
+async fn keep(
+    app: &App,
+    group: &str,
+    plural: &str,
+    object: Value,
+    members: &[&str],
+) -> Result<(), StartError> {
+    let name = cadet_api::json::str_at(&object, "/metadata/name").to_owned();
     let failed = |status| StartError::Bootstrap {
-        what: "endpoints/kubernetes".into(),
+        what: format!("{plural}/{name}"),
         status,
     };
-    let advertise = app.config.advertise;
-    let subsets = json!([{
-        "addresses": [{"ip": advertise.ip().to_string()}],
-        "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}],
-    }]);
-    let object = json!({
-        "metadata": {"name": "kubernetes", "namespace": "default"},
-        "subsets": subsets,
-    });
-    make(app, "endpoints", object).await?;
-    let endpoints = find("endpoints").map_err(failed)?;
-    crate::writing::change(app, endpoints, "default", "kubernetes", false, |old| {
+    let kind = find_in(group, plural).map_err(failed)?;
+    make_of(app, kind, object.clone()).await?;
+    crate::writing::change(app, kind, "default", &name, false, |old| {
         let mut value = old.clone();
-        if value.get("subsets") != Some(&subsets) {
-            value["subsets"] = subsets.clone();
+        for member in members {
+            value[*member] = object[*member].clone();
         }
         Ok(crate::writing::Proposal {
             value,

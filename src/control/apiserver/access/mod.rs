@@ -1,5 +1,6 @@
 //! Who asks, and whether they may.
 
+mod certificate;
 mod escalation;
 mod identity;
 mod impersonation;
@@ -10,6 +11,7 @@ mod references;
 mod rules;
 pub mod token;
 
+pub use certificate::{may_judge, name_requester};
 pub use escalation::check_rules;
 pub use identity::{BadCertificate, User};
 pub use impersonation::impersonated;

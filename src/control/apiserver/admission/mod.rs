@@ -256,7 +256,8 @@ fn is_marked(object: &Value, annotation: &str) -> bool {
 
 /// The first namespaces cannot be deleted: too much leans on them.
 pub fn may_delete(resource: &Resource, name: &str) -> Result<(), Status> {
-    namespace::may_delete(resource, name)
+    namespace::may_delete(resource, name)?;
+    priority::may_delete(resource, name)
 }
 
 /// A row of the core group that this crate relies on.

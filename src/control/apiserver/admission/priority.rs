@@ -2,12 +2,23 @@
 //! at most one class is the default.
 
 use cadet_api::json::{bool_at, int_at, str_at};
+use cadet_api::resource::Resource;
 use cadet_api::status::Status;
 use serde_json::{Value, json};
 
 use super::{Request, find_in};
 
 const GROUP: &str = "scheduling.k8s.io";
+/// Every cluster's own classes: its own pods ask for them.
+const SYSTEM_CLASSES: &[&str] = &["system-cluster-critical", "system-node-critical"];
+
+pub(super) fn may_delete(resource: &Resource, name: &str) -> Result<(), Status> {
+    if resource.is(GROUP, "PriorityClass") && SYSTEM_CLASSES.contains(&name) {
+        let why = "this is a system priority class and cannot be deleted";
+        return Err(Status::forbidden(resource, name, why));
+    }
+    Ok(())
+}
 
 /// Writes the priority and preemption policy of a pod's class; on updates keeps those the
 /// pod has.

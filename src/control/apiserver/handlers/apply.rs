@@ -160,6 +160,7 @@ fn only_part(stored: &Resource, part: Part, applied: &mut Value) {
         }
         Part::Status => members
             .retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status")),
-        Part::Main | Part::Finalize => {}
+        Part::Main | Part::Finalize | Part::EphemeralContainers | Part::Resize | Part::Approval => {
+        }
     }
 }

@@ -34,6 +34,7 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     warnings.extend(fields::check(resource, &object, text, options.validation)?);
     access::may_create(&call.user, resource, &object)?;
     place(call, &mut object)?;
+    access::name_requester(&call.user, resource, &mut object)?;
     let (world, rbac) = (&call.app.world, &call.app.rbac);
     access::check_rules(world, rbac, &call.user, call.stored(), &object)?;
     let manager = Manager::of(call, "")?;
@@ -87,11 +88,13 @@ pub async fn store_new(
     }
     request.check_namespace(&object)?;
     let mut warnings = vec![];
-    // What admission adds is nobody's: the record of fields is that of the object before.
+    // What the server adds is nobody's: the record of fields is that of the object before.
     let mut as_sent = None;
-    if request.may_mutate() {
+    if request.may_mutate() || strategy::gives_fields(resource) {
         strategy::complete(resource, &mut object);
         as_sent = (!manager.is_applying()).then(|| object.clone());
+    }
+    if request.may_mutate() {
         warnings = request.mutate(&mut object, None).await?;
     }
     for _ in 0..NAME_ATTEMPTS {

@@ -36,6 +36,7 @@ impl<'a> Finish<'a> {
         let (app, stored) = (&self.call.app, self.call.stored());
         access::check_rules(&app.world, &app.rbac, &self.call.user, stored, new)?;
         let warnings = strategy::prepare_update(stored, self.part, new, old)?;
+        access::may_judge(app, &self.call.user, stored, new, old)?;
         if becomes_addressed(new) {
             // An address held for an attempt that lost is let go first.
             drop(self.held.take());

@@ -70,7 +70,9 @@ pub async fn dispatch(call: Call, mut parts: Parts, body: Body) -> Result<Respon
         return connect::run(call_of, part.name, arrived).await;
     }
     match (call.verb, name) {
-        ("get", None | Some("status")) => get::run(call_of),
+        ("get", None | Some("status" | "approval" | "ephemeralcontainers" | "resize")) => {
+            get::run(call_of)
+        }
         ("get", Some("log")) => connect::log::run(call_of).await,
         ("list", None) => list::run(call_of).await,
         ("watch", None) => watch::run(call_of),
@@ -81,12 +83,14 @@ pub async fn dispatch(call: Call, mut parts: Parts, body: Body) -> Result<Respon
         ("get", Some("scale")) => scale::get(call_of),
         ("update", Some("scale")) => scale::update(call_of, body::read(body).await?).await,
         ("patch", Some("scale")) => scale::patch(call_of, body::read(body).await?).await,
-        ("update", None | Some("status" | "finalize")) => {
-            update::run(call_of, which(name)?, body::read(body).await?).await
-        }
-        ("patch", None | Some("status" | "finalize")) => {
-            patch::run(call_of, which(name)?, body::read(body).await?).await
-        }
+        (
+            "update",
+            None | Some("status" | "finalize" | "approval" | "ephemeralcontainers" | "resize"),
+        ) => update::run(call_of, which(name)?, body::read(body).await?).await,
+        (
+            "patch",
+            None | Some("status" | "finalize" | "approval" | "ephemeralcontainers" | "resize"),
+        ) => patch::run(call_of, which(name)?, body::read(body).await?).await,
         ("delete", None) => delete::run(call_of, body::read(body).await?).await,
         ("deletecollection", None) => deletecollection::run(call_of, body::read(body).await?).await,
         (_, Some(part)) => Err(Status::not_served(&format!(
@@ -103,6 +107,9 @@ fn which(subresource: Option<&str>) -> Result<Part, Status> {
         None => Ok(Part::Main),
         Some("status") => Ok(Part::Status),
         Some("finalize") => Ok(Part::Finalize),
+        Some("approval") => Ok(Part::Approval),
+        Some("ephemeralcontainers") => Ok(Part::EphemeralContainers),
+        Some("resize") => Ok(Part::Resize),
         Some(_) => Err(Status::no_such_path()),
     }
 }

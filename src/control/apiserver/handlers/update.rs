@@ -54,6 +54,9 @@ pub(super) fn part_name(part: Part) -> &'static str {
         Part::Main => "",
         Part::Status => "status",
         Part::Finalize => "finalize",
+        Part::EphemeralContainers => "ephemeralcontainers",
+        Part::Resize => "resize",
+        Part::Approval => "approval",
     }
 }
 

@@ -43,6 +43,12 @@ async fn a_new_cluster_has_its_first_objects() {
         .await
         .expect(200);
     assert_eq!(endpoints["subsets"][0]["addresses"][0]["ip"], "10.0.2.15");
+    let slice = client
+        .get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes")
+        .await
+        .expect(200);
+    assert_eq!(slice["endpoints"][0]["addresses"], json!(["10.0.2.15"]));
+    assert_eq!(slice["ports"][0]["port"], 6443);
 }
 
 #[tokio::test]
