@@ -156,6 +156,28 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn places_are_found_as_by_a_pointer_of_the_library() {
+        let v = json!({"a": {"b": [1, {"c/d": 2}], "": 3}, "": {"x": 4}});
+        for path in [
+            "",
+            "/",
+            "/a",
+            "/a/b",
+            "/a/b/0",
+            "/a/b/1/c~1d",
+            "/a/b/2",
+            "/a/b/x",
+            "/a/",
+            "//x",
+            "/a/b/0/c",
+            "a",
+            "/none",
+        ] {
+            assert_eq!(at(&v, path), v.pointer(path), "{path:?}");
+        }
+    }
+
+    #[test]
     fn default_fills_absent_null_and_empty_but_keeps_false_and_zero() {
         let mut m = json!({"a": null, "b": "", "c": false, "d": 0})
             .as_object()
