@@ -4,6 +4,8 @@
 //! and math. A rule that calls anything else is refused when it is taken in, never passed
 //! over.
 
+mod budget;
+
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, LazyLock};
@@ -14,9 +16,13 @@ use serde_json::Value;
 /// Longest rule, in bytes; upstream's limit is of the same order.
 const MAX_RULE: usize = 10_000;
 
-/// Largest value a rule may look at, in JSON bytes. With nested loops the time a rule takes
-/// grows with a power of it, and nothing interrupts a rule at work.
+/// Largest value a rule may look at, in JSON bytes. What a rule makes of it is bounded by
+/// its budget.
 const MAX_VALUE: usize = 64 * 1024;
+
+/// Stack for parsing a rule, in bytes: some frames for each byte of it. Only what is used
+/// of it is ever there.
+const STACK: usize = 96 * 1024 * 1024;
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib();
@@ -25,6 +31,7 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     for extension in [extensions::strings, extensions::lists, extensions::math] {
         let _ = env.add_extension(extension);
     }
+    budget::add(&mut env);
     Arc::new(env)
 });
 
@@ -93,7 +100,7 @@ const ROLES: &[&str] = &[
 /// A rule ready to run.
 #[derive(Debug)]
 pub struct Program {
-    program: cel::Program,
+    expression: cel::IdedExpr,
     /// It compares with the state before, so it is not asked of new values.
     pub looks_back: bool,
     /// Which of [`ROLES`] it names.
@@ -112,13 +119,7 @@ impl Program {
         if rule.len() > MAX_RULE {
             return Err(format!("the rule is longer than {MAX_RULE} bytes"));
         }
-        // The parser is not ours, and rules come from anywhere.
-        let parsed = std::panic::catch_unwind(AssertUnwindSafe(|| ENV.compile(rule)));
-        let program = match parsed {
-            Ok(Ok(program)) => program,
-            Ok(Err(error)) => return Err(error.to_string()),
-            Err(_) => return Err("the rule cannot be parsed".to_owned()),
-        };
+        let program = parse(rule)?;
         let references = program.references();
         let stranger = references
             .functions()
@@ -133,8 +134,10 @@ impl Program {
                 "undeclared reference to '{name}': this cluster's CEL does not have that function"
             ));
         }
+        let mut expression = program.expression().clone();
+        budget::meter(&mut expression);
         Ok(Program {
-            program,
+            expression,
             looks_back,
             speaks_of,
         })
@@ -209,13 +212,38 @@ impl Program {
             }
             context.add_variable_from_value(*name, typed(value));
         }
-        let run = std::panic::catch_unwind(AssertUnwindSafe(|| self.program.execute(&context)));
+        let run = budget::within(|| {
+            std::panic::catch_unwind(AssertUnwindSafe(|| {
+                cel::Value::resolve(&self.expression, &context)
+            }))
+        })?;
         match run {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("the rule could not be evaluated".to_owned()),
         }
     }
+}
+
+/// Parses a rule. The parser is not ours, may panic, and walks a chain of operators by
+/// recursion, so it gets a stack as deep as the longest rule can make it.
+fn parse(rule: &str) -> Result<cel::Program, String> {
+    let parsing = || {
+        let program = ENV.compile(rule).map_err(|error| error.to_string())?;
+        match budget::is_too_deep(program.expression()) {
+            true => Err("the rule is nested too deeply".to_owned()),
+            false => Ok(program),
+        }
+    };
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("rule".to_owned())
+            .stack_size(STACK)
+            .spawn_scoped(scope, parsing)
+            .map_err(|error| format!("the rule cannot be parsed now: {error}"))?
+            .join()
+            .map_err(|_| "the rule cannot be parsed".to_owned())?
+    })
 }
 
 /// Operators are called by signs (`_&&_`, `@in`), functions by words.

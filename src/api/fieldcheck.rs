@@ -12,6 +12,10 @@ use crate::schema::{self, Scalar, Shape};
 use crate::status::Status;
 use crate::{clock, field, json as place, quantity};
 
+/// Most sentences kept about one body, as upstream's decoder does: nobody reads more, and
+/// each becomes a header of the answer.
+const MOST: usize = 100;
+
 /// Walks the object, already in its stored version, along the shape of its kind. Returns
 /// the sentences for fields the kind does not have (`unknown field "spec.foo"`), in order.
 ///
@@ -101,7 +105,10 @@ impl Fit<'_> {
                             self.inside(name, |fit| fit.walk(found.shape.get(), value))?;
                         }
                         None if known.open => {}
-                        None => self.unknown.push(field::member(&self.path, name)),
+                        None if self.unknown.len() < MOST => {
+                            self.unknown.push(field::member(&self.path, name));
+                        }
+                        None => {}
                     }
                 }
                 Ok(())
@@ -266,7 +273,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         let mut seen = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
             let path = crate::field::member(&self.path, &key);
-            if !seen.insert(key) && !self.found.contains(&path) {
+            if !seen.insert(key) && self.found.len() < MOST && !self.found.contains(&path) {
                 self.found.push(path.clone());
             }
             map.next_value_seed(Walk {
@@ -423,5 +430,8 @@ mod tests {
             ]
         );
         assert!(duplicates(br#"{"a": 1"#).is_empty());
+        let many: String = (0..1000).map(|n| format!("\"{n}\":0,\"{n}\":1,")).collect();
+        let many = format!("{{{}}}", many.trim_end_matches(','));
+        assert_eq!(duplicates(many.as_bytes()).len(), MOST);
     }
 }

@@ -76,6 +76,19 @@ pub fn default(m: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
     }
 }
 
+/// Deepest object taken. What the server writes beside it (who owns which field) nests a
+/// little deeper, and records are read back to 127 levels.
+pub const MAX_DEPTH: usize = 100;
+
+/// How deep a value nests; 0 if it has no members.
+pub fn depth(v: &Value) -> usize {
+    match v {
+        Value::Object(m) => 1 + m.values().map(depth).max().unwrap_or(0),
+        Value::Array(a) => 1 + a.iter().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
 /// Whether Go's `omitempty` would leave the value out.
 pub fn is_empty(v: &Value) -> bool {
     match v {

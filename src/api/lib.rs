@@ -18,8 +18,11 @@ pub mod discovery;
 pub mod event;
 pub mod field;
 pub mod fieldcheck;
+#[cfg(test)]
+mod fuzz;
 pub mod install;
 pub mod json;
+pub mod json_syntax;
 pub mod meta;
 pub mod names;
 pub mod openapi;

@@ -164,10 +164,20 @@ impl Decoder {
                     map.insert(key, value);
                 }
             }
+            Shape::Struct(inner) => {
+                // A message that comes in two parts is one message (protobuf.dev, encoding).
+                let slot = out.entry(name).or_insert_with(|| json!({}));
+                if let Some(members) = slot.as_object_mut() {
+                    self.message(inner, 0, wire.bytes(name)?, depth + 1, status, members)?;
+                }
+            }
             shape => {
                 let value = self.value(name, shape, wire, depth, status)?;
+                // Of a field that comes twice the last counts, even if it is empty.
                 if field.required || !is_left_out(name, &value, status) {
                     out.insert(name.to_owned(), value);
+                } else {
+                    out.remove(name);
                 }
             }
         }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 /// else is left out. `"/metadata"` keeps all of the metadata. Parts of arrays cannot be named.
 ///
 /// # Errors
-/// The bytes are no JSON document. What is left out is checked as well.
+/// The bytes are no JSON document. Of what is left out only the syntax is checked.
 pub fn skim(bytes: &[u8], pointers: &[&str]) -> serde_json::Result<Value> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Wanted(Cow::Borrowed(pointers)).deserialize(&mut reader)?;

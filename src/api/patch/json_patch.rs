@@ -3,9 +3,14 @@
 use serde_json::Value;
 
 use super::Error;
+use crate::json::{MAX_DEPTH, depth};
 
 /// Upstream's limit on operations in one patch.
 const MAX_OPERATIONS: usize = 10_000;
+
+/// Upstream's limit on what the copies of one patch may add, in bytes of JSON: a few dozen
+/// of them double an object beyond any memory.
+const MAX_COPIED: usize = 3 * 1024 * 1024;
 
 /// Applies the operations in order; on an error the object is left half-changed, so give
 /// it a copy.
@@ -22,10 +27,13 @@ pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), Error> {
             got: operations.len(),
         });
     }
-    operations.iter().try_for_each(|op| apply(object, op))
+    let mut copied = 0;
+    operations
+        .iter()
+        .try_for_each(|op| apply(object, op, &mut copied))
 }
 
-fn apply(object: &mut Value, op: &Value) -> Result<(), Error> {
+fn apply(object: &mut Value, op: &Value, copied: &mut usize) -> Result<(), Error> {
     let text = |key: &str| {
         op.get(key)
             .and_then(Value::as_str)
@@ -42,6 +50,7 @@ fn apply(object: &mut Value, op: &Value) -> Result<(), Error> {
         "remove" => remove(object, path, "remove").map(drop),
         "replace" => {
             let new = value()?;
+            check_depth(path, &new)?;
             let missing = || inapplicable("replace", path);
             *object.pointer_mut(path).ok_or_else(missing)? = new;
             Ok(())
@@ -58,11 +67,18 @@ fn apply(object: &mut Value, op: &Value) -> Result<(), Error> {
         }
         "copy" => {
             let from = text("from")?;
-            let copied = object
+            let source = object
                 .pointer(from)
-                .ok_or_else(|| inapplicable("copy", from))?
-                .clone();
-            add(object, path, copied)
+                .ok_or_else(|| inapplicable("copy", from))?;
+            *copied += size(source);
+            if *copied > MAX_COPIED {
+                return Err(Error::CopiesTooLarge {
+                    copied: *copied,
+                    limit: MAX_COPIED,
+                });
+            }
+            let source = source.clone();
+            add(object, path, source)
         }
         "test" => {
             // A missing place equals null, as in the library upstream uses.
@@ -76,6 +92,34 @@ fn apply(object: &mut Value, op: &Value) -> Result<(), Error> {
             }
         }
         other => Err(Error::Malformed(format!("unexpected kind: {other}"))),
+    }
+}
+
+/// Length of a value in JSON, without writing it down.
+fn size(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    match serde_json::to_writer(&mut count, value) {
+        Ok(()) => count.0,
+        // Counting cannot fail; if it did, the copy would be too large.
+        Err(_) => usize::MAX / 2,
+    }
+}
+
+/// Each operation may nest a little deeper than the one before.
+fn check_depth(path: &str, value: &Value) -> Result<(), Error> {
+    match path.matches('/').count() + depth(value) > MAX_DEPTH {
+        true => Err(Error::Malformed("exceeded max depth".into())),
+        false => Ok(()),
     }
 }
 
@@ -101,6 +145,7 @@ fn position(token: &str, len: usize) -> Option<usize> {
 }
 
 fn add(object: &mut Value, path: &str, value: Value) -> Result<(), Error> {
+    check_depth(path, &value)?;
     if path.is_empty() {
         *object = value;
         return Ok(());
@@ -225,5 +270,21 @@ mod tests {
         assert_eq!(run(doc.clone(), json!({})).unwrap_err().status().code, 400);
         let many = vec![json!({"op": "test", "path": "/a", "value": [1]}); MAX_OPERATIONS + 1];
         assert_eq!(run(doc, json!(many)).unwrap_err().status().code, 413);
+    }
+
+    #[test]
+    fn copies_of_copies_and_ladders_are_cut() {
+        let doc = json!({"a": {"b": "c".repeat(1000)}});
+        let doubling: Vec<Value> = (0..40)
+            .map(|n| json!({"op": "copy", "from": "", "path": format!("/{n}")}))
+            .collect();
+        let error = run(doc.clone(), json!(doubling)).unwrap_err();
+        assert_eq!(error.status().code, 413);
+        assert!(error.status().message.starts_with(
+            "Request entity too large: Unable to complete the copy, the accumulated size increase of copy is "
+        ));
+        let rung = |n| json!({"op": "add", "path": format!("/a{}", "/a".repeat(n)), "value": {}});
+        let ladder: Vec<Value> = (1..1000).map(rung).collect();
+        assert_eq!(run(doc, json!(ladder)).unwrap_err().status().code, 400);
     }
 }

@@ -30,6 +30,10 @@ pub enum Error {
     Inapplicable(String),
     #[error("The allowed maximum operations in a JSON patch is {max}, got {got}")]
     TooManyOperations { max: usize, got: usize },
+    #[error(
+        "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {limit}"
+    )]
+    CopiesTooLarge { copied: usize, limit: usize },
 }
 
 impl Error {
@@ -42,9 +46,11 @@ impl Error {
                 "Invalid",
                 format!("the server rejected our request due to an error in our request: {self}"),
             ),
-            Error::TooManyOperations { .. } => {
-                Status::failure(413, "RequestEntityTooLarge", self.to_string())
-            }
+            Error::TooManyOperations { .. } | Error::CopiesTooLarge { .. } => Status::failure(
+                413,
+                "RequestEntityTooLarge",
+                format!("Request entity too large: {self}"),
+            ),
         }
     }
 }

@@ -51,10 +51,14 @@ pub struct Config {
     pub watch_buffer: usize,
     /// How often a watch that wants bookmarks gets one.
     pub bookmark_every: Duration,
+    /// Longest a client may take for the TLS handshake, and for the head of each request;
+    /// the first must come in that time too, whatever the protocol.
+    pub head_timeout: Duration,
 }
 
 impl Config {
-    /// The usual sizes: a window of 10 000 changes, buffers of 1 000, a bookmark a minute.
+    /// The usual sizes: a window of 10 000 changes, buffers of 1 000, a bookmark a minute,
+    /// upstream's patience.
     pub fn new(service_cidr: impl Into<String>, advertise: SocketAddr) -> Config {
         Config {
             service_cidr: service_cidr.into(),
@@ -65,6 +69,7 @@ impl Config {
             watch_window: 10_000,
             watch_buffer: 1_000,
             bookmark_every: Duration::from_secs(60),
+            head_timeout: Duration::from_secs(32),
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use cadet_api::protobuf;
+use cadet_api::json::MAX_DEPTH;
 use cadet_api::status::Status;
+use cadet_api::{json_syntax, protobuf};
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
@@ -56,24 +57,66 @@ pub struct Decoded {
     pub json: Bytes,
 }
 
-/// Decodes an object sent with create, update or delete.
-pub fn decode(headers: &HeaderMap, bytes: Bytes) -> Result<Decoded, Status> {
-    match media_type(headers)?.as_str() {
+/// Decodes what a client sends where the API takes a `kind`.
+///
+/// # Errors
+/// 415 for a form we do not know, 400 for what is not of its form.
+pub fn decode(kind: &str, headers: &HeaderMap, bytes: Bytes) -> Result<Decoded, Status> {
+    if let Some(coding) = headers.get(CONTENT_ENCODING)
+        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return Err(Status::failure(
+            415,
+            "UnsupportedMediaType",
+            "the body of the request was in an unknown format - a content encoding is not accepted",
+        ));
+    }
+    let summary = summary(&bytes);
+    let decoded = match media_type(headers)?.as_str() {
         JSON | "*/*" => decode_json(bytes),
         YAML | "application/x-yaml" | "text/yaml" => decode_yaml(&bytes),
-        PROTOBUF => decode_protobuf(&bytes),
-        _ => Err(Status::unsupported_media_type(&[JSON, YAML, PROTOBUF])),
+        PROTOBUF => decode_protobuf(&bytes)?,
+        _ => return Err(Status::unsupported_media_type(&[JSON, YAML, PROTOBUF])),
+    };
+    decoded.map_err(|why| {
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
+        ))
+    })
+}
+
+/// The beginning of a body, for whoever looks for the mistake in it: upstream's form.
+fn summary(bytes: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let shown = &bytes[..bytes.len().min(SHOWN)];
+    let more = if bytes.len() > SHOWN { " ..." } else { "" };
+    match bytes.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(shown)),
+        Some(_) => {
+            let hex: String = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{hex}{more}")
+        }
     }
 }
 
-/// Decodes JSON that must be an object. serde_json bounds the depth at 128 levels.
-pub fn decode_json(bytes: Bytes) -> Result<Decoded, Status> {
-    let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
-        Status::bad_request(format!(
-            "couldn't get version/kind; json parse error: {error}"
-        ))
-    })?;
-    check_object(&value)?;
+/// Why bytes are no JSON, in Go's words where Go would find it too.
+pub fn json_mistake(bytes: &[u8], error: &serde_json::Error) -> String {
+    json_syntax::mistake(bytes).unwrap_or_else(|| {
+        let words = error.to_string();
+        match words.contains("recursion limit") {
+            true => "exceeded max depth".to_owned(),
+            false => words,
+        }
+    })
+}
+
+/// Decodes JSON that must be an object.
+fn decode_json(bytes: Bytes) -> Result<Decoded, String> {
+    const PREFIX: &str = "couldn't get version/kind; json parse error";
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| format!("{PREFIX}: {}", json_mistake(&bytes, &error)))?;
+    check_object(&value).map_err(|why| format!("{PREFIX}: {why}"))?;
     Ok(Decoded { value, json: bytes })
 }
 
@@ -86,55 +129,68 @@ pub struct Applied {
 
 /// Decodes the body of a server-side apply.
 pub fn decode_applied(bytes: Bytes) -> Result<Applied, Status> {
+    let bad = |why| Status::bad_request(format!("error decoding YAML: {why}"));
     if let Ok(value) = serde_json::from_slice::<Value>(&bytes) {
-        check_object(&value)?;
+        check_object(&value).map_err(bad)?;
         return Ok(Applied {
             value,
             json: Some(bytes),
         });
     }
-    let value = decode_yaml(&bytes)?.value;
+    let value =
+        yaml_value(&bytes).map_err(|why| bad(format!("error converting YAML to JSON: {why}")))?;
+    check_object(&value).map_err(bad)?;
     Ok(Applied { value, json: None })
 }
 
-fn decode_protobuf(bytes: &Bytes) -> Result<Decoded, Status> {
-    let value = protobuf::decode(bytes).map_err(|error| match error {
-        protobuf::Error::Unknown { .. } | protobuf::Error::Unsupported(_) => {
-            Status::failure(415, "UnsupportedMediaType", error.to_string())
+fn decode_protobuf(bytes: &Bytes) -> Result<Result<Decoded, String>, Status> {
+    let value = match protobuf::decode(bytes) {
+        Ok(value) => value,
+        Err(error @ (protobuf::Error::Unknown { .. } | protobuf::Error::Unsupported(_))) => {
+            return Err(Status::failure(
+                415,
+                "UnsupportedMediaType",
+                error.to_string(),
+            ));
         }
-        error => Status::bad_request(format!(
-            "couldn't get version/kind; protobuf error: {error}"
-        )),
-    })?;
-    let json = serde_json::to_vec(&value).map_err(Status::internal)?;
-    Ok(Decoded {
-        value,
-        json: json.into(),
-    })
-}
-
-fn decode_yaml(bytes: &Bytes) -> Result<Decoded, Status> {
-    let bad = |error: String| {
-        Status::bad_request(format!("error converting YAML to JSON: yaml: {error}"))
+        Err(error) => return Ok(Err(error.to_string())),
     };
-    let text = std::str::from_utf8(bytes).map_err(|error| bad(error.to_string()))?;
-    let value: Value = serde_saphyr::from_str(text).map_err(|error| bad(error.to_string()))?;
-    check_object(&value)?;
-    let json = serde_json::to_vec(&value).map_err(|error| bad(error.to_string()))?;
+    let json = serde_json::to_vec(&value).map_err(Status::internal)?;
+    Ok(check_object(&value).map(|()| Decoded {
+        value,
+        json: json.into(),
+    }))
+}
+
+fn yaml_value(bytes: &[u8]) -> Result<Value, String> {
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| "yaml: invalid leading UTF-8 octet".to_owned())?;
+    serde_saphyr::from_str(text).map_err(|error| format!("yaml: {error}"))
+}
+
+fn decode_yaml(bytes: &Bytes) -> Result<Decoded, String> {
+    let value = yaml_value(bytes)?;
+    check_object(&value)
+        .map_err(|why| format!("couldn't get version/kind; json parse error: {why}"))?;
+    let json = serde_json::to_vec(&value).map_err(|error| error.to_string())?;
     Ok(Decoded {
         value,
         json: json.into(),
     })
 }
 
-fn check_object(value: &Value) -> Result<(), Status> {
-    if value.is_object() {
-        return Ok(());
+/// Refuses what is no object, or nests deeper than objects may.
+fn check_object(value: &Value) -> Result<(), String> {
+    if !value.is_object() {
+        let found = cadet_api::json::type_name(value);
+        return Err(format!(
+            "json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+        ));
     }
-    let found = cadet_api::json::type_name(value);
-    Err(Status::bad_request(format!(
-        "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string; Kind string }}"
-    )))
+    match cadet_api::json::depth(value) > MAX_DEPTH {
+        true => Err("exceeded max depth".to_owned()),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -148,7 +204,7 @@ mod tests {
     }
 
     fn code(content_type: &str, body: &'static [u8]) -> Option<u16> {
-        decode(&headers(content_type), Bytes::from_static(body))
+        decode("Pod", &headers(content_type), Bytes::from_static(body))
             .err()
             .map(|s| s.code)
     }
@@ -157,12 +213,12 @@ mod tests {
     fn bodies_are_read_by_their_type_and_json_is_the_default() {
         let body = Bytes::from_static(b"{\"kind\":\"Pod\"}");
         assert_eq!(
-            decode(&HeaderMap::new(), body).map(|d| d.value["kind"].clone()),
+            decode("Pod", &HeaderMap::new(), body).map(|d| d.value["kind"].clone()),
             Ok("Pod".into())
         );
         assert_eq!(code("application/json; charset=utf-8", b"{}"), None);
         let yaml = Bytes::from_static(b"kind: Pod\nmetadata:\n  name: yes-man\n");
-        let read = decode(&headers("application/yaml"), yaml).expect("yaml");
+        let read = decode("Pod", &headers("application/yaml"), yaml).expect("yaml");
         assert_eq!(read.value["metadata"]["name"], "yes-man");
         assert_eq!(
             code("application/vnd.kubernetes.protobuf", b"{}"),
@@ -177,6 +233,11 @@ mod tests {
         assert_eq!(code("application/json", b"[]"), Some(400));
         assert_eq!(code("application/json", b""), Some(400));
         assert_eq!(code("application/json", b"\xff\xfe"), Some(400));
+        let nested = |levels: usize| format!("{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
+        let read = |text: String| decode("Pod", &HeaderMap::new(), text.into()).map(drop);
+        assert_eq!(read(nested(MAX_DEPTH)), Ok(()));
+        let why = read(nested(MAX_DEPTH + 1)).expect_err("too deep").message;
+        assert!(why.contains("exceeded max depth"), "{why}");
         assert_eq!(code("application/yaml", b"- a"), Some(400));
         let deep: &'static [u8] = Vec::leak(b"{\"a\":".repeat(100_000));
         assert_eq!(code("application/json", deep), Some(400));

@@ -23,6 +23,8 @@ mod documents;
 mod encode;
 mod expiry;
 mod fields;
+#[cfg(test)]
+mod fuzz;
 mod handlers;
 mod health;
 mod kinds;

@@ -47,7 +47,13 @@ impl Parameters {
         self.get(name)
             .map(|text| {
                 text.parse().map_err(|_| {
-                    Status::bad_request(format!("unable to convert {text:?} of {name} to a number"))
+                    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+                    let whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+                    let why = match whole {
+                        true => "value out of range",
+                        false => "invalid syntax",
+                    };
+                    Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}"))
                 })
             })
             .transpose()
@@ -198,7 +204,8 @@ fn invalid_options(errors: &[field::Error]) -> Status {
 pub fn parse_revision(text: &str) -> Result<Revision, Status> {
     text.parse().map_err(|_| {
         Status::bad_request(format!(
-            "resourceVersion: Invalid value: {text:?}: not a version this server gave out"
+            "invalid resource version: resourceVersion: Invalid value: {text:?}: \
+             strconv.ParseUint: parsing {text:?}: invalid syntax"
         ))
     })
 }

@@ -38,9 +38,26 @@ pub fn status(status: &Status) -> Response {
     response
 }
 
+/// Most characters of all warnings of an answer, and of each once that is too much;
+/// upstream's numbers. Clients give up on longer heads.
+const WARNINGS_MAX: usize = 4 * 1024;
+const WARNING_MAX: usize = 256;
+
 /// Adds one `Warning` header per sentence; kubectl prints them to the user.
 pub fn warn(mut response: Response, warnings: &[String]) -> Response {
+    let all: usize = warnings.iter().map(|warning| warning.len()).sum();
+    let most = if all > WARNINGS_MAX { WARNING_MAX } else { all };
+    let mut left = WARNINGS_MAX;
     for warning in warnings {
+        let end = warning
+            .char_indices()
+            .nth(most)
+            .map_or(warning.len(), |(at, _)| at);
+        let warning = &warning[..end];
+        let Some(rest) = left.checked_sub(warning.len()) else {
+            break;
+        };
+        left = rest;
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{}\"", quote(warning))) {
             response.headers_mut().append(WARNING, value);
         }
@@ -92,6 +109,15 @@ mod tests {
                 "299 - \"zweite gr??e\""
             ]
         );
+    }
+
+    #[test]
+    fn many_warnings_are_cut_short() {
+        let many = vec!["x".repeat(1000); 50];
+        let response = warn(json(StatusCode::OK, "{}"), &many);
+        let all = response.headers().get_all(WARNING);
+        assert_eq!(all.iter().count(), 16);
+        assert!(all.iter().all(|value| value.len() < 300));
     }
 
     #[test]

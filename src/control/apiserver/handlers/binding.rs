@@ -14,7 +14,7 @@ use crate::{body, respond};
 
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let options = WriteOptions::of(&call.parameters)?;
-    let mut binding = body::decode(&call.headers, bytes)?.value;
+    let mut binding = body::decode("Binding", &call.headers, bytes)?.value;
     let kind = json::str_at(&binding, "/kind");
     if !matches!(kind, "" | "Binding") {
         return Err(Status::bad_request(format!(

@@ -26,7 +26,7 @@ const NAME_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let options = WriteOptions::of(&call.parameters)?;
     let resource = call.resource();
-    let decoded = body::decode(&call.headers, bytes)?;
+    let decoded = body::decode(resource.kind, &call.headers, bytes)?;
     let mut object = decoded.value;
     strategy::check_body(resource, &object)?;
     let mut warnings = convert::to_stored(resource, &mut object)?;

@@ -69,7 +69,7 @@ impl DeleteOptions {
         let mut options = if bytes.is_empty() {
             DeleteOptions::default()
         } else {
-            let decoded = body::decode(headers, bytes)?;
+            let decoded = body::decode("DeleteOptions", headers, bytes)?;
             let kind = json::str_at(&decoded.value, "/kind");
             if !matches!(kind, "" | "DeleteOptions") {
                 return Err(Status::bad_request(format!(

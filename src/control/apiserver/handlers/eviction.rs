@@ -36,7 +36,7 @@ const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption
 
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let options = WriteOptions::of(&call.parameters)?;
-    let mut eviction = body::decode(&call.headers, bytes)?.value;
+    let mut eviction = body::decode("Eviction", &call.headers, bytes)?.value;
     check_body(call, &eviction)?;
     strategy::set_type_of(&mut eviction, "policy/v1", "Eviction");
     let request = Request::of(call, Operation::Create, options.dry_run).part("eviction");

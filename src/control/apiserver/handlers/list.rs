@@ -36,7 +36,7 @@ impl Token {
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .ok_or_else(|| {
                 Status::bad_request(
-                    "continue key is not valid: it was not given out by this server",
+                    "invalid continue token: continue key is not valid: it was not given out by this server",
                 )
             })
     }

@@ -38,7 +38,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
         ));
     }
     if !patch::CONTENT_TYPES.contains(&media.as_str()) {
-        return Err(Status::unsupported_media_type(&patch::CONTENT_TYPES));
+        return Err(unsupported());
     }
     if media == STRATEGIC && call.resource().custom.is_some() {
         return Err(Status::failure(
@@ -48,8 +48,10 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
              application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
         ));
     }
-    let patch: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    let patch: Value = serde_json::from_slice(&bytes).map_err(|error| {
+        let why = body::json_mistake(&bytes, &error);
+        Status::bad_request(format!("error decoding patch: {why}"))
+    })?;
 
     let (resource, stored) = (call.resource(), call.stored());
     let manager = Manager::of(call, super::update::part_name(part))?;
@@ -89,6 +91,12 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     Ok(respond::warn(response, &changed.warnings))
 }
 
+/// 415 with all the forms a patch may have.
+fn unsupported() -> Status {
+    let [first, second, third] = patch::CONTENT_TYPES;
+    Status::unsupported_media_type(&[first, second, third, APPLY])
+}
+
 /// The object with the patch applied, in its stored version.
 fn patched(
     resource: &'static Resource,
@@ -112,7 +120,12 @@ fn patched(
         STRATEGIC => {
             patch::strategic(resource, &mut new, patch).map_err(|error| error.status())?;
         }
-        _ => return Err(Status::unsupported_media_type(&patch::CONTENT_TYPES)),
+        _ => return Err(unsupported()),
+    }
+    if json::depth(&new) > json::MAX_DEPTH {
+        return Err(Status::bad_request(
+            "error decoding patch: exceeded max depth",
+        ));
     }
     strategy::check_body(resource, &new)?;
     // The old names in it are the server's own, so only the version is worth a word.

@@ -19,7 +19,7 @@ use crate::{body, fields, respond};
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let options = WriteOptions::of(&call.parameters)?;
     let resource = call.resource();
-    let decoded = body::decode(&call.headers, bytes)?;
+    let decoded = body::decode(resource.kind, &call.headers, bytes)?;
     let mut review = decoded.value;
     strategy::check_body(resource, &review)?;
     let text = Some(decoded.json.as_ref());

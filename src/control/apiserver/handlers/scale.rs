@@ -59,7 +59,7 @@ pub fn get(call: &ObjectCall) -> Result<Response, Status> {
 
 /// PUT: a Scale with other replicas.
 pub async fn update(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
-    let sent = body::decode(&call.headers, bytes)?.value;
+    let sent = body::decode("Scale", &call.headers, bytes)?.value;
     check(call, &sent)?;
     let changed = change(call, |_| Ok(sent.clone())).await?;
     finish(call, &changed)

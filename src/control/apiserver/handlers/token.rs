@@ -26,7 +26,7 @@ const LONGEST: i64 = 1 << 32;
 
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let options = WriteOptions::of(&call.parameters)?;
-    let mut request = body::decode(&call.headers, bytes)?.value;
+    let mut request = body::decode("TokenRequest", &call.headers, bytes)?.value;
     if let Some(shape) = schema::builtin("api.authentication.v1.TokenRequest") {
         fieldcheck::check_shape(call.stored(), shape, &request)?;
     }

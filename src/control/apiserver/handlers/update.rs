@@ -18,7 +18,7 @@ use crate::{body, encode, fields, respond};
 pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response, Status> {
     let options = WriteOptions::of(&call.parameters)?;
     let resource = call.resource();
-    let decoded = body::decode(&call.headers, bytes)?;
+    let decoded = body::decode(resource.kind, &call.headers, bytes)?;
     let mut sent = decoded.value;
     strategy::check_body(resource, &sent)?;
     let mut warnings = convert::to_stored(resource, &mut sent)?;

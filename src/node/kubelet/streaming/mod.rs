@@ -10,6 +10,8 @@
 
 pub mod command;
 pub mod forward;
+#[cfg(test)]
+mod fuzz;
 pub mod pipe;
 mod resize;
 pub mod spdy;

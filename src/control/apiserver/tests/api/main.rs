@@ -7,6 +7,7 @@ mod cluster;
 mod custom;
 mod deleting;
 mod explain;
+mod hostile;
 mod kubectl;
 mod objects;
 mod parts;

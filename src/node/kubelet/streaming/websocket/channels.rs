@@ -39,6 +39,8 @@ pub enum Said {
 pub struct Reader {
     layout: Layout,
     channel: Option<u8>,
+    /// This message has closed a channel; what else is in it counts for nothing.
+    closed: bool,
     text: BytesMut,
 }
 
@@ -47,6 +49,7 @@ impl Reader {
         Reader {
             layout,
             channel: None,
+            closed: false,
             text: BytesMut::new(),
         }
     }
@@ -70,6 +73,7 @@ impl Reader {
         }
         if first {
             self.channel = None;
+            self.closed = false;
         }
         let channel = match self.channel {
             Some(channel) => channel,
@@ -84,6 +88,9 @@ impl Reader {
             return Ok(None);
         }
         if channel == CLOSE && self.layout == Layout::V5 {
+            if std::mem::replace(&mut self.closed, true) {
+                return Ok(None);
+            }
             return Ok(Some(Said::End { channel: bytes[0] }));
         }
         Ok(Some(Said::Data { channel, bytes }))
@@ -172,6 +179,12 @@ mod tests {
             Ok(Some(Said::End { channel: 0 }))
         );
         assert_eq!(reader.read(piece(b"\xff", true, true)), Ok(None));
+        // However a message is cut, it closes one channel.
+        assert_eq!(
+            reader.read(piece(b"\xff\0", true, false)),
+            Ok(Some(Said::End { channel: 0 }))
+        );
+        assert_eq!(reader.read(piece(b"\x01", false, true)), Ok(None));
     }
 
     #[test]

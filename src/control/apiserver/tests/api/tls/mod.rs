@@ -60,7 +60,18 @@ impl Authority {
     }
 
     pub fn identity(&self, user: &str, group: &str) -> Identity {
+        self.sign(CertificateParams::default(), user, group)
+    }
+
+    /// One whose time is over.
+    pub fn expired_identity(&self, user: &str, group: &str) -> Identity {
         let mut parameters = CertificateParams::default();
+        parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        self.sign(parameters, user, group)
+    }
+
+    fn sign(&self, mut parameters: CertificateParams, user: &str, group: &str) -> Identity {
         parameters.distinguished_name = rcgen::DistinguishedName::new();
         parameters.distinguished_name.push(DnType::CommonName, user);
         parameters
@@ -118,6 +129,14 @@ impl Served {
     /// A certificate of this server's authority.
     pub fn identity(&self, user: &str, group: &str) -> Identity {
         self.authority.identity(user, group)
+    }
+
+    pub fn expired_identity(&self, user: &str, group: &str) -> Identity {
+        self.authority.expired_identity(user, group)
+    }
+
+    pub fn authority_pem(&self) -> String {
+        self.authority.0.pem()
     }
 
     /// A kubeconfig with everything embedded.
