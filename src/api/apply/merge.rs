@@ -1,6 +1,8 @@
 //! Laying an applied configuration over the live object, and taking out what is no longer
 //! applied.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::fieldset::{Set, Step};
@@ -36,32 +38,42 @@ pub(super) fn merge(shape: &Shape, live: &Value, applied: &Value) -> Value {
 /// Items stand in the order they were applied in; those of others keep their place behind
 /// the item they followed.
 fn merge_items(list_type: &ListType, item: &Shape, live: &[Value], applied: &[Value]) -> Value {
-    let step = |value: &Value| item_step(list_type, value);
-    let mut out: Vec<(Option<Step>, Value)> = applied
-        .iter()
-        .map(|value| {
-            let found = step(value);
-            let before = live.iter().find(|l| found.is_some() && step(l) == found);
-            let merged = before.map_or_else(|| value.clone(), |l| merge(item, l, value));
-            (found, merged)
-        })
-        .collect();
-    let mut previous: Option<Step> = None;
-    for value in live {
-        let found = step(value);
-        if !out.iter().any(|(s, _)| *s == found) {
-            let at = match &previous {
-                Some(before) => out
-                    .iter()
-                    .position(|(s, _)| s.as_ref() == Some(before))
-                    .map_or(out.len(), |at| at + 1),
-                None => 0,
-            };
-            out.insert(at, (found.clone(), value.clone()));
+    let steps = |items: &[Value]| -> Vec<Option<Step>> {
+        items
+            .iter()
+            .map(|value| item_step(list_type, value))
+            .collect()
+    };
+    let (live_steps, applied_steps) = (steps(live), steps(applied));
+    let mut before: BTreeMap<&Step, &Value> = BTreeMap::new();
+    for (step, value) in live_steps.iter().zip(live) {
+        if let Some(step) = step {
+            before.entry(step).or_insert(value);
         }
-        previous = found;
     }
-    Value::Array(out.into_iter().map(|(_, value)| value).collect())
+    let sent: BTreeSet<Option<&Step>> = applied_steps.iter().map(Option::as_ref).collect();
+    // Items of others, each behind the applied item it followed, or first of all.
+    let mut first = vec![];
+    let mut behind: BTreeMap<&Step, Vec<Value>> = BTreeMap::new();
+    let mut followed: Option<&Step> = None;
+    for (step, value) in live_steps.iter().map(Option::as_ref).zip(live) {
+        if sent.contains(&step) {
+            followed = step;
+        } else if let Some(before) = followed {
+            behind.entry(before).or_default().push(value.clone());
+        } else {
+            first.push(value.clone());
+        }
+    }
+    let mut out = first;
+    for (step, value) in applied_steps.iter().map(Option::as_ref).zip(applied) {
+        let known = step.and_then(|step| before.get(step));
+        out.push(known.map_or_else(|| value.clone(), |known| merge(item, known, value)));
+        if let Some(followers) = step.and_then(|step| behind.remove(step)) {
+            out.extend(followers);
+        }
+    }
+    Value::Array(out)
 }
 
 /// Removes the fields in `gone` from a value. Parts that become empty by it go as well,

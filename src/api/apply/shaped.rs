@@ -1,5 +1,7 @@
 //! Values seen along their shape: which fields they have, and how two of them differ.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Value};
 
 use super::fieldset::{Set, Step, key_text};
@@ -171,8 +173,13 @@ pub(super) fn compare(shape: &Shape, old: &Value, new: &Value) -> Difference {
                 out.changed.member = true;
                 return out;
             };
+            // Found by their steps: a list may have a hundred thousand items.
+            let mut place = BTreeMap::new();
+            for (at, step) in before.iter().enumerate() {
+                place.entry(step).or_insert(at);
+            }
             for (at, step) in after.iter().enumerate() {
-                match before.iter().position(|s| s == step) {
+                match place.get(step).copied() {
                     Some(was) => out.put(step.clone(), compare(item, &a[was], &b[at])),
                     None => {
                         let mut new = fields(item, &b[at], true);
@@ -181,8 +188,9 @@ pub(super) fn compare(shape: &Shape, old: &Value, new: &Value) -> Difference {
                     }
                 }
             }
+            let stays: BTreeSet<&Step> = after.iter().collect();
             for (at, step) in before.iter().enumerate() {
-                if !after.contains(step) {
+                if !stays.contains(step) {
                     let mut gone = fields(item, &a[at], true);
                     gone.member = true;
                     out.removed.insert(step.clone(), gone);

@@ -206,3 +206,38 @@ fn server_side_apply() {
             }
         });
 }
+
+/// Lists as long as a body can hold are merged in time that grows with their length, not
+/// with its square: minutes would pass here otherwise.
+#[test]
+fn long_lists_are_merged_by_an_index() {
+    const LONG: usize = 60_000;
+    let list = |from: usize| -> Value {
+        let env = (from..from + LONG).map(|n| json!({"name": n.to_string(), "value": "v"}));
+        let finalizers: Vec<String> = (from..from + LONG).map(|n| format!("a/{n}")).collect();
+        json!({"metadata": {"name": "a", "finalizers": finalizers},
+            "spec": {"containers": [{"name": "c", "env": env.collect::<Vec<_>>()}]}})
+    };
+    let pods = resource::find("", "v1", "pods").expect("pods");
+    let mut object = list(0);
+    let mut change = list(LONG / 2);
+    let order: Vec<Value> = (0..LONG)
+        .rev()
+        .map(|n| json!({"name": n.to_string()}))
+        .collect();
+    change["spec"]["containers"][0]["$setElementOrder/env"] = Value::Array(order);
+    patch::strategic(pods, &mut object, &change).expect("merges");
+    let length = |object: &Value| place::list_at(object, "/spec/containers/0/env").len();
+    assert_eq!(length(&object), LONG * 3 / 2);
+    let writer = Writer {
+        manager: "me",
+        api_version: "v1",
+        subresource: "",
+        now: time::OffsetDateTime::UNIX_EPOCH,
+    };
+    let shape = schema::of(pods).expect("shape");
+    let mut old = list(0);
+    apply::track(shape, None, &mut old, &writer);
+    let merged = apply::apply(shape, Some(&old), &list(LONG / 2), &writer, true).expect("applies");
+    assert_eq!(length(&merged), LONG * 3 / 2);
+}

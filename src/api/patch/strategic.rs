@@ -1,5 +1,7 @@
 //! Strategic merge patch: lists merge by key, and directives say the rest.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::Error;
@@ -45,7 +47,8 @@ fn merge_map(
         if let Some(field) = key.strip_prefix(DELETE) {
             let gone = items.as_array().ok_or_else(|| not_a_list(key))?;
             if let Some(Value::Array(list)) = object.get_mut(field) {
-                list.retain(|v| !gone.contains(v));
+                let gone: HashSet<String> = gone.iter().map(Value::to_string).collect();
+                list.retain(|v| !gone.contains(&v.to_string()));
             }
         }
     }
@@ -108,11 +111,10 @@ fn merge_member(
                 match merge_key(how) {
                     Some(merge_by) => merge_list(child, list, changes, merge_by)?,
                     None => {
-                        for v in changes {
-                            if !list.contains(v) {
-                                list.push(v.clone());
-                            }
-                        }
+                        let mut known: HashSet<String> =
+                            list.iter().map(Value::to_string).collect();
+                        let new = changes.iter().filter(|v| known.insert(v.to_string()));
+                        list.extend(new.cloned());
                     }
                 }
                 if let Some(order) = order {
@@ -147,6 +149,14 @@ fn merge_list(
     {
         list.clear();
     }
+    // Items are found by the text of their key: a list may have a hundred thousand.
+    let mut slots: Vec<Option<Value>> = list.drain(..).map(Some).collect();
+    let mut places: HashMap<String, Vec<usize>> = HashMap::new();
+    for (at, item) in slots.iter().enumerate() {
+        if let Some(id) = item.as_ref().and_then(|item| item.get(merge_by)) {
+            places.entry(id.to_string()).or_default().push(at);
+        }
+    }
     for change in changes {
         let Value::Object(change) = change else {
             return Err(Error::Malformed(format!(
@@ -166,27 +176,33 @@ fn merge_list(
                 Value::Object(change.clone())
             )));
         };
-        let at = list.iter().position(|v| v.get(merge_by) == Some(id));
+        let id = id.to_string();
         match directive {
             Some("delete") => {
-                list.retain(|v| v.get(merge_by) != Some(id));
+                for at in places.remove(&id).unwrap_or_default() {
+                    slots[at] = None;
+                }
             }
             None | Some("merge" | "replace") => {
-                let slot = match at {
-                    Some(i) => &mut list[i],
+                let at = match places.get(&id) {
+                    Some(known) => known[0],
                     None => {
-                        list.push(Value::Object(Map::new()));
-                        let last = list.len() - 1;
-                        &mut list[last]
+                        slots.push(Some(Value::Object(Map::new())));
+                        // An item whose key is null has none afterwards.
+                        if !change[merge_by].is_null() {
+                            places.insert(id, vec![slots.len() - 1]);
+                        }
+                        slots.len() - 1
                     }
                 };
-                if let Value::Object(inner) = slot {
+                if let Some(Value::Object(inner)) = &mut slots[at] {
                     merge_map(child, inner, change)?;
                 }
             }
             Some(other) => return Err(bad_directive(other)),
         }
     }
+    list.extend(slots.into_iter().flatten());
     Ok(())
 }
 
@@ -196,7 +212,8 @@ fn retain_keys(object: &mut Map<String, Value>, patch: &Map<String, Value>) -> R
         return Ok(());
     };
     let keep = keep.as_array().ok_or_else(|| not_a_list(RETAIN))?;
-    let kept = |key: &str| keep.iter().any(|k| k == key);
+    let keep: HashSet<&str> = keep.iter().filter_map(Value::as_str).collect();
+    let kept = |key: &str| keep.contains(key);
     let stray = patch
         .iter()
         .find(|(k, v)| !k.starts_with('$') && !v.is_null() && !kept(k));
@@ -212,20 +229,29 @@ fn retain_keys(object: &mut Map<String, Value>, patch: &Map<String, Value>) -> R
 /// Brings `list` into the order the client wants; items it does not know stay where they
 /// stood relative to those it does.
 fn sort(list: &mut Vec<Value>, order: &[Value], before: &[Value], key: Option<&str>) {
-    let same = |a: &Value, b: &Value| match key {
-        Some(k) => a.get(k).is_some() && a.get(k) == b.get(k),
-        None => a == b,
+    let identity = |v: &Value| match key {
+        Some(key) => v.get(key).map(Value::to_string),
+        None => Some(v.to_string()),
     };
-    let place = |in_: &[Value], v: &Value| in_.iter().position(|x| same(x, v));
+    let places = |list: &[Value]| {
+        let mut places = HashMap::new();
+        for (at, value) in list.iter().enumerate() {
+            if let Some(identity) = identity(value) {
+                places.entry(identity).or_insert(at);
+            }
+        }
+        places
+    };
+    let (order, before) = (places(order), places(before));
+    let place = |in_: &HashMap<String, usize>, v: &Value| in_.get(&identity(v)?).copied();
     let (mut known, mut own): (Vec<Value>, Vec<Value>) =
-        list.drain(..).partition(|v| place(order, v).is_some());
-    known.sort_by_key(|v| place(order, v));
-    own.sort_by_key(|v| place(before, v).unwrap_or(usize::MAX));
+        list.drain(..).partition(|v| place(&order, v).is_some());
+    known.sort_by_cached_key(|v| place(&order, v));
+    own.sort_by_cached_key(|v| place(&before, v).unwrap_or(usize::MAX));
     let mut known = known.into_iter().peekable();
     for mine in own {
         while let Some(next) = known.peek() {
-            let first =
-                matches!((place(before, &mine), place(before, next)), (Some(m), Some(n)) if m < n);
+            let first = matches!((place(&before, &mine), place(&before, next)), (Some(m), Some(n)) if m < n);
             if first {
                 break;
             }

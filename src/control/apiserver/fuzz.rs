@@ -58,6 +58,12 @@ fn yaml_body() {
         .with_iterations(1_500)
         .for_each(|input: &[u8]| {
             let mut choices = Choices(input);
+            if choices.chance(8) {
+                if let Err(code) = decode("application/yaml", choices.0) {
+                    assert_eq!(code, 400);
+                }
+                return;
+            }
             let object = material::object(&mut choices);
             let mut text = match choices.below(3) {
                 0 => serde_json::to_string(&object).expect("JSON"),

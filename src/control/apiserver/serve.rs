@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -98,10 +99,12 @@ async fn connection(
     };
     let spoken = CancellationToken::new();
     let first = spoken.clone();
-    let service = app.service(user).map_request(move |request| {
-        first.cancel();
-        request
-    });
+    let service = app
+        .service(user)
+        .map_request(move |request: http::Request<Incoming>| {
+            first.cancel();
+            request
+        });
     let service = TowerToHyperService::new(service);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
