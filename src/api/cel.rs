@@ -20,7 +20,10 @@ const MAX_RULE: usize = 10_000;
 /// its budget.
 const MAX_VALUE: usize = 64 * 1024;
 
-/// Stack for parsing a rule, in bytes: some frames for each byte of it. Only what is used
+/// Deepest rule that is evaluated where it is asked for.
+const SHALLOW: usize = 16;
+
+/// Stack for the others and for parsing, in bytes: some frames for each byte of a rule. Only what is used
 /// of it is ever there.
 const STACK: usize = 96 * 1024 * 1024;
 
@@ -101,6 +104,8 @@ const ROLES: &[&str] = &[
 #[derive(Debug)]
 pub struct Program {
     expression: cel::IdedExpr,
+    /// It is evaluated by recursion beyond what an ordinary stack holds.
+    is_deep: bool,
     /// It compares with the state before, so it is not asked of new values.
     pub looks_back: bool,
     /// Which of [`ROLES`] it names.
@@ -119,7 +124,7 @@ impl Program {
         if rule.len() > MAX_RULE {
             return Err(format!("the rule is longer than {MAX_RULE} bytes"));
         }
-        let program = parse(rule)?;
+        let (program, depth) = parse(rule)?;
         let references = program.references();
         let stranger = references
             .functions()
@@ -138,6 +143,7 @@ impl Program {
         budget::meter(&mut expression);
         Ok(Program {
             expression,
+            is_deep: depth > SHALLOW,
             looks_back,
             speaks_of,
         })
@@ -203,46 +209,55 @@ impl Program {
     }
 
     fn run_with(&self, variables: &[(&str, &Value)]) -> Result<cel::Value, String> {
-        let mut context = Context::with_env(Arc::clone(&ENV));
-        for (name, value) in variables {
+        for (_, value) in variables {
             if value.to_string().len() > MAX_VALUE {
                 return Err(format!(
                     "the value is larger than {MAX_VALUE} bytes, the most a rule may look at"
                 ));
             }
-            context.add_variable_from_value(*name, typed(value));
         }
-        let run = budget::within(|| {
-            std::panic::catch_unwind(AssertUnwindSafe(|| {
-                cel::Value::resolve(&self.expression, &context)
-            }))
-        })?;
+        let evaluate = || {
+            let mut context = Context::with_env(Arc::clone(&ENV));
+            for (name, value) in variables {
+                context.add_variable_from_value(*name, typed(value));
+            }
+            budget::within(|| cel::Value::resolve(&self.expression, &context))
+        };
+        let run = match self.is_deep {
+            true => on_large_stack(evaluate)?,
+            false => std::panic::catch_unwind(AssertUnwindSafe(evaluate)),
+        };
         match run {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(evaluated) => evaluated?.map_err(|error| error.to_string()),
             Err(_) => Err("the rule could not be evaluated".to_owned()),
         }
     }
 }
 
-/// Parses a rule. The parser is not ours, may panic, and walks a chain of operators by
-/// recursion, so it gets a stack as deep as the longest rule can make it.
-fn parse(rule: &str) -> Result<cel::Program, String> {
+/// Parses a rule; gives how deep it nests as well. The parser is not ours, may panic, and
+/// walks a chain of operators by recursion.
+fn parse(rule: &str) -> Result<(cel::Program, usize), String> {
     let parsing = || {
         let program = ENV.compile(rule).map_err(|error| error.to_string())?;
-        match budget::is_too_deep(program.expression()) {
-            true => Err("the rule is nested too deeply".to_owned()),
-            false => Ok(program),
+        match budget::depth(program.expression()) {
+            depth if depth > budget::MAX_DEPTH => Err("the rule is nested too deeply".to_owned()),
+            depth => Ok((program, depth)),
         }
     };
+    on_large_stack(parsing)?.map_err(|_| "the rule cannot be parsed".to_owned())?
+}
+
+/// Does something on a stack for rules of any length; an inner error is a panic.
+fn on_large_stack<T: Send>(
+    act: impl FnOnce() -> T + Send,
+) -> Result<std::thread::Result<T>, String> {
     std::thread::scope(|scope| {
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("rule".to_owned())
             .stack_size(STACK)
-            .spawn_scoped(scope, parsing)
-            .map_err(|error| format!("the rule cannot be parsed now: {error}"))?
-            .join()
-            .map_err(|_| "the rule cannot be parsed".to_owned())?
+            .spawn_scoped(scope, act)
+            .map_err(|error| format!("there is no thread for the rule: {error}"))?;
+        Ok(thread.join())
     })
 }
 

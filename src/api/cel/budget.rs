@@ -21,7 +21,7 @@ const BUDGET: u64 = 1_000_000;
 
 /// Deepest tree of a rule: a chain of operators nests without brackets, and is walked by
 /// recursion.
-const MAX_DEPTH: usize = 60;
+pub(super) const MAX_DEPTH: usize = 60;
 
 /// Bytes of text that cost as much as one step.
 const BYTES: usize = 16;
@@ -212,12 +212,14 @@ fn join<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionEr
     Ok(CowVal::owned(CelString::from(parts.join(between))))
 }
 
-/// Whether an expression nests deeper than rules may. Walks without recursion.
-pub(super) fn is_too_deep(expression: &IdedExpr) -> bool {
+/// How deep an expression nests, up to one more than rules may. Walks without recursion.
+pub(super) fn depth(expression: &IdedExpr) -> usize {
     let mut open = vec![(expression, 1)];
+    let mut deepest = 0;
     while let Some((expression, depth)) = open.pop() {
+        deepest = deepest.max(depth);
         if depth > MAX_DEPTH {
-            return true;
+            break;
         }
         let mut below = |inner| open.push((inner, depth + 1));
         match &expression.expr {
@@ -247,7 +249,7 @@ pub(super) fn is_too_deep(expression: &IdedExpr) -> bool {
                 .for_each(|entry| entry_parts(&entry.expr, &mut below)),
         }
     }
-    false
+    deepest
 }
 
 fn entry_parts<'e>(entry: &'e EntryExpr, below: &mut impl FnMut(&'e IdedExpr)) {
@@ -260,7 +262,7 @@ fn entry_parts<'e>(entry: &'e EntryExpr, below: &mut impl FnMut(&'e IdedExpr)) {
     }
 }
 
-/// Puts the charging functions into an expression that [`is_too_deep`] has let pass.
+/// Puts the charging functions into an expression of bounded [`depth`].
 pub(super) fn meter(expression: &mut IdedExpr) {
     match &mut expression.expr {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}

@@ -140,6 +140,7 @@ fn strategic_patch() {
                 let once = object.clone();
                 // Lists without a merge key are replaced, so the second time changes nothing there.
                 if !holds_directive(&change)
+                    && !holds_null(&change)
                     && patch::strategic(resource, &mut object, &change).is_ok()
                 {
                     assert_eq!(object, once, "{change}");
@@ -211,7 +212,7 @@ fn server_side_apply() {
 /// with its square: minutes would pass here otherwise.
 #[test]
 fn long_lists_are_merged_by_an_index() {
-    const LONG: usize = 60_000;
+    const LONG: usize = 20_000;
     let list = |from: usize| -> Value {
         let env = (from..from + LONG).map(|n| json!({"name": n.to_string(), "value": "v"}));
         let finalizers: Vec<String> = (from..from + LONG).map(|n| format!("a/{n}")).collect();

@@ -50,6 +50,12 @@ fn json_body() {
         });
 }
 
+/// What YAML takes in a string as it is; the rest must be escaped, other than in JSON.
+fn is_printable(text: &[u8]) -> bool {
+    let odd = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{feff}' | '\u{fffe}'..='\u{ffff}');
+    !String::from_utf8_lossy(text).contains(odd)
+}
+
 /// JSON is YAML and means the same in it; other YAML is an object or a 400, whatever it
 /// expands to.
 #[test]
@@ -76,7 +82,7 @@ fn yaml_body() {
                 if let Err(code) = decode("application/yaml", &text) {
                     assert_eq!(code, 400);
                 }
-            } else if json::depth(&object) < 40 {
+            } else if json::depth(&object) < 40 && is_printable(&text) {
                 let read = decode("application/yaml", &text);
                 let read = read
                     .unwrap_or_else(|code| panic!("{code}: {}", String::from_utf8_lossy(&text)));

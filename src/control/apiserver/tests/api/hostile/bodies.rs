@@ -39,7 +39,7 @@ async fn broken_json_is_told_in_upstreams_words() {
         ),
         (
             "{\"metadata\":{\"name\":\"a-name-that-is-long\"}",
-            "unexpected end of JSON input ({\"metadata\":{\"name\":\"a-name-t ...)",
+            "unexpected end of JSON input ({\"metadata\":{\"name\":\"a-name-th ...)",
         ),
     ] {
         let refusal = ground.refusal(Method::POST, MAPS, JSON, body).await;
