@@ -162,10 +162,20 @@ fn decode_protobuf(bytes: &Bytes) -> Result<Result<Decoded, String>, Status> {
     }))
 }
 
+/// Most that aliases may make of a document, in bytes: each stands for something not longer
+/// than the document itself.
+const EXPANDED: usize = 64 * 1024 * 1024;
+/// Most pieces they may be replaced by.
+const REPLAYED: usize = 100_000;
+
 fn yaml_value(bytes: &[u8]) -> Result<Value, String> {
+    let replayed = REPLAYED.min(EXPANDED / bytes.len().max(1));
+    let options = serde_saphyr::options! {
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: replayed },
+    };
     let text =
         std::str::from_utf8(bytes).map_err(|_| "yaml: invalid leading UTF-8 octet".to_owned())?;
-    serde_saphyr::from_str(text).map_err(|error| format!("yaml: {error}"))
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| format!("yaml: {error}"))
 }
 
 fn decode_yaml(bytes: &Bytes) -> Result<Decoded, String> {

@@ -108,6 +108,14 @@ async fn depth_and_aliases_do_not_grow() {
         (YAML, deep("? ", "")),
         (YAML, bomb),
         (YAML, merges),
+        (
+            YAML,
+            format!(
+                "a: &a {}\nb: [{}]",
+                "x".repeat(1_000_000),
+                vec!["*a"; 200_000].join(",")
+            ),
+        ),
         (YAML, "a: &a [*a]".to_owned()),
         (YAML, format!("a: {}", "!!x ".repeat(50_000))),
         (YAML, "*".repeat(100_000)),
