@@ -7,7 +7,6 @@ mod limits;
 mod sockets;
 
 use axum::body::Body;
-use cadet_apiserver::App;
 use http::Method;
 use serde_json::Value;
 
@@ -18,7 +17,6 @@ const MAP: &str = "/api/v1/namespaces/default/configmaps/good";
 
 /// A server with a few good objects, and all that is in it.
 struct Ground {
-    app: App,
     client: Client,
     before: Value,
 }
@@ -37,7 +35,6 @@ impl Ground {
             .expect(201);
         let before = contents(&client).await;
         Ground {
-            app,
             client,
             before,
         }
