@@ -34,10 +34,7 @@ impl Ground {
             .await
             .expect(201);
         let before = contents(&client).await;
-        Ground {
-            client,
-            before,
-        }
+        Ground { client, before }
     }
 
     async fn send(&self, method: Method, path: &str, media: &str, body: impl Into<Body>) -> Answer {
