@@ -102,11 +102,8 @@ fn patched(
     match media {
         JSON_PATCH => patch::json_patch(&mut new, patch).map_err(|error| error.status())?,
         MERGE => {
-            if !patch.is_object() {
-                return Err(Status::bad_request(
-                    "error decoding patch: it is not an object",
-                ));
-            }
+            patch::check_object(patch)
+                .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
             patch::merge_patch(&mut new, patch);
         }
         STRATEGIC => {

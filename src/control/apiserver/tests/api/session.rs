@@ -180,7 +180,6 @@ async fn every_kind_is_created_shown_and_described() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "being written"]
 async fn the_tricks_that_books_teach() {
     play_everywhere("tricks.txt").await;
 }
