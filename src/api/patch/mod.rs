@@ -63,6 +63,25 @@ pub fn check_object(patch: &Value) -> Result<(), Error> {
     }
 }
 
+/// A value as Go prints it, which is how a refusal shows a patch: `map[spec:map[replicas:2]]`.
+pub fn go_text(value: &Value) -> String {
+    let all = |parts: Vec<String>| parts.join(" ");
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", all(items.iter().map(go_text).collect())),
+        Value::Object(members) => {
+            let mut parts: Vec<String> = members
+                .iter()
+                .map(|(key, value)| format!("{key}:{}", go_text(value)))
+                .collect();
+            parts.sort();
+            format!("map[{}]", all(parts))
+        }
+    }
+}
+
 /// The word for the type of a JSON value in messages.
 fn type_word(value: &Value) -> &'static str {
     match value {

@@ -371,3 +371,32 @@ async fn a_server_that_stops_ends_its_streams() {
     let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
     assert!(!ended.expect("ends").expect("task").expect("wait").success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn race() {
+    let Ok(count) = std::env::var("COUNT") else {
+        return;
+    };
+    let cluster = with_pod().await;
+    let version = std::env::var("VERSION").unwrap_or("33".into());
+    let program = format!("/usr/lib/google-cloud-sdk/bin/kubectl.1.{version}");
+    let kubectl = Kubectl::new(std::path::Path::new(&program), &cluster.kubeconfig);
+    let (mut noise, mut lost) = (0, 0);
+    let begun = Instant::now();
+    for _ in 0..count.parse::<u32>().unwrap() {
+        let output = with_input(exec(&kubectl, "exec web", "echo hello"), vec![]).await;
+        let (out, err) = texts(&output);
+        if out != "hello\n" {
+            lost += 1;
+        }
+        if err != "" {
+            noise += 1;
+        }
+    }
+    println!(
+        "RACE mode {:?} count {count} noise {noise} lost {lost} in {:?}",
+        std::env::var("MODE"),
+        begun.elapsed()
+    );
+    cluster.stop().await;
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::channels::{self, Layout, Reader, Said};
@@ -13,7 +13,6 @@ use crate::streaming::pipe::{Connection, Frame, Gone, Incoming, Outgoing, PIECE,
 
 /// kubectl makes its streams after the handshake and drops what comes before that
 /// ("Unknown stream id", seen with 1.31 on a busy machine), so the first word waits.
-const SETTLE: Duration = Duration::from_millis(30);
 
 /// Bytes read from the connection at once.
 const READ: usize = 32 * 1024;
@@ -57,8 +56,9 @@ where
         pipes[channel] = Some(ours);
         inputs[channel] = Some(theirs);
     }
-    let reader = reading(read, layout, pipes, queue.clone());
-    let writer = writing(write, layout, frames);
+    let (heard, signs) = watch::channel(Signs::default());
+    let reader = reading(read, layout, pipes, queue.clone(), heard);
+    let writer = writing(write, layout, frames, signs);
     Session {
         connection: Connection::start(queue.clone(), CancellationToken::new(), reader, writer),
         queue,
@@ -71,6 +71,7 @@ async fn reading(
     layout: Layout,
     mut pipes: Vec<Option<DuplexStream>>,
     queue: mpsc::Sender<Frame>,
+    heard: watch::Sender<Signs>,
 ) {
     let (mut decoder, mut reader) = (Decoder::default(), Reader::new(layout));
     loop {
@@ -85,7 +86,10 @@ async fn reading(
                     .send(Frame::Encoded(frame::pong(&payload)))
                     .await
                     .map_err(|_| Gone),
-                Event::Pong => Ok(()),
+                Event::Pong => {
+                    heard.send_modify(|signs| signs.answers += 1);
+                    Ok(())
+                }
                 Event::Close => {
                     // Answering a close is a courtesy; a full queue must not delay the end.
                     let _ = queue.try_send(Frame::Close);
@@ -93,6 +97,7 @@ async fn reading(
                 }
                 piece => match reader.read(piece) {
                     Ok(Some(said)) => {
+                        heard.send_if_modified(|signs| !std::mem::replace(&mut signs.spoke, true));
                         hear(&mut pipes, said).await;
                         Ok(())
                     }
@@ -138,14 +143,47 @@ async fn hear(pipes: &mut [Option<DuplexStream>], said: Said) {
     }
 }
 
+/// What the peer has done so far.
+#[derive(Debug, Default)]
+struct Signs {
+    answers: u32,
+    spoke: bool,
+}
+
+async fn ready(
+    io: &mut (impl AsyncWrite + Unpin),
+    mut signs: watch::Receiver<Signs>,
+) -> std::io::Result<()> {
+    let mode = std::env::var("MODE").unwrap_or("30".into());
+    if let Some(n) = mode.strip_prefix("ping") {
+        let (n, ms) = n.split_once('+').unwrap_or((n, "0"));
+        for round in 1..=n.parse::<u32>().unwrap() {
+            io.write_all(&frame::ping(b"")).await?;
+            io.flush().await?;
+            let _ = signs.wait_for(|s| s.answers >= round || s.spoke).await;
+            let ms: u64 = ms.parse().unwrap();
+            if ms > 0 {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+            }
+        }
+        return Ok(());
+    }
+    let ms: u64 = mode.parse().unwrap();
+    if ms > 0 {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+    Ok(())
+}
+
 async fn writing(
     mut io: impl AsyncWrite + Unpin,
     layout: Layout,
     mut frames: mpsc::Receiver<Frame>,
+    signs: watch::Receiver<Signs>,
 ) {
     let mut out = BytesMut::with_capacity(2 * PIECE);
-    if !matches!(layout, Layout::Plain) {
-        tokio::time::sleep(SETTLE).await;
+    if !matches!(layout, Layout::Plain) && ready(&mut io, signs).await.is_err() {
+        return;
     }
     while let Some(frame) = frames.recv().await {
         let mut last = encode(layout, frame, &mut out);
