@@ -183,3 +183,8 @@ async fn every_kind_is_created_shown_and_described() {
 async fn the_tricks_that_books_teach() {
     play_everywhere("tricks.txt").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_row_of_the_table_of_commands_in_its_other_forms() {
+    play_everywhere("table.txt").await;
+}
