@@ -11,8 +11,17 @@ use super::channels::{self, Layout, Reader, Said};
 use super::frame::{self, Decoder, Event};
 use crate::streaming::pipe::{Connection, Frame, Gone, Incoming, Outgoing, PIECE, QUEUE, incoming};
 
-/// kubectl makes its streams after the handshake and drops what comes before that
-/// ("Unknown stream id", seen with 1.31 on a busy machine), so the first word waits.
+/// Pings a client answers before it is told anything. kubectl up to 1.33 begins to read before it
+/// has made its streams and drops what comes until then ("Unknown stream id 1, discarding
+/// message"; mended in client-go by kubernetes/kubernetes#131203). An answer shows that it reads,
+/// at its own pace however busy its machine is; making the streams is then a few microseconds
+/// of another thread, for which the further round trips leave time. Who sends something first,
+/// a terminal's size for instance, has made them.
+const PINGS: u32 = 3;
+
+/// Longest wait for the answers: every WebSocket library gives them, and who does not must not
+/// wait for ever.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes read from the connection at once.
 const READ: usize = 32 * 1024;
@@ -146,31 +155,31 @@ async fn hear(pipes: &mut [Option<DuplexStream>], said: Said) {
 /// What the peer has done so far.
 #[derive(Debug, Default)]
 struct Signs {
+    /// Pings it has answered.
     answers: u32,
+    /// It has sent something on a channel.
     spoke: bool,
 }
 
+/// Waits until the peer can be expected to know its channels.
 async fn ready(
     io: &mut (impl AsyncWrite + Unpin),
     mut signs: watch::Receiver<Signs>,
 ) -> std::io::Result<()> {
-    let mode = std::env::var("MODE").unwrap_or("30".into());
-    if let Some(n) = mode.strip_prefix("ping") {
-        let (n, ms) = n.split_once('+').unwrap_or((n, "0"));
-        for round in 1..=n.parse::<u32>().unwrap() {
-            io.write_all(&frame::ping(b"")).await?;
-            io.flush().await?;
-            let _ = signs.wait_for(|s| s.answers >= round || s.spoke).await;
-            let ms: u64 = ms.parse().unwrap();
-            if ms > 0 {
-                tokio::time::sleep(Duration::from_millis(ms)).await;
+    let end = tokio::time::Instant::now() + PATIENCE;
+    for round in 1..=PINGS {
+        io.write_all(&frame::ping(b"")).await?;
+        io.flush().await?;
+        let heard = signs.wait_for(|signs| signs.spoke || signs.answers >= round);
+        match tokio::time::timeout_at(end, heard).await {
+            Ok(Ok(signs)) if !signs.spoke => {}
+            // It knows them; or it has gone, which the next write finds out.
+            Ok(_) => break,
+            Err(_) => {
+                tracing::debug!("a WebSocket client does not answer pings");
+                break;
             }
         }
-        return Ok(());
-    }
-    let ms: u64 = mode.parse().unwrap();
-    if ms > 0 {
-        tokio::time::sleep(Duration::from_millis(ms)).await;
     }
     Ok(())
 }
