@@ -116,8 +116,9 @@ fn play(steps: &[Step], program: &Path, kubeconfig: &Value) -> Vec<String> {
                 expected,
             } => (line, words, *succeeds, expected),
         };
+        // By QUIT a kubectl that hangs tells where.
         let output = Command::new("timeout")
-            .args(["60", "sh", "-c", words])
+            .args(["-s", "QUIT", "-k", "5", "60", "sh", "-c", words])
             .env("PATH", &path)
             .env("HOME", home.path())
             .env("KUBECONFIG", at("config"))
