@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use crate::resource::Resource;
-use crate::schema::{self, Scalar, Shape};
+use crate::schema::{self, Ref, Scalar, Shape};
 use crate::status::Status;
 use crate::{clock, field, json as place, quantity};
 
@@ -59,14 +59,25 @@ pub fn check_shape(res: &Resource, shape: &Shape, object: &Value) -> Result<Vec<
 
 /// The paths of unknown fields of a value that stands at `path`.
 fn check_at(path: &str, res: &Resource, shape: &Shape, v: &Value) -> Result<Vec<String>, Status> {
-    let mut fit = Fit {
-        kind: res.kind,
-        path: path.to_owned(),
-        unknown: Vec::new(),
-    };
-    fit.walk(shape, v)
-        .map_err(|why| Status::bad_request(format!("{}: {why}", cannot(res))))?;
+    let mut fit = Fit::new(res, path);
+    fit.walk(None, shape, v)
+        .map_err(|misfit| Status::bad_request(format!("{}: {}", cannot(res), misfit.json)))?;
     Ok(fit.unknown)
+}
+
+/// A value of the wrong type, in the words of whoever meets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// When JSON is decoded.
+    pub json: String,
+    /// When a strategic merge patch has been applied.
+    pub converted: String,
+}
+
+/// The first value of the wrong type in an object of a built-in kind, in its stored version.
+pub fn misfit(res: &Resource, object: &Value) -> Option<Misfit> {
+    let res = res.stored_as_or_self();
+    Fit::new(res, "").walk(None, schema::of(res)?, object).err()
 }
 
 /// The refusal under `fieldValidation=Strict`; `sentences` as [`check`] and [`duplicates`]
@@ -88,21 +99,42 @@ fn cannot(res: &Resource) -> String {
 
 /// A walk over a value along its shape.
 struct Fit<'a> {
+    /// The innermost type around the value.
     kind: &'a str,
     path: String,
+    /// As Go tells it: field names without indices and keys of maps.
+    fields: String,
     unknown: Vec<String>,
 }
 
-impl Fit<'_> {
-    fn walk(&mut self, shape: &Shape, value: &Value) -> Result<(), String> {
+impl<'a> Fit<'a> {
+    fn new(res: &Resource, path: &str) -> Fit<'a> {
+        Fit {
+            kind: res.kind,
+            path: path.to_owned(),
+            fields: path.to_owned(),
+            unknown: Vec::new(),
+        }
+    }
+
+    /// `named` is the shape as the field around it names it, if there is one.
+    fn walk(&mut self, named: Option<&Ref>, shape: &Shape, value: &Value) -> Result<(), Misfit> {
         match (shape, value) {
             (_, Value::Null) | (Shape::Any, _) => Ok(()),
             (Shape::Scalar(scalar), value) => self.scalar(*scalar, value),
             (Shape::Struct(known), Value::Object(members)) => {
+                let outer = self.kind;
+                if let Some(Ref::Named(name)) = named {
+                    self.kind = type_of(name);
+                }
                 for (name, value) in members {
                     match known.fields.get(name.as_str()) {
                         Some(found) => {
-                            self.inside(name, |fit| fit.walk(found.shape.get(), value))?;
+                            let length = self.fields.len();
+                            append(&mut self.fields, name);
+                            let shape = &found.shape;
+                            self.inside(name, |fit| fit.walk(Some(shape), shape.get(), value))?;
+                            self.fields.truncate(length);
                         }
                         None if known.open => {}
                         None if self.unknown.len() < MOST => {
@@ -111,44 +143,39 @@ impl Fit<'_> {
                         None => {}
                     }
                 }
+                self.kind = outer;
                 Ok(())
             }
             (Shape::Map { value: each, .. }, Value::Object(members)) => {
-                let each = each.get();
                 for (name, value) in members {
-                    self.inside(name, |fit| fit.walk(each, value))?;
+                    self.inside(name, |fit| fit.walk(Some(each), each.get(), value))?;
                 }
                 Ok(())
             }
             (Shape::List { item, .. }, Value::Array(items)) => {
-                let item = item.get();
                 let length = self.path.len();
                 for (at, value) in items.iter().enumerate() {
                     self.path.push_str(&format!("[{at}]"));
-                    self.walk(item, value)?;
+                    self.walk(Some(item), item.get(), value)?;
                     self.path.truncate(length);
                 }
                 Ok(())
             }
-            (Shape::OrElse(inner), Value::Object(_)) => self.walk(inner.get(), value),
+            (Shape::OrElse(inner), Value::Object(_)) => self.walk(Some(inner), inner.get(), value),
             (Shape::OrElse(_), _) => Ok(()),
-            (Shape::Struct(_) | Shape::Map { .. }, value) => Err(self.misfit(value, "object")),
-            (Shape::List { .. }, value) => Err(self.misfit(value, "array")),
+            (shape, value) => Err(self.misfit(value, &go_type(named, shape))),
         }
     }
 
     fn inside<T>(&mut self, name: &str, act: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.path.len();
-        if length > 0 {
-            self.path.push('.');
-        }
-        self.path.push_str(name);
+        append(&mut self.path, name);
         let done = act(self);
         self.path.truncate(length);
         done
     }
 
-    fn scalar(&self, scalar: Scalar, value: &Value) -> Result<(), String> {
+    fn scalar(&self, scalar: Scalar, value: &Value) -> Result<(), Misfit> {
         match (scalar, value) {
             (Scalar::Text, Value::String(_)) | (Scalar::Bool, Value::Bool(_)) => Ok(()),
             (Scalar::Float, Value::Number(_)) => Ok(()),
@@ -162,7 +189,7 @@ impl Fit<'_> {
                     whole.is_some_and(|n| scalar == Scalar::Int64 || i32::try_from(n).is_ok());
                 match fits {
                     true => Ok(()),
-                    false => Err(self.cannot_unmarshal(&format!("number {n}"), go_name(scalar))),
+                    false => Err(self.misfit_as(&format!("number {n}"), value, go_name(scalar))),
                 }
             }
             (Scalar::IntOrText, Value::String(_)) => Ok(()),
@@ -170,48 +197,104 @@ impl Fit<'_> {
             (Scalar::Quantity, Value::Number(n)) => self.quantity(&n.to_string()),
             (Scalar::Bytes, Value::String(text)) => match place::base64_decode(text) {
                 Ok(_) => Ok(()),
-                Err(at) => Err(format!("illegal base64 data at input byte {at}")),
+                Err(at) => Err(format!("illegal base64 data at input byte {at}").into()),
             },
             (Scalar::Time | Scalar::MicroTime, Value::String(text)) => match clock::parse(text) {
                 Some(_) => Ok(()),
                 None => Err(format!(
                     "parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?} as \"2006\""
-                )),
+                )
+                .into()),
             },
             (scalar, value) => Err(self.misfit(value, go_name(scalar))),
         }
     }
 
-    fn quantity(&self, text: &str) -> Result<(), String> {
+    fn quantity(&self, text: &str) -> Result<(), Misfit> {
         match text.parse::<quantity::Quantity>() {
             Ok(_) => Ok(()),
             Err(_) => Err(
                 "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-                    .to_owned(),
+                    .to_owned()
+                    .into(),
             ),
         }
     }
 
-    fn misfit(&self, value: &Value, wanted: &str) -> String {
-        self.cannot_unmarshal(place::type_name(value), wanted)
+    fn misfit(&self, value: &Value, wanted: &str) -> Misfit {
+        self.misfit_as(place::type_name(value), value, wanted)
     }
 
-    fn cannot_unmarshal(&self, found: &str, wanted: &str) -> String {
-        // Go leaves indices out: spec.containers.ports.containerPort.
-        let mut field = String::new();
-        let mut depth = 0;
-        for c in self.path.chars() {
-            match c {
-                '[' => depth += 1,
-                ']' => depth -= 1,
-                c if depth == 0 => field.push(c),
-                _ => {}
+    fn misfit_as(&self, found: &str, value: &Value, wanted: &str) -> Misfit {
+        let (kind, fields) = (self.kind, &self.fields);
+        Misfit {
+            json: format!(
+                "json: cannot unmarshal {found} into Go struct field {kind}.{fields} of type {wanted}"
+            ),
+            converted: conversion(value, wanted),
+        }
+    }
+}
+
+/// A value that has the right type but cannot be read says the same everywhere.
+impl From<String> for Misfit {
+    fn from(why: String) -> Misfit {
+        Misfit {
+            json: why.clone(),
+            converted: why,
+        }
+    }
+}
+
+fn append(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(name);
+}
+
+/// What the converter behind strategic merge patches says.
+fn conversion(value: &Value, wanted: &str) -> String {
+    let found = match value {
+        Value::Null => "nil",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+    };
+    match wanted {
+        // Go itself would make a character of the number.
+        "string" if found == "int64" => "cannot convert int64 to string".to_owned(),
+        "string" | "bool" | "int32" | "int64" | "float64" => format!("unrecognized type: {wanted}"),
+        list if list.starts_with("[]") => format!("cannot restore slice from {found}"),
+        map if map.starts_with("map[") => format!("cannot restore map from {found}"),
+        _ => format!("cannot restore struct from: {found}"),
+    }
+}
+
+/// `Container` of `api.core.v1.Container`.
+fn type_of(definition: &'static str) -> &'static str {
+    definition.rsplit('.').next().unwrap_or(definition)
+}
+
+/// What Go calls the type of a field: `[]v1.Container`, `map[string]string`.
+fn go_type(named: Option<&Ref>, shape: &Shape) -> String {
+    match (shape, named) {
+        (Shape::Scalar(scalar), _) => go_name(*scalar).to_owned(),
+        (Shape::List { item, .. }, _) => format!("[]{}", go_type(Some(item), item.get())),
+        (Shape::Map { value, .. }, _) => {
+            format!("map[string]{}", go_type(Some(value), value.get()))
+        }
+        (_, Some(Ref::Named(name))) => {
+            let mut parts = name.rsplitn(3, '.');
+            match (parts.next(), parts.next()) {
+                (Some(kind), Some(version)) => format!("{version}.{kind}"),
+                _ => (*name).to_owned(),
             }
         }
-        let kind = self.kind;
-        format!(
-            "json: cannot unmarshal {found} into Go struct field {kind}.{field} of type {wanted}"
-        )
+        _ => "object".to_owned(),
     }
 }
 
@@ -362,15 +445,47 @@ mod tests {
         assert_eq!(e.code, 400);
         assert_eq!(
             e.message,
-            "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal string into Go struct field Pod.spec.containers.ports.containerPort of type int32"
+            "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal string into Go struct field ContainerPort.spec.containers.ports.containerPort of type int32"
         );
         let e = check(
             pods(),
             &json!({"spec": {"containers": [{"env": [{"name": "a", "value": 1}]}]}}),
         );
         assert!(e.unwrap_err().message.ends_with(
-            "json: cannot unmarshal number into Go struct field Pod.spec.containers.env.value of type string"
+            "json: cannot unmarshal number into Go struct field EnvVar.spec.containers.env.value of type string"
         ));
+        for (wrong, json, converted) in [
+            (
+                json!({"metadata": {"labels": {"a": 1}}}),
+                "number into Go struct field ObjectMeta.metadata.labels of type string",
+                "cannot convert int64 to string",
+            ),
+            (
+                json!({"metadata": {"labels": "a"}}),
+                "string into Go struct field ObjectMeta.metadata.labels of type map[string]string",
+                "cannot restore map from string",
+            ),
+            (
+                json!({"spec": {"containers": {}}}),
+                "object into Go struct field PodSpec.spec.containers of type []v1.Container",
+                "cannot restore slice from map",
+            ),
+            (
+                json!({"spec": [1]}),
+                "array into Go struct field Pod.spec of type v1.PodSpec",
+                "cannot restore struct from: slice",
+            ),
+            (
+                json!({"spec": {"priority": "high"}}),
+                "string into Go struct field PodSpec.spec.priority of type int32",
+                "unrecognized type: int32",
+            ),
+        ] {
+            let found = misfit(pods(), &wrong).unwrap();
+            assert_eq!(found.json, format!("json: cannot unmarshal {json}"));
+            assert_eq!(found.converted, converted);
+        }
+        assert_eq!(misfit(pods(), &json!({"spec": {"priority": 1}})), None);
     }
 
     #[test]

@@ -161,6 +161,22 @@ impl Status {
         Status::failure(422, "Invalid", message).with(details)
     }
 
+    /// 422: what a patch would make is no object of the kind.
+    pub fn invalid_patch(value: String, why: &str) -> Status {
+        let error = field::Error::invalid("patch", value, why);
+        let cause = Cause {
+            reason: error.reason().to_owned(),
+            message: error.body(),
+            field: error.field.clone(),
+        };
+        // Upstream names neither kind nor object here.
+        let details = Details {
+            causes: vec![cause],
+            ..Details::default()
+        };
+        Status::failure(422, "Invalid", format!(" \"\" is invalid: {error}")).with(details)
+    }
+
     /// 400: the request itself is wrong.
     pub fn bad_request(message: impl Into<String>) -> Status {
         Status::failure(400, "BadRequest", message)

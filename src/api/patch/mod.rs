@@ -26,6 +26,9 @@ pub const CONTENT_TYPES: [&str; 3] = [
 pub enum Error {
     #[error("error decoding patch: {0}")]
     Malformed(String),
+    /// With the type it has instead.
+    #[error("json: cannot unmarshal {0} into Go value of type map[string]interface {{}}")]
+    NotAnObject(&'static str),
     #[error("{0}")]
     Inapplicable(String),
     #[error("The allowed maximum operations in a JSON patch is {max}, got {got}")]
@@ -40,7 +43,7 @@ impl Error {
     /// The reply a client gets.
     pub fn status(&self) -> Status {
         match self {
-            Error::Malformed(_) => Status::bad_request(self.to_string()),
+            Error::Malformed(_) | Error::NotAnObject(_) => Status::bad_request(self.to_string()),
             Error::Inapplicable(_) => Status::failure(
                 422,
                 "Invalid",
@@ -52,6 +55,48 @@ impl Error {
                 format!("Request entity too large: {self}"),
             ),
         }
+    }
+}
+
+/// A patch other than a list of operations must be an object.
+///
+/// # Errors
+/// It is something else.
+pub fn check_object(patch: &Value) -> Result<(), Error> {
+    match patch {
+        Value::Object(_) => Ok(()),
+        other => Err(Error::NotAnObject(type_word(other))),
+    }
+}
+
+/// A value as Go prints it, which is how a refusal shows a patch: `map[spec:map[replicas:2]]`.
+pub fn go_text(value: &Value) -> String {
+    let all = |parts: Vec<String>| parts.join(" ");
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", all(items.iter().map(go_text).collect())),
+        Value::Object(members) => {
+            let mut parts: Vec<String> = members
+                .iter()
+                .map(|(key, value)| format!("{key}:{}", go_text(value)))
+                .collect();
+            parts.sort();
+            format!("map[{}]", all(parts))
+        }
+    }
+}
+
+/// The word for the type of a JSON value in messages.
+fn type_word(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }
 

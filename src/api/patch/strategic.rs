@@ -14,10 +14,11 @@ const DELETE: &str = "$deleteFromPrimitiveList/";
 
 /// Applies `patch` to `object`, whose type is `kind`.
 pub(super) fn apply(kind: Type<'_>, object: &mut Value, patch: &Value) -> Result<(), Error> {
-    let (Value::Object(o), Value::Object(p)) = (object, patch) else {
-        return Err(Error::Malformed(
-            "a strategic merge patch is a JSON object".into(),
-        ));
+    let Value::Object(p) = patch else {
+        return Err(Error::NotAnObject(super::type_word(patch)));
+    };
+    let Value::Object(o) = object else {
+        return Err(Error::NotAnObject(super::type_word(object)));
     };
     merge_map(kind, o, p)
 }
@@ -117,10 +118,12 @@ fn merge_member(
                         list.extend(new.cloned());
                     }
                 }
-                if let Some(order) = order {
-                    let order = order.as_array().ok_or_else(|| not_a_list(key))?;
-                    sort(list, order, &before, merge_key(how));
-                }
+                // What a patch names comes in its order and before what it does not know.
+                let order = match order {
+                    Some(order) => order.as_array().ok_or_else(|| not_a_list(key))?,
+                    None => changes,
+                };
+                sort(list, order, &before, merge_key(how));
             }
         }
         other => {
@@ -297,8 +300,9 @@ mod tests {
         assert_eq!(
             o["spec"]["containers"],
             json!([
-            {"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]},
-            {"name": "b", "image": "2"}, {"name": "c", "image": "1"}, {"name": "d"}])
+            {"name": "b", "image": "2"},
+            {"name": "a", "image": "1", "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "1"}]},
+            {"name": "d"}, {"name": "c", "image": "1"}])
         );
         assert_eq!(o["metadata"]["labels"], json!({"m": "2"}));
     }
@@ -326,7 +330,7 @@ mod tests {
             pod(),
             json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a/1"], "finalizers": ["c/3"]}}),
         );
-        assert_eq!(o["metadata"]["finalizers"], json!(["b/2", "c/3"]));
+        assert_eq!(o["metadata"]["finalizers"], json!(["c/3", "b/2"]));
     }
 
     #[test]

@@ -48,12 +48,15 @@ impl FieldSelector {
     /// Refuses fields that this kind cannot be selected by.
     ///
     /// # Errors
-    /// [`Error::UnsupportedField`] for the first such field.
+    /// [`Error::UnsupportedField`] or [`Error::UnknownField`] for the first such field.
     pub fn check(&self, res: &Resource) -> Result<(), Error> {
         for t in &self.terms {
             let always = t.field == "metadata.name" || t.field == "metadata.namespace";
             if !always && !res.fields.iter().any(|f| f.name == t.field) {
-                return Err(Error::UnsupportedField(t.field.clone()));
+                return Err(match res.fields.is_empty() && res.custom.is_none() {
+                    true => Error::UnknownField(t.field.clone()),
+                    false => Error::UnsupportedField(t.field.clone()),
+                });
             }
         }
         Ok(())
@@ -216,5 +219,12 @@ mod tests {
             .check(pods)
             .unwrap_err();
         assert_eq!(e.to_string(), "field label not supported: spec.color");
+        let e = FieldSelector::parse("data.a=b")
+            .unwrap()
+            .check(find("", "v1", "configmaps").unwrap());
+        assert_eq!(
+            e.unwrap_err().to_string(),
+            "\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        );
     }
 }

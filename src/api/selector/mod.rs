@@ -18,4 +18,7 @@ pub enum Error {
     FieldTerm { selector: String, term: String },
     #[error("field label not supported: {0}")]
     UnsupportedField(String),
+    /// Of a kind that has no fields of its own to select by.
+    #[error("{0:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")]
+    UnknownField(String),
 }

@@ -99,7 +99,7 @@ pub(super) fn quota(o: &Value) -> Vec<Error> {
             ));
         }
     }
-    for (i, scope) in list_at(o, "/spec/scopes").iter().enumerate() {
+    for scope in list_at(o, "/spec/scopes") {
         let known = [
             "BestEffort",
             "CrossNamespacePodAffinity",
@@ -110,11 +110,8 @@ pub(super) fn quota(o: &Value) -> Vec<Error> {
         ];
         let scope = scope.as_str().unwrap_or_default();
         if !known.contains(&scope) {
-            errors.push(Error::invalid(
-                &index("spec.scopes", i),
-                scope,
-                "unsupported scope",
-            ));
+            let all = o.pointer("/spec/scopes").cloned().unwrap_or_default();
+            errors.push(Error::invalid("spec.scopes", all, "unsupported scope"));
         }
     }
     errors

@@ -41,7 +41,7 @@ pub enum AddressError {
     #[error("failed to allocate IP {0}: provided IP is already allocated")]
     Taken(Ipv4Addr),
     #[error(
-        "failed to allocate IP {asked}: the provided network does not contain it, the valid range is {range}"
+        "failed to allocate IP {asked}: the provided IP ({asked}) is not in the valid range. The range of valid IPs is {range}"
     )]
     Outside { asked: String, range: String },
     #[error("failed to allocate a serviceIP: range is full")]

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use cadet_api::resource::Resource;
 use cadet_api::status::Status;
 use cadet_api::strategy::{self, Part};
-use cadet_api::{convert, json, meta, patch};
+use cadet_api::{convert, fieldcheck, json, meta, patch};
 use serde_json::Value;
 
 use crate::admission::{Operation, Request};
@@ -110,11 +110,8 @@ fn patched(
     match media {
         JSON_PATCH => patch::json_patch(&mut new, patch).map_err(|error| error.status())?,
         MERGE => {
-            if !patch.is_object() {
-                return Err(Status::bad_request(
-                    "error decoding patch: it is not an object",
-                ));
-            }
+            patch::check_object(patch)
+                .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
             patch::merge_patch(&mut new, patch);
         }
         STRATEGIC => {
@@ -131,8 +128,19 @@ fn patched(
     // The old names in it are the server's own, so only the version is worth a word.
     convert::to_stored(resource, &mut new)?;
     let mut warnings: Vec<String> = convert::past_warning(resource).into_iter().collect();
-    warnings.extend(fields::check(resource, &new, None, options.validation)?);
+    let found = fields::check(resource, &new, None, options.validation);
+    warnings
+        .extend(found.map_err(|status| misfit(resource, &new, media, patch).unwrap_or(status))?);
     Ok((new, warnings))
+}
+
+/// The refusal of a patch that leaves a value of the wrong type.
+fn misfit(resource: &Resource, new: &Value, media: &str, patch: &Value) -> Option<Status> {
+    let misfit = fieldcheck::misfit(resource, new)?;
+    Some(match media {
+        STRATEGIC => Status::invalid_patch(patch::go_text(patch), &misfit.converted),
+        _ => Status::invalid_patch(new.to_string(), &misfit.json),
+    })
 }
 
 /// Whether the patch sets `metadata.resourceVersion`.

@@ -79,7 +79,10 @@ pub async fn patch(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> 
             "application/json-patch+json" => {
                 patch::json_patch(&mut scale, &patch).map_err(|e| e.status())?;
             }
-            _ => patch::merge_patch(&mut scale, &patch),
+            _ => {
+                patch::check_object(&patch).map_err(|error| error.status())?;
+                patch::merge_patch(&mut scale, &patch);
+            }
         }
         check(call, &scale)?;
         Ok(scale)

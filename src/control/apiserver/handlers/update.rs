@@ -4,7 +4,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use cadet_api::status::Status;
 use cadet_api::strategy::{self, Part};
-use cadet_api::{convert, json};
+use cadet_api::{convert, json, meta};
 use http::StatusCode;
 
 use crate::admission::{Operation, Request};
@@ -26,6 +26,10 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     warnings.extend(fields::check(resource, &sent, text, options.validation)?);
     check_names(call, &sent)?;
     let stored = call.stored();
+    if stored.namespaced {
+        // An absent namespace is taken from the path.
+        meta::set(&mut sent, "namespace", call.namespace());
+    }
     let manager = Manager::of(call, part_name(part))?;
     let mut finish = Finish::new(call, part, &manager);
     let request = Request::of(call, Operation::Update, options.dry_run).part(part_name(part));

@@ -116,8 +116,9 @@ fn play(steps: &[Step], program: &Path, kubeconfig: &Value) -> Vec<String> {
                 expected,
             } => (line, words, *succeeds, expected),
         };
+        // By QUIT a kubectl that hangs tells where.
         let output = Command::new("timeout")
-            .args(["60", "sh", "-c", words])
+            .args(["-s", "QUIT", "-k", "5", "60", "sh", "-c", words])
             .env("PATH", &path)
             .env("HOME", home.path())
             .env("KUBECONFIG", at("config"))
@@ -180,7 +181,11 @@ async fn every_kind_is_created_shown_and_described() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "being written"]
 async fn the_tricks_that_books_teach() {
     play_everywhere("tricks.txt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_row_of_the_table_of_commands_in_its_other_forms() {
+    play_everywhere("table.txt").await;
 }

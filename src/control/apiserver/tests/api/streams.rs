@@ -371,3 +371,19 @@ async fn a_server_that_stops_ends_its_streams() {
     let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
     assert!(!ended.expect("ends").expect("task").expect("wait").success());
 }
+
+/// A command that prints at once, many times: old clients drop what reaches them too early.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_words_of_a_command_are_never_lost() {
+    let cluster = with_pod().await;
+    for program in kubectls() {
+        let kubectl = Kubectl::new(&program, &cluster.kubeconfig);
+        let all = (0..20).map(|_| with_input(exec(&kubectl, "exec web", "echo hello"), vec![]));
+        for output in futures::future::join_all(all).await {
+            let said = texts(&output);
+            let expected = ("hello\n".to_owned(), String::new());
+            assert_eq!(said, expected, "{}", program.display());
+        }
+    }
+    cluster.stop().await;
+}

@@ -212,6 +212,14 @@ pub fn text_head(out: &mut BytesMut, length: usize) {
     head(out, TEXT, length);
 }
 
+/// A ping; the peer answers it with the same payload.
+pub fn ping(payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::new();
+    head(&mut out, PING, payload.len());
+    out.extend_from_slice(payload);
+    out.freeze()
+}
+
 /// The answer to a ping.
 pub fn pong(payload: &[u8]) -> Bytes {
     let mut out = BytesMut::new();

@@ -4,16 +4,24 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::channels::{self, Layout, Reader, Said};
 use super::frame::{self, Decoder, Event};
 use crate::streaming::pipe::{Connection, Frame, Gone, Incoming, Outgoing, PIECE, QUEUE, incoming};
 
-/// kubectl makes its streams after the handshake and drops what comes before that
-/// ("Unknown stream id", seen with 1.31 on a busy machine), so the first word waits.
-const SETTLE: Duration = Duration::from_millis(30);
+/// Pings a client answers before it is told anything. kubectl up to 1.33 begins to read before it
+/// has made its streams and drops what comes until then ("Unknown stream id 1, discarding
+/// message"; mended in client-go by kubernetes/kubernetes#131203). An answer shows that it reads,
+/// at its own pace however busy its machine is; making the streams is then a few microseconds
+/// of another thread, for which the further round trips leave time. Who sends something first,
+/// a terminal's size for instance, has made them.
+const PINGS: u32 = 3;
+
+/// Longest wait for the answers: every WebSocket library gives them, and who does not must not
+/// wait for ever.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes read from the connection at once.
 const READ: usize = 32 * 1024;
@@ -57,8 +65,9 @@ where
         pipes[channel] = Some(ours);
         inputs[channel] = Some(theirs);
     }
-    let reader = reading(read, layout, pipes, queue.clone());
-    let writer = writing(write, layout, frames);
+    let (heard, signs) = watch::channel(Signs::default());
+    let reader = reading(read, layout, pipes, queue.clone(), heard);
+    let writer = writing(write, layout, frames, signs);
     Session {
         connection: Connection::start(queue.clone(), CancellationToken::new(), reader, writer),
         queue,
@@ -71,6 +80,7 @@ async fn reading(
     layout: Layout,
     mut pipes: Vec<Option<DuplexStream>>,
     queue: mpsc::Sender<Frame>,
+    heard: watch::Sender<Signs>,
 ) {
     let (mut decoder, mut reader) = (Decoder::default(), Reader::new(layout));
     loop {
@@ -85,7 +95,10 @@ async fn reading(
                     .send(Frame::Encoded(frame::pong(&payload)))
                     .await
                     .map_err(|_| Gone),
-                Event::Pong => Ok(()),
+                Event::Pong => {
+                    heard.send_modify(|signs| signs.answers += 1);
+                    Ok(())
+                }
                 Event::Close => {
                     // Answering a close is a courtesy; a full queue must not delay the end.
                     let _ = queue.try_send(Frame::Close);
@@ -93,6 +106,7 @@ async fn reading(
                 }
                 piece => match reader.read(piece) {
                     Ok(Some(said)) => {
+                        heard.send_if_modified(|signs| !std::mem::replace(&mut signs.spoke, true));
                         hear(&mut pipes, said).await;
                         Ok(())
                     }
@@ -138,14 +152,47 @@ async fn hear(pipes: &mut [Option<DuplexStream>], said: Said) {
     }
 }
 
+/// What the peer has done so far.
+#[derive(Debug, Default)]
+struct Signs {
+    /// Pings it has answered.
+    answers: u32,
+    /// It has sent something on a channel.
+    spoke: bool,
+}
+
+/// Waits until the peer can be expected to know its channels.
+async fn ready(
+    io: &mut (impl AsyncWrite + Unpin),
+    mut signs: watch::Receiver<Signs>,
+) -> std::io::Result<()> {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    for round in 1..=PINGS {
+        io.write_all(&frame::ping(b"")).await?;
+        io.flush().await?;
+        let heard = signs.wait_for(|signs| signs.spoke || signs.answers >= round);
+        match tokio::time::timeout_at(end, heard).await {
+            Ok(Ok(signs)) if !signs.spoke => {}
+            // It knows them; or it has gone, which the next write finds out.
+            Ok(_) => break,
+            Err(_) => {
+                tracing::debug!("a WebSocket client does not answer pings");
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
 async fn writing(
     mut io: impl AsyncWrite + Unpin,
     layout: Layout,
     mut frames: mpsc::Receiver<Frame>,
+    signs: watch::Receiver<Signs>,
 ) {
     let mut out = BytesMut::with_capacity(2 * PIECE);
-    if !matches!(layout, Layout::Plain) {
-        tokio::time::sleep(SETTLE).await;
+    if !matches!(layout, Layout::Plain) && ready(&mut io, signs).await.is_err() {
+        return;
     }
     while let Some(frame) = frames.recv().await {
         let mut last = encode(layout, frame, &mut out);

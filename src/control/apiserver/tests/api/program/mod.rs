@@ -7,7 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// kubectl on the PATH, and what lies beside it under names like `kubectl.1.30`.
+/// What lies beside the kubectl on the PATH under names like `kubectl.1.30`: then that one only
+/// chooses between them. Else the one on the PATH itself.
 pub fn kubectls() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)
@@ -28,7 +29,9 @@ pub fn kubectls() -> Vec<PathBuf> {
         })
         .collect();
     all.sort();
-    all.insert(0, found);
+    if all.is_empty() {
+        all.push(found);
+    }
     all
 }
 
