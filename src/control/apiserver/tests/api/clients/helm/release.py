@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import logging
 import os
 import sys
 
@@ -158,6 +159,9 @@ def again(helmet):
     customs.delete_collection_namespaced_custom_object("helm.example.com", "v1", HERE, "greetings")
 
 
+# What Helm says of its doings is shown when something goes wrong.
+logging.basicConfig(level=logging.INFO)
+helm.enable_logging(logging.INFO)
 with helm.Config(namespace=HERE) as helmet:
     helmet.check_reachable()
     for part in (tried, installed, upgraded, failed, rolled_back, uninstalled, again):

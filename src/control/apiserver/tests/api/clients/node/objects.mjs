@@ -91,6 +91,10 @@ async function patches() {
   const scaled = await apps.replaceNamespacedDeploymentScale(
     { name: 'patched', namespace, body: scale });
   same(scaled.spec.replicas, 8);
+  const owner = { apiVersion: 'apps/v1', kind: 'Deployment', name: 'patched',
+    uid: scale.metadata.uid, blockOwnerDeletion: true };
+  await core.createNamespacedConfigMap(
+    { namespace, body: map('owned', { ownerReferences: [owner] }) });
   await apps.deleteNamespacedDeployment(
     { name: 'patched', namespace, body: { propagationPolicy: 'Foreground' } });
   const dying = await apps.readNamespacedDeployment({ name: 'patched', namespace });
@@ -143,7 +147,7 @@ async function informs() {
 async function otherKinds() {
   const group = 'node.example.com';
   const schema = { type: 'object', properties: { spec: { type: 'object', properties: {
-    size: { type: 'integer', default: 1 } } } } };
+    size: { type: 'integer', _default: 1 } } } } };
   await extensions.createCustomResourceDefinition({ body: {
     apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition',
     metadata: { name: `widgets.${group}` },

@@ -52,9 +52,9 @@ async def commands():
             "web", HERE, command=["sh", "-c", "echo out; echo err >&2"], stderr=True, stdin=False,
             stdout=True, tty=False)
         same(sorted(said.splitlines()), ["err", "out"])
-        session = await core.connect_get_namespaced_pod_exec(
+        session = await core.connect_get_namespaced_pod_exec_without_preload_content(
             "web", HERE, command=["sh", "-c", "read a; echo got $a; exit 3"], stderr=True,
-            stdin=True, stdout=True, tty=False, _preload_content=False)
+            stdin=True, stdout=True, tty=False)
         async with session as socket:
             await socket.send_bytes(b"\0word\n")
             heard = {}

@@ -64,15 +64,17 @@ def seen(type, name, namespace, labels, body, **_):
             {"status": {"echo": body["data"]["words"]}})
 
 
-@kopf.timer(GROUP, "v1", "songs", interval=0.2)
+@kopf.timer(GROUP, "v1", "songs", interval=1)
 def beat(patch, status, **_):
     if status.get("beats", 0) < 3:
         patch.status["beats"] = status.get("beats", 0) + 1
 
 
 @kopf.daemon(GROUP, "v1", "songs", cancellation_timeout=5)
-async def play(stopped, patch, **_):
-    patch.status["playing"] = True
+async def play(stopped, name, namespace, **_):
+    # What a daemon puts into `patch` is sent when it ends, so it says this itself.
+    client.CustomObjectsApi().patch_namespaced_custom_object_status(
+        GROUP, "v1", namespace, "songs", name, {"status": {"playing": True}})
     try:
         while not stopped:
             await asyncio.sleep(3600)
