@@ -220,10 +220,7 @@ async fn a_stale_writer_is_refused_and_a_patch_without_version_never() {
 async fn a_writer_need_not_say_which_namespace_it_writes_in() {
     let client = client().await;
     let maps = "/api/v1/namespaces/default/configmaps";
-    client
-        .post(maps, &config_map("m", "1"))
-        .await
-        .expect(201);
+    client.post(maps, &config_map("m", "1")).await.expect(201);
     let path = format!("{maps}/m");
     let written = client.put(&path, &config_map("m", "2")).await.expect(200);
     assert_eq!(written["metadata"]["namespace"], "default");

@@ -4,6 +4,7 @@
 
 mod helm;
 mod kopf;
+mod kube_rs;
 mod node;
 mod python;
 

@@ -18,7 +18,9 @@ async fn runs(script: &str) {
         std::fs::copy(source.join(name), home.join(name)).expect("copy");
     }
     let script = home.join(script);
-    let script = script.to_str().expect("a temporary folder has a plain name");
+    let script = script
+        .to_str()
+        .expect("a temporary folder has a plain name");
     setting.run(&node(), script).await;
     setting.stop().await;
 }

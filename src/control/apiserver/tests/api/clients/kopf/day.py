@@ -1,82 +1,11 @@
 """A day of the operator beside this file: songs are made, changed and deleted around it."""
 
-import os
-import signal
-import subprocess
-import sys
-import threading
+from kubernetes import watch
 
-from kubernetes import client, watch
-
-SCRIPTS = os.environ["SCRIPTS"]
-sys.path.insert(0, os.path.join(SCRIPTS, "python"))
-from say import has, in_time, refused, same, well  # noqa: E402
-
-GROUP, HERE = "kopf.example.com", "default"
-core, customs = client.CoreV1Api(), client.CustomObjectsApi()
-SONGS = (GROUP, "v1", HERE, "songs")
-
-
-def definition():
-    keep = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    spec = {"type": "object", "required": ["words"], "properties": {
-        "words": {"type": "string"}, "loud": {"type": "boolean"}}}
-    client.ApiextensionsV1Api().create_custom_resource_definition({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"songs.{GROUP}"},
-        "spec": {"group": GROUP, "scope": "Namespaced",
-                 "names": {"plural": "songs", "singular": "song", "kind": "Song"},
-                 "versions": [{
-                     "name": "v1", "served": True, "storage": True,
-                     "subresources": {"status": {}},
-                     "schema": {"openAPIV3Schema": {"type": "object", "properties": {
-                         "spec": spec, "status": keep}}}}]}})
-
-
-class Operator:
-    def __init__(self):
-        program = os.path.join(SCRIPTS, "kopf", "singer.py")
-        self.log = []
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "kopf", "run", "--standalone", "--namespace", HERE, program],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.reader = threading.Thread(target=self.read, daemon=True)
-        self.reader.start()
-
-    def read(self):
-        for line in self.process.stdout:
-            self.log.append(line)
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(60)
-        self.reader.join(60)
-        same(code, 0)
-        for line in self.log:
-            wanted = "cannot be sung" in line or "not learned yet" in line
-            assert wanted or "[INFO " in line, line
-
-
-def song(name, **spec):
-    return customs.create_namespaced_custom_object(
-        *SONGS, {"apiVersion": f"{GROUP}/v1", "kind": "Song",
-                 "metadata": {"name": name}, "spec": spec})
-
-
-def until(name, wanted):
-    """The first state of a song that is as wanted; None stands for deleted."""
-    def work():
-        watcher = watch.Watch()
-        for event in watcher.stream(customs.list_namespaced_custom_object, *SONGS,
-                                    field_selector=f"metadata.name={name}"):
-            found = None if event["type"] == "DELETED" else event["object"]
-            if (found is None) if wanted is None else (found and wanted(found)):
-                return found
-    return in_time(work, 90)
-
-
-def status(song):
-    return song.get("status", {})
+from stage import (
+    GROUP, HERE, SONGS, Operator, core, customs, define_songs, names, song, status, until,
+)
+from say import has, in_time, refused, same, well
 
 
 def created():
@@ -123,11 +52,11 @@ def hopeless():
 
 
 def resumed(operator):
-    operator.stop()
+    operator.stop("cannot be sung", "not learned yet")
     # What happens meanwhile is found afterwards.
     customs.patch_namespaced_custom_object(*SONGS, "ode", {"spec": {"words": "missed"}})
     song("later", words="late")
-    operator = Operator()
+    operator = Operator("--standalone")
     until("ode", lambda s: status(s).get("resumed") and status(s).get("echo") == "missed")
     until("later", lambda s: status(s).get("phase") == "Sung")
     return operator
@@ -140,12 +69,8 @@ def deleted():
     core.read_namespaced_config_map("ode-farewell", HERE)
 
 
-def names():
-    return [s["metadata"]["name"] for s in customs.list_namespaced_custom_object(*SONGS)["items"]]
-
-
-definition()
-operator = Operator()
+define_songs()
+operator = Operator("--standalone")
 try:
     for part in (created, told, changed, hopeless):
         print(part.__name__, flush=True)

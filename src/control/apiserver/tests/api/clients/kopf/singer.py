@@ -1,6 +1,7 @@
 """An operator: a Song asks for a ConfigMap with its words, and is told when it is sung."""
 
 import asyncio
+import os
 
 import kopf
 from kubernetes import client, config
@@ -27,6 +28,7 @@ def create(spec, name, namespace, body, patch, **_):
     core.create_namespaced_config_map(namespace, child)
     kopf.event(body, type="Normal", reason="Sung", message=f"{name} is sung")
     patch.status["phase"] = "Sung"
+    patch.status["by"] = os.environ["SINGER"]
     return {"child": f"{name}-words"}
 
 
