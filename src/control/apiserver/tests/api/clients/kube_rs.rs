@@ -5,6 +5,8 @@ mod controller;
 mod streams;
 mod watching;
 
+use std::fmt::Debug;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -15,6 +17,7 @@ use kube::api::{
 };
 use kube::discovery::{self, Discovery, Scope};
 use kube::{Client, Error, Resource, ResourceExt};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Setting;
@@ -73,8 +76,8 @@ async fn objects_are_made_listed_and_deleted() {
     let wanted: Vec<String> = (0..7).map(|number| format!("many-{number}")).collect();
     assert_eq!(names, wanted);
     // Metadata alone, as caches of large objects ask for it.
-    let partial = maps.list_metadata(&ListParams::default().labels("set"));
-    let partial = partial.await.expect("list");
+    let labelled = ListParams::default().labels("set");
+    let partial = maps.list_metadata(&labelled).await.expect("list");
     assert_eq!(partial.items.len(), 7);
     assert_eq!(partial.items[0].metadata.name.as_deref(), Some("many-0"));
     let one = maps.get_metadata("many-1").await.expect("partial");
@@ -110,6 +113,20 @@ async fn objects_are_made_listed_and_deleted() {
     setting.stop().await;
 }
 
+async fn patch<P: Serialize + Debug>(
+    deployments: &Api<Deployment>,
+    how: &PatchParams,
+    patch: Patch<P>,
+) -> Result<Deployment, Error> {
+    deployments.patch("web", how, &patch).await
+}
+
+#[track_caller]
+fn replicas(answer: Result<Deployment, Error>) -> Option<i32> {
+    let spec = answer.expect("patched").spec;
+    spec.expect("spec").replicas
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn patches_of_every_kind_are_taken() {
     let setting = Setting::start().await;
@@ -125,43 +142,31 @@ async fn patches_of_every_kind_are_taken() {
     };
     let second = json!({"spec": {"template": {"spec": {
         "containers": [{"name": "d", "image": "busybox"}]}}}});
-    let both = deployments.patch("web", &plain, &Patch::Strategic(&second));
-    let mut both = containers(&both.await.expect("patched"));
+    let both = patch(&deployments, &plain, Patch::Strategic(&second)).await;
+    let mut both = containers(&both.expect("patched"));
     both.sort();
     assert_eq!(both, ["c", "d"]);
-    let one = deployments.patch("web", &plain, &Patch::Merge(&second));
-    assert_eq!(containers(&one.await.expect("patched")), ["d"]);
+    let one = patch(&deployments, &plain, Patch::Merge(&second)).await;
+    assert_eq!(containers(&one.expect("patched")), ["d"]);
     let steps = typed(json!([{"op": "replace", "path": "/spec/replicas", "value": 3}]));
-    let three = deployments.patch("web", &plain, &Patch::Json::<()>(steps));
-    let three = three.await.expect("patched").spec.expect("spec").replicas;
-    assert_eq!(three, Some(3));
+    let three = patch(&deployments, &plain, Patch::Json::<()>(steps)).await;
+    assert_eq!(replicas(three), Some(3));
 
-    let applied = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 5}});
-    let mine = PatchParams::apply("mine");
-    let theirs = deployments.patch(
-        "web",
-        &PatchParams::apply("theirs").force(),
-        &Patch::Apply(&applied),
-    );
-    theirs.await.expect("applied");
-    let other = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 6}});
-    let (code, reason, said) =
-        refused(deployments.patch("web", &mine, &Patch::Apply(&other)).await);
+    let five = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 5}});
+    let six = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 6}});
+    let (mine, theirs) = (PatchParams::apply("mine"), PatchParams::apply("theirs"));
+    let applied = patch(&deployments, &theirs.force(), Patch::Apply(&five)).await;
+    assert_eq!(replicas(applied), Some(5));
+    let contested = patch(&deployments, &mine, Patch::Apply(&six)).await;
+    let (code, reason, said) = refused(contested);
     assert_eq!((code, reason.as_str()), (409, "Conflict"));
-    assert!(
-        said.contains("conflict with \"theirs\": .spec.replicas"),
-        "{said}"
-    );
-    let forced = deployments.patch("web", &mine.clone().force(), &Patch::Apply(&other));
-    assert_eq!(
-        forced.await.expect("forced").spec.expect("spec").replicas,
-        Some(6)
-    );
-    let tried = deployments.patch("web", &mine.force().dry_run(), &Patch::Apply(&applied));
-    assert_eq!(
-        tried.await.expect("tried").spec.expect("spec").replicas,
-        Some(5)
-    );
+    let conflict = "conflict with \"theirs\": .spec.replicas";
+    assert!(said.contains(conflict), "{said}");
+    let mine = mine.force();
+    let forced = patch(&deployments, &mine, Patch::Apply(&six)).await;
+    assert_eq!(replicas(forced), Some(6));
+    let tried = patch(&deployments, &mine.dry_run(), Patch::Apply(&five)).await;
+    assert_eq!(replicas(tried), Some(5));
 
     let scale = deployments.get_scale("web").await.expect("scale");
     assert_eq!(scale.spec.expect("spec").replicas, Some(6));
@@ -291,7 +296,7 @@ async fn pods_are_evicted_leases_held_and_tokens_given() {
     let wish: TokenRequest = typed(json!({"spec": {"audiences": [], "expirationSeconds": 600}}));
     let given = accounts.create_token_request("robot", &new, &wish).await;
     let status = given.expect("given").status.expect("status");
-    assert_eq!(status.token.split('.').count(), 3);
+    assert_eq!(status.token.expect("token").split('.').count(), 3);
     let foreground = DeleteParams {
         propagation_policy: Some(PropagationPolicy::Foreground),
         ..DeleteParams::default()

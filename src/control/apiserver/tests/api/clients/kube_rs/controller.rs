@@ -144,7 +144,8 @@ async fn a_controller_keeps_its_promise() {
     let new = PostParams::default();
     let made = definitions.create(&new, &definition()).await.expect("made");
     let established = conditions::is_crd_established();
-    let waited = await_condition(definitions.clone(), &made.name_any(), established);
+    let name = made.name_any();
+    let waited = await_condition(definitions.clone(), &name, established);
     within(waited).await.expect("established");
 
     let songs: Api<Song> = Api::namespaced_with(client.clone(), NAMESPACE, &kind());

@@ -37,12 +37,11 @@ async fn commands_run_with_input_and_tell_how_they_ended() {
     b.expect("stderr");
     assert_eq!((out.as_str(), err.as_str()), ("got word\n", "err\n"));
     let status = process.take_status().expect("status").await.expect("told");
-    assert_eq!(status.reason, "NonZeroExitCode");
-    let causes = status.details.expect("details").causes;
-    assert_eq!(
-        (causes[0].reason.as_str(), causes[0].message.as_str()),
-        ("ExitCode", "7")
-    );
+    assert_eq!(status.reason.as_deref(), Some("NonZeroExitCode"));
+    let causes = status.details.and_then(|details| details.causes);
+    let cause = &causes.expect("causes")[0];
+    assert_eq!(cause.reason.as_deref(), Some("ExitCode"));
+    assert_eq!(cause.message.as_deref(), Some("7"));
     process.join().await.expect("ended");
 
     // The end of the input is told.
@@ -112,8 +111,8 @@ async fn several_ports_are_forwarded_over_one_connection() {
     let setting = Setting::start().await;
     let pods = pods(&setting).await;
     let (echo, closed) = (setting.echo, setting.closed);
-    let forward = pods.portforward("web", &[echo, closed]);
-    let mut forward = forward.await.expect("forwarded");
+    let ports = [echo, closed];
+    let mut forward = pods.portforward("web", &ports).await.expect("forwarded");
     let failed = forward.take_error(closed).expect("first time").await;
     let failed = failed.expect("told");
     assert!(failed.contains("refused"), "{failed}");

@@ -5,9 +5,10 @@ use std::pin::pin;
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{WatchStreamExt, metadata_watcher};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 
@@ -63,16 +64,15 @@ async fn follows<K: Resource>(
 #[tokio::test(flavor = "multi_thread")]
 async fn both_kinds_of_watcher_see_everything_in_order() {
     let setting = Setting::start().await;
-    let maps: Api<ConfigMap> = Api::default_namespaced(client(&setting).await);
-    let mine = watcher::Config::default().labels("w=1");
-    follows(&maps, watcher(maps.clone(), mine.clone())).await;
-    follows(&maps, watcher(maps.clone(), mine.clone().streaming_lists())).await;
-    follows(
-        &maps,
-        metadata_watcher(maps.clone(), mine.clone().streaming_lists()),
-    )
-    .await;
-    follows(&maps, metadata_watcher(maps.clone(), mine.page_size(1))).await;
+    let client = client(&setting).await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
+    let partial: Api<PartialObjectMeta<ConfigMap>> = Api::default_namespaced(client);
+    let listed = watcher::Config::default().labels("w=1").page_size(1);
+    let streamed = watcher::Config::default().labels("w=1").streaming_lists();
+    follows(&maps, watcher(maps.clone(), listed.clone())).await;
+    follows(&maps, watcher(maps.clone(), streamed.clone())).await;
+    follows(&maps, watcher(partial.clone(), listed)).await;
+    follows(&maps, watcher(partial, streamed)).await;
     setting.stop().await;
 }
 
