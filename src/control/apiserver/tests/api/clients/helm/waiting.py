@@ -1,5 +1,6 @@
-"""Helm waits until what it installs is ready; a thread of this script plays the controller."""
+"""Helm waits until what it installs is ready; threads of this script play the controllers."""
 
+import logging
 import os
 import sys
 import threading
@@ -13,8 +14,8 @@ from say import has, same, well  # noqa: E402
 
 CHART = os.path.join(SCRIPTS, "helm", "greeter")
 HERE = "default"
-apps = client.AppsV1Api()
-ready = []
+apps, batch = client.AppsV1Api(), client.BatchV1Api()
+ready, done = [], []
 
 
 def control():
@@ -36,13 +37,32 @@ def control():
         ready.append((name, wanted))
 
 
-threading.Thread(target=control, daemon=True).start()
+def work():
+    """Does every Job."""
+    for event in watch.Watch().stream(batch.list_namespaced_job, HERE):
+        found = event["object"]
+        if event["type"] == "ADDED":
+            now = found.metadata.creation_timestamp.isoformat().replace("+00:00", "Z")
+            conditions = [{"type": kind, "status": "True", "lastTransitionTime": now}
+                          for kind in ("SuccessCriteriaMet", "Complete")]
+            name = found.metadata.name
+            batch.patch_namespaced_job_status(name, HERE, {"status": {
+                "startTime": now, "completionTime": now, "succeeded": 1,
+                "conditions": conditions}})
+            done.append(name)
+
+
+for play in (control, work):
+    threading.Thread(target=play, daemon=True).start()
+logging.basicConfig(level=logging.INFO)
+helm.enable_logging(logging.INFO)
 with helm.Config(namespace=HERE) as helmet:
-    for number, wait in enumerate(("watcher", "legacy")):
+    for wait in ("watcher", "legacy"):
         name = f"waited-{wait}"
         print("install", name, flush=True)
-        made = helmet.install(CHART, name, wait=wait, timeout=60)
+        made = helmet.install(CHART, name, {"job": True}, wait=wait, timeout=60)
         same(made["status"], "deployed")
+        assert f"{name}-prepare" in done, done
         assert (name, 2) in ready, ready
         print("upgrade", name, flush=True)
         made = helmet.upgrade(CHART, name, {"replicas": 4}, wait=wait, timeout=60)
@@ -52,4 +72,5 @@ with helm.Config(namespace=HERE) as helmet:
         helmet.uninstall(name, wait=wait, timeout=60)
         names = [d.metadata.name for d in apps.list_namespaced_deployment(HERE).items]
         assert name not in names, names
+same(batch.list_namespaced_job(HERE).items, [])
 well()
