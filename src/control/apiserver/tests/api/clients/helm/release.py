@@ -65,6 +65,8 @@ def installed(helmet):
     same(seen["nodes"], "n1")
     deployment = apps.read_namespaced_deployment("demo", HERE)
     same(deployment.metadata.annotations["meta.helm.sh/release-name"], "demo")
+    # Helm 4 applies on the server.
+    assert "Apply" in [each.operation for each in deployment.metadata.managed_fields]
     assert core.read_namespaced_service("demo", HERE).spec.cluster_ip
     refused(404, "NotFound", core.read_namespaced_config_map, "demo-passing", HERE)
     same(data("demo-staying"), {"phase": "after 1"})
@@ -159,12 +161,34 @@ def again(helmet):
     customs.delete_collection_namespaced_custom_object("helm.example.com", "v1", HERE, "greetings")
 
 
+def elsewhere(_):
+    """In a namespace made for it, kept in ConfigMaps, and taken back when it fails."""
+    with helm.Config(namespace="fresh", storage_driver="configmap") as helmet:
+        result = helmet.install(CHART, "demo", create_namespace=True, labels={"team": "blue"})
+        same(result["status"], "deployed")
+        kept = core.list_namespaced_config_map("fresh", label_selector="owner=helm,team=blue")
+        same([each.metadata.labels["status"] for each in kept.items], ["deployed"])
+        try:
+            helmet.upgrade(CHART, "demo", {"failing": True, "greeting": "bad"},
+                           rollback_on_failure=True, wait="hookOnly")
+        except helm.HelmError as error:
+            has(str(error), "must be between 1 and 65535, inclusive")
+        else:
+            raise AssertionError("a port of 70000 is taken")
+        history = [(each["revision"], each["status"]) for each in helmet.history("demo")]
+        same(history, [(1, "superseded"), (2, "failed"), (3, "deployed")])
+        same(core.read_namespaced_config_map("demo", "fresh").data["greeting"], "hello")
+        helmet.uninstall("demo", keep_history=True)
+        same(helmet.status("demo")["status"], "uninstalled")
+        refused(404, "NotFound", apps.read_namespaced_deployment, "demo", "fresh")
+
+
 # What Helm says of its doings is shown when something goes wrong.
 logging.basicConfig(level=logging.INFO)
 helm.enable_logging(logging.INFO)
 with helm.Config(namespace=HERE) as helmet:
     helmet.check_reachable()
-    for part in (tried, installed, upgraded, failed, rolled_back, uninstalled, again):
+    for part in (tried, installed, upgraded, failed, rolled_back, uninstalled, again, elsewhere):
         print(part.__name__, flush=True)
         part(helmet)
 well()

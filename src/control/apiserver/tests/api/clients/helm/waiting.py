@@ -1,9 +1,11 @@
 """Helm waits until what it installs is ready; threads of this script play the controllers."""
 
+import json
 import logging
 import os
 import sys
 import threading
+import zlib
 
 import helm_python as helm
 from kubernetes import client, watch
@@ -18,22 +20,41 @@ apps, batch = client.AppsV1Api(), client.BatchV1Api()
 ready, done = [], []
 
 
+def replica_set(found):
+    """The ReplicaSet of a Deployment's template as it is now, made if need be."""
+    template = client.ApiClient().sanitize_for_serialization(found.spec.template)
+    name = f"{found.metadata.name}-{zlib.crc32(json.dumps(template).encode()):08x}"
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": found.metadata.name,
+             "uid": found.metadata.uid, "controller": True, "blockOwnerDeletion": True}
+    wanted = {"apiVersion": "apps/v1", "kind": "ReplicaSet",
+              "metadata": {"name": name, "labels": template["metadata"]["labels"],
+                           "ownerReferences": [owner]},
+              "spec": {"replicas": found.spec.replicas, "template": template, "selector": {
+                  "matchLabels": found.spec.selector.match_labels}}}
+    apps.patch_namespaced_replica_set(
+        name, HERE, wanted, field_manager="player", force=True,
+        _content_type="application/apply-patch+yaml")
+    return name
+
+
 def control():
     """Says of every Deployment that it is as it should be, in two steps as it happens."""
     for event in watch.Watch().stream(apps.list_namespaced_deployment, HERE):
         found = event["object"]
-        status, wanted = found.status, found.spec.replicas
-        if event["type"] == "DELETED" or status.observed_generation == found.metadata.generation:
+        generation, wanted = found.metadata.generation, found.spec.replicas
+        if event["type"] == "DELETED" or found.status.observed_generation == generation:
             continue
-        name, counts = found.metadata.name, {}
+        name, replicas = found.metadata.name, replica_set(found)
         for part in (wanted - 1, wanted):
-            counts = {"replicas": wanted, "updatedReplicas": wanted, "readyReplicas": part,
-                      "availableReplicas": part,
-                      "observedGeneration": found.metadata.generation, "conditions": [
-                          {"type": "Available", "status": "True", "reason": "x", "message": ""},
-                          {"type": "Progressing", "status": "True", "message": "",
-                           "reason": "NewReplicaSetAvailable"}]}
-            apps.patch_namespaced_deployment_status(name, HERE, {"status": counts})
+            counts = {"replicas": wanted, "readyReplicas": part, "availableReplicas": part,
+                      "observedGeneration": generation}
+            apps.patch_namespaced_replica_set_status(replicas, HERE, {"status": counts})
+            conditions = [
+                {"type": "Available", "status": "True", "reason": "x", "message": ""},
+                {"type": "Progressing", "status": "True", "message": "",
+                 "reason": "NewReplicaSetAvailable"}]
+            apps.patch_namespaced_deployment_status(name, HERE, {"status": {
+                **counts, "updatedReplicas": wanted, "conditions": conditions}})
         ready.append((name, wanted))
 
 

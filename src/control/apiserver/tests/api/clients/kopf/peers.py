@@ -29,7 +29,8 @@ def present(count):
 
 
 def by(name):
-    return lambda song: status(song).get("by") == name
+    """Sung by this one, and nothing is left to do: who stops then breaks nothing off."""
+    return lambda song: status(song).get("by") == name and status(song).get("beats") == 3
 
 
 define_songs()
