@@ -109,6 +109,8 @@ CLIENTS_PYTHON="kubernetes==37.0.2 kopf==1.45.2 helm-python-sdk==0.2.2"
 CLIENTS_NODE="@kubernetes/client-node@1.4.0"
 need_clients() {
   export CADET_CLIENTS=${CADET_CLIENTS:-$CACHE/clients}
+  have python3 || die "the tests need Python" "install python3 with its venv module"
+  have npm || die "the tests need Node" "install Node 20 or later, with npm"
   local stamp=$CADET_CLIENTS/installed wanted
   wanted="$(python3 --version) $CLIENTS_PYTHON $CLIENTS_NODE"
   [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
