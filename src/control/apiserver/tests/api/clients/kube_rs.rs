@@ -279,15 +279,16 @@ async fn pods_are_evicted_leases_held_and_tokens_given() {
     };
     let first = claim("first", "2026-01-01T00:00:00.123456Z");
     let second = claim("second", "2026-01-01T00:00:01.000000Z");
-    let held = leases.patch("lock", &PatchParams::apply("first"), &first);
-    let held = held.await.expect("held").spec.expect("spec");
+    let (one, other) = (PatchParams::apply("first"), PatchParams::apply("second"));
+    let held = leases.patch("lock", &one, &first).await;
+    let held = held.expect("held").spec.expect("spec");
     assert_eq!(held.holder_identity.as_deref(), Some("first"));
     assert_eq!(
         serde_json::to_value(held.renew_time).expect("time"),
         "2026-01-01T00:00:00.123456Z"
     );
-    let contested = leases.patch("lock", &PatchParams::apply("second"), &second);
-    assert_eq!(refused(contested.await).0, 409);
+    let contested = leases.patch("lock", &other, &second).await;
+    assert_eq!(refused(contested).0, 409);
 
     let accounts: Api<ServiceAccount> = Api::default_namespaced(client);
     let robot = typed(json!({"metadata": {"name": "robot"}}));
