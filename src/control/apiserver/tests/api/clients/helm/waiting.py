@@ -93,5 +93,18 @@ with helm.Config(namespace=HERE) as helmet:
         helmet.uninstall(name, wait=wait, timeout=60)
         names = [d.metadata.name for d in apps.list_namespaced_deployment(HERE).items]
         assert name not in names, names
+    print("taken back", flush=True)
+    helmet.install(CHART, "demo", timeout=60)
+    try:
+        helmet.upgrade(CHART, "demo", {"failing": True, "greeting": "bad"},
+                       rollback_on_failure=True, wait="watcher", timeout=60)
+    except helm.HelmError as error:
+        has(str(error), "must be between 1 and 65535, inclusive")
+    else:
+        raise AssertionError("a port of 70000 is taken")
+    history = [(each["revision"], each["status"]) for each in helmet.history("demo")]
+    same(history, [(1, "superseded"), (2, "failed"), (3, "deployed")])
+    data = client.CoreV1Api().read_namespaced_config_map("demo", HERE).data
+    same(data["greeting"], "hello")
 same(batch.list_namespaced_job(HERE).items, [])
 well()

@@ -60,6 +60,8 @@ async fn commands_run_with_input_and_tell_how_they_ended() {
     let (_, read) = tokio::join!(write, stdout.read_to_string(&mut counted));
     read.expect("read");
     assert_eq!(counted.trim(), "300000");
+    let ended = process.take_status().expect("status").await.expect("told");
+    assert_eq!(ended.status.as_deref(), Some("Success"));
     process.join().await.expect("ended");
 
     let nosuch = wanted.container("nosuch");
@@ -89,6 +91,8 @@ async fn a_terminal_is_resized_and_the_main_process_attached() {
     assert_eq!(line.trim(), "resized to 101x31");
     let mut stdin = process.stdin().expect("stdin");
     stdin.write_all(b"\n").await.expect("written");
+    let ended = process.take_status().expect("status").await.expect("told");
+    assert_eq!(ended.status.as_deref(), Some("Success"));
     process.join().await.expect("ended");
 
     let wanted = AttachParams::default().stdin(true).stderr(false);
