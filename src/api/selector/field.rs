@@ -238,5 +238,11 @@ mod tests {
         assert_eq!(s.exact("reason"), Some("b"));
         let s = FieldSelector::parse("involvedObject.name=a").unwrap();
         assert!(s.into_stored(events).is_err());
+        for row in crate::resource::all() {
+            for field in row.fields {
+                let s = FieldSelector::parse(&format!("{}=x", field.name)).unwrap();
+                assert!(s.into_stored(row).is_ok(), "{row:?} {}", field.name);
+            }
+        }
     }
 }
