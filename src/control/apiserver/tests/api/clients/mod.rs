@@ -22,7 +22,7 @@ use crate::streams::echo_server;
 
 /// Longer than any of these programs takes on a busy machine: a client that waits for what
 /// the server never sends shall fail its test, not hang it.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A cluster as the programs expect it: the pod `web` whose main process is `cat`, the pod
 /// `two` with one of two containers stopped, an echoing port and a closed one.
