@@ -174,12 +174,8 @@ async fn a_controller_keeps_its_promise() {
             |_, _, _| Action::requeue(Duration::from_millis(100)),
             Arc::new(context),
         )
-        .for_each(|done| async {
-            if let Err(error) = done {
-                // Who reads a copy may write too late; then it is done again.
-                eprintln!("{error}");
-            }
-        });
+        // What fails is tried again; a promise that is never kept fails the test below.
+        .for_each(|_| std::future::ready(()));
     let running = tokio::spawn(running);
 
     let song = Song::new(
