@@ -103,6 +103,29 @@ need_kubectl() {
   export PATH=$dir:$PATH
 }
 
+# Other people's clients for the tests of tests/api/clients, at pinned versions, in one
+# folder of the cache. A stamp says what is in it; a change of a version installs anew.
+CLIENTS_PYTHON="kubernetes==37.0.2 kopf==1.45.2 helm-python-sdk==0.2.2"
+CLIENTS_NODE="@kubernetes/client-node@1.4.0"
+need_clients() {
+  export CADET_CLIENTS=${CADET_CLIENTS:-$CACHE/clients}
+  have python3 || die "the tests need Python" "install python3 with its venv module"
+  have npm || die "the tests need Node" "install Node 20 or later, with npm"
+  local stamp=$CADET_CLIENTS/installed wanted
+  wanted="$(python3 --version) $CLIENTS_PYTHON $CLIENTS_NODE"
+  [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ] || return 0
+  echo "installing $CLIENTS_PYTHON $CLIENTS_NODE"
+  rm -rf "$stamp" "$CADET_CLIENTS/python" "$CADET_CLIENTS/node"
+  mkdir -p "$CADET_CLIENTS/node"
+  python3 -m venv "$CADET_CLIENTS/python"
+  # The versions hold no spaces: each word is one package.
+  # shellcheck disable=SC2086
+  "$CADET_CLIENTS/python/bin/pip" install --quiet --disable-pip-version-check $CLIENTS_PYTHON
+  # shellcheck disable=SC2086
+  (cd "$CADET_CLIENTS/node" && npm install --silent --no-audit --no-fund --prefix . $CLIENTS_NODE)
+  echo "$wanted" >"$stamp"
+}
+
 # --- compiling ------------------------------------------------------------------------
 # Everything is built for one target in one profile with one set of flags, so that two
 # cores compile each dependency once: host, guest, lesson apps and tests share them.

@@ -215,6 +215,23 @@ const EVENT_FIELDS: &[Field] = &[
     field("type", &["/type"]),
 ];
 
+/// The paths are those of the stored form: by them a name is found that is the same thing.
+const NEW_EVENT_FIELDS: &[Field] = &[
+    field("regarding.kind", &["/involvedObject/kind"]),
+    field("regarding.namespace", &["/involvedObject/namespace"]),
+    field("regarding.name", &["/involvedObject/name"]),
+    field("regarding.uid", &["/involvedObject/uid"]),
+    field("regarding.apiVersion", &["/involvedObject/apiVersion"]),
+    field(
+        "regarding.resourceVersion",
+        &["/involvedObject/resourceVersion"],
+    ),
+    field("regarding.fieldPath", &["/involvedObject/fieldPath"]),
+    field("reason", &["/reason"]),
+    field("reportingController", &["/reportingComponent"]),
+    field("type", &["/type"]),
+];
+
 /// All rows, in discovery order. Versions of one group stand in order of preference, and
 /// groups of the past behind those of today, because kubectl takes the first that fits.
 pub static ALL: LazyLock<Vec<Resource>> = LazyLock::new(|| {
@@ -379,7 +396,7 @@ fn cluster() -> Vec<Row> {
         row(COORDINATION, "Lease", "leases"),
         row(EVENTS, "Event", "events")
             .short(&["ev"])
-            .fields(EVENT_FIELDS)
+            .fields(NEW_EVENT_FIELDS)
             .stored_as(CORE),
         row(NODE, "RuntimeClass", "runtimeclasses").cluster(),
         row(

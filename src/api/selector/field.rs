@@ -45,21 +45,31 @@ impl FieldSelector {
         Ok(FieldSelector { terms })
     }
 
-    /// Refuses fields that this kind cannot be selected by.
+    /// Refuses fields that this kind cannot be selected by, and calls the others as the
+    /// stored version of the kind does.
     ///
     /// # Errors
     /// [`Error::UnsupportedField`] or [`Error::UnknownField`] for the first such field.
-    pub fn check(&self, res: &Resource) -> Result<(), Error> {
-        for t in &self.terms {
-            let always = t.field == "metadata.name" || t.field == "metadata.namespace";
-            if !always && !res.fields.iter().any(|f| f.name == t.field) {
-                return Err(match res.fields.is_empty() && res.custom.is_none() {
-                    true => Error::UnknownField(t.field.clone()),
-                    false => Error::UnsupportedField(t.field.clone()),
-                });
+    pub fn into_stored(mut self, res: &Resource) -> Result<FieldSelector, Error> {
+        let stored = res.stored_as_or_self();
+        for term in &mut self.terms {
+            if term.field == "metadata.name" || term.field == "metadata.namespace" {
+                continue;
+            }
+            let asked = res.fields.iter().find(|field| field.name == term.field);
+            let found = asked.and_then(|asked| {
+                let mut fields = stored.fields.iter();
+                fields.find(|field| field.paths == asked.paths)
+            });
+            match found {
+                Some(field) => field.name.clone_into(&mut term.field),
+                None if res.fields.is_empty() && res.custom.is_none() => {
+                    return Err(Error::UnknownField(term.field.clone()));
+                }
+                None => return Err(Error::UnsupportedField(term.field.clone())),
             }
         }
-        Ok(())
+        Ok(self)
     }
 
     /// Whether this selects everything.
@@ -216,15 +226,33 @@ mod tests {
         let pods = find("", "v1", "pods").unwrap();
         let e = FieldSelector::parse("spec.color=red")
             .unwrap()
-            .check(pods)
+            .into_stored(pods)
             .unwrap_err();
         assert_eq!(e.to_string(), "field label not supported: spec.color");
         let e = FieldSelector::parse("data.a=b")
             .unwrap()
-            .check(find("", "v1", "configmaps").unwrap());
+            .into_stored(find("", "v1", "configmaps").unwrap());
         assert_eq!(
             e.unwrap_err().to_string(),
             "\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
         );
+    }
+
+    #[test]
+    fn newer_events_call_their_fields_otherwise() {
+        let events = find("events.k8s.io", "v1", "events").unwrap();
+        let s = FieldSelector::parse("regarding.name=a,reportingController=kubelet,reason=b");
+        let s = s.unwrap().into_stored(events).unwrap();
+        assert_eq!(s.exact("involvedObject.name"), Some("a"));
+        assert_eq!(s.exact("reportingComponent"), Some("kubelet"));
+        assert_eq!(s.exact("reason"), Some("b"));
+        let s = FieldSelector::parse("involvedObject.name=a").unwrap();
+        assert!(s.into_stored(events).is_err());
+        for row in crate::resource::all() {
+            for field in row.fields {
+                let s = FieldSelector::parse(&format!("{}=x", field.name)).unwrap();
+                assert!(s.into_stored(row).is_ok(), "{row:?} {}", field.name);
+            }
+        }
     }
 }

@@ -91,8 +91,8 @@ impl ListOptions {
         let bad = |error: cadet_api::selector::Error| Status::bad_request(error.to_string());
         let labels = LabelSelector::parse(parameters.get("labelSelector").unwrap_or(""));
         let fields = FieldSelector::parse(parameters.get("fieldSelector").unwrap_or(""));
+        let fields = fields.and_then(|fields| fields.into_stored(resource));
         let fields = fields.map_err(bad)?;
-        fields.check(resource).map_err(bad)?;
         let limit = parameters
             .number::<i64>("limit")?
             .filter(|limit| *limit != 0);

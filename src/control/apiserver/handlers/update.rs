@@ -24,7 +24,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     let mut warnings = convert::to_stored(resource, &mut sent)?;
     let text = Some(decoded.json.as_ref());
     warnings.extend(fields::check(resource, &sent, text, options.validation)?);
-    check_names(call, &sent)?;
+    settle_names(call, &mut sent)?;
     let stored = call.stored();
     if stored.namespaced {
         // An absent namespace is taken from the path.
@@ -74,8 +74,9 @@ pub(super) fn answer(call: &ObjectCall, changed: &Changed) -> Result<Response, S
     }
 }
 
-/// Name and namespace inside must be those of the path.
-fn check_names(call: &ObjectCall, sent: &serde_json::Value) -> Result<(), Status> {
+/// The name inside must be that of the path. So must the namespace, which many a client
+/// leaves out: it is filled in, and taken away where the kind has none.
+fn settle_names(call: &ObjectCall, sent: &mut serde_json::Value) -> Result<(), Status> {
     let name = json::str_at(sent, "/metadata/name");
     if name.is_empty() {
         return Err(Status::bad_request("name must be provided"));
@@ -87,7 +88,14 @@ fn check_names(call: &ObjectCall, sent: &serde_json::Value) -> Result<(), Status
         )));
     }
     let namespace = json::str_at(sent, "/metadata/namespace");
-    if !namespace.is_empty() && namespace != call.namespace() {
+    if namespace == call.namespace() {
+        return Ok(());
+    }
+    if !call.resource().namespaced {
+        meta::set(sent, "namespace", serde_json::Value::Null);
+    } else if namespace.is_empty() {
+        meta::set(sent, "namespace", call.namespace());
+    } else {
         return Err(Status::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));

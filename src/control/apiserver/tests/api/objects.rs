@@ -215,6 +215,26 @@ async fn a_stale_writer_is_refused_and_a_patch_without_version_never() {
     ));
 }
 
+/// As Helm does with the Secrets that hold its releases.
+#[tokio::test]
+async fn a_writer_need_not_say_which_namespace_it_writes_in() {
+    let client = client().await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    client.post(maps, &config_map("m", "1")).await.expect(201);
+    let path = format!("{maps}/m");
+    let written = client.put(&path, &config_map("m", "2")).await.expect(200);
+    assert_eq!(written["metadata"]["namespace"], "default");
+    assert_eq!(written["data"]["key"], "2");
+    let mut elsewhere = config_map("m", "3");
+    elsewhere["metadata"]["namespace"] = json!("kube-system");
+    let said = client.put(&path, &elsewhere).await.refused(400);
+    assert!(said.contains("does not match"), "{said}");
+    let node = json!({"metadata": {"name": "n", "namespace": "default"}});
+    client.post("/api/v1/nodes", &node).await.expect(201);
+    let written = client.put("/api/v1/nodes/n", &node).await.expect(200);
+    assert_eq!(written["metadata"].get("namespace"), None);
+}
+
 #[tokio::test]
 async fn writing_what_is_there_already_changes_no_version() {
     let client = client().await;

@@ -177,7 +177,7 @@ async fn a_terminal_tells_its_size_in_every_version() {
 }
 
 /// Sends back what it gets, with the end.
-async fn echo_server() -> u16 {
+pub async fn echo_server() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let port = listener.local_addr().expect("address").port();
     tokio::spawn(async move {

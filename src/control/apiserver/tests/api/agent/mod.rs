@@ -32,12 +32,18 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start() -> Cluster {
+        Cluster::start_with(|_, _| {}).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut Config, &mut Options)) -> Cluster {
         let authority = Authority::new();
-        let store = LocalStore::open(MemoryDisk, Options::default()).expect("store");
-        let config = Config {
+        let mut options = Options::default();
+        let mut config = Config {
             kubelet_tls: Some(authority.towards_agents()),
             ..crate::support::config()
         };
+        change(&mut config, &mut options);
+        let store = LocalStore::open(MemoryDisk, options).expect("store");
         let app = App::start(config, Arc::new(store)).await.expect("start");
         let client = Client::new(&app, admin());
         let (client_ca, identity) = authority.server_pem();
