@@ -4,13 +4,30 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
-/// `2026-11-20T20:16:00Z`: metadata timestamps have whole seconds.
+/// `2026-11-20T20:16:00Z`: metadata timestamps have whole seconds. Every write asks for one,
+/// so the digits are put down without a format description.
 pub fn rfc3339(t: OffsetDateTime) -> String {
-    t.to_offset(UtcOffset::UTC)
-        .format(format_description!(
-            "[year]-[month]-[day]T[hour]:[minute]:[second]Z"
-        ))
-        .unwrap_or_default()
+    let t = t.to_offset(UtcOffset::UTC);
+    let (date, time) = (t.date(), t.time());
+    let digits = |n: u8| [b'0' + n / 10, b'0' + n % 10];
+    // Years of RFC 3339 have four digits.
+    let year = date.year().clamp(0, 9999).unsigned_abs();
+    let mut out = String::with_capacity(20);
+    let parts = [
+        (digits((year / 100) as u8), ""),
+        (digits((year % 100) as u8), "-"),
+        (digits(date.month().into()), "-"),
+        (digits(date.day()), "T"),
+        (digits(time.hour()), ":"),
+        (digits(time.minute()), ":"),
+        (digits(time.second()), "Z"),
+    ];
+    for ([tens, ones], after) in parts {
+        out.push(char::from(tens));
+        out.push(char::from(ones));
+        out.push_str(after);
+    }
+    out
 }
 
 /// `2026-11-20T20:16:00.123456Z`: leases and event series have microseconds (MicroTime).
@@ -86,6 +103,17 @@ fn pair(big: i64, big_unit: char, small: i64, small_unit: char) -> String {
 mod tests {
     use super::*;
     use time::macros::datetime;
+
+    #[test]
+    fn times_are_written_as_upstream_writes_them() {
+        let t = datetime!(2026-01-02 03:04:05.678 +02:00);
+        assert_eq!(rfc3339(t), "2026-01-02T01:04:05Z");
+        assert_eq!(rfc3339_micro(t), "2026-01-02T01:04:05.678000Z");
+        assert_eq!(
+            rfc3339(datetime!(0999-12-31 23:59:59 UTC)),
+            "0999-12-31T23:59:59Z"
+        );
+    }
 
     #[test]
     fn ages_change_units_where_kubectl_does() {

@@ -16,6 +16,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Control plane and node agent of a Cadet machine.
 #[derive(Debug, Parser)]
 #[command(name = "cadet-node", version)]

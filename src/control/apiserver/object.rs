@@ -41,9 +41,37 @@ pub struct BadRecord {
     pub reason: String,
 }
 
+/// What is kept beside the bytes of an object, whoever read it from them.
+#[derive(Debug)]
+pub struct Parts {
+    meta: Meta,
+    fields: Box<[Box<str>]>,
+}
+
+impl Parts {
+    /// Of an object that is still at hand in decoded form. `None` for odd metadata, which
+    /// reading the record will report.
+    pub fn of(resource: &Resource, value: &Value) -> Option<Parts> {
+        let mut meta = Meta::of(value).ok()?;
+        // The stored form has none.
+        meta.resource_version.clear();
+        let fields = selector::field_values(resource, value);
+        Some(Parts { meta, fields })
+    }
+}
+
 impl Object {
     /// Reads a record of the store.
     pub fn from_entry(entry: &Entry, kinds: &Kinds) -> Result<Object, BadRecord> {
+        Object::read(entry, kinds, None)
+    }
+
+    /// As [`Object::from_entry`], for a record whose parts its writer has read already.
+    pub fn from_parts(entry: &Entry, kinds: &Kinds, parts: Parts) -> Result<Object, BadRecord> {
+        Object::read(entry, kinds, Some(parts))
+    }
+
+    fn read(entry: &Entry, kinds: &Kinds, known: Option<Parts>) -> Result<Object, BadRecord> {
         let bad = |reason: String| BadRecord {
             key: entry.key.to_string(),
             reason,
@@ -57,14 +85,11 @@ impl Object {
                 "the record does not open with its kind and metadata".to_owned()
             ));
         }
-        let wanted: Vec<&str> = meta::POINTERS
-            .iter()
-            .chain(resource.fields.iter().flat_map(|field| field.paths))
-            .copied()
-            .collect();
-        let value = skim(&entry.value, &wanted).map_err(|e| bad(e.to_string()))?;
-        let meta = Meta::of(&value).map_err(|e| bad(e.to_string()))?;
-        let fields = selector::field_values(resource, &value);
+        let Parts { meta, fields } = match known {
+            // Written by the definition in force before this one, perhaps.
+            Some(parts) if parts.fields.len() == resource.fields.len() => parts,
+            _ => parts_in(resource, &entry.value).map_err(|e| bad(e.to_string()))?,
+        };
         Ok(Object {
             resource,
             meta,
@@ -145,6 +170,20 @@ impl Object {
         });
         out.extend_from_slice(rest);
     }
+}
+
+/// Reads what is kept beside the bytes out of them.
+fn parts_in(resource: &Resource, bytes: &[u8]) -> serde_json::Result<Parts> {
+    let wanted: Vec<&str> = meta::POINTERS
+        .iter()
+        .chain(resource.fields.iter().flat_map(|field| field.paths))
+        .copied()
+        .collect();
+    let value = skim(bytes, &wanted)?;
+    Ok(Parts {
+        meta: Meta::of(&value)?,
+        fields: selector::field_values(resource, &value),
+    })
 }
 
 /// The form in which an object goes into the store.

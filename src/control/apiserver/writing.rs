@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::admission::Request;
 use crate::app::App;
-use crate::object::{Object, key_of, to_stored};
+use crate::object::{Object, Parts, key_of, to_stored};
 
 /// Why a write did not take place.
 #[derive(Debug)]
@@ -74,8 +74,12 @@ async fn put(
             expect,
         },
     };
+    let announced = app
+        .world
+        .announce(&bytes, Parts::of(resource.stored_as(), value));
     let revision = app.world.store().commit(&key, change).await?;
     app.world.reach(revision).await;
+    drop(announced);
     // Usually the world has read it already; if somebody was faster since, read it here.
     let (namespace, name) = (
         json::str_at(value, "/metadata/namespace"),

@@ -1,15 +1,15 @@
 //! What the API last said about pods and nodes, and the pods just bound.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Container, Node, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
 
 use crate::NAME;
 use crate::node::Room;
-use crate::pod::{add, host_ports, requests};
+use crate::pod::{Amounts, HostPort, add, host_ports, requests};
 
 /// One message from a watch.
 #[derive(Debug)]
@@ -21,13 +21,13 @@ pub enum Change {
 /// A set of objects as a watch tells it: complete after its first list, and replaced as a
 /// whole when the watch starts over.
 #[derive(Debug)]
-struct Mirror<K> {
-    now: BTreeMap<String, Arc<K>>,
-    coming: Option<BTreeMap<String, Arc<K>>>,
+struct Mirror<V> {
+    now: BTreeMap<String, V>,
+    coming: Option<BTreeMap<String, V>>,
     complete: bool,
 }
 
-impl<K> Default for Mirror<K> {
+impl<V> Default for Mirror<V> {
     fn default() -> Self {
         Mirror {
             now: BTreeMap::new(),
@@ -37,14 +37,13 @@ impl<K> Default for Mirror<K> {
     }
 }
 
-impl<K: ResourceExt> Mirror<K> {
-    fn apply(&mut self, event: Event<K>) {
+impl<V> Mirror<V> {
+    /// Takes in one message of the watch; `keep` picks what is kept of an object.
+    fn apply<K: ResourceExt>(&mut self, event: Event<K>, keep: impl FnOnce(K) -> V) {
         match event {
             Event::Init => self.coming = Some(BTreeMap::new()),
             Event::InitApply(o) => {
-                self.coming
-                    .get_or_insert_default()
-                    .insert(key(&o), Arc::new(o));
+                self.coming.get_or_insert_default().insert(key(&o), keep(o));
             }
             Event::InitDone => {
                 if let Some(list) = self.coming.take() {
@@ -53,7 +52,7 @@ impl<K: ResourceExt> Mirror<K> {
                 self.complete = true;
             }
             Event::Apply(o) => {
-                self.now.insert(key(&o), Arc::new(o));
+                self.now.insert(key(&o), keep(o));
             }
             Event::Delete(o) => {
                 self.now.remove(&key(&o));
@@ -62,38 +61,45 @@ impl<K: ResourceExt> Mirror<K> {
     }
 }
 
-/// Pods as placing needs them: what only their node or their reader cares for is let go.
-fn slim(event: Event<Pod>) -> Event<Pod> {
-    match event {
-        Event::Apply(pod) => Event::Apply(slimmed(pod)),
-        Event::InitApply(pod) => Event::InitApply(slimmed(pod)),
-        other => other,
+/// What is kept of a pod. Most pods stand on their node, and of those only the room they
+/// take matters; a typed Pod is a hundred times as large.
+#[derive(Debug)]
+struct Seen {
+    uid: String,
+    /// "" before it is placed.
+    node: String,
+    ended: bool,
+    requests: Amounts,
+    host_ports: Vec<HostPort>,
+    /// The pod itself as long as it is ours to place.
+    open: Option<Arc<Pod>>,
+}
+
+impl Seen {
+    fn of(mut pod: Pod) -> Seen {
+        pod.metadata.managed_fields = None;
+        let spec = pod.spec.as_ref();
+        Seen {
+            uid: pod.uid().unwrap_or_default(),
+            node: node_of(&pod).unwrap_or_default().to_owned(),
+            ended: has_ended(&pod),
+            requests: spec.map(requests).unwrap_or_default(),
+            host_ports: spec.map(host_ports).unwrap_or_default(),
+            open: is_ours(&pod).then(|| Arc::new(pod)),
+        }
     }
 }
 
-fn slimmed(mut pod: Pod) -> Pod {
-    pod.metadata.managed_fields = None;
-    pod.metadata.annotations = None;
-    pod.metadata.owner_references = None;
-    pod.status = pod.status.map(|status| PodStatus {
-        phase: status.phase,
-        conditions: status.conditions,
-        ..PodStatus::default()
-    });
-    if let Some(spec) = &mut pod.spec {
-        spec.volumes = None;
-        let inits = spec.init_containers.iter_mut().flatten();
-        for container in spec.containers.iter_mut().chain(inits) {
-            *container = Container {
-                name: std::mem::take(&mut container.name),
-                ports: container.ports.take(),
-                resources: container.resources.take(),
-                restart_policy: container.restart_policy.take(),
-                ..Container::default()
-            };
-        }
-    }
-    pod
+/// Whether a pod waits for this scheduler to place it.
+fn is_ours(pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let name = spec.scheduler_name.as_deref().unwrap_or(NAME);
+    let gates = spec.scheduling_gates.as_ref();
+    node_of(pod).is_none()
+        && name == NAME
+        && gates.is_none_or(Vec::is_empty)
+        && !has_ended(pod)
+        && pod.metadata.deletion_timestamp.is_none()
 }
 
 fn key<K: ResourceExt>(o: &K) -> String {
@@ -103,7 +109,7 @@ fn key<K: ResourceExt>(o: &K) -> String {
 /// The scheduler's picture of the cluster.
 #[derive(Debug, Default)]
 pub struct Cache {
-    pods: Mirror<Pod>,
+    pods: Mirror<Seen>,
     nodes: Mirror<Node>,
     /// Node of pods whose binding was accepted or is under way, by uid.
     assumed: HashMap<String, String>,
@@ -113,9 +119,9 @@ impl Cache {
     /// Takes in one change.
     pub fn apply(&mut self, change: Change) {
         match change {
-            Change::Node(e) => self.nodes.apply(*e),
+            Change::Node(e) => self.nodes.apply(*e, |node| node),
             Change::Pod(e) => {
-                self.pods.apply(slim(*e));
+                self.pods.apply(*e, Seen::of);
                 if !self.assumed.is_empty() {
                     self.settle();
                 }
@@ -125,14 +131,14 @@ impl Cache {
 
     /// Drops assumptions the API has confirmed, or whose pod is gone.
     fn settle(&mut self) {
-        let open: std::collections::HashSet<String> = self
+        let open: HashSet<&str> = self
             .pods
             .now
             .values()
-            .filter(|p| node_of(p).is_none())
-            .filter_map(|p| p.uid())
+            .filter(|pod| pod.node.is_empty())
+            .map(|pod| pod.uid.as_str())
             .collect();
-        self.assumed.retain(|uid, _| open.contains(uid));
+        self.assumed.retain(|uid, _| open.contains(uid.as_str()));
     }
 
     /// Whether both first lists have arrived: before that, free room is unknown.
@@ -160,8 +166,8 @@ impl Cache {
             .pods
             .now
             .values()
-            .filter(|p| self.waits(p))
-            .cloned()
+            .filter(|seen| !self.assumed.contains_key(&seen.uid))
+            .filter_map(|seen| seen.open.clone())
             .collect();
         out.sort_by_key(|p| {
             let priority = p.spec.as_ref().and_then(|s| s.priority).unwrap_or(0);
@@ -169,22 +175,6 @@ impl Cache {
             (std::cmp::Reverse(priority), born, p.name_any())
         });
         out
-    }
-
-    fn waits(&self, pod: &Pod) -> bool {
-        let Some(spec) = &pod.spec else { return false };
-        let name = spec.scheduler_name.as_deref().unwrap_or(NAME);
-        let gated = spec
-            .scheduling_gates
-            .as_ref()
-            .is_some_and(|g| !g.is_empty());
-        let assumed = pod.uid().is_some_and(|uid| self.assumed.contains_key(&uid));
-        node_of(pod).is_none()
-            && name == NAME
-            && !gated
-            && !assumed
-            && !has_ended(pod)
-            && pod.metadata.deletion_timestamp.is_none()
     }
 
     /// Every node with what stands on it, by name.
@@ -195,17 +185,17 @@ impl Cache {
             .values()
             .map(|n| (n.name_any(), Room::of(n)))
             .collect();
-        for pod in self.pods.now.values().filter(|p| !has_ended(p)) {
-            let assumed = || pod.uid().and_then(|uid| self.assumed.get(&uid).cloned());
-            let Some(node) = node_of(pod).map(str::to_owned).or_else(assumed) else {
-                continue;
+        for pod in self.pods.now.values().filter(|pod| !pod.ended) {
+            let node = match pod.node.as_str() {
+                "" => self.assumed.get(&pod.uid).map(String::as_str),
+                node => Some(node),
             };
-            let (Some(room), Some(spec)) = (rooms.get_mut(&node), &pod.spec) else {
+            let Some(room) = node.and_then(|node| rooms.get_mut(node)) else {
                 continue;
             };
             room.pods += 1;
-            add(&mut room.requested, &requests(spec));
-            room.host_ports.extend(host_ports(spec));
+            add(&mut room.requested, &pod.requests);
+            room.host_ports.extend(pod.host_ports.iter().cloned());
         }
         rooms.into_values().collect()
     }

@@ -105,7 +105,7 @@ pub async fn store_new(
             true => object.clone(),
             false => std::mem::take(&mut object),
         };
-        let generated = strategy::finish_name(&mut object, &suffix()?);
+        let generated = tries && strategy::finish_name(&mut object, &suffix()?);
         let name = json::str_at(&object, "/metadata/name").to_owned();
         let namespace = json::str_at(&object, "/metadata/namespace").to_owned();
         let uid = uuid::Uuid::new_v4().to_string();

@@ -7,6 +7,7 @@
 //! Writers go to the store and then wait here until their revision has arrived, so a
 //! client always reads its own writes.
 
+mod announced;
 mod change;
 mod hub;
 
@@ -15,6 +16,7 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
+use bytes::Bytes;
 use cadet_api::resource::Resource;
 use cadet_store::{Revision, RevisionError, Store, WatchEnd};
 use tokio::sync::oneshot;
@@ -23,7 +25,8 @@ pub use change::{Change, What, line_of};
 pub use hub::{Scope, Subscription};
 
 use crate::kinds::Kinds;
-use crate::object::{BadRecord, Object, prefix_of};
+use crate::object::{BadRecord, Object, Parts, prefix_of};
+use announced::{Announced, Announcement};
 use hub::Hub;
 
 /// Where definitions of custom kinds lie.
@@ -63,6 +66,7 @@ pub struct World {
     /// Goes up with every change of a webhook configuration.
     hooks_changed: AtomicU64,
     kinds: Kinds,
+    announced: Announced,
 }
 
 /// Group and plural of a stored kind.
@@ -103,7 +107,14 @@ impl World {
             rules_changed: AtomicU64::new(0),
             hooks_changed: AtomicU64::new(0),
             kinds,
+            announced: Announced::default(),
         })
+    }
+
+    /// Says what the writer of `bytes` knows of them, so that they need not be read again
+    /// when they come back from the store. Keep what is returned until then.
+    pub fn announce(&self, bytes: &Bytes, parts: Option<Parts>) -> Option<Announcement<'_>> {
+        Some(self.announced.put(bytes, parts?))
     }
 
     /// Follows the store until it closes, which it does when the world is dropped. Run
@@ -134,7 +145,7 @@ impl World {
         let read = |entry: &Option<cadet_store::Entry>| {
             entry
                 .as_ref()
-                .and_then(|entry| match Object::from_entry(entry, &self.kinds) {
+                .and_then(|entry| match self.announced.read(entry, &self.kinds) {
                     Ok(object) => Some(Arc::new(object)),
                     Err(error) => {
                         tracing::error!(%error, "a record is left out");
