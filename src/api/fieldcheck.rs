@@ -1,12 +1,9 @@
-//! Does a body fit its kind? Wrong types, fields nobody knows, keys written twice.
+//! Does a body fit its kind? Wrong types, fields nobody knows; keys written twice are found by
+//! [`duplicates`].
 
-use std::collections::HashSet;
-use std::fmt;
-
-use serde::Deserializer;
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+pub use crate::duplicates::duplicates;
 use crate::resource::Resource;
 use crate::schema::{self, Ref, Scalar, Shape};
 use crate::status::Status;
@@ -14,7 +11,7 @@ use crate::{clock, field, json as place, quantity};
 
 /// Most sentences kept about one body, as upstream's decoder does: nobody reads more, and
 /// each becomes a header of the answer.
-const MOST: usize = 100;
+pub(crate) const MOST: usize = 100;
 
 /// Walks the object, already in its stored version, along the shape of its kind. Returns
 /// the sentences for fields the kind does not have (`unknown field "spec.foo"`), in order.
@@ -311,96 +308,6 @@ fn go_name(scalar: Scalar) -> &'static str {
         Scalar::IntOrText => "intstr.IntOrString",
         Scalar::Time => "v1.Time",
         Scalar::MicroTime => "v1.MicroTime",
-    }
-}
-
-/// Sentences for keys that stand twice in one object (`duplicate field "metadata.name"`).
-/// The last of them counts, as everywhere in JSON. Text that is no JSON has none.
-pub fn duplicates(text: &[u8]) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut reader = serde_json::Deserializer::from_slice(text);
-    let walk = Walk {
-        path: String::new(),
-        found: &mut found,
-    };
-    // A syntax error is reported by whoever decodes the body for its content.
-    if walk.deserialize(&mut reader).is_err() {
-        return Vec::new();
-    }
-    found
-        .into_iter()
-        .map(|f| format!("duplicate field {f:?}"))
-        .collect()
-}
-
-struct Walk<'a> {
-    path: String,
-    found: &'a mut Vec<String>,
-}
-
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
-        d.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen = HashSet::new();
-        while let Some(key) = map.next_key::<String>()? {
-            let path = crate::field::member(&self.path, &key);
-            if !seen.insert(key) && self.found.len() < MOST && !self.found.contains(&path) {
-                self.found.push(path.clone());
-            }
-            map.next_value_seed(Walk {
-                path,
-                found: self.found,
-            })?;
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let mut i = 0;
-        loop {
-            let path = crate::field::index(&self.path, i);
-            if seq
-                .next_element_seed(Walk {
-                    path,
-                    found: self.found,
-                })?
-                .is_none()
-            {
-                return Ok(());
-            }
-            i += 1;
-        }
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
     }
 }
 

@@ -15,6 +15,7 @@ pub mod cron;
 pub mod defaults;
 mod details;
 pub mod discovery;
+mod duplicates;
 pub mod event;
 pub mod field;
 pub mod fieldcheck;

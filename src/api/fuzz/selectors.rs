@@ -101,7 +101,7 @@ fn field_selector() {
             let Ok(read) = FieldSelector::parse(&text) else {
                 return;
             };
-            if read.check(pods).is_err() {
+            if read.clone().into_stored(pods).is_err() {
                 return;
             }
             // Two ways to match: by what was kept of an object, and by the object.
