@@ -3,6 +3,7 @@
 mod access;
 mod admission;
 mod agent;
+mod applying;
 mod certificates;
 mod cluster;
 mod custom;
