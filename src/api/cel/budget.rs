@@ -9,7 +9,7 @@ use cel::{Env, ExecutionError};
 
 /// Steps of one rule about one value: far beyond what rules of real definitions take, and
 /// well below a second.
-const STEPS: usize = 200_000;
+const STEPS: usize = 50_000;
 
 /// The function that stands around the condition of every loop. CEL has no way to write it.
 pub const GUARD: &str = "@spend";
