@@ -42,6 +42,11 @@ impl Quantity {
         clamp(div_up(self.nanos, NANO))
     }
 
+    /// The amount as a float, which has fewer digits.
+    pub fn approximately(self) -> f64 {
+        self.nanos as f64 / NANO as f64
+    }
+
     /// Whether the amount is zero.
     pub fn is_zero(self) -> bool {
         self.nanos == 0

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cadet_api::install::NodeConfig;
 use cadet_apiserver::{App, Config, Keys, User, kubelet_tls_config, serve, tls_config};
+use cadet_controllers::Authority;
 use cadet_store::{LocalStore, Options, RedbDisk};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -40,6 +41,8 @@ pub async fn run(config: &NodeConfig, data: &Path) -> Result<(), Failure> {
     app_config.token_keys = Some(Arc::new(Keys::new(&pki.token_key()?)?));
     app_config.authority = pki.ca()?;
     app_config.kubelet_tls = Some(kubelet_tls_config(authority, vec![chain], key)?);
+    let ca = pki.pair("ca")?;
+    let signer = Authority::new(ca.certificate, &ca.key)?;
     let app = App::start(app_config, store).await?;
     // The port is forwarded to the laptop's loopback, and pods and other nodes use it too;
     // every request must show a certificate.
@@ -56,7 +59,7 @@ pub async fn run(config: &NodeConfig, data: &Path) -> Result<(), Failure> {
     ));
     let controllers = tokio::spawn(cadet_controllers::run(
         client("system:kube-controller-manager"),
-        pki.ca()?,
+        signer,
         loops.clone(),
     ));
     tracing::info!(port = config.api_port, node = %config.node_name, "the API server answers");

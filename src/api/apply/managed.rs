@@ -3,11 +3,13 @@
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
+use super::entry::{self, Entry};
 use super::fieldset::Set;
-use super::merge;
-use super::shaped::{Difference, compare, fields};
-use crate::json::str_at;
-use crate::schema::Shape;
+use super::shaped::{compare, fields};
+use super::versions::Views;
+use super::{last_applied, merge, typed};
+use crate::resource::Resource;
+use crate::schema::{self, Shape};
 use crate::{clock, meta};
 
 /// Fields that belong to nobody: the server sets them, or they name the object.
@@ -26,9 +28,8 @@ const STRIPPED: &[&[&str]] = &[
     &["metadata", "deletionGracePeriodSeconds"],
 ];
 
-/// Most entries of updates an object keeps; older ones are folded into one, as upstream.
-const MAX_UPDATES: usize = 10;
-const ANCIENT: &str = "ancient-changes";
+/// Owner of what was there before anybody applied, where nobody kept a record.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
 /// Who writes, and how.
 #[derive(Debug, Clone)]
@@ -57,6 +58,9 @@ pub enum Error {
     Conflicts(Vec<Conflict>),
     #[error("metadata.managedFields must be nil")]
     ManagedFieldsSent,
+    /// The body does not fit its kind, or says the same thing twice.
+    #[error("failed to create typed patch object ({object}): {words}")]
+    Untyped { object: String, words: String },
 }
 
 fn conflict_words(conflicts: &[Conflict]) -> String {
@@ -76,114 +80,7 @@ fn conflict_words(conflicts: &[Conflict]) -> String {
     format!("Apply failed with {count} conflicts: {}", lines.join("\n"))
 }
 
-#[derive(Debug, Clone)]
-struct Entry {
-    manager: String,
-    apply: bool,
-    api_version: String,
-    subresource: String,
-    time: Option<String>,
-    set: Set,
-}
-
-impl Entry {
-    fn read(value: &Value) -> Option<Entry> {
-        Some(Entry {
-            manager: str_at(value, "/manager").to_owned(),
-            apply: str_at(value, "/operation") == "Apply",
-            api_version: str_at(value, "/apiVersion").to_owned(),
-            subresource: str_at(value, "/subresource").to_owned(),
-            time: value.get("time").and_then(Value::as_str).map(str::to_owned),
-            set: Set::read(value.get("fieldsV1")?)?,
-        })
-    }
-
-    fn write(&self) -> Value {
-        let mut out = Map::new();
-        out.insert("manager".into(), json!(self.manager));
-        let operation = if self.apply { "Apply" } else { "Update" };
-        out.insert("operation".into(), json!(operation));
-        out.insert("apiVersion".into(), json!(self.api_version));
-        if let Some(time) = &self.time {
-            out.insert("time".into(), json!(time));
-        }
-        out.insert("fieldsType".into(), json!("FieldsV1"));
-        out.insert("fieldsV1".into(), self.set.write());
-        if !self.subresource.is_empty() {
-            out.insert("subresource".into(), json!(self.subresource));
-        }
-        Value::Object(out)
-    }
-
-    /// Whether this entry is about the writer's own fields. An applier's version may change.
-    fn is_of(&self, writer: &Writer<'_>, apply: bool) -> bool {
-        self.apply == apply
-            && self.manager == writer.manager
-            && self.subresource == writer.subresource
-            && (apply || self.api_version == writer.api_version)
-    }
-
-    /// As errors name it.
-    fn words(&self) -> String {
-        let mut words = format!("{:?}", self.manager);
-        if !self.subresource.is_empty() {
-            words = format!("{words} with subresource {:?}", self.subresource);
-        }
-        if !self.apply {
-            words = format!("{words} using {}", self.api_version);
-        }
-        words
-    }
-}
-
-fn read(object: &Value) -> Vec<Entry> {
-    crate::json::list_at(object, "/metadata/managedFields")
-        .iter()
-        .filter_map(Entry::read)
-        .collect()
-}
-
-fn write(object: &mut Value, mut entries: Vec<Entry>) {
-    entries.retain(|entry| !entry.set.is_empty());
-    fold_ancient(&mut entries);
-    // Appliers first, then updates by time, as upstream sorts them.
-    entries.sort_by(|a, b| (!a.apply, &a.time, &a.manager).cmp(&(!b.apply, &b.time, &b.manager)));
-    let list: Vec<Value> = entries.iter().map(Entry::write).collect();
-    let value = if list.is_empty() {
-        Value::Null
-    } else {
-        Value::Array(list)
-    };
-    meta::set(object, "managedFields", value);
-}
-
-fn fold_ancient(entries: &mut Vec<Entry>) {
-    let updates = entries.iter().filter(|e| !e.apply).count();
-    if updates <= MAX_UPDATES {
-        return;
-    }
-    entries.sort_by(|a, b| (a.apply, &a.time).cmp(&(b.apply, &b.time)));
-    let old: Vec<Entry> = entries.drain(..=updates - MAX_UPDATES).collect();
-    let mut folded: Option<Entry> = None;
-    for entry in old {
-        match &mut folded {
-            Some(into) => {
-                into.set.union(&entry.set);
-                into.time = entry.time;
-            }
-            None => {
-                folded = Some(Entry {
-                    manager: ANCIENT.to_owned(),
-                    subresource: String::new(),
-                    ..entry
-                });
-            }
-        }
-    }
-    entries.extend(folded);
-}
-
-fn strip(set: &mut Set) {
+pub(super) fn strip(set: &mut Set) {
     // The object as a whole is nobody's.
     set.member = false;
     for path in STRIPPED {
@@ -191,15 +88,11 @@ fn strip(set: &mut Set) {
     }
 }
 
-/// An update may clear the record by sending an empty one: `[]` or `[{}]`.
+/// An update clears the record by sending one empty entry, `[{}]`; an empty list means
+/// nothing, because clients that do not know the field may send it.
 pub fn clear_if_asked(new: &Value) -> bool {
-    match new.pointer("/metadata/managedFields") {
-        Some(Value::Array(list)) => {
-            list.is_empty()
-                || list
-                    .iter()
-                    .all(|e| e.as_object().is_some_and(Map::is_empty))
-        }
+    match crate::json::list_at(new, "/metadata/managedFields") {
+        [only] => only.as_object().is_some_and(Map::is_empty),
         _ => false,
     }
 }
@@ -207,41 +100,43 @@ pub fn clear_if_asked(new: &Value) -> bool {
 /// Records who wrote what, after a write that is no apply: `new` gets the managedFields of
 /// `old` (nothing for a new object) with this write's changes. A record that the client
 /// has edited counts instead of the old one; kubectl moves fields between managers so.
-pub fn track(shape: &Shape, old: Option<&Value>, new: &mut Value, writer: &Writer<'_>) {
+/// Both objects are in the version `stored`.
+pub fn track(stored: &Resource, old: Option<&Value>, new: &mut Value, writer: &Writer<'_>) {
     let record = |o: &Value| o.pointer("/metadata/managedFields").cloned();
     let before = old.and_then(record);
-    let sent = record(new).filter(|sent| old.is_some() && Some(sent) != before.as_ref());
+    // A subresource is no way to edit the record.
+    let may_edit = old.is_some() && writer.subresource.is_empty();
+    let sent = record(new).filter(|sent| may_edit && Some(sent) != before.as_ref());
     let edited = sent.and_then(|sent| {
-        let list = sent.as_array()?;
-        list.iter().map(Entry::read).collect::<Option<Vec<_>>>()
+        let list = sent.as_array().filter(|list| !list.is_empty())?;
+        list.iter().map(Entry::sent).collect::<Option<Vec<_>>>()
     });
     let was_edited = edited.is_some();
-    let mut entries = edited.unwrap_or_else(|| old.map(read).unwrap_or_default());
-    let mut difference = match old {
-        Some(old) => compare(shape, old, new),
-        None => Difference {
-            changed: fields(shape, new, true),
-            removed: Set::default(),
-        },
-    };
-    strip(&mut difference.changed);
-    strip(&mut difference.removed);
-    if difference.changed.is_empty() && difference.removed.is_empty() {
+    let mut entries = edited.unwrap_or_else(|| old.map(entry::read).unwrap_or_default());
+    if old.is_some() && entries.is_empty() {
+        // The record was cleared; the next apply begins a new one.
+        meta::set(new, "managedFields", Value::Null);
+        return;
+    }
+    let mut views = Views::new(stored, old, new);
+    let mine = views.of(writer.api_version).clone();
+    if mine.changed.is_empty() && mine.removed.is_empty() {
         match was_edited {
-            true => write(new, entries),
+            true => entry::write(new, entries),
             false => meta::set(new, "managedFields", before.unwrap_or_default()),
         }
         return;
     }
     for entry in &mut entries {
+        let difference = views.of(&entry.api_version);
         entry.set.subtract(&difference.removed);
         entry.set.subtract(&difference.changed);
     }
     let time = clock::rfc3339(writer.now);
     match entries.iter_mut().find(|e| e.is_of(writer, false)) {
-        Some(mine) => {
-            mine.set.union(&difference.changed);
-            mine.time = Some(time);
+        Some(own) => {
+            own.set.union(&mine.changed);
+            own.time = Some(time);
         }
         None => entries.push(Entry {
             manager: writer.manager.to_owned(),
@@ -249,20 +144,20 @@ pub fn track(shape: &Shape, old: Option<&Value>, new: &mut Value, writer: &Write
             api_version: writer.api_version.to_owned(),
             subresource: writer.subresource.to_owned(),
             time: Some(time),
-            set: difference.changed,
+            set: mine.changed,
         }),
     }
-    write(new, entries);
+    entry::write(new, entries);
 }
 
-/// Merges an applied configuration into the live object (`None`: there is none yet).
-/// Returns the object as it should be, its managedFields included.
+/// Merges an applied configuration into the live object (`None`: there is none yet), both in
+/// the version `named`. Returns the object as it should be, its managedFields included.
 ///
 /// # Errors
-/// [`Error`]: others own what would change and `force` is false, or the body carries
-/// managedFields.
+/// [`Error`]: others own what would change and `force` is false, or the body does not fit
+/// its kind or carries managedFields.
 pub fn apply(
-    shape: &Shape,
+    named: &Resource,
     live: Option<&Value>,
     applied: &Value,
     writer: &Writer<'_>,
@@ -274,32 +169,66 @@ pub fn apply(
     {
         return Err(Error::ManagedFieldsSent);
     }
+    let shape = schema::of(named).unwrap_or(&Shape::Any);
+    let mut unfit = typed::check(shape, applied);
+    if let Some(last) = unfit.pop() {
+        let words = match unfit.is_empty() {
+            true => last,
+            false => {
+                unfit.push(last);
+                format!("errors:\n  {}", unfit.join("\n  "))
+            }
+        };
+        return Err(Error::Untyped {
+            object: typed::name(named, applied),
+            words,
+        });
+    }
     let mut mine = fields(shape, applied, false);
     strip(&mut mine);
-    let mut entries = live.map(read).unwrap_or_default();
+    let mut entries = live.map(entry::read).unwrap_or_default();
     let nothing = json!({});
     let before = live.unwrap_or(&nothing);
+    if let (Some(live), true) = (live, entries.is_empty()) {
+        let mut set = fields(shape, live, true);
+        strip(&mut set);
+        entries.push(Entry {
+            manager: BEFORE_FIRST_APPLY.to_owned(),
+            apply: false,
+            api_version: writer.api_version.to_owned(),
+            subresource: String::new(),
+            time: Some(clock::rfc3339(writer.now)),
+            set,
+        });
+    }
     let mut merged = merge::merge(shape, before, applied);
 
-    let mut changed = compare(shape, before, &merged).changed;
-    strip(&mut changed);
+    let mut views = Views::new(named, Some(before), &merged);
     let mut conflicts = vec![];
-    for entry in entries.iter_mut().filter(|e| !e.is_of(writer, true)) {
-        let theirs = entry.set.intersection(&changed);
-        if theirs.is_empty() {
+    let mut lost = vec![];
+    for (at, entry) in entries.iter().enumerate() {
+        if entry.is_of(writer, true) {
             continue;
         }
-        if force {
-            entry.set.subtract(&theirs);
-        } else {
+        let theirs = entry
+            .set
+            .intersection(&views.of(&entry.api_version).changed);
+        if !theirs.is_empty() {
             conflicts.push(Conflict {
                 manager: entry.words(),
                 paths: theirs.paths(),
             });
+            lost.push((at, theirs));
         }
     }
-    if !conflicts.is_empty() {
-        return Err(Error::Conflicts(conflicts));
+    if !force {
+        last_applied::excuse(shape, live, writer, &mut conflicts);
+        if !conflicts.is_empty() {
+            return Err(Error::Conflicts(conflicts));
+        }
+    }
+    for (at, theirs) in lost {
+        entries[at].set.subtract(&theirs);
     }
 
     let previous = entries.iter().position(|e| e.is_of(writer, true));
@@ -314,6 +243,7 @@ pub fn apply(
         }
         merge::prune(shape, &mut merged, &gone, &keep);
     }
+    last_applied::sync(live, applied, writer, &mut merged);
     let same = previous.as_ref().is_some_and(|p| {
         p.set == mine
             && p.api_version == writer.api_version
@@ -331,17 +261,18 @@ pub fn apply(
         time,
         set: mine,
     });
-    write(&mut merged, entries);
+    entry::write(&mut merged, entries);
     Ok(merged)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::entry::MAX_UPDATES;
     use super::*;
-    use crate::schema::builtin;
+    use crate::resource::find;
 
-    fn shape() -> &'static Shape {
-        builtin("api.apps.v1.Deployment").expect("known")
+    fn shape() -> &'static Resource {
+        find("apps", "v1", "deployments").expect("known")
     }
 
     fn writer(manager: &str) -> Writer<'_> {
@@ -365,7 +296,7 @@ mod tests {
     }
 
     fn owners(object: &Value) -> Vec<(String, Vec<String>)> {
-        read(object)
+        entry::read(object)
             .iter()
             .map(|e| (e.words(), e.set.paths()))
             .collect()
@@ -487,7 +418,7 @@ mod tests {
     fn a_new_object_belongs_to_its_maker_except_its_names() {
         let mut new = json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "a", "uid": "u"}, "data": {"k": "v"}});
-        let shape = builtin("api.core.v1.ConfigMap").expect("known");
+        let shape = find("", "v1", "configmaps").expect("known");
         track(shape, None, &mut new, &writer("kubectl-create"));
         assert_eq!(
             new["metadata"]["managedFields"][0]["fieldsV1"],
@@ -498,6 +429,7 @@ mod tests {
     #[test]
     fn old_updates_are_folded_into_one() {
         let mut live = json!({"metadata": {"labels": {}}});
+        track(shape(), None, &mut live, &writer("m"));
         for n in 0..15 {
             let mut new = live.clone();
             new["metadata"]["labels"][format!("l{n:02}")] = json!("x");
@@ -510,6 +442,144 @@ mod tests {
         let found = owners(&live);
         assert_eq!(found.len(), MAX_UPDATES);
         assert!(found[0].0.starts_with("\"ancient-changes\""), "{found:?}");
-        assert_eq!(found[0].1.len(), 6);
+        // The folded ones and the maker's, which has the labels themselves.
+        assert_eq!(found[0].1.len(), 7, "{found:?}");
+    }
+
+    #[test]
+    fn a_record_is_cleared_edited_and_begun_anew() {
+        let live = apply(shape(), None, &wanted(Some(3), "x"), &writer("one"), false).expect("new");
+        let sent = |record: Value| {
+            let mut new = live.clone();
+            meta::set(&mut new, "managedFields", record);
+            new
+        };
+        assert!(clear_if_asked(&sent(json!([{}]))));
+        assert!(!clear_if_asked(&sent(json!([]))) && !clear_if_asked(&sent(json!([{}, {}]))));
+        let record = |o: &Value| o["metadata"].get("managedFields").cloned();
+        // What cannot be read is passed over, and so is an empty list.
+        for odd in [
+            json!([]),
+            json!([{"manager": "x", "operation": "Own", "apiVersion": "v1", "fieldsType": "FieldsV1"}]),
+            json!([{"manager": "x", "operation": "Apply", "fieldsType": "FieldsV1"}]),
+            json!([{"manager": "x", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV2"}]),
+        ] {
+            let mut new = sent(odd);
+            track(shape(), Some(&live), &mut new, &writer("two"));
+            assert_eq!(record(&new), record(&live));
+        }
+        let moved = json!([{"manager": "x", "operation": "Apply", "apiVersion": "apps/v1",
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]);
+        let mut new = sent(moved.clone());
+        track(shape(), Some(&live), &mut new, &writer("two"));
+        assert_eq!(
+            owners(&new),
+            [("\"x\"".to_owned(), vec![".spec.replicas".to_owned()])]
+        );
+        let mut new = sent(moved);
+        let mut door = writer("two");
+        door.subresource = "status";
+        track(shape(), Some(&live), &mut new, &door);
+        assert_eq!(record(&new), record(&live), "a subresource edits no record");
+
+        let bare = sent(Value::Null);
+        let mut new = bare.clone();
+        new["spec"]["replicas"] = json!(9);
+        track(shape(), Some(&bare), &mut new, &writer("two"));
+        assert_eq!(record(&new), None, "nobody owns anything, until an apply");
+        let applied = apply(
+            shape(),
+            Some(&new),
+            &wanted(None, "x"),
+            &writer("one"),
+            false,
+        );
+        let found = owners(&applied.expect("applied"));
+        assert_eq!(found[0].0, "\"one\"");
+        assert_eq!(found[1].0, "\"before-first-apply\" using apps/v1");
+        assert!(
+            found[1].1.contains(&".spec.replicas".to_owned()),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_body_that_does_not_fit_is_told_where() {
+        let refuse = |spec: Value| {
+            let body = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": {"name": "a", "namespace": "default"}, "spec": {"template": {"spec": spec}}});
+            let error = apply(shape(), None, &body, &writer("one"), false).unwrap_err();
+            error.to_string()
+        };
+        const HEAD: &str =
+            "failed to create typed patch object (default/a; apps/v1, Kind=Deployment): ";
+        let place = ".spec.template.spec";
+        assert_eq!(
+            refuse(json!({"foo": 1})),
+            format!("{HEAD}{place}.foo: field not declared in schema")
+        );
+        assert_eq!(
+            refuse(json!({"containers": [{"name": "a"}, {"name": "a"}, {"image": "x"}]})),
+            format!(
+                "{HEAD}errors:\n  {place}.containers: duplicate entries for key [name=\"a\"]\n  \
+                 {place}.containers: element 2: associative list with keys has an element that omits key field \"name\" (and doesn't have default value)"
+            )
+        );
+    }
+
+    #[test]
+    fn kubectl_takes_over_what_it_applied_before_in_its_own_way() {
+        let last = wanted(Some(3), "x").to_string();
+        let mut live = wanted(Some(3), "x");
+        live["metadata"]["annotations"] = json!({last_applied::ANNOTATION: last});
+        track(
+            shape(),
+            None,
+            &mut live,
+            &writer("kubectl-client-side-apply"),
+        );
+        let more = wanted(Some(5), "x");
+        let other = apply(shape(), Some(&live), &more, &writer("ci"), false);
+        assert!(matches!(other, Err(Error::Conflicts(_))));
+        let new = apply(shape(), Some(&live), &more, &writer("kubectl"), false).expect("its own");
+        assert_eq!(new["spec"]["replicas"], 5);
+        let text = new["metadata"]["annotations"][last_applied::ANNOTATION].as_str();
+        let told: Value = serde_json::from_str(text.expect("kept")).expect("JSON");
+        assert_eq!(told, more, "and old clients are told");
+        // What somebody else set is still theirs.
+        let mut scaled = live.clone();
+        scaled["metadata"]["labels"]["more"] = json!("1");
+        track(shape(), Some(&live), &mut scaled, &writer("bob"));
+        let mut both = wanted(Some(3), "y");
+        both["metadata"]["labels"]["more"] = json!("2");
+        let error = apply(shape(), Some(&scaled), &both, &writer("kubectl"), false).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Apply failed with 1 conflict: conflict with \"bob\" using apps/v1: .metadata.labels.more"
+        );
+    }
+
+    #[test]
+    fn entries_speak_of_the_fields_of_their_version() {
+        let v2 = find("autoscaling", "v2", "horizontalpodautoscalers").expect("known");
+        let target = json!({"kind": "Deployment", "name": "a", "apiVersion": "apps/v1"});
+        let mut live = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "a"}, "spec": {"maxReplicas": 3, "scaleTargetRef": target,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu",
+                "target": {"type": "Utilization", "averageUtilization": 50}}}]}});
+        let mut old = writer("old");
+        old.api_version = "autoscaling/v1";
+        track(v2, None, &mut live, &old);
+        let words = owners(&live);
+        let cpu = ".spec.targetCPUUtilizationPercentage".to_owned();
+        assert!(words[0].1.contains(&cpu), "{words:?}");
+        let mut new = live.clone();
+        new["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] = json!(60);
+        let mut today = writer("today");
+        today.api_version = "autoscaling/v2";
+        track(v2, Some(&live), &mut new, &today);
+        let words = owners(&new);
+        assert!(!words[0].1.contains(&cpu), "it lost the field: {words:?}");
+        assert_eq!(words[1].1, [".spec.metrics"]);
     }
 }

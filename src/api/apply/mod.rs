@@ -6,10 +6,14 @@
 //!   an apply   ── merge into live ──▶ conflicts? ──▶ prune what is no longer applied
 //! ```
 
+mod entry;
 mod fieldset;
+mod last_applied;
 mod managed;
 mod merge;
 mod shaped;
+mod typed;
+mod versions;
 
 pub use fieldset::{Set, Step};
 pub use managed::{Conflict, Error, Writer, apply, clear_if_asked, track};

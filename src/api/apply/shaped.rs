@@ -118,7 +118,7 @@ pub(super) fn fields(shape: &Shape, value: &Value, dots: bool) -> Set {
 }
 
 /// How a new state differs from an old one.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Difference {
     /// Added or changed.
     pub changed: Set,

@@ -193,7 +193,8 @@ fn compile(schema: &Value, programs: &mut HashMap<String, Program>) {
             let text = str_at(rule, key);
             if !text.is_empty()
                 && !programs.contains_key(text)
-                && let Ok(program) = Program::compile(text)
+                && let Ok(program) = Program::compile_for(text, &Value::Null, true)
+                    .or_else(|_| Program::compile_message(text, &Value::Null, true))
             {
                 programs.insert(text.to_owned(), program);
             }
@@ -438,15 +439,8 @@ fn structural(e: &mut Vec<Error>, schema: &Value, at: &str, root: bool, depth: u
         .and_then(Value::as_array)
     {
         for (i, rule) in rules.iter().enumerate() {
-            let place = format!("{at}.x-kubernetes-validations[{i}].rule");
-            if let Err(why) = Program::compile(str_at(rule, "/rule")) {
-                let text = str_at(rule, "/rule");
-                e.push(Error::invalid(
-                    &place,
-                    text,
-                    format!("compilation failed: {why}"),
-                ));
-            }
+            let place = format!("{at}.x-kubernetes-validations[{i}]");
+            super::rules::check_rule(schema, rule, &place, e);
         }
     }
     if let Some(default) = schema.get("default") {

@@ -4,7 +4,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::material::Choices;
-use crate::cel::Program;
+use crate::cel::{Old, Program};
 use crate::cron::Schedule;
 use crate::quantity::Amount;
 
@@ -230,7 +230,7 @@ fn cel_rule() {
                 rule.push_str(&")".repeat(open));
             }
             if let Ok(program) = Program::compile(&rule) {
-                let _ = program.holds(&this, Some(&json!({})));
+                let _ = program.holds(&this, Old::Was(&json!({})));
             }
         });
 }
@@ -256,8 +256,8 @@ fn rules_that_would_never_end_are_cut() {
         "self.list.all(x, self.list == self.list.map(y, y))",
     ] {
         let program = Program::compile(rule).unwrap_or_else(|why| panic!("{rule}: {why}"));
-        let error = program.holds(&this, None).expect_err(rule);
-        assert!(error.contains("cost budget"), "{rule}: {error}");
+        let error = program.holds(&this, Old::Nothing).expect_err(rule);
+        assert!(error.contains("cost limit exceeded"), "{rule}: {error}");
     }
 }
 

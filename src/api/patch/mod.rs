@@ -24,11 +24,14 @@ pub const CONTENT_TYPES: [&str; 3] = [
 /// Why a patch could not be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("error decoding patch: {0}")]
+    #[error("{0}")]
     Malformed(String),
     /// With the type it has instead.
     #[error("json: cannot unmarshal {0} into Go value of type map[string]interface {{}}")]
     NotAnObject(&'static str),
+    /// Upstream has no code for it, so that it counts as the server's fault.
+    #[error("{0}")]
+    Unknown(String),
     #[error("{0}")]
     Inapplicable(String),
     #[error("The allowed maximum operations in a JSON patch is {max}, got {got}")]
@@ -44,10 +47,12 @@ impl Error {
     pub fn status(&self) -> Status {
         match self {
             Error::Malformed(_) | Error::NotAnObject(_) => Status::bad_request(self.to_string()),
+            Error::Unknown(_) => Status::failure(500, "", self.to_string()),
             Error::Inapplicable(_) => Status::failure(
                 422,
                 "Invalid",
-                format!("the server rejected our request due to an error in our request: {self}"),
+                // Upstream keeps the reason to itself.
+                "the server rejected our request due to an error in our request",
             ),
             Error::TooManyOperations { .. } | Error::CopiesTooLarge { .. } => Status::failure(
                 413,

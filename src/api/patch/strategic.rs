@@ -1,6 +1,7 @@
 //! Strategic merge patch: lists merge by key, and directives say the rest.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use serde_json::{Map, Value};
 
@@ -46,7 +47,7 @@ fn merge_map(
     retain_keys(object, patch)?;
     for (key, items) in patch {
         if let Some(field) = key.strip_prefix(DELETE) {
-            let gone = items.as_array().ok_or_else(|| not_a_list(key))?;
+            let gone = items.as_array().ok_or_else(not_primitive)?;
             if let Some(Value::Array(list)) = object.get_mut(field) {
                 let gone: HashSet<String> = gone.iter().map(Value::to_string).collect();
                 list.retain(|v| !gone.contains(&v.to_string()));
@@ -73,7 +74,7 @@ fn merge_map(
             && !patch.contains_key(field)
             && let Some(Value::Array(list)) = object.get_mut(field)
         {
-            let order = order.as_array().ok_or_else(|| not_a_list(key))?;
+            let order = order.as_array().ok_or_else(not_an_order)?;
             let before = list.clone();
             sort(list, order, &before, merge_key(look(kind, field).0));
         }
@@ -118,9 +119,13 @@ fn merge_member(
                         list.extend(new.cloned());
                     }
                 }
-                // What a patch names comes in its order and before what it does not know.
+                // The patch itself is an order, so what it adds comes first.
                 let order = match order {
-                    Some(order) => order.as_array().ok_or_else(|| not_a_list(key))?,
+                    Some(order) => {
+                        let order = order.as_array().ok_or_else(not_an_order)?;
+                        check_order(changes, order, merge_key(how))?;
+                        order
+                    }
                     None => changes,
                 };
                 sort(list, order, &before, merge_key(how));
@@ -162,8 +167,9 @@ fn merge_list(
     }
     for change in changes {
         let Value::Object(change) = change else {
-            return Err(Error::Malformed(format!(
-                "item of a list merged by {merge_by} is no object: {change}"
+            return Err(Error::Unknown(format!(
+                "expected a map, but received a {}",
+                go_kind(change)
             )));
         };
         let directive = change
@@ -174,9 +180,9 @@ fn merge_list(
             if directive == Some("replace") && change.len() == 1 {
                 continue;
             }
-            return Err(Error::Malformed(format!(
+            return Err(Error::Unknown(format!(
                 "map: {} does not contain declared merge key: {merge_by}",
-                Value::Object(change.clone())
+                Go(&Value::Object(change.clone()))
             )));
         };
         let id = id.to_string();
@@ -214,16 +220,14 @@ fn retain_keys(object: &mut Map<String, Value>, patch: &Map<String, Value>) -> R
     let Some(keep) = patch.get(RETAIN) else {
         return Ok(());
     };
-    let keep = keep.as_array().ok_or_else(|| not_a_list(RETAIN))?;
+    let keep = keep.as_array().ok_or_else(not_retained)?;
     let keep: HashSet<&str> = keep.iter().filter_map(Value::as_str).collect();
     let kept = |key: &str| keep.contains(key);
-    let stray = patch
+    if patch
         .iter()
-        .find(|(k, v)| !k.starts_with('$') && !v.is_null() && !kept(k));
-    if let Some((key, _)) = stray {
-        return Err(Error::Malformed(format!(
-            "{RETAIN} does not contain field {key:?} of the patch"
-        )));
+        .any(|(k, v)| !k.starts_with('$') && !v.is_null() && !kept(k))
+    {
+        return Err(not_retained());
     }
     object.retain(|key, _| kept(key));
     Ok(())
@@ -265,12 +269,82 @@ fn sort(list: &mut Vec<Value>, order: &[Value], before: &[Value], key: Option<&s
     list.extend(known);
 }
 
-fn bad_directive(d: &str) -> Error {
-    Error::Malformed(format!("unknown value {d:?} of the {DIRECTIVE} directive"))
+/// The items of a patch stand in its order as well.
+fn check_order(changes: &[Value], order: &[Value], key: Option<&str>) -> Result<(), Error> {
+    let same = |a: &Value, b: &Value| match key {
+        Some(k) => a.get(k).is_some() && a.get(k) == b.get(k),
+        None => a == b,
+    };
+    let kept = |v: &&Value| key.is_none() || v.get(DIRECTIVE).is_none();
+    let mut kept = changes.iter().filter(kept).peekable();
+    for place in order {
+        if kept.peek().is_some_and(|next| same(next, place)) {
+            kept.next();
+        }
+    }
+    if kept.peek().is_none() {
+        return Ok(());
+    }
+    let list = |items: &[Value]| Go(&Value::Array(items.to_vec())).to_string();
+    Err(Error::Unknown(format!(
+        "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
+        list(changes),
+        list(order)
+    )))
 }
 
-fn not_a_list(key: &str) -> Error {
-    Error::Malformed(format!("{key} must be a list"))
+/// A value as Go prints it (`%v`).
+struct Go<'a>(&'a Value);
+
+impl fmt::Display for Go<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Null => f.write_str("<nil>"),
+            Value::String(text) => f.write_str(text),
+            Value::Array(items) => {
+                let items: Vec<String> = items.iter().map(|v| Go(v).to_string()).collect();
+                write!(f, "[{}]", items.join(" "))
+            }
+            Value::Object(members) => {
+                let mut members: Vec<_> = members.iter().collect();
+                members.sort_by_key(|(key, _)| *key);
+                let members: Vec<String> = members
+                    .iter()
+                    .map(|(key, value)| format!("{key}:{}", Go(value)))
+                    .collect();
+                write!(f, "map[{}]", members.join(" "))
+            }
+            other => write!(f, "{other}"),
+        }
+    }
+}
+
+fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "invalid",
+        Value::Bool(_) => "bool",
+        Value::Number(n) if n.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+    }
+}
+
+fn bad_directive(d: &str) -> Error {
+    Error::Unknown(format!("unknown patch type: {d} in map"))
+}
+
+fn not_an_order() -> Error {
+    Error::Malformed("invalid patch format of setElementOrder list".to_owned())
+}
+
+fn not_primitive() -> Error {
+    Error::Malformed("invalid patch format of primitive list".to_owned())
+}
+
+fn not_retained() -> Error {
+    Error::Malformed("invalid patch format of retainKeys".to_owned())
 }
 
 #[cfg(test)]
@@ -355,6 +429,91 @@ mod tests {
             "containers": [{"name": "n"}]}}),
         );
         assert_eq!(names(&o), ["n", "a", "b", "c"]);
+    }
+
+    #[test]
+    fn lists_come_out_in_upstreams_order() {
+        // live | patch without deletions, those with a minus deleted | $setElementOrder | result
+        for (live, patch, order, want) in [
+            ("a b c", "b", "", "a b c"),
+            ("a b c", "c a", "", "b c a"),
+            ("app", "sidecar", "", "sidecar app"),
+            ("a b", "x a", "", "x a b"),
+            ("a b", "-a x", "", "x b"),
+            ("a b c", "x", "a x b c", "a x b c"),
+            ("a b c s", "x", "c x a", "b c x a s"),
+            ("s a b", "", "b a", "s b a"),
+            ("a s b", "", "a b", "a s b"),
+            ("a b", "-b", "a", "a"),
+            ("", "b a", "b a", "b a"),
+        ] {
+            let items = |text: &str| -> Vec<Value> {
+                let one = |name: &str| match name.strip_prefix('-') {
+                    Some(name) => json!({"name": name, "$patch": "delete"}),
+                    None => json!({"name": name}),
+                };
+                text.split_whitespace().map(one).collect()
+            };
+            let mut spec = json!({});
+            if !patch.is_empty() {
+                spec["containers"] = items(patch).into();
+            }
+            if !order.is_empty() {
+                spec["$setElementOrder/containers"] = items(order).into();
+            }
+            let o = run(
+                json!({"spec": {"containers": items(live)}}),
+                json!({"spec": spec}),
+            );
+            assert_eq!(
+                o["spec"]["containers"],
+                Value::Array(items(want)),
+                "{live} | {patch} | {order}"
+            );
+        }
+        let o = run(
+            json!({"metadata": {"finalizers": ["a/1", "b/2"]}}),
+            json!({"metadata": {"finalizers": ["c/3", "b/2"]}}),
+        );
+        assert_eq!(o["metadata"]["finalizers"], json!(["c/3", "a/1", "b/2"]));
+    }
+
+    #[test]
+    fn refusals_have_upstreams_words() {
+        let refuse = |patch: Value| {
+            let kind = crate::schema::builtin("api.core.v1.Pod");
+            let status = apply(kind, &mut pod(), &patch).unwrap_err().status();
+            (status.code, status.message)
+        };
+        for (patch, code, words) in [
+            (
+                json!({"spec": {"containers": [{"image": "x", "args": ["a", "b"]}]}}),
+                500,
+                "map: map[args:[a b] image:x] does not contain declared merge key: name",
+            ),
+            (
+                json!({"spec": {"$setElementOrder/containers": [{"name": "a"}], "containers": [{"name": "b"}]}}),
+                500,
+                "The order in patch list:\n[map[name:b]]\n doesn't match $setElementOrder list:\n[map[name:a]]\n",
+            ),
+            (
+                json!({"spec": {"$setElementOrder/containers": "a"}}),
+                400,
+                "invalid patch format of setElementOrder list",
+            ),
+            (
+                json!({"metadata": {"$deleteFromPrimitiveList/finalizers": "a"}}),
+                400,
+                "invalid patch format of primitive list",
+            ),
+            (
+                json!({"spec": {"$retainKeys": ["x"], "containers": []}}),
+                400,
+                "invalid patch format of retainKeys",
+            ),
+        ] {
+            assert_eq!(refuse(patch), (code, words.to_owned()));
+        }
     }
 
     #[test]

@@ -179,21 +179,45 @@ pub(super) fn node(object: &Value) -> Vec<Error> {
 
 pub(super) fn node_update(new: &Value, old: &Value) -> Vec<Error> {
     let mut e = Vec::new();
-    for (field, words) in [
-        (
+    let (now, before) = (
+        list_at(new, "/spec/podCIDRs"),
+        list_at(old, "/spec/podCIDRs"),
+    );
+    let (one, was) = (str_at(new, "/spec/podCIDR"), str_at(old, "/spec/podCIDR"));
+    let moved = !before.is_empty() && now != before;
+    if moved || (!was.is_empty() && one != was) {
+        let why = "node updates may not change podCIDR except from \"\" to valid";
+        e.push(Error::forbidden("spec.podCIDRs", why));
+    }
+    let (one, was) = (
+        str_at(new, "/spec/providerID"),
+        str_at(old, "/spec/providerID"),
+    );
+    if !was.is_empty() && one != was {
+        let why = "node updates may not change providerID except from \"\" to valid";
+        e.push(Error::forbidden("spec.providerID", why));
+    }
+    // Whatever else there is in the spec stays as it is.
+    let rest = |node: &Value| {
+        let mut spec = node.get("spec").cloned().unwrap_or_default();
+        for field in [
+            "unschedulable",
+            "taints",
             "podCIDR",
-            "node updates may not change podCIDR except from \"\" to valid",
-        ),
-        (
+            "podCIDRs",
             "providerID",
-            "node updates may not change providerID except from \"\" to valid",
-        ),
-    ] {
-        let pointer = format!("/spec/{field}");
-        let (now, before) = (str_at(new, &pointer), str_at(old, &pointer));
-        if !before.is_empty() && now != before {
-            e.push(Error::forbidden(&format!("spec.{field}"), words));
+        ] {
+            if let Some(members) = spec.as_object_mut() {
+                members.remove(field);
+            }
         }
+        spec
+    };
+    let (now, before) = (rest(new), rest(old));
+    let bare = |spec: &Value| spec.as_object().is_none_or(serde_json::Map::is_empty);
+    if now != before && !(bare(&now) && bare(&before)) {
+        let why = "node updates may only change labels, taints, or capacity (or configSource, if the DynamicKubeletConfig feature gate is enabled)";
+        e.push(Error::forbidden("[]", why));
     }
     e
 }
@@ -347,6 +371,27 @@ mod tests {
             (e("a", "a"), e("default", ""), e("a", ""), e("a", "b")),
             (0, 0, 1, 1)
         );
+    }
+
+    #[test]
+    fn a_node_keeps_what_it_was_given() {
+        let node = |spec: Value| json!({"spec": spec});
+        let old =
+            node(json!({"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"], "providerID": "p"}));
+        let said = |new: Value, old: &Value| words(&node_update(&node(new), old));
+        let change = json!({"podCIDR": "10.0.1.0/24", "podCIDRs": ["10.0.1.0/24"], "providerID": "q",
+            "unschedulable": true, "externalID": "x"});
+        let w = said(change.clone(), &old);
+        for part in [
+            "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid",
+            "spec.providerID: Forbidden: node updates may not change providerID except from \"\" to valid",
+            "[]: Forbidden: node updates may only change labels, taints, or capacity",
+        ] {
+            assert!(w.contains(part), "{w}");
+        }
+        let mut first = change;
+        first.as_object_mut().unwrap().remove("externalID");
+        assert_eq!(said(first, &node(json!({}))), "");
     }
 
     #[test]

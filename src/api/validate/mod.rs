@@ -19,6 +19,7 @@ mod network;
 mod pod;
 mod pod_parts;
 mod pod_scheduling;
+mod pod_status;
 mod pod_update;
 mod pod_volumes;
 mod resources;

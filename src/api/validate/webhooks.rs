@@ -299,7 +299,6 @@ fn conditions(e: &mut Vec<Error>, path: &str, hook: &Value) {
         if expression.is_empty() {
             e.push(Error::required(&at, ""));
         } else if let Err(why) = Program::compile_with(expression, CONDITION_VARIABLES) {
-            let why = format!("compilation failed: {why}");
             e.push(Error::invalid(&at, expression, why));
         }
         let at = format!("{path}.name");

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::job_status;
 use super::selector::not_negative;
+use super::{job_status, pod_status};
 use crate::field::Error;
 use crate::json::int_at;
 use crate::resource::Resource;
@@ -51,6 +51,7 @@ pub(super) fn update(res: &Resource, new: &Value, old: &Value) -> Vec<Error> {
             collisions(e, new, old);
         }
         ("batch", "Job") => return job_status::update(new, old),
+        ("", "Pod") => return pod_status::update(new, old),
         ("autoscaling", "HorizontalPodAutoscaler") => {
             not_negative(
                 e,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -20,7 +20,7 @@ use crate::access::{self, Attributes, User};
 use crate::addresses::Addresses;
 use crate::admission::Ledger;
 use crate::call::Call;
-use crate::metrics::Metrics;
+use crate::metrics::{Asked, Metrics};
 use crate::object::BadRecord;
 use crate::ports::NodePorts;
 use crate::query::Parameters;
@@ -204,10 +204,7 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
         Err(status) => return respond::status(&status),
     };
     let path = request.uri().path().to_owned();
-    let kind = match &target {
-        Target::Object(reference) => reference.resource.plural,
-        _ => "",
-    };
+    let (asked, began) = (Asked::of(verb, &target), Instant::now());
     let attributes = Attributes {
         user: &user,
         verb,
@@ -248,7 +245,8 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
         }
     };
     tracing::debug!(user = %user.name, verb, %path, code = response.status().as_u16(), "request");
-    app.metrics.count(verb, kind, response.status().as_u16());
+    let code = response.status().as_u16();
+    app.metrics.count(asked, code, began.elapsed());
     response
 }
 
@@ -287,6 +285,8 @@ mod tests {
             let response = router.clone().oneshot(request.expect("request")).await;
             assert_eq!(response.map(|r| r.status().as_u16()), Ok(500));
         }
-        assert!(app.metrics.page(&app.world).contains("code=\"500\"} 2"));
+        let page = app.metrics.page(&app.world);
+        let line = page.lines().find(|line| line.contains("code=\"500\""));
+        assert!(line.is_some_and(|line| line.ends_with(" 2")), "{page}");
     }
 }

@@ -28,3 +28,19 @@ pub fn check(
     }
     Err(fieldcheck::strict_error(named, &found))
 }
+
+/// Checks only for keys that stand twice in the body.
+pub fn twice(
+    named: &'static Resource,
+    text: Option<&[u8]>,
+    validation: FieldValidation,
+) -> Result<Vec<String>, Status> {
+    let found = text.map(fieldcheck::duplicates).unwrap_or_default();
+    match validation {
+        FieldValidation::Ignore => Ok(vec![]),
+        FieldValidation::Strict if !found.is_empty() => {
+            Err(fieldcheck::strict_error(named, &found))
+        }
+        FieldValidation::Warn | FieldValidation::Strict => Ok(found),
+    }
+}

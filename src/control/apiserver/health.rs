@@ -1,7 +1,7 @@
 //! Health, version and metrics: the paths a probe or a curious person asks.
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use http::StatusCode;
@@ -60,50 +60,70 @@ fn go_arch() -> &'static str {
     }
 }
 
-/// Name and outcome of each check.
-fn checks(app: &App) -> [(&'static str, bool); 4] {
-    [
+/// Name and outcome of each check of a path, under upstream's names: `etcd` is the store,
+/// `informer-sync` the memory that follows it.
+fn checks(app: &App, path: &str) -> Vec<(&'static str, bool)> {
+    let mut checks = vec![
         ("ping", true),
-        ("store", app.world.store().fault().is_none()),
-        ("world", !app.following.is_finished()),
-        ("shutdown", !app.stopping.is_cancelled()),
-    ]
+        ("log", true),
+        ("etcd", app.world.store().fault().is_none()),
+    ];
+    if path == "readyz" {
+        checks.push(("informer-sync", !app.following.is_finished()));
+        checks.push(("shutdown", !app.stopping.is_cancelled()));
+    }
+    checks
 }
 
 async fn health(State(app): State<App>, request: axum::extract::Request) -> Response {
-    let checks = checks(&app);
-    let bad = checks.iter().any(|(_, good)| !good);
-    let verbose = Parameters::of(request.uri()).is_ok_and(|p| p.flag("verbose"));
     let path = request.uri().path().trim_matches('/').to_owned();
-    let mut page = String::new();
-    if verbose || bad {
-        for (name, good) in checks {
-            page.push_str(&match good {
-                true => format!("[+]{name} ok\n"),
-                false => format!("[-]{name} failed\n"),
-            });
-        }
-        page.push_str(&format!(
-            "{path} check {}\n",
-            if bad { "failed" } else { "passed" }
-        ));
-    } else {
-        page.push_str("ok");
-    }
-    let code = if bad {
-        StatusCode::INTERNAL_SERVER_ERROR
-    } else {
-        StatusCode::OK
+    let asked = Parameters::of(request.uri()).ok();
+    let all = |name: &str| -> Vec<String> {
+        let values = asked.iter().flat_map(|asked| asked.all(name));
+        values.map(str::to_owned).collect()
     };
-    text(code, page)
+    // Being named is enough, whatever the value.
+    let verbose = !all("verbose").is_empty();
+    let mut excluded = all("exclude");
+    let mut page = String::new();
+    let mut bad = false;
+    for (name, good) in checks(&app, &path) {
+        if excluded.iter().any(|e| e == name) {
+            excluded.retain(|e| e != name);
+            page.push_str(&format!("[+]{name} excluded: ok\n"));
+        } else if good {
+            page.push_str(&format!("[+]{name} ok\n"));
+        } else {
+            bad = true;
+            page.push_str(&format!("[-]{name} failed: reason withheld\n"));
+        }
+    }
+    if !excluded.is_empty() {
+        let names: Vec<String> = excluded.iter().map(|e| format!("{e:?}")).collect();
+        page.push_str(&format!(
+            "warn: some health checks cannot be excluded: no matches for {}\n",
+            names.join(", ")
+        ));
+    }
+    if bad {
+        page.push_str(&format!("{path} check failed\n"));
+        return text(StatusCode::INTERNAL_SERVER_ERROR, page);
+    }
+    if !verbose {
+        return text(StatusCode::OK, "ok".to_owned());
+    }
+    page.push_str(&format!("{path} check passed\n"));
+    text(StatusCode::OK, page)
 }
 
-async fn one(State(app): State<App>, Path(wanted): Path<String>) -> Response {
-    match checks(&app).iter().find(|(name, _)| *name == wanted) {
+async fn one(State(app): State<App>, request: axum::extract::Request) -> Response {
+    let path = request.uri().path().trim_matches('/').to_owned();
+    let (path, wanted) = path.split_once('/').unwrap_or((&path, ""));
+    match checks(&app, path).iter().find(|(name, _)| *name == wanted) {
         Some((_, true)) => text(StatusCode::OK, "ok".to_owned()),
         Some((name, false)) => text(
             StatusCode::INTERNAL_SERVER_ERROR,
-            format!("[-]{name} failed\n"),
+            format!("internal server error: {name} failed\n"),
         ),
         None => text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
     }

@@ -3,7 +3,6 @@
 use cadet_api::apply::{self, Writer};
 use cadet_api::meta;
 use cadet_api::resource::Resource;
-use cadet_api::schema::{self, Shape};
 use cadet_api::status::Status;
 use http::HeaderMap;
 use http::header::USER_AGENT;
@@ -73,11 +72,11 @@ impl Manager {
 
     /// Writes this manager's changes into the record of a new or changed object.
     pub fn track(&self, resource: &Resource, old: Option<&Value>, new: &mut Value) {
-        if old.is_some() && apply::clear_if_asked(new) {
+        if old.is_some() && self.subresource.is_empty() && apply::clear_if_asked(new) {
             meta::set(new, "managedFields", Value::Null);
             return;
         }
-        apply::track(shape_of(resource), old, new, &self.writer());
+        apply::track(resource, old, new, &self.writer());
     }
 
     /// The record of a new object as it is now; `new` itself stays without one.
@@ -87,11 +86,6 @@ impl Manager {
         meta::set(new, "managedFields", Value::Null);
         record.unwrap_or(Value::Null)
     }
-}
-
-/// The shape of a kind's objects; anything goes for what has none.
-pub fn shape_of(resource: &Resource) -> &'static Shape {
-    schema::of(resource).unwrap_or(&Shape::Any)
 }
 
 fn name_of(parameters: &Parameters, headers: &HeaderMap) -> Result<String, Status> {

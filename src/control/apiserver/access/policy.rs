@@ -308,6 +308,7 @@ pub fn objects() -> Vec<(&'static str, Value)> {
             ],
         ),
     ];
+    let roles = roles.into_iter().chain(certificates());
     let group = |name: &str| json!({"kind": "Group", "name": name, "apiGroup": "rbac.authorization.k8s.io"});
     let bindings = [
         ("cluster-admin", vec![group("system:masters")]),
@@ -336,6 +337,36 @@ pub fn objects() -> Vec<(&'static str, Value)> {
         binding["subjects"] = json!(subjects);
         ("clusterrolebindings", binding)
     });
-    let roles = roles.into_iter().map(|role| ("clusterroles", role));
+    let roles = roles.map(|role| ("clusterroles", role));
     roles.chain(bindings).collect()
+}
+
+/// Who may ask for certificates, have them approved without being asked, and approve them.
+fn certificates() -> Vec<Value> {
+    const GROUP: &str = "certificates.k8s.io";
+    const NAME: &str = "system:certificates.k8s.io";
+    let mut roles = vec![role(
+        "system:node-bootstrapper",
+        vec![rule(
+            &["create", "get", "list", "watch"],
+            &[GROUP],
+            &["certificatesigningrequests"],
+        )],
+    )];
+    for door in ["nodeclient", "selfnodeclient"] {
+        let part = format!("certificatesigningrequests/{door}");
+        let name = format!("{NAME}:certificatesigningrequests:{door}");
+        roles.push(role(&name, vec![rule(&["create"], &[GROUP], &[&part])]));
+    }
+    for signer in [
+        "kube-apiserver-client",
+        "kube-apiserver-client-kubelet",
+        "kubelet-serving",
+        "legacy-unknown",
+    ] {
+        let mut approve = rule(&["approve"], &[GROUP], &["signers"]);
+        approve["resourceNames"] = json!([format!("kubernetes.io/{signer}")]);
+        roles.push(role(&format!("{NAME}:{signer}-approver"), vec![approve]));
+    }
+    roles
 }

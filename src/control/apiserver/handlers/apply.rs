@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
 use crate::handlers::finish::Finish;
-use crate::ownership::{Manager, shape_of};
-use crate::query::WriteOptions;
+use crate::ownership::Manager;
+use crate::query::{FieldValidation, WriteOptions};
 use crate::writing::{self, Proposal};
 use crate::{access, body, encode, fields, respond};
 
@@ -31,9 +31,17 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     let decoded = body::decode_applied(bytes)?;
     let mut applied = decoded.value;
     strategy::check_body(resource, &applied)?;
-    let mut warnings = convert::to_stored(resource, &mut applied)?;
+    let mut today = applied.clone();
+    let mut warnings = convert::to_stored(resource, &mut today)?;
+    // Unknown fields are for the apply itself to refuse, whatever the client wishes.
+    fields::check(resource, &today, None, FieldValidation::Ignore)?;
     let text = decoded.json.as_deref();
-    warnings.extend(fields::check(resource, &applied, text, options.validation)?);
+    warnings.extend(fields::twice(resource, text, options.validation)?);
+    // Versions of the past have today's fields for their own.
+    let named = if resource.is_past() { stored } else { resource };
+    if resource.is_past() {
+        applied = today;
+    }
     json::drop_nulls(&mut applied);
     check_names(call, &mut applied)?;
     only_part(stored, part, &mut applied);
@@ -45,7 +53,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
         .get(stored, call.namespace(), call.name())
         .is_some();
     if !exists && part == Part::Main {
-        return create(call, applied, &manager, &options, force, &warnings).await;
+        return create(call, named, applied, &manager, (&options, force), &warnings).await;
     }
     let mut finish = Finish::new(call, part, &manager);
     let request =
@@ -55,7 +63,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
         call.name(),
         |old| {
             let conditional = writing::check_version(stored, &applied, old)?;
-            let new = merged(stored, Some(old), &applied, &manager, force)?;
+            let new = merged(named, Some(old), &applied, &manager, force)?;
             Ok(Proposal {
                 value: new,
                 conditional,
@@ -72,10 +80,10 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
 /// The object did not exist: what is applied is all there is.
 async fn create(
     call: &ObjectCall,
+    named: &'static Resource,
     applied: Value,
     manager: &Manager,
-    options: &WriteOptions,
-    force: bool,
+    (options, force): (&WriteOptions, bool),
     warnings: &[String],
 ) -> Result<Response, Status> {
     let stored = call.stored();
@@ -86,8 +94,8 @@ async fn create(
             "uid mismatch: the provided object specified uid, and no existing object was found",
         ));
     }
-    access::may_create(&call.user, stored, &applied)?;
-    let object = merged(stored, None, &applied, manager, force)?;
+    let object = merged(named, None, &applied, manager, force)?;
+    access::may_create(&call.user, stored, &object)?;
     let (world, rbac) = (&call.app.world, &call.app.rbac);
     access::check_rules(world, rbac, &call.user, stored, &object)?;
     let request = Request::of(call, Operation::Create, options.dry_run);
@@ -101,15 +109,29 @@ async fn create(
 }
 
 fn merged(
-    stored: &'static Resource,
+    named: &'static Resource,
     live: Option<&Value>,
     applied: &Value,
     manager: &Manager,
     force: bool,
 ) -> Result<Value, Status> {
+    // Fields are owned under the names the client uses.
+    let mut seen = live.cloned();
+    if let Some(live) = &mut seen {
+        convert::from_stored(named, live);
+    }
     let writer = manager.writer();
-    apply::apply(shape_of(stored), live, applied, &writer, force).map_err(|error| match &error {
+    let mut merged =
+        apply::apply(named, seen.as_ref(), applied, &writer, force).map_err(refusal)?;
+    convert::to_stored(named, &mut merged)?;
+    Ok(merged)
+}
+
+fn refusal(error: apply::Error) -> Status {
+    match &error {
         apply::Error::ManagedFieldsSent => Status::bad_request(error.to_string()),
+        // Upstream gives it no code, so that it counts as the server's fault.
+        apply::Error::Untyped { .. } => Status::failure(500, "", error.to_string()),
         apply::Error::Conflicts(conflicts) => {
             let mut status = Status::failure(409, "Conflict", error.to_string());
             let causes = conflicts.iter().flat_map(|conflict| {
@@ -122,7 +144,7 @@ fn merged(
             status.details.get_or_insert_default().causes = causes.collect();
             status
         }
-    })
+    }
 }
 
 /// Name and namespace inside must be those of the path, or absent.

@@ -148,7 +148,11 @@ async fn a_full_disk_fails_writes_and_readiness_but_not_reads() {
     );
     let ready = client.get("/readyz").await;
     assert_eq!(ready.code, 500);
-    assert!(ready.text.contains("[-]store failed"), "{}", ready.text);
+    assert!(
+        ready.text.contains("[-]etcd failed: reason withheld\n"),
+        "{}",
+        ready.text
+    );
     assert_eq!(client.get("/api/v1/namespaces").await.code, 200);
 }
 

@@ -173,7 +173,7 @@ async fn wrong_definitions_are_told_what_is_wrong() {
         "metadata.name: Invalid value: \"ships.harbour.example\": must be spec.names.plural+\".\"+spec.group",
         "spec.scope: Required value",
         "must have exactly one version marked as storage version",
-        "compilation failed: undeclared reference to",
+        "compilation failed: ERROR: <input>:1:9: undefined field 'x'\n | url(self.x).getHost() == 'a'\n | ........^",
     ] {
         assert!(message.contains(words), "{words} not in {message}");
     }

@@ -3,6 +3,8 @@
 mod access;
 mod admission;
 mod agent;
+mod applying;
+mod certificates;
 mod clients;
 mod cluster;
 mod custom;

@@ -237,15 +237,26 @@ async fn discovery_is_told_in_every_dialect() {
 #[tokio::test]
 async fn health_version_and_metrics_answer() {
     let client = Client::new(&app().await, admin());
-    for path in ["/healthz", "/livez", "/readyz", "/readyz/store"] {
+    for path in [
+        "/healthz",
+        "/livez",
+        "/readyz",
+        "/readyz/etcd",
+        "/livez/ping",
+        "/livez?exclude=etcd",
+    ] {
         assert_eq!(client.get(path).await.text, "ok", "{path}");
     }
-    assert!(
+    assert_eq!(
+        client.get("/readyz?verbose").await.text,
+        "[+]ping ok\n[+]log ok\n[+]etcd ok\n[+]informer-sync ok\n[+]shutdown ok\nreadyz check passed\n"
+    );
+    assert_eq!(
         client
-            .get("/readyz?verbose")
+            .get("/livez?verbose&exclude=etcd&exclude=x")
             .await
-            .text
-            .contains("[+]store ok")
+            .text,
+        "[+]ping ok\n[+]log ok\n[+]etcd excluded: ok\nwarn: some health checks cannot be excluded: no matches for \"x\"\nlivez check passed\n"
     );
     for path in ["/version", "/version/"] {
         let version = client.get(path).await.expect(200);
@@ -261,4 +272,27 @@ async fn health_version_and_metrics_answer() {
         "{metrics}"
     );
     assert!(metrics.contains("verb=\"GET\""), "{metrics}");
+    client
+        .get("/api/v1/namespaces/default/pods")
+        .await
+        .expect(200);
+    let metrics = client.get("/metrics").await.text;
+    let labels = "component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"namespace\",subresource=\"\",verb=\"LIST\",version=\"v1\"";
+    for line in [
+        format!("apiserver_request_total{{code=\"200\",dry_run=\"\",{labels}}} 1"),
+        format!("apiserver_request_duration_seconds_count{{dry_run=\"\",{labels}}} 1"),
+        format!("apiserver_request_duration_seconds_bucket{{dry_run=\"\",{labels},le=\"+Inf\"}} 1"),
+    ] {
+        assert!(metrics.lines().any(|l| l == line), "no {line} in {metrics}");
+    }
+    for name in [
+        "process_cpu_seconds_total ",
+        "process_resident_memory_bytes ",
+        "process_open_fds ",
+    ] {
+        assert!(
+            metrics.lines().any(|l| l.starts_with(name)),
+            "no {name} in {metrics}"
+        );
+    }
 }

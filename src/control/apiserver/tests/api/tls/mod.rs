@@ -48,6 +48,14 @@ impl Authority {
         (self.0.pem(), identity)
     }
 
+    /// The authority itself, for who signs with it.
+    pub fn pair(&self) -> Identity {
+        Identity {
+            certificate: self.0.pem(),
+            key: self.0.key().serialize_pem(),
+        }
+    }
+
     /// TLS for a server on loopback that asks for certificates of this authority.
     pub fn server(&self) -> Arc<rustls::ServerConfig> {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use crate::schema::{self, Field, Scalar, Shape, Struct};
-use crate::{clock, defaults};
+use crate::{clock, defaults, resource};
 
 /// What every such body opens with (apimachinery's serializer/protobuf).
 pub const MAGIC: &[u8] = b"k8s\0";
@@ -84,11 +84,18 @@ pub fn decode(bytes: &[u8]) -> Result<Value, Error> {
         "DeleteOptions" => schema::definition_of("meta.k8s.io", "v1", &kind),
         _ => schema::definition_of(group, plain, &kind),
     };
-    let shape = schema::builtin(&name).and_then(Shape::as_struct);
-    let shape = shape.ok_or_else(|| Error::Unknown {
-        kind: kind.clone(),
-        version: version.clone(),
-    })?;
+    // Old versions of what is only answered differ in nothing.
+    let answered = || {
+        let row = resource::find_kind(&version, &kind).filter(|row| row.transient);
+        row.and_then(schema::of)
+    };
+    let shape = schema::builtin(&name).or_else(answered);
+    let shape = shape
+        .and_then(Shape::as_struct)
+        .ok_or_else(|| Error::Unknown {
+            kind: kind.clone(),
+            version: version.clone(),
+        })?;
     let mut decoder = Decoder { left: VALUES };
     let mut object = Map::new();
     object.insert("apiVersion".into(), json!(version));
@@ -125,7 +132,8 @@ impl Decoder {
                 .find(|(_, f)| f.number == number && f.outer == outer);
             if let Some((name, field)) = found {
                 let status = status || &**name == "status";
-                self.field(name, field, wire, depth, status, out)?;
+                let kept = field.required || may_be_empty(shape, name);
+                self.field(name, field, kept, (wire, depth, status), out)?;
             } else if let (0, Wire::Bytes(inner)) = (outer, wire)
                 && shape
                     .fields
@@ -143,9 +151,8 @@ impl Decoder {
         &mut self,
         name: &str,
         field: &Field,
-        wire: Wire<'_>,
-        depth: usize,
-        status: bool,
+        kept: bool,
+        (wire, depth, status): (Wire<'_>, usize, bool),
         out: &mut Map<String, Value>,
     ) -> Result<(), Error> {
         self.left = self.left.checked_sub(1).ok_or(Error::TooMany)?;
@@ -174,7 +181,7 @@ impl Decoder {
             shape => {
                 let value = self.value(name, shape, wire, depth, status)?;
                 // Of a field that comes twice the last counts, even if it is empty.
-                if field.required || !is_left_out(name, &value, status) {
+                if kept || !is_left_out(name, &value, status) {
                     out.insert(name.to_owned(), value);
                 } else {
                     out.remove(name);
@@ -238,10 +245,47 @@ impl Decoder {
                 Ok(Value::Object(map))
             }
             Shape::Any => any(name, wire.bytes(name)?),
-            Shape::List { .. } | Shape::Map { .. } | Shape::OrElse(_) => {
-                Err(Error::Unsupported(name.to_owned()))
+            Shape::OrElse(inner) => {
+                let inner = inner.get().as_struct();
+                let inner = inner.ok_or_else(|| Error::Unsupported(name.to_owned()))?;
+                self.choice(name, inner, wire.bytes(name)?, depth, status)
+            }
+            Shape::List { .. } | Shape::Map { .. } => Err(Error::Unsupported(name.to_owned())),
+        }
+    }
+
+    /// Where a schema may stand or something simpler (JSONSchemaPropsOrArray, OrBool and
+    /// OrStringArray): a message with one number for each. The bool is always there.
+    fn choice(
+        &mut self,
+        name: &str,
+        schema: &Struct,
+        bytes: &[u8],
+        depth: usize,
+        status: bool,
+    ) -> Result<Value, Error> {
+        let (mut one, mut list, mut allowed) = (None, vec![], None);
+        for part in Reader(bytes) {
+            self.left = self.left.checked_sub(1).ok_or(Error::TooMany)?;
+            let read = |decoder: &mut Self, bytes| -> Result<Value, Error> {
+                let mut map = Map::new();
+                decoder.message(schema, 0, bytes, depth + 1, status, &mut map)?;
+                Ok(Value::Object(map))
+            };
+            match (part?, name) {
+                ((1, Wire::Number(n)), _) => allowed = Some(n != 0),
+                ((2, Wire::Bytes(b)), "additionalProperties" | "additionalItems")
+                | ((1, Wire::Bytes(b)), _) => one = Some(read(self, b)?),
+                ((2, Wire::Bytes(b)), "items") => list.push(read(self, b)?),
+                ((2, Wire::Bytes(b)), _) => list.push(json!(text(name, b)?)),
+                _ => {}
             }
         }
+        Ok(match (one, allowed) {
+            (Some(schema), _) => schema,
+            (None, Some(allowed)) => json!(allowed),
+            (None, None) => Value::Array(list),
+        })
     }
 }
 
@@ -335,7 +379,37 @@ const PLAIN: &[&str] = &[
     "generation",
     "observedGeneration",
     "count",
+    "deprecatedCount",
+    "number",
+    "sslEnabled",
+    "chapAuthDiscovery",
+    "chapAuthSession",
+    "insecureSkipTLSVerify",
+    "preserveUnknownFields",
+    "deprecated",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
+    "uniqueItems",
+    "nullable",
+    "x-kubernetes-embedded-resource",
+    "x-kubernetes-int-or-string",
 ];
+
+/// Texts that Go's types hold as pointers, for which empty means something else than
+/// nothing: no class, no name.
+const POINTED: &[(&str, &str)] = &[
+    ("api.core.v1.PersistentVolumeClaimSpec", "storageClassName"),
+    ("api.coordination.v1.LeaseSpec", "holderIdentity"),
+    ("api.discovery.v1.EndpointPort", "name"),
+    ("api.networking.v1.IngressSpec", "ingressClassName"),
+];
+
+fn may_be_empty(shape: &Struct, name: &str) -> bool {
+    POINTED.iter().any(|(owner, field)| {
+        let owner = || schema::builtin(owner).and_then(Shape::as_struct);
+        *field == name && owner().is_some_and(|owner| std::ptr::eq(owner, shape))
+    })
+}
 
 fn is_left_out(name: &str, value: &Value, status: bool) -> bool {
     match value {
@@ -453,174 +527,4 @@ impl<'a> Iterator for Reader<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use k8s_pb::api::{apps::v1 as apps, core::v1 as core};
-    use k8s_pb::apimachinery::pkg::{api::resource, apis::meta::v1 as meta, runtime, util::intstr};
-    use prost::Message;
-
-    fn envelope(version: &str, kind: &str, raw: Vec<u8>) -> Vec<u8> {
-        let unknown = runtime::Unknown {
-            type_meta: Some(runtime::TypeMeta {
-                api_version: Some(version.into()),
-                kind: Some(kind.into()),
-            }),
-            raw: Some(raw),
-            content_encoding: Some(String::new()),
-            content_type: Some(String::new()),
-        };
-        [MAGIC, &unknown.encode_to_vec()].concat()
-    }
-
-    fn text(t: &str) -> Option<String> {
-        Some(t.to_owned())
-    }
-
-    #[test]
-    fn a_deployment_as_go_would_write_it() {
-        let container = core::Container {
-            name: text("c"),
-            image: text("nginx"),
-            working_dir: text(""),
-            stdin: Some(false),
-            ports: vec![core::ContainerPort {
-                name: text(""),
-                host_port: Some(0),
-                container_port: Some(80),
-                ..Default::default()
-            }],
-            resources: Some(core::ResourceRequirements {
-                limits: [(
-                    "cpu".to_owned(),
-                    resource::Quantity {
-                        string: text("100m"),
-                    },
-                )]
-                .into(),
-                ..Default::default()
-            }),
-            liveness_probe: Some(core::Probe {
-                handler: Some(core::ProbeHandler {
-                    http_get: Some(core::HttpGetAction {
-                        path: text("/"),
-                        port: Some(intstr::IntOrString {
-                            r#type: Some(1),
-                            int_val: Some(0),
-                            str_val: text("web"),
-                        }),
-                        ..Default::default()
-                    }),
-                    ..Default::default()
-                }),
-                initial_delay_seconds: Some(0),
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
-        let deployment = apps::Deployment {
-            metadata: Some(meta::ObjectMeta {
-                name: text("web"),
-                namespace: text(""),
-                creation_timestamp: Some(meta::Time {
-                    seconds: Some(0),
-                    nanos: Some(0),
-                }),
-                labels: [("app".to_owned(), "web".to_owned())].into(),
-                generation: Some(0),
-                ..Default::default()
-            }),
-            spec: Some(apps::DeploymentSpec {
-                replicas: Some(0),
-                min_ready_seconds: Some(0),
-                template: Some(core::PodTemplateSpec {
-                    spec: Some(core::PodSpec {
-                        containers: vec![container],
-                        host_network: Some(false),
-                        automount_service_account_token: Some(false),
-                        ..Default::default()
-                    }),
-                    ..Default::default()
-                }),
-                strategy: Some(apps::DeploymentStrategy::default()),
-                ..Default::default()
-            }),
-            status: Some(apps::DeploymentStatus {
-                replicas: Some(0),
-                ..Default::default()
-            }),
-        };
-        let body = envelope("apps/v1", "Deployment", deployment.encode_to_vec());
-        assert_eq!(
-            decode(&body).unwrap(),
-            json!({"apiVersion": "apps/v1", "kind": "Deployment",
-                "metadata": {"name": "web", "labels": {"app": "web"}},
-                "spec": {"replicas": 0, "strategy": {}, "template": {"spec": {
-                    "automountServiceAccountToken": false,
-                    "containers": [{"name": "c", "image": "nginx",
-                        "ports": [{"containerPort": 80}],
-                        "resources": {"limits": {"cpu": "100m"}},
-                        "livenessProbe": {"httpGet": {"path": "/", "port": "web"}}}]}}},
-                "status": {}})
-        );
-    }
-
-    #[test]
-    fn data_is_base64_and_missing_map_values_are_empty() {
-        let secret = core::Secret {
-            data: [
-                ("k".to_owned(), b"hello".to_vec()),
-                ("e".to_owned(), vec![]),
-            ]
-            .into(),
-            ..Default::default()
-        };
-        let read = decode(&envelope("v1", "Secret", secret.encode_to_vec())).unwrap();
-        assert_eq!(read["data"], json!({"k": "aGVsbG8=", "e": ""}));
-    }
-
-    #[test]
-    fn garbage_is_an_error_and_never_a_panic() {
-        assert_eq!(decode(b"{}"), Err(Error::NoMagic));
-        assert!(matches!(
-            decode(&envelope("v1", "Thing", vec![])),
-            Err(Error::Unknown { .. })
-        ));
-        let good = envelope(
-            "v1",
-            "Pod",
-            core::Pod {
-                metadata: Some(meta::ObjectMeta {
-                    name: text("a"),
-                    ..Default::default()
-                }),
-                ..Default::default()
-            }
-            .encode_to_vec(),
-        );
-        for at in 4..good.len() {
-            let mut bad = good.clone();
-            bad[at] ^= 0xff;
-            let _ = decode(&bad);
-            let _ = decode(&good[..at]);
-        }
-        // {metadata: {managedFields: …}} cannot nest for ever, a schema can.
-        let mut deep = vec![];
-        for _ in 0..2_000 {
-            let mut outer = vec![];
-            prost::encoding::bytes::encode(24, &deep, &mut outer);
-            deep = outer;
-        }
-        let _ = decode(&envelope(
-            "apiextensions.k8s.io/v1",
-            "CustomResourceDefinition",
-            deep,
-        ));
-        let many = [0x1a, 0].repeat(400_000);
-        assert!(decode(&envelope("v1", "Endpoints", many)).is_ok());
-        let many = [0x12, 0].repeat(400_000);
-        assert_eq!(
-            decode(&envelope("v1", "Endpoints", many)),
-            Err(Error::TooMany)
-        );
-    }
-}
+mod tests;
