@@ -62,9 +62,11 @@ fn go_arch() -> &'static str {
 
 /// Name and outcome of each check.
 fn checks(app: &App) -> [(&'static str, bool); 4] {
+    // Upstream's name for it where it is upstream's store.
+    let store = if app.is_shared() { "etcd" } else { "store" };
     [
         ("ping", true),
-        ("store", app.world.store().fault().is_none()),
+        (store, app.world.store().fault().is_none()),
         ("world", !app.following.is_finished()),
         ("shutdown", !app.stopping.is_cancelled()),
     ]
