@@ -6,6 +6,9 @@ mod agent;
 mod cluster;
 mod custom;
 mod deleting;
+#[allow(dead_code)] // a part of it is enough here
+#[path = "../../../store/tests/etcd/mod.rs"]
+mod etcd;
 mod explain;
 mod kubectl;
 mod objects;
@@ -16,6 +19,7 @@ mod proxy;
 mod rbac;
 mod reading;
 mod session;
+mod shared;
 mod streams;
 mod support;
 mod tls;

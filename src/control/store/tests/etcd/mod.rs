@@ -2,6 +2,8 @@
 
 // Each test binary uses its own part of this.
 
+pub mod door;
+
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
