@@ -28,7 +28,9 @@ const NAMESPACE: &str = "kube-system";
 /// need to begin: nobody shall miss them for longer than that.
 const LIFE: Duration = Duration::from_secs(12);
 /// A leader that could not renew for so long stops, well before others may begin.
-const DEADLINE: Duration = Duration::from_secs(8);
+const DEADLINE: Duration = Duration::from_secs(7);
+/// Loops that have not ended after so long are dropped where they are.
+const GRACE: Duration = Duration::from_secs(2);
 /// How often a leader renews, and how long after a failure anybody tries again; upstream's.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -61,7 +63,9 @@ pub async fn run<F: Future<Output = ()>>(
                 () = &mut loops => Some(held),
                 held = candidate.keep(held, &shutdown) => {
                     term.cancel();
-                    loops.await;
+                    if tokio::time::timeout(GRACE, loops).await.is_err() {
+                        warn!(lease, "loops did not end in time and were dropped");
+                    }
                     held
                 }
             };
@@ -72,8 +76,10 @@ pub async fn run<F: Future<Output = ()>>(
             Some(held) => candidate.release(held).await,
             None => warn!(lease, "the lease is lost; following"),
         }
-        if shutdown.is_cancelled() {
-            return;
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            // Others shall have a chance.
+            () = tokio::time::sleep(RETRY) => {}
         }
     }
 }

@@ -277,12 +277,12 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
     tracing::debug!(user = %user.name, verb, %path, code = response.status().as_u16(), "request");
     app.metrics.count(verb, kind, response.status().as_u16());
     match newest {
-        Ok(()) => response,
         // Old news beat none, but whoever reads them is told.
-        Err(error) => {
+        Err(error) if matches!(verb, "get" | "list" | "watch") => {
             let why = format!("the answer may be out of date: {error}");
             respond::warn(response, &[why])
         }
+        _ => response,
     }
 }
 
