@@ -50,31 +50,32 @@ pub async fn run<F: Future<Output = ()>>(
         seen: None,
     };
     loop {
-        let held = tokio::select! {
+        let mut held = tokio::select! {
             () = shutdown.cancelled() => return,
             held = candidate.acquire() => held,
         };
         info!(lease, identity = candidate.identity, "leading");
         let term = shutdown.child_token();
-        let held = {
+        let ours = {
             let mut loops = pin!(lead(term.clone()));
-            let held = tokio::select! {
+            let ours = tokio::select! {
                 // They only end early if they must; another server may do better.
-                () = &mut loops => Some(held),
-                held = candidate.keep(held, &shutdown) => {
+                () = &mut loops => true,
+                ours = candidate.keep(&mut held, &shutdown) => {
                     term.cancel();
                     if tokio::time::timeout(GRACE, loops).await.is_err() {
                         warn!(lease, "loops did not end in time and were dropped");
                     }
-                    held
+                    ours
                 }
             };
             term.cancel();
-            held
+            ours
         };
-        match held {
-            Some(held) => candidate.release(held).await,
-            None => warn!(lease, "the lease is lost; following"),
+        if ours {
+            candidate.release(held).await;
+        } else {
+            warn!(lease, "the lease is lost; following");
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -184,29 +185,29 @@ impl Candidate {
         }
     }
 
-    /// Renews until `shutdown`, which leaves the Lease ours, or until it is lost.
-    async fn keep(&mut self, mut held: Lease, shutdown: &CancellationToken) -> Option<Lease> {
+    /// Renews until `shutdown`, or until the Lease is lost; whether it is still ours.
+    async fn keep(&self, held: &mut Lease, shutdown: &CancellationToken) -> bool {
         let mut renewed = Instant::now();
         loop {
             tokio::select! {
-                () = shutdown.cancelled() => return Some(held),
+                () = shutdown.cancelled() => return true,
                 () = tokio::time::sleep(RETRY) => {}
             }
             let asked = Instant::now();
-            let outcome = tokio::time::timeout_at(renewed + DEADLINE, self.renew(&held)).await;
+            let outcome = tokio::time::timeout_at(renewed + DEADLINE, self.renew(held)).await;
             match outcome {
                 Ok(Ok(Some(lease))) => {
-                    held = lease;
+                    *held = lease;
                     renewed = asked;
                 }
-                Ok(Ok(None)) => return None,
+                Ok(Ok(None)) => return false,
                 Ok(Err(error)) => {
                     warn!(lease = self.lease, %error, "cannot renew the lease");
                     if renewed.elapsed() > DEADLINE {
-                        return None;
+                        return false;
                     }
                 }
-                Err(_) => return None,
+                Err(_) => return false,
             }
         }
     }
