@@ -94,9 +94,6 @@ pub struct Inner {
     pub(crate) addresses: Addresses,
     pub(crate) node_ports: NodePorts,
     pub(crate) ledger: Ledger,
-    /// Services of this server are given addresses and ports one by one, where other
-    /// servers give too.
-    pub(crate) giving: Arc<tokio::sync::Mutex<()>>,
     pub(crate) hooks: Hooks,
     pub(crate) metrics: Metrics,
     pub(crate) stopping: CancellationToken,
@@ -135,7 +132,6 @@ impl App {
             addresses,
             node_ports: NodePorts::default(),
             ledger: Ledger::default(),
-            giving: Arc::default(),
             hooks: Hooks::default(),
             metrics: Metrics::default(),
             stopping: CancellationToken::new(),

@@ -23,8 +23,6 @@ mod runtime_class;
 mod service_account;
 mod tolerations;
 
-use std::sync::Arc;
-
 use cadet_api::resource::{self, Resource};
 use cadet_api::status::Status;
 use cadet_api::{json, meta, strategy};
@@ -99,17 +97,10 @@ pub struct Admitted {
 
 impl Admitted {
     /// What must still be true when the object is stored, where other servers decide too.
-    pub fn guards<'a>(&'a self, reserved: Option<&'a Reserved>) -> Vec<&'a Guard> {
+    pub fn guards<'a>(&'a self, reserved: Option<&'a Guard>) -> Vec<&'a Guard> {
         let counted = self.counted.as_ref().and_then(quota::Hold::guard);
-        let reserved = reserved.map(|reserved| &reserved.guard);
         reserved.into_iter().chain(counted).collect()
     }
-}
-
-/// The turn to give addresses and ports, where other servers give too.
-pub struct Reserved {
-    guard: Guard,
-    _turn: tokio::sync::OwnedMutexGuard<()>,
 }
 
 impl<'a> Request<'a> {
@@ -240,21 +231,15 @@ impl<'a> Request<'a> {
         Ok(Admitted { warnings, counted })
     }
 
-    /// Before a Service is given addresses or ports: nobody gives others the same. On a
-    /// store of one server the books of this server see to that.
-    pub async fn reserve(&self) -> Result<Option<Reserved>, Status> {
-        if !self.app.world.is_shared()
-            || !self.subresource.is_empty()
-            || !self.named.is("", "Service")
-        {
+    /// Before a Service is given addresses or ports: no other server gives the same. On a
+    /// store of one server the books of this server see to that. No lock: webhooks are
+    /// asked in between.
+    pub async fn reserve(&self) -> Result<Option<Guard>, Status> {
+        let world = &self.app.world;
+        if !world.is_shared() || !self.subresource.is_empty() || !self.named.is("", "Service") {
             return Ok(None);
         }
-        let turn = Arc::clone(&self.app.giving).lock_owned().await;
-        let guard = self.app.world.guard("services").await;
-        Ok(Some(Reserved {
-            guard: guard.map_err(undecided)?,
-            _turn: turn,
-        }))
+        world.guard("services").await.map(Some).map_err(undecided)
     }
 
     /// New objects need a namespace that exists and is not being deleted.
