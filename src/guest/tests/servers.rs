@@ -13,7 +13,7 @@ use cadet_api::install::NodeConfig;
 use futures::TryStreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
-use kube::api::{Api, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::watcher;
 use kube::runtime::{WatchStreamExt, wait};
 use kube::{Client, ResourceExt};
@@ -176,20 +176,16 @@ async fn loops_work(client: &Client, namespace: &str) {
 }
 
 async fn make_node(client: &Client) {
-    let node = json!({"metadata": {"name": "n"}, "spec": {},
-        "status": {"allocatable": {"cpu": "8", "memory": "8Gi", "pods": "100"},
-            "conditions": [{"type": "Ready", "status": "True"}]}});
-    let mut node: Node = serde_json::from_value(node).expect("object");
+    let node = json!({"metadata": {"name": "n"}});
+    let node: Node = serde_json::from_value(node).expect("object");
     let nodes: Api<Node> = Api::all(client.clone());
-    let status = node.status.clone();
-    let made = nodes
-        .create(&PostParams::default(), &node)
-        .await
-        .expect("node");
-    node = made;
-    node.status = status;
+    let made = nodes.create(&PostParams::default(), &node).await;
+    made.expect("node");
+    let status = json!({"status": {"allocatable": {"cpu": "8", "memory": "8Gi", "pods": "100"},
+        "conditions": [{"type": "Ready", "status": "True"}]}});
+    let patch = Patch::Merge(status);
     let written = nodes
-        .replace_status("n", &PostParams::default(), &node)
+        .patch_status("n", &PatchParams::default(), &patch)
         .await;
     written.expect("status");
 }
