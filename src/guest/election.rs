@@ -236,7 +236,7 @@ impl Candidate {
     /// Gives the Lease up, so that another server need not wait for its end.
     async fn release(&self, mut held: Lease) {
         if let Some(spec) = held.spec.as_mut() {
-            spec.holder_identity = Some(String::new());
+            spec.holder_identity = None;
             spec.lease_duration_seconds = Some(1);
             spec.renew_time = Some(MicroTime(Timestamp::now()));
         }

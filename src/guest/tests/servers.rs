@@ -266,6 +266,13 @@ async fn a_server_that_stops_hands_the_loops_over() {
     let ended = a.process.wait().await.expect("wait");
     assert!(ended.success(), "{ended}");
     println!("stopped after {:?}", since.elapsed());
+    // Given up: nobody waits for the end of a lease that is still the first one's.
+    for lease in ["kube-controller-manager", "kube-scheduler"] {
+        let leases: Api<Lease> = Api::namespaced(b.client.clone(), "kube-system");
+        let spec = leases.get(lease).await.expect("lease").spec;
+        let holder = spec.and_then(|spec| spec.holder_identity);
+        assert!(holder.is_none_or(|h| h.starts_with("b_")), "{lease}");
+    }
     loops_work(&b.client, "after").await;
     println!(
         "the loops work again {:?} after the signal",
