@@ -269,12 +269,7 @@ async fn a_server_cut_off_for_a_while_catches_up_without_a_gap() {
 async fn a_server_that_missed_what_etcd_forgot_begins_anew_and_ends_its_watches() {
     let etcd = Etcd::start();
     let mut door = Door::to(&etcd).await;
-    let forgetful = EtcdOptions {
-        compact_every: Some(Duration::from_millis(50)),
-        ..etcd.options()
-    };
-    let a = EtcdStore::open(forgetful.clone()).await.expect("open");
-    let aa = EtcdStore::open(forgetful).await.expect("open");
+    let a = open(&etcd).await;
     let quiet = EtcdOptions {
         compact_every: None,
         ..through(&door, &etcd)
@@ -287,7 +282,13 @@ async fn a_server_that_missed_what_etcd_forgot_begins_anew_and_ends_its_watches(
     door.shut().await;
     let delete = Change::Delete { expect: known };
     let deleted = a.commit("/k/gone", delete).await.expect("delete");
-    // Two servers that forget: by now the deletion is forgotten as well.
+    // Two servers that forget, until the deletion is forgotten as well.
+    let forgetful = EtcdOptions {
+        compact_every: Some(Duration::from_millis(50)),
+        ..etcd.options()
+    };
+    let _one = EtcdStore::open(forgetful.clone()).await.expect("open");
+    let aa = EtcdStore::open(forgetful).await.expect("open");
     let mut n = 0;
     while !is_forgotten(&etcd, deleted).await {
         let key = format!("/k/{n}");
