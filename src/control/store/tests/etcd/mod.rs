@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use cadet_store::EtcdOptions;
 
@@ -24,6 +25,8 @@ pub struct Etcd {
     peer_port: u16,
     tls: Option<Files>,
     child: Option<Child>,
+    /// What it warned of, told when a test fails: a slow disk explains a lot.
+    warnings: Arc<Mutex<Vec<String>>>,
 }
 
 impl Etcd {
@@ -40,6 +43,7 @@ impl Etcd {
             peer_port: free_port(),
             tls,
             child: None,
+            warnings: Arc::default(),
         };
         etcd.run();
         etcd
@@ -101,6 +105,7 @@ impl Etcd {
         let log = BufReader::new(child.stderr.take().expect("stderr"));
         let (ready, wait) = std::sync::mpsc::channel();
         // Its log is read to the end, or it would block once the pipe is full.
+        let warnings = Arc::clone(&self.warnings);
         std::thread::spawn(move || {
             let mut told = String::new();
             for line in log.lines().map_while(Result::ok) {
@@ -111,6 +116,9 @@ impl Etcd {
                 }
                 told.push_str(&line);
                 told.push('\n');
+                if line.contains("\"level\":\"warn\"") {
+                    warnings.lock().expect("no panic").push(line);
+                }
             }
             let _ = ready.send(Err(told));
         });
@@ -125,6 +133,10 @@ impl Etcd {
 impl Drop for Etcd {
     fn drop(&mut self) {
         self.kill();
+        if std::thread::panicking() {
+            let warnings = self.warnings.lock().expect("no panic");
+            println!("etcd warned:\n{}", warnings.join("\n"));
+        }
     }
 }
 
