@@ -1,4 +1,5 @@
 //! Real server processes on one etcd: what a death costs, and who may join.
+#![allow(clippy::print_stdout)] // what was measured
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixDatagram;

@@ -131,6 +131,7 @@ impl Etcd {
 }
 
 impl Drop for Etcd {
+    #[allow(clippy::print_stdout)] // evidence for who reads the failure
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
