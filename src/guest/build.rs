@@ -15,7 +15,9 @@ fn main() {
         return;
     }
     println!("cargo::rustc-link-arg-bins=-Wl,--icf=all");
-    if libc_version() >= (2, 36) {
+    // The loader of a program that is not static refuses such a one that it did not ask for.
+    let is_static = target("FEATURE").split(',').any(|f| f == "crt-static");
+    if is_static && libc_version() >= (2, 36) {
         println!("cargo::rustc-link-arg-bins=-Wl,--pack-dyn-relocs=relr");
     }
 }

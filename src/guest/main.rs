@@ -6,6 +6,8 @@
 mod agent;
 mod config;
 mod credentials;
+mod datastore;
+mod election;
 mod notify;
 mod pause;
 mod pki;
@@ -39,7 +41,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the control plane: API server, scheduler, controllers
-    Server(ConfigArg),
+    Server(ServerArgs),
     /// Run the node agent: this machine's pods
     Agent(ConfigArg),
     /// Hold a pod's network open; the first process of every pod
@@ -56,6 +58,14 @@ struct ConfigArg {
     /// node.json as the host wrote it
     #[arg(long, default_value = "/etc/cadet/node.json", value_name = "FILE")]
     config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct ServerArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    #[command(flatten)]
+    datastore: datastore::Datastore,
 }
 
 /// Anything that ends the program; printed with its causes.
@@ -81,10 +91,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.verb {
-        Verb::Server(arg) => {
+        Verb::Server(args) => {
             log_to_journal();
-            let config = config::read(&arg.config)?;
-            runtime()?.block_on(server::run(&config, &cli.data))
+            let config = config::read(&args.config.config)?;
+            runtime()?.block_on(server::run(&config, &cli.data, &args.datastore))
         }
         Verb::Agent(arg) => {
             log_to_journal();

@@ -131,6 +131,10 @@ impl Pki {
     /// # Errors
     /// [`PkiError`].
     pub fn token_key(&self) -> Result<Vec<u8>, PkiError> {
+        self.token_key_pair().map(|key| key.serialize_der())
+    }
+
+    fn token_key_pair(&self) -> Result<KeyPair, PkiError> {
         let failed = |source| PkiError::Make {
             name: "sa.key",
             source,
@@ -139,8 +143,37 @@ impl Pki {
             let key = KeyPair::generate().map_err(failed)?;
             self.write("sa.key", key.serialize_pem().as_bytes())?;
         }
-        let key = KeyPair::from_pem(&self.read("sa.key")?).map_err(failed)?;
-        Ok(key.serialize_der())
+        KeyPair::from_pem(&self.read("sa.key")?).map_err(failed)
+    }
+
+    /// The folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether a file is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.dir.join(name).exists()
+    }
+
+    /// What tells this authority from others: the SHA-256 of its certificate.
+    ///
+    /// # Errors
+    /// [`PkiError`].
+    pub fn authority_fingerprint(&self) -> Result<String, PkiError> {
+        let pem = self.ca()?;
+        let damaged = |_| self.file_error("read", "ca.crt", std::io::ErrorKind::InvalidData.into());
+        let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(damaged)?;
+        Ok(fingerprint(&pem.contents))
+    }
+
+    /// What tells the key for tokens from others: the SHA-256 of its public half.
+    ///
+    /// # Errors
+    /// [`PkiError`].
+    pub fn token_fingerprint(&self) -> Result<String, PkiError> {
+        let key = self.token_key_pair()?;
+        Ok(fingerprint(&key.subject_public_key_info()))
     }
 
     fn authority(&self, cluster: &str) -> Result<Issuer<'static, KeyPair>, PkiError> {
@@ -249,6 +282,13 @@ impl Pki {
             source,
         }
     }
+}
+
+/// As `openssl x509 -fingerprint -sha256` writes it, in small letters and without colons.
+fn fingerprint(der: &[u8]) -> String {
+    use sha2::Digest as _;
+    let digest = sha2::Sha256::digest(der);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The names and purposes of all certificates.

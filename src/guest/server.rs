@@ -1,4 +1,7 @@
 //! `cadet-node server`: certificates, store, API server, loops; drained in reverse.
+//!
+//! A server with its own store runs the loops itself. Of several on one etcd each serves
+//! the API, and an elected one runs the loops.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -7,7 +10,7 @@ use std::sync::Arc;
 use cadet_api::install::NodeConfig;
 use cadet_apiserver::{App, Config, Keys, User, kubelet_tls_config, serve, tls_config};
 use cadet_controllers::Authority;
-use cadet_store::{LocalStore, Options, RedbDisk};
+use cadet_store::{LocalStore, Options, RedbDisk, Store};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
@@ -15,25 +18,35 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
-use crate::notify;
+use crate::datastore::{self, Datastore};
 use crate::pki::{Pair, Pki};
+use crate::{election, notify};
+
+/// Who the loops are to the API server: upstream's names.
+const SCHEDULER: &str = "system:kube-scheduler";
+const CONTROLLERS: &str = "system:kube-controller-manager";
 
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// Whatever keeps it from starting: certificates, a damaged store, a taken port.
-pub async fn run(config: &NodeConfig, data: &Path) -> Result<(), Failure> {
+pub async fn run(config: &NodeConfig, data: &Path, shared: &Datastore) -> Result<(), Failure> {
     let stop = stop_signal()?;
     let address = IpAddr::V4(cadet_network::route_address()?);
     let pki = Pki::at(data);
-    pki.ensure(config, address)?;
+    let store: Arc<dyn Store> = match shared.options()? {
+        Some(options) => Arc::new(datastore::join(options, &pki, config, address).await?),
+        None => {
+            pki.ensure(config, address)?;
+            let disk = RedbDisk::open(&data.join("store"))?;
+            Arc::new(LocalStore::open(disk, Options::default())?)
+        }
+    };
     let authority = certificate(&pki.ca()?)?;
     let (chain, key) = chain(&pki.pair("apiserver")?)?;
     let tls = tls_config(vec![chain], key, authority.clone())?;
     let (chain, key) = self::chain(&pki.pair("apiserver-kubelet")?)?;
 
-    let disk = RedbDisk::open(&data.join("store"))?;
-    let store = Arc::new(LocalStore::open(disk, Options::default())?);
     let mut app_config = Config::new(
         config.service_cidr.clone(),
         SocketAddr::new(address, config.api_port),
@@ -42,35 +55,85 @@ pub async fn run(config: &NodeConfig, data: &Path) -> Result<(), Failure> {
     app_config.authority = pki.ca()?;
     app_config.kubelet_tls = Some(kubelet_tls_config(authority, vec![chain], key)?);
     let ca = pki.pair("ca")?;
-    let signer = Authority::new(ca.certificate, &ca.key)?;
+    let signer = Arc::new(Authority::new(ca.certificate, &ca.key)?);
     let app = App::start(app_config, store).await?;
     // The port is forwarded to the laptop's loopback, and pods and other nodes use it too;
     // every request must show a certificate.
     let listener = TcpListener::bind(("0.0.0.0", config.api_port)).await?;
 
     let loops = CancellationToken::new();
-    let client = |name: &str| {
-        let user = User::new(name, &["system:authenticated"]);
-        kube::Client::new(app.service(user), "default")
-    };
-    let scheduler = tokio::spawn(cadet_scheduler::run(
-        client("system:kube-scheduler"),
-        loops.clone(),
-    ));
-    let controllers = tokio::spawn(cadet_controllers::run(
-        client("system:kube-controller-manager"),
-        signer,
-        loops.clone(),
-    ));
+    let tasks = start_loops(&app, config, signer, &loops);
     tracing::info!(port = config.api_port, node = %config.node_name, "the API server answers");
     notify::ready()?;
+    let stop = {
+        let loops = loops.clone();
+        // At once, so that another server takes over while this one still drains.
+        async move {
+            stop.await;
+            loops.cancel();
+        }
+    };
     serve(listener, tls, app, stop).await;
-    loops.cancel();
-    for (name, task) in [("controllers", controllers), ("scheduler", scheduler)] {
+    for (name, task) in tasks {
         ended(name, task).await;
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Starts what works on the cluster beside the API, until `stop`.
+fn start_loops(
+    app: &App,
+    config: &NodeConfig,
+    authority: Arc<Authority>,
+    stop: &CancellationToken,
+) -> Vec<(&'static str, JoinHandle<()>)> {
+    let client = |name: &str| {
+        let user = User::new(name, &["system:authenticated"]);
+        kube::Client::new(app.service(user), "default")
+    };
+    let schedule = client(SCHEDULER);
+    let control = client(CONTROLLERS);
+    if !app.is_shared() {
+        let scheduler = cadet_scheduler::run(schedule, stop.clone());
+        let controllers = cadet_controllers::run(control, authority, stop.clone());
+        return vec![
+            ("controllers", tokio::spawn(controllers)),
+            ("scheduler", tokio::spawn(scheduler)),
+        ];
+    }
+    let identity = format!("{}_{}", config.node_name, uuid::Uuid::new_v4());
+    let scheduler = {
+        let (stop, identity) = (stop.clone(), identity.clone());
+        async move {
+            let lead = |term| cadet_scheduler::run(schedule.clone(), term);
+            election::run(schedule.clone(), "kube-scheduler", identity, stop, lead).await;
+        }
+    };
+    let controllers = {
+        let (stop, app) = (stop.clone(), app.clone());
+        async move {
+            let lead = |term: CancellationToken| {
+                let controllers =
+                    cadet_controllers::run(control.clone(), authority.clone(), term.clone());
+                let app = app.clone();
+                async move {
+                    tokio::join!(controllers, app.run_loops(term));
+                }
+            };
+            let lease = "kube-controller-manager";
+            election::run(control.clone(), lease, identity, stop, lead).await;
+        }
+    };
+    let announce = {
+        let (stop, app) = (stop.clone(), app.clone());
+        async move { app.announce(stop).await }
+    };
+    vec![
+        ("controllers", tokio::spawn(controllers)),
+        ("scheduler", tokio::spawn(scheduler)),
+        ("endpoints", tokio::spawn(announce)),
+    ]
 }
 
 async fn ended(name: &str, task: JoinHandle<()>) {

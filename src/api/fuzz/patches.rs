@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::material::{self, Choices};
 use crate::apply::{self, Writer};
-use crate::{fieldcheck, json as place, patch, resource, schema};
+use crate::{fieldcheck, json as place, patch, resource};
 
 fn operation(object: &Value, choices: &mut Choices<'_>) -> Value {
     let mut places = vec![];
@@ -163,9 +163,6 @@ fn server_side_apply() {
             let Some(resource) = resource::find_kind(&version, &kind) else {
                 return;
             };
-            let Some(shape) = schema::of(resource) else {
-                return;
-            };
             let writer = |manager| Writer {
                 manager,
                 api_version: "v1",
@@ -175,7 +172,7 @@ fn server_side_apply() {
             if !live["metadata"].is_object() {
                 return;
             }
-            apply::track(shape, None, &mut live, &writer("kubectl"));
+            apply::track(resource, None, &mut live, &writer("kubectl"));
             if choices.chance(3) {
                 material::spoil(&mut live["metadata"], &mut choices);
             }
@@ -191,10 +188,10 @@ fn server_side_apply() {
                 return;
             }
             place::drop_nulls(&mut wanted);
-            let Ok(once) = apply::apply(shape, Some(&live), &wanted, &writer("me"), true) else {
+            let Ok(once) = apply::apply(resource, Some(&live), &wanted, &writer("me"), true) else {
                 return;
             };
-            let twice = apply::apply(shape, Some(&once), &wanted, &writer("me"), false);
+            let twice = apply::apply(resource, Some(&once), &wanted, &writer("me"), false);
             if twice.ok().as_ref() != Some(&once) {
                 // Two items under one key: validation refuses the object.
                 let mut full = once.clone();
@@ -204,13 +201,13 @@ fn server_side_apply() {
                 return;
             }
             // Another who applies the same shares the fields without a conflict.
-            let shared = apply::apply(shape, Some(&once), &wanted, &writer("you"), false);
+            let shared = apply::apply(resource, Some(&once), &wanted, &writer("you"), false);
             assert!(shared.is_ok(), "{wanted}");
             // And what a plain write makes of it never panics.
             let mut new = once.clone();
             material::spoil(&mut new, &mut choices);
             if new["metadata"].is_object() {
-                apply::track(shape, Some(&once), &mut new, &writer("edit"));
+                apply::track(resource, Some(&once), &mut new, &writer("edit"));
             }
         });
 }
@@ -243,9 +240,8 @@ fn long_lists_are_merged_by_an_index() {
         subresource: "",
         now: time::OffsetDateTime::UNIX_EPOCH,
     };
-    let shape = schema::of(pods).expect("shape");
     let mut old = list(0);
-    apply::track(shape, None, &mut old, &writer);
-    let merged = apply::apply(shape, Some(&old), &list(LONG / 2), &writer, true).expect("applies");
+    apply::track(pods, None, &mut old, &writer);
+    let merged = apply::apply(pods, Some(&old), &list(LONG / 2), &writer, true).expect("applies");
     assert_eq!(length(&merged), LONG * 3 / 2);
 }

@@ -28,7 +28,8 @@ use crate::target::{Reference, Target};
 use crate::webhooks::Hooks;
 use crate::world::World;
 use crate::{
-    bootstrap, connect, documents, expiry, handlers, health, openid, quota_status, respond,
+    bootstrap, connect, definitions, documents, endpoints, expiry, freshness, handlers, health,
+    openid, quota_status, respond,
 };
 
 /// What the server must be told.
@@ -142,10 +143,32 @@ impl App {
             following,
         }));
         bootstrap::run(&app).await?;
-        tokio::spawn(expiry::run(app.clone()));
-        tokio::spawn(crate::definitions::run(app.clone()));
-        tokio::spawn(quota_status::run(app.clone()));
+        if !app.world.is_shared() {
+            let (app, stopping) = (app.clone(), app.stopping.clone());
+            tokio::spawn(async move { app.run_loops(stopping).await });
+        }
         Ok(app)
+    }
+
+    /// The background work that one server does for all, until `shutdown`. A server alone
+    /// on its store does it by itself; of several the elected one calls this.
+    pub async fn run_loops(&self, shutdown: CancellationToken) {
+        tokio::join!(
+            expiry::run(self.clone(), shutdown.clone()),
+            definitions::run(self.clone(), shutdown.clone()),
+            quota_status::run(self.clone(), shutdown),
+        );
+    }
+
+    /// Whether other servers serve the same cluster from the same store.
+    pub fn is_shared(&self) -> bool {
+        self.world.is_shared()
+    }
+
+    /// Where others serve too: keeps this server among the endpoints of `kubernetes`, takes
+    /// those away that are gone, and itself at `shutdown`.
+    pub async fn announce(&self, shutdown: CancellationToken) {
+        endpoints::run(self, shutdown).await;
     }
 
     /// The routes, for a caller who has put a [`User`] into the request's extensions;
@@ -193,11 +216,16 @@ fn identify(app: &App, request: &Request) -> Result<User, Status> {
 /// What each request passes before it is routed: no panic gets out, nobody gets in who may
 /// not, everything is counted.
 async fn guard(State(app): State<App>, request: Request, next: axum::middleware::Next) -> Response {
-    let target = Target::of(request.uri().path(), app.world.kinds());
+    let mut target = Target::of(request.uri().path(), app.world.kinds());
     let parameters = match Parameters::of(request.uri()) {
         Ok(parameters) => parameters,
         Err(status) => return respond::status(&status),
     };
+    let newest = freshness::ensure(&app, request.method(), &target, &parameters).await;
+    if matches!(target, Target::Unknown { .. }) && app.world.is_shared() {
+        // Perhaps another server has just taken in its definition.
+        target = Target::of(request.uri().path(), app.world.kinds());
+    }
     let verb = target.verb(request.method(), parameters.flag("watch"));
     let user = match identify(&app, &request) {
         Ok(user) => user,
@@ -247,7 +275,14 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
     tracing::debug!(user = %user.name, verb, %path, code = response.status().as_u16(), "request");
     let code = response.status().as_u16();
     app.metrics.count(asked, code, began.elapsed());
-    response
+    match newest {
+        // Old news beat none, but whoever reads them is told.
+        Err(error) if matches!(verb, "get" | "list" | "watch") => {
+            let why = format!("the answer may be out of date: {error}");
+            respond::warn(response, &[why])
+        }
+        _ => response,
+    }
 }
 
 /// Everything that is an object or a collection.

@@ -4,6 +4,7 @@ use cadet_api::crd::FINALIZER;
 use cadet_api::resource::{self, Resource};
 use cadet_api::{json, meta};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::handlers::{DeleteOptions, delete_one};
@@ -15,11 +16,9 @@ fn definitions() -> Option<&'static Resource> {
     resource::find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
 }
 
-/// Follows definitions until the server stops, beginning with those already on their way
-/// out.
-pub async fn run(app: App) {
+/// Follows definitions until `shutdown`, beginning with those already on their way out.
+pub async fn run(app: App, shutdown: CancellationToken) {
     let Some(kind) = definitions() else { return };
-    let stopping = app.stopping.clone();
     let scope = || Scope::new(kind, None, None, None);
     loop {
         let Ok((listing, mut changes)) = app.world.list_and_watch(kind, None, scope()) else {
@@ -28,7 +27,7 @@ pub async fn run(app: App) {
         listing.objects.iter().for_each(|object| look(&app, object));
         loop {
             let change = tokio::select! {
-                () = stopping.cancelled() => return,
+                () = shutdown.cancelled() => return,
                 change = changes.next() => change,
             };
             match change {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cadet_api::{clock, json};
 use serde_json::Value;
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 use crate::admission;
 use crate::app::App;
@@ -16,12 +17,11 @@ const EVENT_LIFE: time::Duration = time::Duration::hours(1);
 /// How often old Events are looked for. A few minutes more of life harm nobody.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
 
-/// Removes old Events until the server stops.
-pub async fn run(app: App) {
-    let stopping = app.stopping.clone();
+/// Removes old Events until `shutdown`.
+pub async fn run(app: App, shutdown: CancellationToken) {
     loop {
         tokio::select! {
-            () = stopping.cancelled() => return,
+            () = shutdown.cancelled() => return,
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
         let removed = sweep(&app, OffsetDateTime::now_utc()).await;
@@ -42,7 +42,7 @@ pub async fn sweep(app: &App, now: OffsetDateTime) -> usize {
         match writing::remove(app, &event).await {
             Ok(_) => removed += 1,
             // It happened again just now, or somebody else removed it.
-            Err(Fault::Conflict(_) | Fault::Missing | Fault::Exists) => {}
+            Err(Fault::Conflict(_) | Fault::Overtaken | Fault::Missing | Fault::Exists) => {}
             Err(Fault::Broken(status)) => {
                 tracing::warn!(%status, "cannot remove old events");
                 return removed;

@@ -82,6 +82,13 @@ impl Kinds {
         added.refresh();
     }
 
+    /// Forgets the definitions whose name is not wanted any more.
+    pub fn retain(&self, wanted: impl Fn(&str) -> bool) {
+        let mut added = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        added.definitions.retain(|name, _| wanted(name));
+        added.refresh();
+    }
+
     /// Forgets a definition.
     pub fn forget(&self, name: &str) {
         let mut added = self.0.write().unwrap_or_else(PoisonError::into_inner);

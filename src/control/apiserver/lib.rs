@@ -21,8 +21,10 @@ mod definitions;
 mod descriptions;
 mod documents;
 mod encode;
+mod endpoints;
 mod expiry;
 mod fields;
+mod freshness;
 #[cfg(test)]
 mod fuzz;
 mod handlers;

@@ -17,6 +17,7 @@ use cadet_api::status::Status;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::admission;
 use crate::app::App;
@@ -51,8 +52,8 @@ impl Changed {
     }
 }
 
-/// Counts until the server stops.
-pub async fn run(app: App) {
+/// Counts until `shutdown`.
+pub async fn run(app: App, shutdown: CancellationToken) {
     let Ok(quotas) = admission::find("resourcequotas") else {
         return;
     };
@@ -63,7 +64,7 @@ pub async fn run(app: App) {
     let mut followed: HashSet<(&str, &str)> = HashSet::new();
     loop {
         tokio::select! {
-            () = app.stopping.cancelled() => return,
+            () = shutdown.cancelled() => return,
             () = changed.woken.notified() => {}
         }
         for namespace in changed.take() {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use cadet_api::resource::Resource;
 use cadet_api::status::Status;
 use cadet_api::{json, meta::Meta};
-use cadet_store::{Change, CommitError, Entry, Revision};
+use cadet_store::{Change, CommitError, Entry, Guard, Revision};
 use serde_json::{Map, Value};
 
 use crate::admission::Request;
@@ -27,6 +27,8 @@ pub enum Fault {
     Missing,
     /// Somebody was faster; the revision they reached.
     Conflict(Revision),
+    /// Another server decided about the same (an address, a quota): decide anew.
+    Overtaken,
     Broken(Status),
 }
 
@@ -35,7 +37,7 @@ impl Fault {
         match self {
             Fault::Exists => Status::already_exists(resource, name),
             Fault::Missing => Status::not_found(resource, name),
-            Fault::Conflict(_) => Status::conflict(resource, name),
+            Fault::Conflict(_) | Fault::Overtaken => Status::conflict(resource, name),
             Fault::Broken(status) => status,
         }
     }
@@ -47,6 +49,17 @@ impl From<CommitError> for Fault {
             CommitError::Exists { .. } => Fault::Exists,
             CommitError::Missing { .. } => Fault::Missing,
             CommitError::Conflict { found, .. } => Fault::Conflict(found),
+            CommitError::Overtaken { .. } => Fault::Overtaken,
+            // Nothing was written, so a client may just try again.
+            CommitError::Unreachable { reason, .. } => Fault::Broken(
+                Status::unavailable(format!("etcd cannot be reached: {reason}")).retry_after(1),
+            ),
+            CommitError::Unanswered { reason, .. } => Fault::Broken(Status::failure(
+                500,
+                "",
+                format!("{reason}; the write may or may not have taken place"),
+            )),
+            CommitError::Refused { reason, .. } => Fault::Broken(Status::failure(500, "", reason)),
             error @ (CommitError::Disk { .. } | CommitError::Closed { .. }) => {
                 Fault::Broken(Status::internal(error))
             }
@@ -64,6 +77,7 @@ async fn put(
     resource: &'static Resource,
     value: &Value,
     expect: Option<Revision>,
+    guards: &[&Guard],
 ) -> Result<Arc<Object>, Fault> {
     let key = place_of(resource, value);
     let bytes = to_stored(resource, value);
@@ -77,7 +91,11 @@ async fn put(
     let announced = app
         .world
         .announce(&bytes, Parts::of(resource.stored_as(), value));
-    let revision = app.world.store().commit(&key, change).await?;
+    let store = app.world.store();
+    let revision = match guards {
+        [] => store.commit(&key, change).await?,
+        guards => store.commit_guarded(&key, change, guards).await?,
+    };
     app.world.reach(revision).await;
     drop(announced);
     // Usually the world has read it already; if somebody was faster since, read it here.
@@ -101,13 +119,14 @@ async fn put(
     Ok(Arc::new(object))
 }
 
-/// Stores a new object.
+/// Stores a new object, as long as what the guards stand for is still true.
 pub async fn create(
     app: &App,
     resource: &'static Resource,
     value: &Value,
+    guards: &[&Guard],
 ) -> Result<Arc<Object>, Fault> {
-    put(app, resource, value, None).await
+    put(app, resource, value, None, guards).await
 }
 
 /// Removes an object as it was read.
@@ -162,7 +181,7 @@ pub async fn change(
         };
         let before = old.value();
         let proposal = propose(&before)?;
-        if let Some(changed) = settle(app, &old, &before, proposal, dry_run).await? {
+        if let Some(changed) = settle(app, &old, &before, proposal, dry_run, &[]).await? {
             return Ok(changed);
         }
     }
@@ -178,6 +197,7 @@ pub async fn change_admitted(
 ) -> Result<Changed, Status> {
     let resource = request.stored();
     loop {
+        let reserved = request.reserve().await?;
         let found = request.app.world.get(resource, request.namespace, name);
         let Some(old) = found else {
             return Err(Status::not_found(resource, name));
@@ -193,8 +213,10 @@ pub async fn change_admitted(
             .extend(finish(&mut proposal.value, &before)?);
         let admitted = request.validate(&proposal.value, Some(&before)).await?;
         proposal.warnings.extend(admitted.warnings.iter().cloned());
-        let changed = settle(request.app, &old, &before, proposal, request.dry_run).await?;
-        drop(admitted);
+        let guards = admitted.guards(reserved.as_ref());
+        let dry_run = request.dry_run;
+        let changed = settle(request.app, &old, &before, proposal, dry_run, &guards).await?;
+        drop((admitted, reserved));
         if let Some(changed) = changed {
             return Ok(changed);
         }
@@ -209,6 +231,7 @@ async fn settle(
     before: &Value,
     proposal: Proposal,
     dry_run: bool,
+    guards: &[&Guard],
 ) -> Result<Option<Changed>, Status> {
     let Proposal {
         value,
@@ -224,7 +247,7 @@ async fn settle(
     } else if is_same(&value, before) {
         Ok(Outcome::Stored(Arc::clone(old)))
     } else {
-        let stored = put(app, resource, &value, Some(old.revision)).await;
+        let stored = put(app, resource, &value, Some(old.revision), guards).await;
         stored.map(Outcome::Stored)
     };
     match outcome {
@@ -233,6 +256,7 @@ async fn settle(
             app.world.reach(newer).await;
             Ok(None)
         }
+        Err(Fault::Overtaken) => Ok(None),
         Err(fault) => Err(fault.into_status(resource, &old.meta.name)),
     }
 }

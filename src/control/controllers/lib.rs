@@ -22,10 +22,9 @@ use tracing::info;
 
 /// Runs every controller until `shutdown`, and returns when all have stopped. `authority`
 /// is the cluster's own: pods trust it, and it signs what was approved.
-pub async fn run(client: Client, authority: Authority, shutdown: CancellationToken) {
+pub async fn run(client: Client, authority: Arc<Authority>, shutdown: CancellationToken) {
     info!("controllers started");
     let trusted = authority.certificate().to_owned();
-    let authority = Arc::new(authority);
     tokio::join!(
         namespace::run(client.clone(), shutdown.clone()),
         serviceaccount::run(client.clone(), shutdown.clone()),

@@ -10,8 +10,11 @@ use crate::{Entry, Event, Listing, Revision, RevisionError};
 #[derive(Debug)]
 pub(crate) struct Index {
     revision: Revision,
+    /// The oldest revision that can still be listed or watched from.
+    oldest: Revision,
     keys: BTreeMap<Arc<str>, Entry>,
-    /// Changes `revision - history.len() + 1 ..= revision`, oldest first.
+    /// All changes after `oldest`, oldest first. Revisions may be missing between them:
+    /// an engine that others use as well counts their changes too.
     history: VecDeque<Arc<Event>>,
     window: usize,
 }
@@ -24,6 +27,7 @@ impl Index {
             .collect();
         Index {
             revision,
+            oldest: revision,
             keys,
             history: VecDeque::new(),
             window,
@@ -38,9 +42,13 @@ impl Index {
         self.keys.get(key)
     }
 
-    /// Takes one change in; its revision must be the next.
+    pub(crate) fn keys(&self) -> &BTreeMap<Arc<str>, Entry> {
+        &self.keys
+    }
+
+    /// Takes one change in; changes come in the order of their revisions.
     pub(crate) fn apply(&mut self, event: Arc<Event>) {
-        debug_assert_eq!(event.revision, self.revision + 1);
+        debug_assert!(event.revision >= self.revision);
         match &event.current {
             Some(entry) => {
                 self.keys.insert(entry.key.clone(), entry.clone());
@@ -51,14 +59,11 @@ impl Index {
         }
         self.revision = event.revision;
         self.history.push_back(event);
-        if self.history.len() > self.window {
-            self.history.pop_front();
+        if self.history.len() > self.window
+            && let Some(gone) = self.history.pop_front()
+        {
+            self.oldest = gone.revision;
         }
-    }
-
-    /// The oldest revision that can still be listed or watched from.
-    fn oldest(&self) -> Revision {
-        self.revision - self.history.len() as u64
     }
 
     fn check(&self, asked: Revision) -> Result<(), RevisionError> {
@@ -68,10 +73,10 @@ impl Index {
                 newest: self.revision,
             });
         }
-        if asked < self.oldest() {
+        if asked < self.oldest {
             return Err(RevisionError::TooOld {
                 asked,
-                oldest: self.oldest(),
+                oldest: self.oldest,
             });
         }
         Ok(())
@@ -80,8 +85,8 @@ impl Index {
     /// Changes after `from`, oldest first.
     pub(crate) fn since(&self, from: Revision) -> Result<VecDeque<Arc<Event>>, RevisionError> {
         self.check(from)?;
-        let skip = (from - self.oldest()) as usize;
-        Ok(self.history.iter().skip(skip).cloned().collect())
+        let start = self.history.partition_point(|event| event.revision <= from);
+        Ok(self.history.range(start..).cloned().collect())
     }
 
     pub(crate) fn list(
@@ -212,5 +217,31 @@ mod tests {
             .collect();
         assert_eq!(revisions, [4, 5]);
         assert!(index.since(5).expect("now").is_empty());
+    }
+
+    #[test]
+    fn revisions_that_others_used_up_lose_nothing() {
+        let mut index = Index::new(10, vec![], 2);
+        for revision in [14, 20, 21] {
+            let key = format!("/p/{revision}");
+            index.apply(Arc::new(Event {
+                revision,
+                current: Some(entry(&key, "x", revision, revision)),
+                previous: None,
+            }));
+        }
+        let since = |from| {
+            let events = index.since(from).expect("in window");
+            events.iter().map(|e| e.revision).collect::<Vec<_>>()
+        };
+        assert_eq!(since(14), [20, 21]);
+        assert_eq!(since(17), [20, 21]);
+        assert_eq!(since(20), [21]);
+        assert_eq!(seen(&index, "/", 19), "x");
+        let too_old = RevisionError::TooOld {
+            asked: 13,
+            oldest: 14,
+        };
+        assert_eq!(index.since(13).err(), Some(too_old));
     }
 }

@@ -7,10 +7,15 @@
 //! ```
 //!
 //! Invariants: a reader or a watch never sees a revision that is not yet durable; revisions
-//! are dense (one per change, none skipped); every change of one key compares with the
-//! revision the writer had read.
+//! go up with every change, but need not be dense; every change of one key compares with
+//! the revision the writer had read.
+//!
+//! A local store belongs to one server. A shared one ([`EtcdStore`]) serves several: each
+//! keeps the index in memory and may be a moment behind the others, so who needs the newest
+//! state asks [`Store::fresh`] first, and who decides over several keys uses a [`Guard`].
 
 mod disk;
+mod etcd;
 mod index;
 mod local;
 mod redb_disk;
@@ -23,6 +28,7 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 
 pub use disk::{Disk, MemoryDisk, Record, Stored};
+pub use etcd::{EtcdOptions, EtcdStore, Tls};
 pub use local::{LocalStore, Options};
 pub use redb_disk::{Barrier, RedbDisk};
 
@@ -96,6 +102,36 @@ pub enum CommitError {
     Disk { key: Arc<str>, reason: String },
     #[error("write {key}: the store is closed")]
     Closed { key: Arc<str> },
+    /// Somebody else decided under the same guard meanwhile: look again, decide anew.
+    #[error("write {key}: the decision was overtaken by another one about {guard}")]
+    Overtaken { key: Arc<str>, guard: Arc<str> },
+    /// Nothing was written; another attempt may succeed.
+    #[error("write {key}: {reason}")]
+    Unreachable { key: Arc<str>, reason: String },
+    /// The write was sent and not answered: it may or may not have taken place.
+    #[error("write {key}: {reason}")]
+    Unanswered { key: Arc<str>, reason: String },
+    /// The engine does not take this write, whoever sends it.
+    #[error("write {key}: {reason}")]
+    Refused { key: Arc<str>, reason: String },
+}
+
+/// A decision that looks at many keys and writes one (which address is free?) is safe under
+/// a guard: of two that were made at once under the same guard only one is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    pub name: Arc<str>,
+    /// The last decision under this guard that was known.
+    pub seen: Revision,
+    /// Look at no state older than this.
+    pub newest: Revision,
+}
+
+/// The newest revision cannot be told: the engine does not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Unfresh {
+    pub reason: String,
 }
 
 /// Why a revision cannot be read or watched.
@@ -114,7 +150,9 @@ pub enum WatchEnd {
     /// The reader was so slow that events were dropped; watch again from the last one seen.
     #[error("the watch fell {missed} events behind and was cut")]
     Lagged { missed: u64 },
-    #[error("the store was closed")]
+    /// The store was closed, or had to begin anew because events were lost to it: to watch
+    /// again from the last one seen tells which.
+    #[error("the store was closed or began anew")]
     Closed,
 }
 
@@ -130,6 +168,8 @@ pub enum OpenError {
         path: String,
         source: std::io::Error,
     },
+    #[error("open store in etcd at {endpoints}: {reason}")]
+    Etcd { endpoints: String, reason: String },
 }
 
 /// The seam: what the API server needs of storage, and nothing else.
@@ -147,8 +187,42 @@ pub trait Store: Send + Sync + 'static {
     /// All keys below `prefix`, now or as they were at an earlier revision.
     fn list(&self, prefix: &str, at: Option<Revision>) -> Result<Listing, RevisionError>;
 
-    /// Changes one key. Returns the revision of the change once it is durable.
+    /// Changes one key. Returns the revision of the change once it is durable and can be
+    /// read here.
     async fn commit(&self, key: &str, change: Change) -> Result<Revision, CommitError>;
+
+    /// Whether other servers change this store as well.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// The newest revision of whatever any server had written before the call. This server
+    /// may reach it a little later.
+    async fn fresh(&self) -> Result<Revision, Unfresh> {
+        Ok(self.revision())
+    }
+
+    /// Begins a decision under a guard. A store of one server needs none: its callers hold
+    /// locks of their own.
+    async fn guard(&self, name: &str) -> Result<Guard, Unfresh> {
+        let newest = self.revision();
+        Ok(Guard {
+            name: name.into(),
+            seen: 0,
+            newest,
+        })
+    }
+
+    /// As [`Store::commit`], unless a guard was used by somebody else meanwhile.
+    async fn commit_guarded(
+        &self,
+        key: &str,
+        change: Change,
+        guards: &[&Guard],
+    ) -> Result<Revision, CommitError> {
+        let _ = guards;
+        self.commit(key, change).await
+    }
 
     /// All changes after `from`, in order, without a gap.
     fn watch(&self, from: Revision) -> Result<Watch, RevisionError>;

@@ -26,6 +26,7 @@ mod tolerations;
 use cadet_api::resource::{self, Resource};
 use cadet_api::status::Status;
 use cadet_api::{json, meta, strategy};
+use cadet_store::{Guard, Unfresh};
 use serde_json::Value;
 
 pub use given::{give_address, give_token};
@@ -91,7 +92,15 @@ pub struct Request<'a> {
 /// The world's consent, with what was counted for it; keep it until the object is stored.
 pub struct Admitted {
     pub warnings: Vec<String>,
-    _counted: Option<quota::Hold>,
+    counted: Option<quota::Hold>,
+}
+
+impl Admitted {
+    /// What must still be true when the object is stored, where other servers decide too.
+    pub fn guards<'a>(&'a self, reserved: Option<&'a Guard>) -> Vec<&'a Guard> {
+        let counted = self.counted.as_ref().and_then(quota::Hold::guard);
+        reserved.into_iter().chain(counted).collect()
+    }
 }
 
 impl<'a> Request<'a> {
@@ -219,10 +228,18 @@ impl<'a> Request<'a> {
         runtime_class::check(self, new)?;
         warnings.extend(webhooks::validate(self, Some(new), old).await?);
         let counted = quota::check(self, new, old).await?;
-        Ok(Admitted {
-            warnings,
-            _counted: counted,
-        })
+        Ok(Admitted { warnings, counted })
+    }
+
+    /// Before a Service is given addresses or ports: no other server gives the same. On a
+    /// store of one server the books of this server see to that. No lock: webhooks are
+    /// asked in between.
+    pub async fn reserve(&self) -> Result<Option<Guard>, Status> {
+        let world = &self.app.world;
+        if !world.is_shared() || !self.subresource.is_empty() || !self.named.is("", "Service") {
+            return Ok(None);
+        }
+        world.guard("services").await.map(Some).map_err(undecided)
     }
 
     /// New objects need a namespace that exists and is not being deleted.
@@ -245,6 +262,11 @@ impl<'a> Request<'a> {
         let listing = self.app.world.list(kind, Some(self.namespace));
         listing.objects.iter().map(|o| o.value()).collect()
     }
+}
+
+/// What other servers decide cannot be known, so nothing can be decided here.
+fn undecided(error: Unfresh) -> Status {
+    Status::unavailable(format!("etcd cannot be reached: {error}")).retry_after(1)
 }
 
 /// Whether an annotation of an object reads "true".

@@ -5,8 +5,8 @@
 //! until the object can be read in the world; so fifty creations at once get exactly what
 //! there is room for. The count of each object is remembered by its revision.
 //!
-//! Several servers on one etcd count each for itself and may together overshoot by what
-//! they admit within the same few milliseconds.
+//! Several servers on one etcd count each for itself, under a guard: of two that counted
+//! at once one is stored, and the other counts anew.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use cadet_api::pod_resources::Resources;
 use cadet_api::quota::{self, Quota, Taken};
 use cadet_api::resource::Resource;
 use cadet_api::status::Status;
-use cadet_store::Revision;
+use cadet_store::{Guard, Revision};
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::OwnedMutexGuard;
@@ -37,11 +37,21 @@ pub struct Book(HashMap<(&'static str, &'static str), Counted>);
 #[derive(Default)]
 pub struct Ledger(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Book>>>>);
 
-/// One object that was admitted; while it is held, the namespace admits no other.
-pub type Hold = OwnedMutexGuard<Book>;
+/// One object that was admitted; while it is held, the namespace admits no other here, and
+/// the guard, if there are other servers, none there.
+pub struct Hold {
+    _book: OwnedMutexGuard<Book>,
+    guard: Option<Guard>,
+}
+
+impl Hold {
+    pub fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
+    }
+}
 
 impl Ledger {
-    async fn open(&self, namespace: &str) -> Hold {
+    async fn open(&self, namespace: &str) -> OwnedMutexGuard<Book> {
         let book = {
             let mut books = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if books.len() > MAX_BOOKS {
@@ -102,6 +112,14 @@ pub(super) async fn check(
         asked = quota::difference(&asked, &Taken::of(resource, old).usage(now));
     }
     let mut book = request.app.ledger.open(request.namespace).await;
+    let guard = match request.app.world.is_shared() {
+        false => None,
+        true => {
+            let name = format!("quota/{}", request.namespace);
+            let guard = request.app.world.guard(&name).await;
+            Some(guard.map_err(super::undecided)?)
+        }
+    };
     let all = book.count(request.app, request.namespace, resource);
     for quota in &interested {
         let used = quota.used(all.values().map(|(_, taken)| taken), now);
@@ -109,7 +127,7 @@ pub(super) async fn check(
             .check(&used, &asked)
             .map_err(|why| request.forbidden(new, &why))?;
     }
-    Ok(Some(book))
+    Ok(Some(Hold { _book: book, guard }))
 }
 
 /// What of a quota is in use now, by the objects of `kinds`: every hard name.

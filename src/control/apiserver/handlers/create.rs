@@ -99,12 +99,15 @@ pub async fn store_new(
     }
     let base = json::str_at(&object, "/metadata/generateName").to_owned();
     let tries = !base.is_empty() && json::str_at(&object, "/metadata/name").is_empty();
-    for _ in 0..NAME_ATTEMPTS {
-        // Who has a name has one attempt.
-        let mut object = match tries {
+    // Who has a name has one attempt, unless another server may overtake it.
+    let again = tries || app.world.is_shared();
+    let mut attempts = 0;
+    while attempts < NAME_ATTEMPTS {
+        let mut object = match again {
             true => object.clone(),
             false => std::mem::take(&mut object),
         };
+        let reserved = request.reserve().await?;
         let generated = tries && strategy::finish_name(&mut object, &suffix()?);
         let name = json::str_at(&object, "/metadata/name").to_owned();
         let namespace = json::str_at(&object, "/metadata/namespace").to_owned();
@@ -114,6 +117,7 @@ pub async fn store_new(
         warnings.extend(strategy::prepare_create(resource, &mut object)?);
         if app.world.get(resource, &namespace, &name).is_some() {
             if generated {
+                attempts += 1;
                 continue;
             }
             return Err(Status::already_exists(resource, &name));
@@ -135,16 +139,18 @@ pub async fn store_new(
                 warnings,
             });
         }
-        match writing::create(app, resource, &object).await {
+        let guards = admitted.guards(reserved.as_ref());
+        match writing::create(app, resource, &object, &guards).await {
             Ok(stored) => {
-                drop((held, ports, admitted));
+                drop((held, ports, admitted, reserved));
                 return Ok(Birth {
                     value: object,
                     stored: Some(stored),
                     warnings,
                 });
             }
-            Err(Fault::Exists) if generated => {}
+            Err(Fault::Exists) if generated => attempts += 1,
+            Err(Fault::Overtaken) => {}
             Err(Fault::Exists) => return Err(Status::already_exists(resource, &name)),
             Err(fault) => return Err(fault.into_status(resource, &name)),
         }

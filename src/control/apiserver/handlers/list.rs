@@ -95,7 +95,7 @@ fn snapshot(
         (asked, _) => {
             let listing = world.list(call.resource(), namespace);
             match asked {
-                // All revisions come from this very server: a newer one cannot arrive.
+                // Whatever any server gave out is here by now: a newer one cannot arrive.
                 Some(asked) if asked > listing.revision => {
                     Err(Status::resource_version_too_large(asked, listing.revision))
                 }

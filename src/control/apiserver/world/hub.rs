@@ -138,6 +138,11 @@ impl Hub {
         }
     }
 
+    /// What it was made with: the window and the room of each watcher.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.capacity, self.buffer)
+    }
+
     pub(super) fn publish(&mut self, change: Arc<Change>) {
         for scope in Scope::of(&change) {
             let Some(watchers) = self.watchers.get_mut(&scope) else {

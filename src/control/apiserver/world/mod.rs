@@ -10,6 +10,7 @@
 mod announced;
 mod change;
 mod hub;
+mod shared;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -117,8 +118,8 @@ impl World {
         Some(self.announced.put(bytes, parts?))
     }
 
-    /// Follows the store until it closes, which it does when the world is dropped. Run
-    /// once, by the server.
+    /// Follows the store until it closes, which it does when the world is dropped; begins
+    /// anew if the store had to. Run once, by the server.
     pub async fn follow(world: Weak<World>) {
         while let Some(now) = world.upgrade() {
             let watch = now.store.watch(now.revision());
@@ -126,16 +127,19 @@ impl World {
             let mut events = match watch {
                 Ok(events) => events,
                 Err(error) => {
-                    tracing::error!(%error, "cannot follow the store");
-                    return;
+                    tracing::warn!(%error, "changes of the store were missed");
+                    if let Some(world) = world.upgrade() {
+                        world.reload();
+                    }
+                    continue;
                 }
             };
             loop {
                 match (events.next().await, world.upgrade()) {
                     (Ok(event), Some(world)) => world.take(&event),
                     // The store keeps a longer window than its buffer: take it up again.
-                    (Err(WatchEnd::Lagged { .. }), Some(_)) => break,
-                    (Err(WatchEnd::Closed), _) | (_, None) => return,
+                    (Err(WatchEnd::Lagged { .. } | WatchEnd::Closed), Some(_)) => break,
+                    (_, None) => return,
                 }
             }
         }

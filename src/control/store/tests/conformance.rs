@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cadet_store::{
-    Change, CommitError, LocalStore, MemoryDisk, Options, RedbDisk, RevisionError, Store, WatchEnd,
+    Change, CommitError, EtcdOptions, EtcdStore, LocalStore, MemoryDisk, Options, RedbDisk,
+    RevisionError, Store, WatchEnd,
 };
+
+#[allow(dead_code)] // a part of it is enough here
+mod etcd;
 
 fn on_every_engine(options: Options, test: impl AsyncFn(Arc<dyn Store>)) {
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
@@ -15,6 +19,29 @@ fn on_every_engine(options: Options, test: impl AsyncFn(Arc<dyn Store>)) {
     let disk = RedbDisk::open(&folder.path().join("store")).expect("redb");
     let redb = LocalStore::open(disk, options).expect("load");
     runtime.block_on(test(Arc::new(redb)));
+    let etcd = etcd::Etcd::start();
+    runtime.block_on(async {
+        let open = async |prefix: &str| {
+            let options = EtcdOptions {
+                prefix: prefix.to_owned(),
+                sizes: options,
+                ..etcd.options()
+            };
+            EtcdStore::open(options).await.expect("etcd")
+        };
+        // A neighbour has used up revisions before we begin.
+        let neighbour = open("/neighbour/").await;
+        for n in 0..3 {
+            let key = format!("/n/{n}");
+            neighbour.commit(&key, create("")).await.expect("create");
+        }
+        test(Arc::new(open("/cadet/").await)).await;
+    });
+}
+
+/// Commits a new key; its revision.
+async fn created(store: &Arc<dyn Store>, key: &str, text: &str) -> u64 {
+    store.commit(key, create(text)).await.expect("create")
 }
 
 fn value(text: &str) -> Bytes {
@@ -29,39 +56,38 @@ fn create(text: &str) -> Change {
 fn one_revision_counts_every_change_of_every_key() {
     on_every_engine(Options::default(), async |store| {
         assert_eq!(store.revision(), 0);
-        assert_eq!(store.commit("/a/1", create("x")).await, Ok(1));
-        assert_eq!(store.commit("/b/1", create("y")).await, Ok(2));
+        let one = created(&store, "/a/1", "x").await;
+        assert_eq!(store.commit("/b/1", create("y")).await, Ok(one + 1));
         let update = Change::Update {
             value: value("z"),
-            expect: 1,
+            expect: one,
         };
-        assert_eq!(store.commit("/a/1", update).await, Ok(3));
-        assert_eq!(
-            store.commit("/b/1", Change::Delete { expect: 2 }).await,
-            Ok(4)
-        );
+        assert_eq!(store.commit("/a/1", update).await, Ok(one + 2));
+        let delete = Change::Delete { expect: one + 1 };
+        assert_eq!(store.commit("/b/1", delete).await, Ok(one + 3));
         let entry = store.get("/a/1").expect("kept");
         assert_eq!(
             (entry.created, entry.modified, entry.value),
-            (1, 3, value("z"))
+            (one, one + 2, value("z"))
         );
         assert_eq!(store.get("/b/1"), None);
-        assert_eq!(store.revision(), 4);
-        assert_eq!(store.commit("/b/1", create("again")).await, Ok(5));
-        assert_eq!(store.get("/b/1").map(|e| e.created), Some(5));
+        assert_eq!(store.revision(), one + 3);
+        assert_eq!(store.fresh().await, Ok(one + 3));
+        assert_eq!(store.commit("/b/1", create("again")).await, Ok(one + 4));
+        assert_eq!(store.get("/b/1").map(|e| e.created), Some(one + 4));
     });
 }
 
 #[test]
 fn a_writer_who_read_something_older_is_refused_and_uses_no_revision() {
     on_every_engine(Options::default(), async |store| {
-        store.commit("/a", create("1")).await.expect("create");
+        let one = created(&store, "/a", "1").await;
         let key: Arc<str> = "/a".into();
         assert_eq!(
             store.commit("/a", create("2")).await,
             Err(CommitError::Exists {
                 key: key.clone(),
-                modified: 1
+                modified: one
             })
         );
         assert_eq!(
@@ -70,28 +96,28 @@ fn a_writer_who_read_something_older_is_refused_and_uses_no_revision() {
                     "/a",
                     Change::Update {
                         value: value("2"),
-                        expect: 9
+                        expect: one + 9
                     }
                 )
                 .await,
             Err(CommitError::Conflict {
                 key: key.clone(),
-                expected: 9,
-                found: 1
+                expected: one + 9,
+                found: one
             })
         );
         assert_eq!(
-            store.commit("/b", Change::Delete { expect: 1 }).await,
+            store.commit("/b", Change::Delete { expect: one }).await,
             Err(CommitError::Missing { key: "/b".into() })
         );
-        assert_eq!(store.revision(), 1);
+        assert_eq!(store.revision(), one);
     });
 }
 
 #[test]
 fn of_many_racing_writers_exactly_one_wins_each_revision() {
     on_every_engine(Options::default(), async |store| {
-        store.commit("/n", create("0")).await.expect("create");
+        let one = created(&store, "/n", "0").await;
         let tasks: Vec<_> = (0..16)
             .map(|_| {
                 let store = Arc::clone(&store);
@@ -117,7 +143,7 @@ fn of_many_racing_writers_exactly_one_wins_each_revision() {
             task.await.expect("task");
         }
         assert_eq!(store.get("/n").map(|e| e.value), Some(value("400")));
-        assert_eq!(store.revision(), 401);
+        assert_eq!(store.revision(), one + 400);
     });
 }
 
@@ -129,11 +155,9 @@ fn a_watch_sees_every_change_once_in_order_while_writers_write() {
             ..Options::default()
         },
         async |store| {
-            for n in 0..50 {
-                store
-                    .commit(&format!("/k/{n}"), create(""))
-                    .await
-                    .expect("create");
+            let one = created(&store, "/k/0", "").await;
+            for n in 1..50 {
+                created(&store, &format!("/k/{n}"), "").await;
             }
             let writer = {
                 let store = Arc::clone(&store);
@@ -146,11 +170,11 @@ fn a_watch_sees_every_change_once_in_order_while_writers_write() {
                     }
                 })
             };
-            let mut watches: Vec<_> = [0, 10, 50]
+            let mut watches: Vec<_> = [one - 1, one + 9, one + 49]
                 .map(|from| (from, store.watch(from).expect("in window")))
                 .into();
             for (from, watch) in &mut watches {
-                for expected in *from + 1..=400 {
+                for expected in *from + 1..one + 400 {
                     assert_eq!(watch.next().await.map(|e| e.revision), Ok(expected));
                 }
             }
@@ -163,19 +187,19 @@ fn a_watch_sees_every_change_once_in_order_while_writers_write() {
 fn events_carry_both_sides_of_a_change() {
     on_every_engine(Options::default(), async |store| {
         let mut watch = store.watch(0).expect("start");
-        store.commit("/a", create("1")).await.expect("create");
+        let one = created(&store, "/a", "1").await;
         store
             .commit(
                 "/a",
                 Change::Update {
                     value: value("2"),
-                    expect: 1,
+                    expect: one,
                 },
             )
             .await
             .expect("update");
         store
-            .commit("/a", Change::Delete { expect: 2 })
+            .commit("/a", Change::Delete { expect: one + 1 })
             .await
             .expect("delete");
         let mut sides = vec![];
@@ -201,25 +225,24 @@ fn history_is_bounded_and_says_so() {
             ..Options::default()
         },
         async |store| {
-            for n in 0..30 {
-                store
-                    .commit(&format!("/k/{n}"), create(""))
-                    .await
-                    .expect("create");
+            let one = created(&store, "/k/0", "").await;
+            for n in 1..30 {
+                created(&store, &format!("/k/{n}"), "").await;
             }
             let too_old = RevisionError::TooOld {
-                asked: 19,
-                oldest: 20,
+                asked: one + 18,
+                oldest: one + 19,
             };
-            assert_eq!(store.watch(19).err(), Some(too_old));
-            assert_eq!(store.list("/", Some(19)).err(), Some(too_old));
-            assert_eq!(store.list("/", Some(20)).expect("kept").entries.len(), 20);
-            assert!(store.watch(20).is_ok());
+            assert_eq!(store.watch(one + 18).err(), Some(too_old));
+            assert_eq!(store.list("/", Some(one + 18)).err(), Some(too_old));
+            let kept = store.list("/", Some(one + 19)).expect("kept");
+            assert_eq!(kept.entries.len(), 20);
+            assert!(store.watch(one + 19).is_ok());
             let future = RevisionError::Future {
-                asked: 31,
-                newest: 30,
+                asked: one + 30,
+                newest: one + 29,
             };
-            assert_eq!(store.watch(31).err(), Some(future));
+            assert_eq!(store.watch(one + 30).err(), Some(future));
         },
     );
 }
@@ -233,18 +256,16 @@ fn a_watcher_that_does_not_read_is_cut_and_can_resume() {
         },
         async |store| {
             let mut slow = store.watch(0).expect("start");
-            for n in 0..40 {
-                store
-                    .commit(&format!("/k/{n}"), create(""))
-                    .await
-                    .expect("create");
+            let one = created(&store, "/k/0", "").await;
+            for n in 1..40 {
+                created(&store, &format!("/k/{n}"), "").await;
             }
             assert!(matches!(
                 slow.next().await,
                 Err(WatchEnd::Lagged { missed: 32 })
             ));
             let mut again = store.watch(0).expect("window");
-            assert_eq!(again.next().await.map(|e| e.revision), Ok(1));
+            assert_eq!(again.next().await.map(|e| e.revision), Ok(one));
         },
     );
 }

@@ -21,7 +21,7 @@ async fn served() -> (App, Served, CancellationToken) {
     let app = app().await;
     let authority = Authority::new();
     let pair = authority.pair();
-    let signer = Signer::new(pair.certificate, &pair.key).expect("authority");
+    let signer = Arc::new(Signer::new(pair.certificate, &pair.key).expect("authority"));
     let user = User::new("system:kube-controller-manager", &["system:authenticated"]);
     let client = kube::Client::new(app.service(user), "default");
     let stop = CancellationToken::new();

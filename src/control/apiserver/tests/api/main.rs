@@ -9,6 +9,9 @@ mod clients;
 mod cluster;
 mod custom;
 mod deleting;
+#[allow(dead_code)] // a part of it is enough here
+#[path = "../../../store/tests/etcd/mod.rs"]
+mod etcd;
 mod explain;
 mod hostile;
 mod kubectl;
@@ -20,6 +23,7 @@ mod proxy;
 mod rbac;
 mod reading;
 mod session;
+mod shared;
 mod streams;
 mod support;
 mod tls;
