@@ -123,7 +123,7 @@ async fn bad_queries_are_told_in_upstreams_words() {
         ("labelSelector=,", ""),
         (
             "fieldSelector=spec.colour%3Dred",
-            "field label not supported: spec.colour",
+            "\"spec.colour\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
         ),
         (
             "fieldSelector=a",
