@@ -226,8 +226,8 @@ fn long_lists_are_merged_by_an_index() {
     let pods = resource::find("", "v1", "pods").expect("pods");
     let mut object = list(0);
     let mut change = list(LONG / 2);
-    let order: Vec<Value> = (0..LONG)
-        .rev()
+    // What the patch names stands in it in the same order, or it is refused.
+    let order: Vec<Value> = (0..LONG * 3 / 2)
         .map(|n| json!({"name": n.to_string()}))
         .collect();
     change["spec"]["containers"][0]["$setElementOrder/env"] = Value::Array(order);

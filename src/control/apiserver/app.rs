@@ -20,6 +20,7 @@ use crate::access::{self, Attributes, User};
 use crate::addresses::Addresses;
 use crate::admission::Ledger;
 use crate::call::Call;
+use crate::inflight::InFlight;
 use crate::metrics::{Asked, Metrics};
 use crate::object::BadRecord;
 use crate::ports::NodePorts;
@@ -55,6 +56,8 @@ pub struct Config {
     /// Longest a client may take for the TLS handshake, and for the head of each request;
     /// the first must come in that time too, whatever the protocol.
     pub head_timeout: Duration,
+    /// How many requests are answered at once, and how long one more waits for its turn.
+    pub in_flight: (usize, Duration),
 }
 
 impl Config {
@@ -71,6 +74,8 @@ impl Config {
             watch_buffer: 1_000,
             bookmark_every: Duration::from_secs(60),
             head_timeout: Duration::from_secs(32),
+            // Upstream's two limits together, and the longest wait in its queues.
+            in_flight: (600, Duration::from_secs(15)),
         }
     }
 }
@@ -101,6 +106,7 @@ pub struct Inner {
     pub(crate) ledger: Ledger,
     pub(crate) hooks: Hooks,
     pub(crate) metrics: Metrics,
+    pub(crate) in_flight: InFlight,
     pub(crate) stopping: CancellationToken,
     /// Ends only if the world can no longer follow the store, a defect that health tells.
     pub(crate) following: JoinHandle<()>,
@@ -130,6 +136,7 @@ impl App {
         let world = World::load(store, config.watch_window, config.watch_buffer)?;
         let world = Arc::new(world);
         let following = tokio::spawn(World::follow(Arc::downgrade(&world)));
+        let (limit, patience) = config.in_flight;
         let app = App(Arc::new(Inner {
             config,
             world,
@@ -139,6 +146,7 @@ impl App {
             ledger: Ledger::default(),
             hooks: Hooks::default(),
             metrics: Metrics::default(),
+            in_flight: InFlight::new(limit, patience),
             stopping: CancellationToken::new(),
             following,
         }));
@@ -258,17 +266,14 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
                 }) if connect::leads_elsewhere(subresource) => ELSEWHERE_TIMEOUT,
                 _ => REQUEST_TIMEOUT,
             };
-            let mut request = request;
-            request.extensions_mut().insert(call);
-            let answered = AssertUnwindSafe(next.run(request)).catch_unwind();
-            match tokio::time::timeout(limit, answered).await {
-                Ok(Ok(response)) => response,
-                Ok(Err(_panic)) => {
-                    tracing::error!(%path, verb, "a handler panicked");
-                    let why = "the server hit a defect of its own; its log says where";
-                    respond::status(&Status::internal(why))
-                }
-                Err(_) => respond::status(&Status::timeout("request did not complete within 60s")),
+            let stays = limit == ELSEWHERE_TIMEOUT || verb == "watch";
+            let place = match stays || !matches!(target, Target::Object(_)) {
+                true => Ok(None),
+                false => app.in_flight.enter(&user).await,
+            };
+            match place {
+                Err(status) => respond::status(&status),
+                Ok(_place) => answer(request, call, next, limit).await,
             }
         }
     };
@@ -282,6 +287,27 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
             respond::warn(response, &[why])
         }
         _ => response,
+    }
+}
+
+/// The answer to a request that was let in, within its time.
+async fn answer(
+    mut request: Request,
+    call: Call,
+    next: axum::middleware::Next,
+    limit: Duration,
+) -> Response {
+    let (path, verb) = (request.uri().path().to_owned(), call.verb);
+    request.extensions_mut().insert(call);
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(limit, answered).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_panic)) => {
+            tracing::error!(%path, verb, "a handler panicked");
+            let why = "the server hit a defect of its own; its log says where";
+            respond::status(&Status::internal(why))
+        }
+        Err(_) => respond::status(&Status::timeout("request did not complete within 60s")),
     }
 }
 
