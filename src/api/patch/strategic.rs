@@ -1,12 +1,12 @@
 //! Strategic merge patch: lists merge by key, and directives say the rest.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::Error;
 use super::keys::{How, Type, look};
+use super::{Error, go_text};
+use crate::json::{go_kind, type_name};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN: &str = "$retainKeys";
@@ -16,10 +16,10 @@ const DELETE: &str = "$deleteFromPrimitiveList/";
 /// Applies `patch` to `object`, whose type is `kind`.
 pub(super) fn apply(kind: Type<'_>, object: &mut Value, patch: &Value) -> Result<(), Error> {
     let Value::Object(p) = patch else {
-        return Err(Error::NotAnObject(super::type_word(patch)));
+        return Err(Error::NotAnObject(type_name(patch)));
     };
     let Value::Object(o) = object else {
-        return Err(Error::NotAnObject(super::type_word(object)));
+        return Err(Error::NotAnObject(type_name(object)));
     };
     merge_map(kind, o, p)
 }
@@ -182,7 +182,7 @@ fn merge_list(
             }
             return Err(Error::Unknown(format!(
                 "map: {} does not contain declared merge key: {merge_by}",
-                Go(&Value::Object(change.clone()))
+                go_text(&Value::Object(change.clone()))
             )));
         };
         let id = id.to_string();
@@ -285,50 +285,12 @@ fn check_order(changes: &[Value], order: &[Value], key: Option<&str>) -> Result<
     if kept.peek().is_none() {
         return Ok(());
     }
-    let list = |items: &[Value]| Go(&Value::Array(items.to_vec())).to_string();
+    let list = |items: &[Value]| go_text(&Value::Array(items.to_vec()));
     Err(Error::Unknown(format!(
         "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
         list(changes),
         list(order)
     )))
-}
-
-/// A value as Go prints it (`%v`).
-struct Go<'a>(&'a Value);
-
-impl fmt::Display for Go<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Value::Null => f.write_str("<nil>"),
-            Value::String(text) => f.write_str(text),
-            Value::Array(items) => {
-                let items: Vec<String> = items.iter().map(|v| Go(v).to_string()).collect();
-                write!(f, "[{}]", items.join(" "))
-            }
-            Value::Object(members) => {
-                let mut members: Vec<_> = members.iter().collect();
-                members.sort_by_key(|(key, _)| *key);
-                let members: Vec<String> = members
-                    .iter()
-                    .map(|(key, value)| format!("{key}:{}", Go(value)))
-                    .collect();
-                write!(f, "map[{}]", members.join(" "))
-            }
-            other => write!(f, "{other}"),
-        }
-    }
-}
-
-fn go_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "invalid",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "slice",
-        Value::Object(_) => "map",
-    }
 }
 
 fn bad_directive(d: &str) -> Error {
