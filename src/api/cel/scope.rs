@@ -5,7 +5,7 @@ use cel::IdedExpr;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, SelectExpr, SourceInfo};
 use serde_json::Value;
 
-use super::{KNOWN, RESERVED_TYPES, budget, escape, library};
+use super::{KNOWN, TYPE_NAMES, budget, escape, library};
 use crate::json::{bool_at, map_at, str_at};
 
 /// What is known of a value's type.
@@ -147,7 +147,7 @@ impl<'a> Scope<'a> {
                     }
                     return known;
                 }
-                if !name.starts_with('@') && !RESERVED_TYPES.contains(&name.as_str()) {
+                if !name.starts_with('@') && !TYPE_NAMES.contains(&name.as_str()) {
                     self.issue(
                         at,
                         format!("undeclared reference to '{name}' (in container '')"),

@@ -116,9 +116,7 @@ fn strategic_patch() {
         .for_each(|input: &[u8]| {
             let mut choices = Choices(input);
             let mut object = material::object(&mut choices);
-            let kind = place::str_at(&object, "/kind").to_owned();
-            let version = place::str_at(&object, "/apiVersion").to_owned();
-            let Some(resource) = resource::find_kind(&version, &kind) else {
+            let Some(resource) = super::row_of(&object) else {
                 return;
             };
             let mut change = material::part(&object, &mut choices);
@@ -158,9 +156,7 @@ fn server_side_apply() {
         .for_each(|input: &[u8]| {
             let mut choices = Choices(input);
             let mut live = material::object(&mut choices);
-            let kind = place::str_at(&live, "/kind").to_owned();
-            let version = place::str_at(&live, "/apiVersion").to_owned();
-            let Some(resource) = resource::find_kind(&version, &kind) else {
+            let Some(resource) = super::row_of(&live) else {
                 return;
             };
             let writer = |manager| Writer {

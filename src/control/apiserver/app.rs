@@ -108,7 +108,7 @@ pub struct Inner {
     pub(crate) metrics: Metrics,
     pub(crate) in_flight: InFlight,
     pub(crate) stopping: CancellationToken,
-    /// Ends only if the world can no longer follow the store, a defect that health tells.
+    /// Ends only by a panic, a defect that health tells.
     pub(crate) following: JoinHandle<()>,
 }
 

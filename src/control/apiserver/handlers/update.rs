@@ -26,10 +26,6 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     warnings.extend(fields::check(resource, &sent, text, options.validation)?);
     settle_names(call, &mut sent)?;
     let stored = call.stored();
-    if stored.namespaced {
-        // An absent namespace is taken from the path.
-        meta::set(&mut sent, "namespace", call.namespace());
-    }
     let manager = Manager::of(call, part_name(part))?;
     let mut finish = Finish::new(call, part, &manager);
     let request = Request::of(call, Operation::Update, options.dry_run).part(part_name(part));

@@ -189,6 +189,7 @@ impl Client {
     /// Moves on, unless somebody else has already.
     fn leave(&self, used: usize) {
         let next = used.wrapping_add(1);
+        // An error only says that it is somebody else who has.
         let _ = self
             .current
             .compare_exchange(used, next, Ordering::Relaxed, Ordering::Relaxed);

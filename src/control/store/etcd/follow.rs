@@ -52,7 +52,7 @@ async fn follow(
 ) -> Result<(), CallError> {
     let head = shared.head().await?;
     // An etcd that was restored from a backup, or made anew, has another past.
-    if shared.takes_another_cluster(head.cluster) || head.revision < shared.revision() {
+    if shared.is_another_cluster(head.cluster) || head.revision < shared.revision() {
         *start = Some(reload(shared).await?);
     }
     let (key, range_end) = shared.names.range();
