@@ -21,7 +21,7 @@ pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), Error> {
     let operations = patch
         .as_array()
         .ok_or_else(|| {
-            let found = super::type_word(patch);
+            let found = crate::json::type_name(patch);
             Error::Malformed(format!(
                 "error decoding patch: json: cannot unmarshal {found} into Go value of type []interface {{}}"
             ))
