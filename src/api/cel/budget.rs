@@ -65,7 +65,7 @@ fn guard<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionE
         let mut list = list.iter();
         while let Some(item) = list.next() {
             items += 1;
-            bytes += text_length(&*item);
+            bytes += text_length(item);
         }
     }
     spend(1 + items / COPIES + bytes / COPIED)?;

@@ -232,13 +232,9 @@ async fn requests_beyond_the_limit_are_told_to_come_again() {
     );
     boss.get(MAPS).await.expect(200);
     // A watch stays, so it takes nobody's place.
-    let watch = crowd.open(
-        Method::GET,
-        &format!("{MAPS}?watch=true"),
-        &[],
-        Body::empty(),
-    );
-    assert_eq!(watch.await.status(), 200);
+    let path = format!("{MAPS}?watch=true");
+    let watch = crowd.open(Method::GET, &path, &[], Body::empty()).await;
+    assert_eq!(watch.status(), 200);
     for request in stuck {
         request.abort();
         // Its end, whatever it was, frees the place.
