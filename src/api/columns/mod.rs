@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::clock;
 use crate::crd::Custom;
-use crate::json::str_at;
+use crate::json::{map_at, str_at};
 use crate::resource::Resource;
 
 /// One column of a Table.
@@ -267,6 +267,17 @@ fn age(object: &Value, now: OffsetDateTime) -> Value {
         str_at(object, "/metadata/creationTimestamp"),
         now
     ))
+}
+
+/// `a=b,c=d`, or what stands for none.
+fn pairs(o: &Value, pointer: &str) -> Value {
+    let mut all: Vec<String> = map_at(o, pointer)
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    all.sort_unstable();
+    json!(or(&all.join(","), NONE))
 }
 
 fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
