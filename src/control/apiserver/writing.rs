@@ -296,7 +296,8 @@ pub fn is_finished(resource: &Resource, value: &Value) -> bool {
 /// The client's `resourceVersion`, if it gave one, must be that of the object.
 pub fn check_version(resource: &Resource, new: &Value, old: &Value) -> Result<bool, Status> {
     let asked = json::str_at(new, "/metadata/resourceVersion");
-    if asked.is_empty() {
+    // "0" is no version anything has.
+    if matches!(asked, "" | "0") {
         return Ok(false);
     }
     if asked == json::str_at(old, "/metadata/resourceVersion") {

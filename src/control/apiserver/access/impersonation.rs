@@ -1,6 +1,6 @@
 //! Acting as somebody else: the `Impersonate-*` headers, if RBAC lets the caller.
 
-use cadet_api::status::Status;
+use cadet_api::status::{Details, Status};
 use http::HeaderMap;
 
 use super::identity::User;
@@ -61,14 +61,29 @@ pub fn impersonated(
             "" => "at the cluster scope".to_owned(),
             ns => format!("in the namespace {ns:?}"),
         };
-        Err(Status::failure(
+        let part = match sub {
+            "" => resource.to_owned(),
+            sub => format!("{resource}/{sub}"),
+        };
+        let subject = match group {
+            "" => resource.to_owned(),
+            group => format!("{resource}.{group}"),
+        };
+        let mut status = Status::failure(
             403,
             "Forbidden",
             format!(
-                "{resource} {name:?} is forbidden: User {:?} cannot impersonate resource {resource:?} in API group {group:?} {scope}",
+                "{subject} {name:?} is forbidden: User {:?} cannot impersonate resource {part:?} in API group {group:?} {scope}",
                 caller.name
             ),
-        ))
+        );
+        status.details = Some(Box::new(Details {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            kind: resource.to_owned(),
+            ..Details::default()
+        }));
+        Err(status)
     };
     let account = name
         .strip_prefix("system:serviceaccount:")

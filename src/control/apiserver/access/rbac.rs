@@ -97,6 +97,8 @@ impl Rule {
 struct Grant {
     namespace: Option<String>,
     rules: Arc<Vec<Rule>>,
+    /// By what, and as whom: a sentence's part for reviews.
+    because: Arc<str>,
 }
 
 /// Who may do what.
@@ -175,19 +177,33 @@ impl Index {
                 let rules = known
                     .entry(key)
                     .or_insert_with_key(|(k, ns, name)| Arc::new(rules_of(world, k, ns, name)));
-                let grant = Grant {
-                    namespace: namespaced.then(|| binding.meta.namespace.clone()),
-                    rules: Arc::clone(rules),
+                let (kind, named) = match namespaced {
+                    true => (
+                        "RoleBinding",
+                        format!("{}/{}", binding.meta.name, binding.meta.namespace),
+                    ),
+                    false => ("ClusterRoleBinding", binding.meta.name.clone()),
                 };
+                let (role, of) = (
+                    str_at(&value, "/roleRef/kind"),
+                    str_at(&value, "/roleRef/name"),
+                );
                 for subject in list_at(&value, "/subjects") {
-                    index.bind(subject, &grant);
+                    let whom = described(subject, &binding.meta.namespace);
+                    let because = format!("{kind} {named:?} of {role} {of:?} to {whom}");
+                    let grant = Grant {
+                        namespace: namespaced.then(|| binding.meta.namespace.clone()),
+                        rules: Arc::clone(rules),
+                        because: because.into(),
+                    };
+                    index.bind(subject, grant);
                 }
             }
         }
         index
     }
 
-    fn bind(&mut self, subject: &Value, grant: &Grant) {
+    fn bind(&mut self, subject: &Value, grant: Grant) {
         let name = str_at(subject, "/name");
         let (map, key) = match str_at(subject, "/kind") {
             "User" => (&mut self.users, name.to_owned()),
@@ -199,7 +215,7 @@ impl Index {
             }
             _ => return,
         };
-        map.entry(key).or_default().push(grant.clone());
+        map.entry(key).or_default().push(grant);
     }
 
     fn grants<'a>(&'a self, user: &'a User) -> impl Iterator<Item = &'a Grant> {
@@ -210,16 +226,28 @@ impl Index {
 
     /// Whether some rule bound to the user allows it.
     pub fn allows(&self, user: &User, ask: &Ask<'_>) -> bool {
-        self.grants(user)
-            .filter(|g| g.namespace.as_deref().is_none_or(|ns| ns == ask.namespace))
-            .any(|g| g.rules.iter().any(|rule| rule.allows(ask)))
+        self.why(user, ask).is_some()
     }
 
     /// Whether some rule bound to the user in the whole cluster allows the path.
     pub fn allows_path(&self, user: &User, verb: &str, path: &str) -> bool {
+        self.why_path(user, verb, path).is_some()
+    }
+
+    /// The binding by which the user may do it.
+    pub fn why<'a>(&'a self, user: &'a User, ask: &Ask<'_>) -> Option<&'a str> {
+        self.grants(user)
+            .filter(|g| g.namespace.as_deref().is_none_or(|ns| ns == ask.namespace))
+            .find(|g| g.rules.iter().any(|rule| rule.allows(ask)))
+            .map(|g| &*g.because)
+    }
+
+    /// The binding by which the user may ask for the path.
+    pub fn why_path<'a>(&'a self, user: &'a User, verb: &str, path: &str) -> Option<&'a str> {
         self.grants(user)
             .filter(|g| g.namespace.is_none())
-            .any(|g| g.rules.iter().any(|rule| rule.allows_path(verb, path)))
+            .find(|g| g.rules.iter().any(|rule| rule.allows_path(verb, path)))
+            .map(|g| &*g.because)
     }
 
     /// All rules that hold for the user in a namespace.
@@ -262,6 +290,18 @@ impl Index {
             })
         });
         resources && urls
+    }
+}
+
+/// A subject as reviews name it; an account without a namespace is of its binding's.
+fn described(subject: &Value, namespace: &str) -> String {
+    let (kind, name) = (str_at(subject, "/kind"), str_at(subject, "/name"));
+    let own = str_at(subject, "/namespace");
+    match (kind, if own.is_empty() { namespace } else { own }) {
+        ("ServiceAccount", namespace) if !namespace.is_empty() => {
+            format!("{kind} {:?}", format!("{name}/{namespace}"))
+        }
+        _ => format!("{kind} {name:?}"),
     }
 }
 

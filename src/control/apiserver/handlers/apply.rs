@@ -9,23 +9,18 @@ use cadet_api::{apply, convert, json, meta};
 use http::StatusCode;
 use serde_json::Value;
 
+use crate::access::Attributes;
 use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
 use crate::handlers::finish::Finish;
 use crate::ownership::Manager;
-use crate::query::{FieldValidation, WriteOptions};
+use crate::query::{FieldValidation, Write, WriteOptions};
+use crate::target::Target;
 use crate::writing::{self, Proposal};
 use crate::{access, body, encode, fields, respond};
 
 pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response, Status> {
-    let options = WriteOptions::of(&call.parameters)?;
-    if call.parameters.get("fieldManager").is_none() {
-        return Err(Status::failure(
-            422,
-            "Invalid",
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-        ));
-    }
+    let options = WriteOptions::of(&call.parameters, Write::Apply)?;
     let force = call.parameters.flag("force");
     let (resource, stored) = (call.resource(), call.stored());
     let decoded = body::decode_applied(bytes)?;
@@ -45,7 +40,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     json::drop_nulls(&mut applied);
     check_names(call, &mut applied)?;
     only_part(stored, part, &mut applied);
-    let manager = Manager::of(call, super::update::part_name(part))?.applying();
+    let manager = Manager::of(call, super::update::part_name(part)).applying();
 
     let exists = call
         .app
@@ -87,6 +82,7 @@ async fn create(
     warnings: &[String],
 ) -> Result<Response, Status> {
     let stored = call.stored();
+    may_make(call)?;
     if !json::str_at(&applied, "/metadata/uid").is_empty() {
         return Err(Status::conflict_because(
             stored,
@@ -106,6 +102,18 @@ async fn create(
     };
     let warnings: Vec<String> = warnings.iter().cloned().chain(birth.warnings).collect();
     Ok(respond::warn(response, &warnings))
+}
+
+/// Who may change what is there may not for that reason make what is not.
+pub(super) fn may_make(call: &ObjectCall) -> Result<(), Status> {
+    let asked = Attributes {
+        user: &call.user,
+        verb: "create",
+        target: &Target::Object(call.reference.clone()),
+        path: "",
+        field_selector: None,
+    };
+    access::authorize(&call.app.world, &call.app.rbac, &asked)
 }
 
 fn merged(

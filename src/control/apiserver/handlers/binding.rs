@@ -8,12 +8,12 @@ use http::StatusCode;
 
 use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
-use crate::query::WriteOptions;
+use crate::query::{Write, WriteOptions};
 use crate::writing::{self, Proposal};
 use crate::{body, respond};
 
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
-    let options = WriteOptions::of(&call.parameters)?;
+    let options = WriteOptions::of(&call.parameters, Write::Create)?;
     let mut binding = body::decode("Binding", &call.headers, bytes)?.value;
     let kind = json::str_at(&binding, "/kind");
     if !matches!(kind, "" | "Binding") {

@@ -24,7 +24,7 @@ use crate::admission::{Operation, Request};
 use crate::app::App;
 use crate::call::ObjectCall;
 use crate::object::Object;
-use crate::query::WriteOptions;
+use crate::query::{Write, WriteOptions};
 use crate::writing::{self, Proposal};
 use crate::{body, respond};
 
@@ -35,7 +35,7 @@ const BUDGET_LAG: u32 = 10;
 const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
 
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
-    let options = WriteOptions::of(&call.parameters)?;
+    let options = WriteOptions::of(&call.parameters, Write::Create)?;
     let mut eviction = body::decode("Eviction", &call.headers, bytes)?.value;
     check_body(call, &eviction)?;
     strategy::set_type_of(&mut eviction, "policy/v1", "Eviction");
@@ -43,7 +43,7 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let warnings = request.consult(Some(&mut eviction), None).await?;
     let wish = eviction.pointer("/deleteOptions").unwrap_or(&Value::Null);
     let deletion = DeleteOptions::inside(wish, options.dry_run)?;
-    let dry_run = deletion.is_dry_run()?;
+    let dry_run = deletion.is_dry_run();
     let pods = call.stored();
     let pod = call
         .app

@@ -12,7 +12,7 @@ use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
 use crate::handlers::finish::Finish;
 use crate::ownership::Manager;
-use crate::query::WriteOptions;
+use crate::query::{Write, WriteOptions};
 use crate::writing::{self, Proposal};
 use crate::{body, fields, respond};
 
@@ -22,20 +22,12 @@ const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const APPLY: &str = "application/apply-patch+yaml";
 
 pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response, Status> {
-    let options = WriteOptions::of(&call.parameters)?;
     let media = match call.headers.contains_key(http::header::CONTENT_TYPE) {
         true => body::media_type(&call.headers)?,
         false => String::new(),
     };
     if media == APPLY {
         return super::apply::run(call, part, bytes).await;
-    }
-    if call.parameters.get("force").is_some() {
-        return Err(Status::failure(
-            422,
-            "Invalid",
-            "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
-        ));
     }
     if !patch::CONTENT_TYPES.contains(&media.as_str()) {
         return Err(unsupported());
@@ -48,13 +40,14 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
              application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
         ));
     }
+    let options = WriteOptions::of(&call.parameters, Write::Patch)?;
     let patch: Value = serde_json::from_slice(&bytes).map_err(|error| {
         let why = body::json_mistake(&bytes, &error);
         Status::bad_request(format!("error decoding patch: {why}"))
     })?;
 
     let (resource, stored) = (call.resource(), call.stored());
-    let manager = Manager::of(call, super::update::part_name(part))?;
+    let manager = Manager::of(call, super::update::part_name(part));
     let mut finish = Finish::new(call, part, &manager);
     let request =
         Request::of(call, Operation::Update, options.dry_run).part(super::update::part_name(part));
@@ -63,13 +56,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
         call.name(),
         |old| {
             let (mut new, warnings) = patched(resource, old, &media, &patch, &options)?;
-            let name = json::str_at(&new, "/metadata/name");
-            if name != call.name() {
-                return Err(Status::bad_request(format!(
-                    "the name of the object ({name}) does not match the name on the URL ({})",
-                    call.name()
-                )));
-            }
+            super::update::check_name(call, &new)?;
             // The version counts only if the patch itself names one; else it is the one read.
             let conditional = names_version(&patch);
             if conditional {

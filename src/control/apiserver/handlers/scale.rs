@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
 use crate::ownership::Manager;
-use crate::query::WriteOptions;
+use crate::query::{Write, WriteOptions};
 use crate::writing::{self, Changed, Outcome, Proposal};
 use crate::{body, respond, webhooks};
 
@@ -61,7 +61,7 @@ pub fn get(call: &ObjectCall) -> Result<Response, Status> {
 pub async fn update(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let sent = body::decode("Scale", &call.headers, bytes)?.value;
     check(call, &sent)?;
-    let changed = change(call, |_| Ok(sent.clone())).await?;
+    let changed = change(call, Write::Update, |_| Ok(sent.clone())).await?;
     finish(call, &changed)
 }
 
@@ -73,7 +73,7 @@ pub async fn patch(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> 
     }
     let patch: Value = serde_json::from_slice(&bytes)
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    let changed = change(call, |old| {
+    let changed = change(call, Write::Patch, |old| {
         let mut scale = scale_of(call, old);
         match media.as_str() {
             "application/json-patch+json" => {
@@ -126,10 +126,11 @@ fn check(call: &ObjectCall, scale: &Value) -> Result<(), Status> {
 
 async fn change(
     call: &ObjectCall,
+    write: Write,
     mut wanted: impl FnMut(&Value) -> Result<Value, Status>,
 ) -> Result<Changed, Status> {
-    let options = WriteOptions::of(&call.parameters)?;
-    let manager = Manager::of(call, "scale")?;
+    let options = WriteOptions::of(&call.parameters, write)?;
+    let manager = Manager::of(call, "scale");
     let stored = call.stored();
     let request = Request::of(call, Operation::Update, options.dry_run).part("scale");
     let (mut admitted, mut told) = (None, vec![]);
