@@ -428,7 +428,7 @@ mod tests {
         assert_eq!(
             check(json!({"preconditions": {"uid": "u2"}})).as_deref(),
             Some(
-                "Operation cannot be fulfilled on pods \"a\": Precondition failed: UID in precondition: u2, UID in object meta: u1"
+                "Operation cannot be fulfilled on Pod \"a\": the UID in the precondition (u2) does not match the UID in record (u1). The object might have been deleted and then recreated"
             )
         );
     }

@@ -28,10 +28,6 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     warnings.extend(fields::check(resource, &sent, text, options.validation)?);
     settle_names(call, &mut sent)?;
     let stored = call.stored();
-    if stored.namespaced {
-        // An absent namespace is taken from the path.
-        meta::set(&mut sent, "namespace", call.namespace());
-    }
     let manager = Manager::of(call, part_name(part));
     let world = &call.app.world;
     if part == Part::Main

@@ -1,6 +1,7 @@
 //! Requests for certificates, from the asking to the handshake.
 
 use std::process::Command;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
