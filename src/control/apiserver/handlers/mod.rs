@@ -64,6 +64,15 @@ async fn answer(call: Call, mut parts: Parts, body: Body) -> Result<Response, St
     if !verbs.contains(&call.verb) && streams.is_none_or(|part| part.name != "proxy") {
         return Err(Status::method_not_allowed(resource, call.verb));
     }
+    // Collections are not written as a whole, and an object there is not made.
+    let misplaced = match call.verb {
+        "update" | "patch" => reference.name.is_none(),
+        "create" => reference.name.is_some(),
+        _ => false,
+    };
+    if part.is_none() && misplaced {
+        return Err(Status::method_not_allowed(resource, call.verb));
+    }
     let (arrived, body) = match streams {
         Some(_) => (Some(connect::Arrived::new(&mut parts, body)), Body::empty()),
         None => (None, body),

@@ -279,6 +279,8 @@ async fn methods_that_paths_do_not_have() {
     for (method, path) in [
         (Method::POST, "/api/v1/pods"),
         (Method::PUT, PODS),
+        (Method::PATCH, PODS),
+        (Method::POST, "/api/v1/namespaces/default/pods/a"),
         (Method::DELETE, "/api/v1/namespaces"),
         (Method::DELETE, "/api/v1/componentstatuses/etcd-0"),
         (Method::GET, "/api/v1/namespaces/default/pods/a/binding"),
