@@ -252,15 +252,7 @@ fn append(path: &mut String, name: &str) {
 
 /// What the converter behind strategic merge patches says.
 fn conversion(value: &Value, wanted: &str) -> String {
-    let found = match value {
-        Value::Null => "nil",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "slice",
-        Value::Object(_) => "map",
-    };
+    let found = place::go_kind(value);
     match wanted {
         // Go itself would make a character of the number.
         "string" if found == "int64" => "cannot convert int64 to string".to_owned(),

@@ -126,6 +126,19 @@ pub fn type_name(v: &Value) -> &'static str {
     }
 }
 
+/// The JSON value's kind as Go's reflection names it once it is decoded.
+pub fn go_kind(v: &Value) -> &'static str {
+    match v {
+        Value::Null => "invalid",
+        Value::Bool(_) => "bool",
+        Value::Number(n) if n.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+    }
+}
+
 /// Decodes standard base64 with padding, the form Kubernetes gives binary data in JSON;
 /// line breaks are skipped, as Go skips them.
 ///

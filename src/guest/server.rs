@@ -58,7 +58,7 @@ pub async fn run(config: &NodeConfig, data: &Path, shared: &Datastore) -> Result
     let signer = Arc::new(Authority::new(ca.certificate, &ca.key)?);
     let app = App::start(app_config, store).await?;
     // The port is forwarded to the laptop's loopback, and pods and other nodes use it too;
-    // every request must show a certificate.
+    // who shows neither certificate nor token gets the version and the health, no more.
     let listener = TcpListener::bind(("0.0.0.0", config.api_port)).await?;
 
     let loops = CancellationToken::new();

@@ -1,6 +1,8 @@
 //! Does an applied configuration fit its kind? Server-side apply asks more than decoding:
 //! every field must be known, and every item of a list be told apart.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::fieldset::Step;
@@ -52,7 +54,7 @@ fn walk(shape: &Shape, value: &Value, path: &mut String, found: &mut Vec<String>
             list_type,
             item,
         } => {
-            let mut seen: Vec<Step> = vec![];
+            let mut seen: BTreeSet<Step> = BTreeSet::new();
             for (at, value) in items.iter().enumerate() {
                 if let Some(key) = missing_key(list_type, value) {
                     found.push(format!(
@@ -70,7 +72,7 @@ fn walk(shape: &Shape, value: &Value, path: &mut String, found: &mut Vec<String>
                 within(path, &step.to_string(), |path| {
                     walk(item, value, path, found);
                 });
-                seen.push(step);
+                seen.insert(step);
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use cel::common::types::{BOOL_TYPE, CelString, DYN_TYPE};
-use cel::common::value::CowVal;
+use cel::common::value::{CowVal, Val};
 use cel::{Env, ExecutionError};
 
 /// Steps of one rule about one value: far beyond what rules of real definitions take, and
@@ -22,6 +22,11 @@ pub const MOST: usize = 256 * 1024;
 
 /// How much of a text is one step.
 const STRIDE: usize = 64;
+
+/// How many values of a list, and how many bytes of text in it, are copied in the time of one
+/// step.
+const COPIES: usize = 128;
+const COPIED: usize = 64 * 1024;
 
 /// Upstream's words for a rule that costs too much.
 pub const EXCEEDED: &str = "operation cancelled: actual cost limit exceeded";
@@ -53,18 +58,32 @@ pub fn is_spent() -> bool {
     LEFT.get() == 0
 }
 
+/// One turn of a loop; it copies what was collected so far.
 fn guard<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
-    spend(1)?;
+    let (mut items, mut bytes) = (0, 0);
+    if let Some(list) = args.get(1).and_then(|so_far| so_far.as_iterable()) {
+        let mut list = list.iter();
+        while let Some(item) = list.next() {
+            items += 1;
+            bytes += text_length(item);
+        }
+    }
+    spend(1 + items / COPIES + bytes / COPIED)?;
     let condition = args.into_iter().next();
-    condition.ok_or_else(|| ExecutionError::invalid_argument_count(1, 0))
+    condition.ok_or_else(|| ExecutionError::invalid_argument_count(2, 0))
+}
+
+fn text_length(value: &dyn Val) -> usize {
+    let text = value.downcast_ref::<CelString>();
+    text.map_or(0, |text| text.inner().len())
 }
 
 fn sized<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let sum = args.into_iter().next();
     let sum = sum.ok_or_else(|| ExecutionError::invalid_argument_count(1, 0))?;
     let mut size = 0;
-    if let Some(text) = sum.as_ref().downcast_ref::<CelString>() {
-        size = text.inner().len();
+    if sum.as_ref().downcast_ref::<CelString>().is_some() {
+        size = text_length(sum.as_ref());
     } else if let Some(list) = sum.as_ref().as_iterable() {
         let mut items = list.iter();
         while items.next().is_some() {
@@ -89,7 +108,7 @@ pub fn made(size: usize) -> Result<(), ExecutionError> {
 /// Adds the guards.
 pub fn add(env: &mut Env) {
     let added = [
-        env.add_overload(GUARD, "spend_bool", vec![BOOL_TYPE], guard),
+        env.add_overload(GUARD, "spend_bool", vec![BOOL_TYPE, DYN_TYPE], guard),
         env.add_overload(SIZED, "sized_dyn", vec![DYN_TYPE], sized),
     ];
     debug_assert!(added.iter().all(Result::is_ok), "{added:?}");

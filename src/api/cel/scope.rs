@@ -5,7 +5,7 @@ use cel::IdedExpr;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, SelectExpr, SourceInfo};
 use serde_json::Value;
 
-use super::{KNOWN, RESERVED_TYPES, budget, escape, library};
+use super::{KNOWN, TYPE_NAMES, budget, escape, library};
 use crate::json::{bool_at, map_at, str_at};
 
 /// What is known of a value's type.
@@ -147,7 +147,7 @@ impl<'a> Scope<'a> {
                     }
                     return known;
                 }
-                if !name.starts_with('@') && !RESERVED_TYPES.contains(&name.as_str()) {
+                if !name.starts_with('@') && !TYPE_NAMES.contains(&name.as_str()) {
                     self.issue(
                         at,
                         format!("undeclared reference to '{name}' (in container '')"),
@@ -162,7 +162,7 @@ impl<'a> Scope<'a> {
                     matches!(call.args.last(), Some(last) if matches!(last.expr, Expr::List(_)));
                 if call.func_name == "_+_" && !adds_item {
                     let sum = std::mem::take(expr);
-                    *expr = guarded(budget::SIZED, sum);
+                    *expr = guarded(budget::SIZED, vec![sum]);
                 }
                 found
             }
@@ -192,7 +192,11 @@ impl<'a> Scope<'a> {
                 let result = self.visit(&mut inner.result);
                 self.names.truncate(depth);
                 let condition = std::mem::take(&mut inner.loop_cond);
-                inner.loop_cond = guarded(budget::GUARD, condition);
+                let so_far = IdedExpr {
+                    id: condition.id,
+                    expr: Expr::Ident(inner.accu_var.clone()),
+                };
+                inner.loop_cond = guarded(budget::GUARD, vec![condition, so_far]);
                 result
             }
             Expr::List(list) => {
@@ -321,15 +325,15 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// A call of a function around an expression. Its name is outside of the language's own
-/// words, so that no rule can say it.
-fn guarded(name: &str, expr: IdedExpr) -> IdedExpr {
+/// A call of a function around expressions. Its name is outside of the language's own words,
+/// so that no rule can say it.
+fn guarded(name: &str, args: Vec<IdedExpr>) -> IdedExpr {
     IdedExpr {
-        id: expr.id,
+        id: args.first().map_or(0, |first| first.id),
         expr: Expr::Call(CallExpr {
             func_name: name.to_owned(),
             target: None,
-            args: vec![expr],
+            args,
         }),
     }
 }

@@ -193,7 +193,7 @@ fn compile(schema: &Value, programs: &mut HashMap<String, Program>) {
             let text = str_at(rule, key);
             if !text.is_empty()
                 && !programs.contains_key(text)
-                && let Ok(program) = Program::compile_for(text, &Value::Null, true)
+                && let Ok(program) = Program::compile(text)
                     .or_else(|_| Program::compile_message(text, &Value::Null, true))
             {
                 programs.insert(text.to_owned(), program);

@@ -9,3 +9,13 @@ mod material;
 mod patches;
 mod selectors;
 mod words;
+
+use serde_json::Value;
+
+use crate::json::str_at;
+use crate::resource::{self, Resource};
+
+/// The row of an object's kind; none if the object is too spoilt to tell.
+fn row_of(object: &Value) -> Option<&'static Resource> {
+    resource::find_kind(str_at(object, "/apiVersion"), str_at(object, "/kind"))
+}

@@ -116,9 +116,7 @@ fn strategic_patch() {
         .for_each(|input: &[u8]| {
             let mut choices = Choices(input);
             let mut object = material::object(&mut choices);
-            let kind = place::str_at(&object, "/kind").to_owned();
-            let version = place::str_at(&object, "/apiVersion").to_owned();
-            let Some(resource) = resource::find_kind(&version, &kind) else {
+            let Some(resource) = super::row_of(&object) else {
                 return;
             };
             let mut change = material::part(&object, &mut choices);
@@ -158,9 +156,7 @@ fn server_side_apply() {
         .for_each(|input: &[u8]| {
             let mut choices = Choices(input);
             let mut live = material::object(&mut choices);
-            let kind = place::str_at(&live, "/kind").to_owned();
-            let version = place::str_at(&live, "/apiVersion").to_owned();
-            let Some(resource) = resource::find_kind(&version, &kind) else {
+            let Some(resource) = super::row_of(&live) else {
                 return;
             };
             let writer = |manager| Writer {
@@ -226,8 +222,8 @@ fn long_lists_are_merged_by_an_index() {
     let pods = resource::find("", "v1", "pods").expect("pods");
     let mut object = list(0);
     let mut change = list(LONG / 2);
-    let order: Vec<Value> = (0..LONG)
-        .rev()
+    // What the patch names stands in it in the same order, or it is refused.
+    let order: Vec<Value> = (0..LONG * 3 / 2)
         .map(|n| json!({"name": n.to_string()}))
         .collect();
     change["spec"]["containers"][0]["$setElementOrder/env"] = Value::Array(order);

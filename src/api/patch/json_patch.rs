@@ -20,7 +20,12 @@ const MAX_COPIED: usize = 3 * 1024 * 1024;
 pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), Error> {
     let operations = patch
         .as_array()
-        .ok_or_else(|| Error::Malformed("a JSON patch is a list of operations".into()))?;
+        .ok_or_else(|| {
+            let found = crate::json::type_name(patch);
+            Error::Malformed(format!(
+                "error decoding patch: json: cannot unmarshal {found} into Go value of type []interface {{}}"
+            ))
+        })?;
     if operations.len() > MAX_OPERATIONS {
         return Err(Error::TooManyOperations {
             max: MAX_OPERATIONS,
@@ -118,7 +123,9 @@ fn size(value: &Value) -> usize {
 /// Each operation may nest a little deeper than the one before.
 fn check_depth(path: &str, value: &Value) -> Result<(), Error> {
     match path.matches('/').count() + depth(value) > MAX_DEPTH {
-        true => Err(Error::Malformed("exceeded max depth".into())),
+        true => Err(Error::Malformed(
+            "error decoding patch: exceeded max depth".into(),
+        )),
         false => Ok(()),
     }
 }

@@ -7,6 +7,7 @@ mod strategic;
 
 use serde_json::Value;
 
+use crate::json::type_name;
 use crate::resource::Resource;
 use crate::schema;
 use crate::status::Status;
@@ -70,7 +71,7 @@ impl Error {
 pub fn check_object(patch: &Value) -> Result<(), Error> {
     match patch {
         Value::Object(_) => Ok(()),
-        other => Err(Error::NotAnObject(type_word(other))),
+        other => Err(Error::NotAnObject(type_name(other))),
     }
 }
 
@@ -83,25 +84,11 @@ pub fn go_text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) => format!("[{}]", all(items.iter().map(go_text).collect())),
         Value::Object(members) => {
-            let mut parts: Vec<String> = members
-                .iter()
-                .map(|(key, value)| format!("{key}:{}", go_text(value)))
-                .collect();
-            parts.sort();
-            format!("map[{}]", all(parts))
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(key, _)| *key);
+            let part = |(key, value): &(&String, &Value)| format!("{key}:{}", go_text(value));
+            format!("map[{}]", all(members.iter().map(part).collect()))
         }
-    }
-}
-
-/// The word for the type of a JSON value in messages.
-fn type_word(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
     }
 }
 

@@ -446,7 +446,7 @@ impl<'a> Writer<'a> {
                 0 => &mut out,
                 outer => embedded.entry(outer).or_default(),
             };
-            let value = self.field(name, field.number, field.shape.get(), into);
+            let value = self.field(field.number, field.shape.get(), into);
             told.insert(name.to_string(), value);
         }
         for (number, content) in embedded {
@@ -456,11 +456,11 @@ impl<'a> Writer<'a> {
         (out, Value::Object(told))
     }
 
-    fn field(&mut self, name: &str, number: u32, shape: &'a Shape, out: &mut Vec<u8>) -> Value {
+    fn field(&mut self, number: u32, shape: &'a Shape, out: &mut Vec<u8>) -> Value {
         match shape {
             Shape::List { item, .. } => {
-                let one = self.field(name, number, item.get(), out);
-                let two = self.field(name, number, item.get(), out);
+                let one = self.field(number, item.get(), out);
+                let two = self.field(number, item.get(), out);
                 json!([one, two])
             }
             Shape::Map { value, .. } => {
@@ -473,7 +473,7 @@ impl<'a> Writer<'a> {
                         bytes(2, &items, &mut pair);
                         json!(["x"])
                     }
-                    shape => self.field(name, 2, shape, &mut pair),
+                    shape => self.field(2, shape, &mut pair),
                 };
                 bytes(number, &pair, out);
                 json!({"key": told})

@@ -20,6 +20,7 @@ use crate::access::{self, Attributes, User};
 use crate::addresses::Addresses;
 use crate::admission::Ledger;
 use crate::call::Call;
+use crate::inflight::InFlight;
 use crate::metrics::{Asked, Metrics};
 use crate::object::BadRecord;
 use crate::ports::NodePorts;
@@ -55,6 +56,8 @@ pub struct Config {
     /// Longest a client may take for the TLS handshake, and for the head of each request;
     /// the first must come in that time too, whatever the protocol.
     pub head_timeout: Duration,
+    /// How many requests are answered at once, and how long one more waits for its turn.
+    pub in_flight: (usize, Duration),
 }
 
 impl Config {
@@ -71,6 +74,8 @@ impl Config {
             watch_buffer: 1_000,
             bookmark_every: Duration::from_secs(60),
             head_timeout: Duration::from_secs(32),
+            // Upstream's two limits together, and the longest wait in its queues.
+            in_flight: (600, Duration::from_secs(15)),
         }
     }
 }
@@ -101,8 +106,9 @@ pub struct Inner {
     pub(crate) ledger: Ledger,
     pub(crate) hooks: Hooks,
     pub(crate) metrics: Metrics,
+    pub(crate) in_flight: InFlight,
     pub(crate) stopping: CancellationToken,
-    /// Ends only if the world can no longer follow the store, a defect that health tells.
+    /// Ends only by a panic, a defect that health tells.
     pub(crate) following: JoinHandle<()>,
 }
 
@@ -130,6 +136,7 @@ impl App {
         let world = World::load(store, config.watch_window, config.watch_buffer)?;
         let world = Arc::new(world);
         let following = tokio::spawn(World::follow(Arc::downgrade(&world)));
+        let (limit, patience) = config.in_flight;
         let app = App(Arc::new(Inner {
             config,
             world,
@@ -139,6 +146,7 @@ impl App {
             ledger: Ledger::default(),
             hooks: Hooks::default(),
             metrics: Metrics::default(),
+            in_flight: InFlight::new(limit, patience),
             stopping: CancellationToken::new(),
             following,
         }));
@@ -213,6 +221,13 @@ fn identify(app: &App, request: &Request) -> Result<User, Status> {
     }
 }
 
+/// Whether a request comes without a certificate and without a token.
+fn is_nobody(request: &Request) -> bool {
+    let shown = request.extensions().get::<User>();
+    shown.is_none_or(User::is_anonymous)
+        && !request.headers().contains_key(http::header::AUTHORIZATION)
+}
+
 /// What each request passes before it is routed: no panic gets out, nobody gets in who may
 /// not, everything is counted.
 async fn guard(State(app): State<App>, request: Request, next: axum::middleware::Next) -> Response {
@@ -221,7 +236,11 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
         Ok(parameters) => parameters,
         Err(status) => return respond::status(&status),
     };
-    let newest = freshness::ensure(&app, request.method(), &target, &parameters).await;
+    // Who shows no name at all does not make us ask the store.
+    let newest = match is_nobody(&request) {
+        true => Ok(()),
+        false => freshness::ensure(&app, request.method(), &target, &parameters).await,
+    };
     if matches!(target, Target::Unknown { .. }) && app.world.is_shared() {
         // Perhaps another server has just taken in its definition.
         target = Target::of(request.uri().path(), app.world.kinds());
@@ -258,17 +277,14 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
                 }) if connect::leads_elsewhere(subresource) => ELSEWHERE_TIMEOUT,
                 _ => REQUEST_TIMEOUT,
             };
-            let mut request = request;
-            request.extensions_mut().insert(call);
-            let answered = AssertUnwindSafe(next.run(request)).catch_unwind();
-            match tokio::time::timeout(limit, answered).await {
-                Ok(Ok(response)) => response,
-                Ok(Err(_panic)) => {
-                    tracing::error!(%path, verb, "a handler panicked");
-                    let why = "the server hit a defect of its own; its log says where";
-                    respond::status(&Status::internal(why))
-                }
-                Err(_) => respond::status(&Status::timeout("request did not complete within 60s")),
+            let stays = limit == ELSEWHERE_TIMEOUT || verb == "watch";
+            let place = match stays || !matches!(target, Target::Object(_)) {
+                true => Ok(None),
+                false => app.in_flight.enter(&user).await,
+            };
+            match place {
+                Err(status) => respond::status(&status),
+                Ok(_place) => answer(request, call, next, limit).await,
             }
         }
     };
@@ -282,6 +298,27 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
             respond::warn(response, &[why])
         }
         _ => response,
+    }
+}
+
+/// The answer to a request that was let in, within its time.
+async fn answer(
+    mut request: Request,
+    call: Call,
+    next: axum::middleware::Next,
+    limit: Duration,
+) -> Response {
+    let (path, verb) = (request.uri().path().to_owned(), call.verb);
+    request.extensions_mut().insert(call);
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(limit, answered).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_panic)) => {
+            tracing::error!(%path, verb, "a handler panicked");
+            let why = "the server hit a defect of its own; its log says where";
+            respond::status(&Status::internal(why))
+        }
+        Err(_) => respond::status(&Status::timeout("request did not complete within 60s")),
     }
 }
 

@@ -18,15 +18,8 @@ pub fn check(
     text: Option<&[u8]>,
     validation: FieldValidation,
 ) -> Result<Vec<String>, Status> {
-    let mut found = fieldcheck::check(named.stored_as(), object)?;
-    if validation == FieldValidation::Ignore {
-        return Ok(vec![]);
-    }
-    found.extend(text.map(fieldcheck::duplicates).unwrap_or_default());
-    if found.is_empty() || validation == FieldValidation::Warn {
-        return Ok(found);
-    }
-    Err(fieldcheck::strict_error(named, &found))
+    let unknown = fieldcheck::check(named.stored_as(), object)?;
+    judge(named, unknown, text, validation)
 }
 
 /// Checks only for keys that stand twice in the body.
@@ -35,12 +28,22 @@ pub fn twice(
     text: Option<&[u8]>,
     validation: FieldValidation,
 ) -> Result<Vec<String>, Status> {
-    let found = text.map(fieldcheck::duplicates).unwrap_or_default();
-    match validation {
-        FieldValidation::Ignore => Ok(vec![]),
-        FieldValidation::Strict if !found.is_empty() => {
-            Err(fieldcheck::strict_error(named, &found))
-        }
-        FieldValidation::Warn | FieldValidation::Strict => Ok(found),
+    judge(named, vec![], text, validation)
+}
+
+/// What the client wishes to hear of these fields, and of keys that stand twice.
+fn judge(
+    named: &'static Resource,
+    mut found: Vec<String>,
+    text: Option<&[u8]>,
+    validation: FieldValidation,
+) -> Result<Vec<String>, Status> {
+    if validation == FieldValidation::Ignore {
+        return Ok(vec![]);
     }
+    found.extend(text.map(fieldcheck::duplicates).unwrap_or_default());
+    if found.is_empty() || validation == FieldValidation::Warn {
+        return Ok(found);
+    }
+    Err(fieldcheck::strict_error(named, &found))
 }

@@ -1,7 +1,7 @@
 //! Fuzz targets: what a request brings before anything is done with it.
 
+#[allow(dead_code)] // a part of it is enough here
 #[path = "../../api/fuzz/material.rs"]
-#[allow(dead_code)]
 mod material;
 
 use bytes::Bytes;

@@ -29,6 +29,7 @@ mod freshness;
 mod fuzz;
 mod handlers;
 mod health;
+mod inflight;
 mod kinds;
 mod metrics;
 mod negotiate;

@@ -148,6 +148,11 @@ impl Object {
         self.write_tail(out, self.revision);
     }
 
+    /// How many bytes are kept of it.
+    pub fn size(&self) -> usize {
+        self.stored.len()
+    }
+
     /// How many bytes [`Object::write_item`] writes.
     pub fn item_len(&self) -> usize {
         let rest = self.stored.len() - self.head - METADATA.len();

@@ -1,6 +1,6 @@
 //! The loops that keep promises: each looks at what is and moves it towards what is wanted.
 //!
-//! One file per controller. All are ordinary clients of the API, take no input but a
+//! One file or folder per controller. All are ordinary clients of the API, take no input but a
 //! wake-up, and look at everything again when woken, so a missed event does no harm.
 
 mod certificates;

@@ -6,6 +6,15 @@ use std::sync::Arc;
 
 use crate::{Entry, Event, Listing, Revision, RevisionError};
 
+/// Most bytes the history keeps alive that nothing else does: a few large values written
+/// often would otherwise fill the memory with their past.
+const PAST: usize = 64 << 20;
+
+/// Bytes of a value that only its last change still holds.
+fn replaced(event: &Event) -> usize {
+    event.previous.as_ref().map_or(0, |entry| entry.value.len())
+}
+
 /// Keys, history and the revision both belong to. Only the writer changes it.
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -16,6 +25,8 @@ pub(crate) struct Index {
     /// All changes after `oldest`, oldest first. Revisions may be missing between them:
     /// an engine that others use as well counts their changes too.
     history: VecDeque<Arc<Event>>,
+    /// Bytes of what the changes in the history replaced.
+    past: usize,
     window: usize,
 }
 
@@ -30,6 +41,7 @@ impl Index {
             oldest: revision,
             keys,
             history: VecDeque::new(),
+            past: 0,
             window,
         }
     }
@@ -58,10 +70,12 @@ impl Index {
             }
         }
         self.revision = event.revision;
+        self.past += replaced(&event);
         self.history.push_back(event);
-        if self.history.len() > self.window
+        while (self.history.len() > self.window || self.past > PAST)
             && let Some(gone) = self.history.pop_front()
         {
+            self.past -= replaced(&gone);
             self.oldest = gone.revision;
         }
     }

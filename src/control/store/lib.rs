@@ -1,4 +1,5 @@
 //! The store: keys, bytes and one global revision, with etcd's promise and no idea of kinds.
+//! A store of one server, [`LocalStore`], works so; `etcd` draws the one of several:
 //!
 //! ```text
 //!   commit ──▶ writer thread ──▶ disk (batch, flush, barrier) ──▶ index + history ──▶ watches
@@ -220,6 +221,7 @@ pub trait Store: Send + Sync + 'static {
         change: Change,
         guards: &[&Guard],
     ) -> Result<Revision, CommitError> {
+        // A store of one server: nobody else decides, and its callers hold locks of their own.
         let _ = guards;
         self.commit(key, change).await
     }

@@ -353,10 +353,10 @@ fn certificates() -> Vec<Value> {
             &["certificatesigningrequests"],
         )],
     )];
-    for door in ["nodeclient", "selfnodeclient"] {
-        let part = format!("certificatesigningrequests/{door}");
-        let name = format!("{NAME}:certificatesigningrequests:{door}");
-        roles.push(role(&name, vec![rule(&["create"], &[GROUP], &[&part])]));
+    for subresource in ["nodeclient", "selfnodeclient"] {
+        let resource = format!("certificatesigningrequests/{subresource}");
+        let name = format!("{NAME}:certificatesigningrequests:{subresource}");
+        roles.push(role(&name, vec![rule(&["create"], &[GROUP], &[&resource])]));
     }
     for signer in [
         "kube-apiserver-client",

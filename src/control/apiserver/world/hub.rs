@@ -18,6 +18,10 @@ use crate::object::Object;
 /// up can lag behind.
 const FRESH: usize = 256;
 
+/// Most bytes the window keeps alive that nothing else does: a few large objects written
+/// often would otherwise fill the memory with their past.
+const PAST: usize = 64 << 20;
+
 /// What a watch asks for, as far as the index can tell.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Scope {
@@ -121,6 +125,8 @@ pub(super) struct Hub {
     oldest: Revision,
     newest: Revision,
     window: VecDeque<Arc<Change>>,
+    /// Bytes of what the changes in the window replaced.
+    past: usize,
     capacity: usize,
     buffer: usize,
     watchers: HashMap<Scope, Vec<mpsc::Sender<Arc<Change>>>>,
@@ -132,6 +138,7 @@ impl Hub {
             oldest: revision,
             newest: revision,
             window: VecDeque::new(),
+            past: 0,
             capacity: capacity.max(1),
             buffer: buffer.max(1),
             watchers: HashMap::new(),
@@ -156,15 +163,17 @@ impl Hub {
             }
         }
         self.newest = change.revision;
+        self.past += replaced(&change);
         self.window.push_back(change);
         if let Some(at) = self.window.len().checked_sub(FRESH + 1)
             && let Some(aged) = self.window.get(at)
         {
             aged.age();
         }
-        if self.window.len() > self.capacity
+        while (self.window.len() > self.capacity || self.past > PAST)
             && let Some(gone) = self.window.pop_front()
         {
+            self.past -= replaced(&gone);
             self.oldest = gone.revision;
         }
     }
@@ -208,6 +217,11 @@ impl Hub {
         watchers.push(sender);
         Ok(Subscription { backlog, live })
     }
+}
+
+/// Bytes of an object that only its last change still holds.
+fn replaced(change: &Change) -> usize {
+    change.previous.as_ref().map_or(0, |object| object.size())
 }
 
 #[cfg(test)]
@@ -312,6 +326,34 @@ mod tests {
         }
         assert_eq!(drain(slow).await, [1, 2]);
         assert!(hub.watchers.is_empty());
+    }
+
+    #[test]
+    fn the_window_forgets_large_objects_sooner() {
+        let large = |revision| {
+            let value = json!({"metadata": {"name": "x", "namespace": "a",
+                "annotations": {"filler": "y".repeat(1 << 20)}}});
+            let entry = Entry {
+                key: key_of(pods(), "a", "x").into(),
+                value: to_stored(pods(), &value),
+                created: 1,
+                modified: revision,
+            };
+            let kinds = crate::kinds::Kinds::default();
+            Arc::new(Object::from_entry(&entry, &kinds).expect("readable"))
+        };
+        let mut hub = Hub::new(0, 1_000, 2);
+        for revision in 1..=200 {
+            let previous = (revision > 1).then(|| large(revision - 1));
+            hub.publish(change(revision, Some(large(revision)), previous));
+        }
+        assert!(
+            (60..=64).contains(&hub.window.len()),
+            "{}",
+            hub.window.len()
+        );
+        assert_eq!(hub.oldest, 200 - hub.window.len() as u64);
+        assert!(hub.past <= PAST);
     }
 
     #[test]

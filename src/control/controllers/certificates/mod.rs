@@ -198,7 +198,7 @@ async fn approve(
         return Ok(None);
     }
     let own = asked.spec.username.as_deref() == Some(request.common_name());
-    let doors = [
+    let subresources = [
         (
             own,
             "selfnodeclient",
@@ -210,8 +210,8 @@ async fn approve(
             "Auto approving kubelet client certificate after SubjectAccessReview.",
         ),
     ];
-    for (fits, door, words) in doors {
-        if fits && may(asked, door, client).await? {
+    for (fits, subresource, words) in subresources {
+        if fits && may(asked, subresource, client).await? {
             let mut changed = asked.clone();
             add(&mut changed, "Approved", "AutoApproved", words);
             return Ok(Some(changed));
@@ -222,7 +222,7 @@ async fn approve(
 
 async fn may(
     asked: &CertificateSigningRequest,
-    door: &str,
+    subresource: &str,
     client: &Client,
 ) -> Result<bool, Error> {
     let spec = &asked.spec;
@@ -235,7 +235,7 @@ async fn may(
             resource_attributes: Some(ResourceAttributes {
                 group: Some("certificates.k8s.io".to_owned()),
                 resource: Some("certificatesigningrequests".to_owned()),
-                subresource: Some(door.to_owned()),
+                subresource: Some(subresource.to_owned()),
                 verb: Some("create".to_owned()),
                 version: Some("*".to_owned()),
                 ..ResourceAttributes::default()
@@ -292,7 +292,7 @@ fn seconds_left(asked: &CertificateSigningRequest, now: Timestamp) -> i64 {
     let born = asked.metadata.creation_timestamp.as_ref();
     let since =
         |at: Option<&Time>, span: i64| at.map(|at| at.0.as_second() + span - now.as_second());
-    // Approved but unsigned (a signer of somebody else's) waits as long as unanswered ones.
+    // Approved but unsigned (the signer is somebody else's) it stays, as upstream.
     let answered = conditions
         .iter()
         .filter(|c| c.status == "True" && (c.type_ != "Approved" || signed))

@@ -136,9 +136,9 @@ impl Client {
         }
     }
 
-    /// Gives the endpoint in use up for the next one.
-    pub fn next_endpoint(&self) {
-        self.current.fetch_add(1, Ordering::Relaxed);
+    /// The endpoint in use, for [`Client::leave`].
+    pub fn endpoint(&self) -> usize {
+        self.current.load(Ordering::Relaxed)
     }
 
     /// One call. An endpoint that cannot be reached is passed over for the others.
@@ -178,7 +178,7 @@ impl Client {
     }
 
     fn pick(&self) -> (usize, Grpc<Channel>) {
-        let used = self.current.load(Ordering::Relaxed);
+        let used = self.endpoint();
         let channel = self.channels[used % self.channels.len()].clone();
         let grpc = Grpc::new(channel)
             .max_decoding_message_size(usize::MAX)
@@ -186,9 +186,10 @@ impl Client {
         (used, grpc)
     }
 
-    /// Moves on, unless somebody else has already.
-    fn leave(&self, used: usize) {
+    /// Moves on from an endpoint, unless somebody else has already.
+    pub fn leave(&self, used: usize) {
         let next = used.wrapping_add(1);
+        // An error only says that it is somebody else who has.
         let _ = self
             .current
             .compare_exchange(used, next, Ordering::Relaxed, Ordering::Relaxed);

@@ -28,6 +28,7 @@ pub(super) async fn run(shared: Arc<Shared>, start: Revision) {
     let mut start = Some(start);
     let mut pause = FIRST_PAUSE;
     loop {
+        let used = shared.client.endpoint();
         let error = match follow(&shared, &mut start, &mut pause).await {
             Ok(()) => continue,
             Err(error) => error,
@@ -37,7 +38,7 @@ pub(super) async fn run(shared: Arc<Shared>, start: Revision) {
             tracing::warn!(%error, "etcd is lost; reads go on from memory");
         }
         shared.set_fault(Some(reason));
-        shared.client.next_endpoint();
+        shared.client.leave(used);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
@@ -52,7 +53,7 @@ async fn follow(
 ) -> Result<(), CallError> {
     let head = shared.head().await?;
     // An etcd that was restored from a backup, or made anew, has another past.
-    if shared.takes_another_cluster(head.cluster) || head.revision < shared.revision() {
+    if shared.is_another_cluster(head.cluster) || head.revision < shared.revision() {
         *start = Some(reload(shared).await?);
     }
     let (key, range_end) = shared.names.range();

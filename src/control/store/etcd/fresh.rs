@@ -50,11 +50,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
             if waiting.is_empty() {
                 break;
             }
+            let used = shared.client.endpoint();
             let answer = match tokio::time::timeout(PATIENCE, shared.head()).await {
                 Ok(Ok(head)) => Ok(head.revision),
                 Ok(Err(error)) => Err(super::unfresh(error)),
                 Err(_) => {
-                    shared.client.next_endpoint();
+                    shared.client.leave(used);
                     Err(Unfresh {
                         reason: "etcdserver: request timed out".to_owned(),
                     })

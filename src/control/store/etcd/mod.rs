@@ -187,7 +187,7 @@ impl Shared {
         self.waiting.reach(revision, || self.revision()).await;
     }
 
-    fn takes_another_cluster(&self, cluster: u64) -> bool {
+    fn is_another_cluster(&self, cluster: u64) -> bool {
         self.cluster.load(Ordering::Relaxed) != cluster
     }
 }

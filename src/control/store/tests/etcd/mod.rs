@@ -1,7 +1,5 @@
 //! A real etcd (Debian's etcd-server) on loopback, in a folder of its own.
 
-// Each test binary uses its own part of this.
-
 pub mod door;
 
 use std::io::{BufRead, BufReader};

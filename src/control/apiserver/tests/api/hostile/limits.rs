@@ -1,13 +1,17 @@
 //! Too much of everything: bytes, characters, clauses, digits.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use bytes::Bytes;
+use cadet_apiserver::{App, User};
+use cadet_store::{MemoryDisk, Options};
 use futures::stream;
 use http::Method;
 use serde_json::json;
 
 use super::{Ground, MAP, MAPS, resident};
-use crate::support::config_map;
+use crate::support::{Client, admin, config_map};
 
 const TOO_LARGE: &str = "Request entity too large: limit is 3145728";
 
@@ -119,7 +123,7 @@ async fn bad_queries_are_told_in_upstreams_words() {
         ("labelSelector=,", ""),
         (
             "fieldSelector=spec.colour%3Dred",
-            "field label not supported: spec.colour",
+            "\"spec.colour\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
         ),
         (
             "fieldSelector=a",
@@ -183,4 +187,58 @@ async fn ten_thousand_clauses_are_only_many() {
         .await
         .expect(200);
     ground.unharmed().await;
+}
+
+/// Requests that never end cannot keep more than their share of the server: others wait,
+/// are told so in the end, and the administrator gets through.
+#[tokio::test]
+async fn requests_beyond_the_limit_are_told_to_come_again() {
+    let config = cadet_apiserver::Config {
+        in_flight: (2, std::time::Duration::from_millis(300)),
+        ..crate::support::config()
+    };
+    let store = cadet_store::LocalStore::open(MemoryDisk, Options::default()).expect("store");
+    let app = App::start(config, Arc::new(store)).await.expect("start");
+    let boss = Client::new(&app, admin());
+    let binding = json!({"metadata": {"name": "crowd"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+            "name": "cluster-admin"},
+        "subjects": [{"kind": "User", "name": "crowd", "apiGroup": "rbac.authorization.k8s.io"}]});
+    boss.post(
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+        &binding,
+    )
+    .await
+    .expect(201);
+    let crowd = Client::new(&app, User::new("crowd", &["system:authenticated"]));
+    crowd.get(MAPS).await.expect(200);
+    let stuck: Vec<_> = (0..2)
+        .map(|_| {
+            let crowd = crowd.clone();
+            let body = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+            tokio::spawn(async move { crowd.send(Method::POST, MAPS, &[], body).await })
+        })
+        .collect();
+    let refused = loop {
+        let answer = crowd.get(MAPS).await;
+        if answer.code != 200 {
+            break answer;
+        }
+    };
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert_eq!(
+        refused.refused(429),
+        "Too many requests, please try again later."
+    );
+    boss.get(MAPS).await.expect(200);
+    // A watch stays, so it takes nobody's place.
+    let path = format!("{MAPS}?watch=true");
+    let watch = crowd.open(Method::GET, &path, &[], Body::empty()).await;
+    assert_eq!(watch.status(), 200);
+    for request in stuck {
+        request.abort();
+        // Its end, whatever it was, frees the place.
+        let _ = request.await;
+    }
+    crowd.get(MAPS).await.expect(200);
 }

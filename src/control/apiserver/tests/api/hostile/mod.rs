@@ -66,7 +66,7 @@ impl Ground {
     /// Nothing was written, and the server still works.
     async fn unharmed(&self) {
         assert_eq!(contents(&self.client).await, self.before);
-        self.client.get("/readyz").await;
+        assert_eq!(self.client.get("/readyz").await.code, 200);
     }
 }
 

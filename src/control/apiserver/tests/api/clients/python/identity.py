@@ -30,7 +30,7 @@ def bearer(token):
 def tokens():
     core.create_namespaced_service_account(HERE, {"metadata": {"name": "robot"}})
     request = client.AuthenticationV1TokenRequest(
-        spec=client.V1TokenRequestSpec(audiences=None or [], expiration_seconds=3600))
+        spec=client.V1TokenRequestSpec(audiences=[], expiration_seconds=3600))
     given = core.create_namespaced_service_account_token("robot", HERE, request)
     assert given.status.expiration_timestamp, given
     with bearer(given.status.token) as robot:
