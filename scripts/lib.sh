@@ -87,6 +87,17 @@ need_rust() {
   fi
 }
 
+# A Docker Engine, the kernel's rules, and the busybox without shared libraries that images
+# of tests are made of.
+need_docker() {
+  have apt-get || { have dockerd || die "Docker Engine is missing" "install dockerd with your package manager"; return 0; }
+  apt_need dockerd docker.io
+  apt_need nft nftables
+  apt_need iptables iptables
+  apt_need ip iproute2
+  apt_need busybox busybox-static
+}
+
 need_kubectl() {
   have kubectl && return
   if have brew; then brew install kubernetes-cli; return; fi

@@ -29,14 +29,18 @@ pub fn bind_pod(pod: &mut Value, binding: &Value) -> Result<(), Status> {
         errors.push(field::Error::required("target.name", ""));
     }
     refuse(pods, pod, &errors)?;
-    if pod.pointer("/metadata/deletionTimestamp").is_some() {
-        let why = format!("pod {name} is being deleted, cannot be assigned to a host");
-        return Err(Status::conflict_because(pods, &name, &why));
-    }
     let bound = place::str_at(pod, "/spec/nodeName");
-    if !bound.is_empty() {
-        let why = format!("pod {name} is already assigned to node {bound:?}");
-        return Err(Status::conflict_because(pods, &name, &why));
+    let why = if pod.pointer("/metadata/deletionTimestamp").is_some() {
+        format!("pod {name} is being deleted, cannot be assigned to a host")
+    } else if !bound.is_empty() {
+        format!("pod {name} is already assigned to node {bound:?}")
+    } else if !place::list_at(pod, "/spec/schedulingGates").is_empty() {
+        format!("pod {name} has non-empty .spec.schedulingGates")
+    } else {
+        String::new()
+    };
+    if !why.is_empty() {
+        return Err(Status::binding_conflict(&name, &why));
     }
     let Some(m) = pod.as_object_mut() else {
         return Err(Status::internal("stored pod is no object"));
@@ -87,9 +91,9 @@ mod tests {
         assert_eq!(p["status"]["conditions"][0]["type"], "PodScheduled");
         let e = bind_pod(&mut p, &b).unwrap_err();
         assert_eq!(e.code, 409);
-        assert!(
-            e.message
-                .ends_with("pod a is already assigned to node \"n1\"")
+        assert_eq!(
+            e.message,
+            "Operation cannot be fulfilled on pods/binding \"a\": pod a is already assigned to node \"n1\""
         );
         assert_eq!(
             bind_pod(&mut p, &json!({"target": {}})).unwrap_err().code,

@@ -46,7 +46,11 @@ impl Serialize for Status {
         let mut m = s.serialize_map(None)?;
         m.serialize_entry("kind", "Status")?;
         m.serialize_entry("apiVersion", "v1")?;
-        m.serialize_entry("metadata", &Map::<String, Value>::new())?;
+        let mut metadata = Map::<String, Value>::new();
+        if !self.continue_token.is_empty() {
+            metadata.insert("continue".into(), self.continue_token.as_str().into());
+        }
+        m.serialize_entry("metadata", &metadata)?;
         m.serialize_entry("status", &self.status)?;
         for (key, text) in [("message", &self.message), ("reason", &self.reason)] {
             if !text.is_empty() {

@@ -1,6 +1,9 @@
 //! What the server serves, in the three forms clients ask for.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::resource::{self, Resource, Rows};
 
@@ -140,6 +143,9 @@ pub fn resource_list(rows: &Rows, group: &str, version: &str) -> Option<Value> {
         if !r.categories.is_empty() {
             row["categories"] = json!(r.categories);
         }
+        if !r.transient {
+            row["storageVersionHash"] = json!(storage_version_hash(r));
+        }
         listed.push(row);
         for s in r.subresources {
             let mut row = json!({"name": format!("{}/{}", r.plural, s.name), "singularName": "",
@@ -155,6 +161,13 @@ pub fn resource_list(rows: &Rows, group: &str, version: &str) -> Option<Value> {
     Some(
         json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": listed}),
     )
+}
+
+/// By what clients notice that objects are stored in another form: eight bytes of the SHA-256
+/// of group, version and kind (apiserver's `discovery.StorageVersionHash`).
+fn storage_version_hash(r: &Resource) -> String {
+    let stored = format!("{}/{}/{}", r.storage.group, r.storage.version, r.kind);
+    STANDARD.encode(&Sha256::digest(stored)[..8])
 }
 
 #[cfg(test)]
@@ -216,5 +229,22 @@ mod tests {
                 .any(|r| r["name"] == "pods/log")
         );
         assert!(resource_list(&built_in(), "", "v9").is_none());
+        // As an upstream server gives them.
+        for (name, hash) in [
+            ("pods", json!("xPOwRZ+Yhw8=")),
+            ("services", json!("0/CO1lhkEBI=")),
+            ("events", json!("r2yiGXH7wu8=")),
+            ("pods/log", json!(null)),
+            ("bindings", json!(null)),
+        ] {
+            let rows = list["resources"].as_array().unwrap();
+            let row = rows.iter().find(|r| r["name"] == name).unwrap();
+            assert_eq!(row["storageVersionHash"], hash, "{name}");
+        }
+        let autoscalers = resource_list(&built_in(), "autoscaling", "v1").unwrap();
+        assert_eq!(
+            autoscalers["resources"][0]["storageVersionHash"],
+            "qwQve8ut294="
+        );
     }
 }

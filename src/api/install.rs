@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Where a node keeps the folders of volumes that were made on it: the control plane names
+/// them, the node's agent makes and removes them.
+pub const LOCAL_VOLUMES: &str = "/var/lib/cadet/volumes";
+
 /// Configuration of one node, carried as `node.json` on the seed disk and kept in
 /// the guest as `/etc/cadet/node.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +21,10 @@ pub struct NodeConfig {
     pub pod_cidr: String,
     /// Range of Service cluster IPs, e.g. `10.96.0.0/12`.
     pub service_cidr: String,
+    /// Range of the addresses Services of type LoadBalancer get, e.g. `10.112.0.0/24`; without
+    /// one they get an address of a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balancer_cidr: Option<String>,
     /// TCP port of the API server in the guest; 6443 as everywhere.
     pub api_port: u16,
     /// Further DNS names or addresses the API server's certificate must carry.
@@ -25,6 +33,31 @@ pub struct NodeConfig {
     /// Names older manifests use for images that Cadet can stand in for.
     #[serde(default = "default_lessons_dir")]
     pub lessons_dir: String,
+    /// Whether the machine itself asks the cluster's DNS first, so that what runs outside
+    /// pods (and the tunnel) knows Services by name. The agent then writes itself into
+    /// `/etc/resolv.conf`.
+    #[serde(default)]
+    pub host_dns: bool,
+    /// Where the server serves Ingresses.
+    #[serde(default)]
+    pub ingress: IngressPorts,
+}
+
+/// TCP ports for visitors of Ingresses, on all addresses of the server; 0 means none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngressPorts {
+    pub http: u16,
+    pub https: u16,
+}
+
+impl Default for IngressPorts {
+    fn default() -> Self {
+        Self {
+            http: 80,
+            https: 443,
+        }
+    }
 }
 
 fn default_lessons_dir() -> String {

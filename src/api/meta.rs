@@ -55,7 +55,7 @@ pub const POINTERS: &[&str] = &[
 ];
 
 /// Who an object belongs to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OwnerReference {
     pub api_version: String,
@@ -124,6 +124,19 @@ pub fn string_map(value: Option<&Value>) -> BTreeMap<String, String> {
         .flatten()
         .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
         .collect()
+}
+
+/// Drops maps and lists of the metadata that have nothing in them: to upstream's server, whose
+/// objects are Go structs, such a field is absent (`omitempty` in `ObjectMeta`).
+pub fn drop_empty(object: &mut Value) {
+    let metadata = object.get_mut("metadata").and_then(Value::as_object_mut);
+    if let Some(metadata) = metadata {
+        for key in ["labels", "annotations", "finalizers", "ownerReferences"] {
+            if metadata.get(key).is_some_and(place::is_empty) {
+                metadata.remove(key);
+            }
+        }
+    }
 }
 
 /// The `metadata` object, created if absent. An `object` that is no JSON object becomes one.
@@ -198,6 +211,15 @@ pub fn begin_deletion(object: &mut Value, now: OffsetDateTime, grace_seconds: i6
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_empty_is_absent() {
+        let mut object = json!({"metadata": {"name": "a", "labels": {}, "annotations": {"a": ""},
+            "ownerReferences": [], "finalizers": ["x/y"]}});
+        drop_empty(&mut object);
+        let left = json!({"name": "a", "annotations": {"a": ""}, "finalizers": ["x/y"]});
+        assert_eq!(object["metadata"], left);
+    }
     use time::macros::datetime;
 
     #[test]

@@ -21,6 +21,9 @@ pub struct Status {
     /// HTTP status code; 0 is left out, as upstream does for a success.
     #[serde(default)]
     pub code: u16,
+    /// In an expired list's refusal, the token to go on with nevertheless.
+    #[serde(skip)]
+    pub continue_token: String,
 }
 
 impl std::fmt::Display for Status {
@@ -40,6 +43,26 @@ fn about(res: &Resource, name: &str) -> Details {
     }
 }
 
+/// Why a verb is refused, as kube-apiserver tells it.
+fn cannot(
+    group: &str,
+    plural: &str,
+    subresource: &str,
+    user: &str,
+    verb: &str,
+    namespace: Option<&str>,
+) -> String {
+    let what = match subresource {
+        "" => plural.to_owned(),
+        sub => format!("{plural}/{sub}"),
+    };
+    let scope = match namespace {
+        Some(ns) => format!("in the namespace {ns:?}"),
+        None => "at the cluster scope".to_owned(),
+    };
+    format!("User {user:?} cannot {verb} resource {what:?} in API group {group:?} {scope}")
+}
+
 impl Status {
     /// A failure with an HTTP code, a reason (one CamelCase word) and a sentence.
     pub fn failure(code: u16, reason: &str, message: impl Into<String>) -> Status {
@@ -49,6 +72,7 @@ impl Status {
             reason: reason.into(),
             details: None,
             code,
+            continue_token: String::new(),
         }
     }
 
@@ -122,6 +146,26 @@ impl Status {
         Status::failure(409, "Conflict", message).with(about(res, name))
     }
 
+    /// 409: the pod cannot be bound.
+    pub fn binding_conflict(pod: &str, why: &str) -> Status {
+        let message = format!("Operation cannot be fulfilled on pods/binding {pod:?}: {why}");
+        Status::failure(409, "Conflict", message).with(Details {
+            name: pod.to_owned(),
+            kind: "pods/binding".to_owned(),
+            ..Details::default()
+        })
+    }
+
+    /// As [`Status::conflict_because`], where upstream names the kind and not the resource.
+    pub fn kind_conflict(res: &Resource, name: &str, why: &str) -> Status {
+        let kind = res.qualified_kind();
+        let message = format!("Operation cannot be fulfilled on {kind} {name:?}: {why}");
+        Status::failure(409, "Conflict", message).with(Details {
+            kind: res.kind.to_owned(),
+            ..about(res, name)
+        })
+    }
+
     /// 409: the client's resourceVersion is not the newest.
     pub fn conflict(res: &Resource, name: &str) -> Status {
         Status::conflict_because(
@@ -133,6 +177,33 @@ impl Status {
 
     /// 422 with one cause per wrong field. `errors` must not be empty.
     pub fn invalid(res: &Resource, name: &str, errors: &[field::Error]) -> Status {
+        let details = Details {
+            kind: res.kind.to_owned(),
+            ..about(res, name)
+        };
+        Status::invalid_of(&res.qualified_kind(), details, errors)
+    }
+
+    /// 422: the options of a request are wrong; `kind` is theirs: `CreateOptions`.
+    pub fn invalid_options(kind: &str, errors: &[field::Error]) -> Status {
+        let details = Details {
+            group: "meta.k8s.io".to_owned(),
+            kind: kind.to_owned(),
+            ..Details::default()
+        };
+        Status::invalid_of(&format!("{kind}.meta.k8s.io"), details, errors)
+    }
+
+    /// 422: an update has to say which version it is of.
+    pub fn version_required(res: &Resource, name: &str) -> Status {
+        let why = "must be specified for an update";
+        let error = field::Error::invalid("metadata.resourceVersion", 0, why);
+        // Upstream names the resource here, not the kind.
+        Status::invalid_of(&res.qualified(), about(res, name), &[error])
+    }
+
+    /// 422 about a body that is no resource of its own; `kind` is its qualified name.
+    pub fn invalid_of(kind: &str, details: Details, errors: &[field::Error]) -> Status {
         let mut sentences: Vec<String> = Vec::new();
         for e in errors {
             let s = e.to_string();
@@ -152,13 +223,8 @@ impl Status {
                 field: e.field.clone(),
             })
             .collect();
-        let message = format!("{} {name:?} is invalid: {all}", res.qualified_kind());
-        let details = Details {
-            kind: res.kind.to_owned(),
-            causes,
-            ..about(res, name)
-        };
-        Status::failure(422, "Invalid", message).with(details)
+        let message = format!("{kind} {:?} is invalid: {all}", details.name);
+        Status::failure(422, "Invalid", message).with(Details { causes, ..details })
     }
 
     /// 422: what a patch would make is no object of the kind.
@@ -189,12 +255,16 @@ impl Status {
 
     /// 403 about a resource; `why` is the clause after "is forbidden: ".
     pub fn forbidden(res: &Resource, name: &str, why: &str) -> Status {
-        let subject = match name {
-            "" => res.qualified(),
-            name => format!("{} {name:?}", res.qualified()),
+        Status::forbidden_in(&res.qualified(), about(res, name), why)
+    }
+
+    /// `subject` is the qualified plural of what `details` name.
+    fn forbidden_in(subject: &str, details: Details, why: &str) -> Status {
+        let message = match details.name.as_str() {
+            "" => format!("{subject} is forbidden: {why}"),
+            name => format!("{subject} {name:?} is forbidden: {why}"),
         };
-        Status::failure(403, "Forbidden", format!("{subject} is forbidden: {why}"))
-            .with(about(res, name))
+        Status::failure(403, "Forbidden", message).with(details)
     }
 
     /// 403 because `user` may not use `verb`; `namespace` is `None` at cluster scope.
@@ -206,18 +276,32 @@ impl Status {
         verb: &str,
         namespace: Option<&str>,
     ) -> Status {
-        let what = match subresource {
-            "" => res.plural.to_owned(),
-            sub => format!("{}/{sub}", res.plural),
-        };
-        let scope = match namespace {
-            Some(ns) => format!("in the namespace {ns:?}"),
-            None => "at the cluster scope".to_owned(),
-        };
-        let group = res.gv.group;
-        let why =
-            format!("User {user:?} cannot {verb} resource {what:?} in API group {group:?} {scope}");
+        let why = cannot(res.gv.group, res.plural, subresource, user, verb, namespace);
         Status::forbidden(res, name, &why)
+    }
+
+    /// 403 because `user` may not act as somebody: the user, group, account or attribute
+    /// `name`, told as if it were an object of `group` and `plural`.
+    pub fn may_not_impersonate(
+        group: &str,
+        plural: &str,
+        subresource: &str,
+        name: &str,
+        user: &str,
+        namespace: Option<&str>,
+    ) -> Status {
+        let why = cannot(group, plural, subresource, user, "impersonate", namespace);
+        let subject = match group {
+            "" => plural.to_owned(),
+            group => format!("{plural}.{group}"),
+        };
+        let details = Details {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            kind: plural.to_owned(),
+            ..Details::default()
+        };
+        Status::forbidden_in(&subject, details, &why)
     }
 
     /// 403 for a path that is no resource, e.g. `/metrics`.
@@ -228,6 +312,10 @@ impl Status {
 
     /// 405: the resource does not know this verb.
     pub fn method_not_allowed(res: &Resource, verb: &str) -> Status {
+        if res.custom.is_none() {
+            let message = "the server does not allow this method on the requested resource";
+            return Status::failure(405, "MethodNotAllowed", message).with(Details::default());
+        }
         let message = format!(
             "{verb} is not supported on resources of kind {:?}",
             res.qualified()
@@ -269,12 +357,23 @@ impl Status {
         Status::expired(format!("too old resource version: {asked} ({oldest})"))
     }
 
-    /// 410 for a list continued after its snapshot was given up.
-    pub fn continue_expired() -> Status {
-        Status::expired(
-            "The provided continue parameter is too old to display a consistent list result. \
-             You can start a new list without the continue parameter.",
-        )
+    /// 410 for a list at an exact revision that is no longer kept.
+    pub fn list_expired() -> Status {
+        Status::expired("The resourceVersion for the provided list is too old.")
+    }
+
+    /// 410 for a list continued after its snapshot was given up; `token` goes on with what
+    /// there is by now.
+    pub fn continue_expired(token: String) -> Status {
+        let message = "The provided continue parameter is too old to display a consistent list result. \
+             You can start a new list without the continue parameter, or use the continue token in \
+             this response to retrieve the remainder of the results. Continuing with the provided \
+             token results in an inconsistent list - objects that were created, modified, or deleted \
+             between the time the first chunk was returned and now may show up in the list.";
+        Status {
+            continue_token: token,
+            ..Status::expired(message)
+        }
     }
 
     /// 504: the client names a revision from the future.

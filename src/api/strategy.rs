@@ -98,6 +98,7 @@ pub fn finish_name(object: &mut Value, suffix: &str) -> bool {
 /// [`prepare_create`] does the same again for what admission adds.
 pub fn complete(res: &Resource, object: &mut Value) {
     place::drop_nulls(object);
+    meta::drop_empty(object);
     set_type(res, object);
     defaults::apply(res, object);
 }
@@ -116,6 +117,7 @@ pub fn gives_fields(res: &Resource) -> bool {
 /// 422 with every wrong field, or 400 for data that cannot be decoded.
 pub fn prepare_create(res: &Resource, object: &mut Value) -> Result<Vec<String>, Status> {
     place::drop_nulls(object);
+    meta::drop_empty(object);
     set_type(res, object);
     meta::set(object, "generation", Value::Null);
     begin(res, object);
@@ -138,6 +140,7 @@ pub fn prepare_update(
     old: &Value,
 ) -> Result<Vec<String>, Status> {
     place::drop_nulls(new);
+    meta::drop_empty(new);
     set_type(res, new);
     // The uid is compared before it is carried over: writing to another object of the
     // same name is an error, not a merge.
@@ -159,6 +162,7 @@ pub fn prepare_update(
                 carry(new, old, "spec");
             }
         }
+        Part::Status if res.custom.is_some() => only_status(new, old),
         Part::Status => {
             carry(new, old, "spec");
             for key in ["ownerReferences", "finalizers"] {
@@ -208,7 +212,9 @@ pub fn prepare_update(
         defaults::workloads::count_templates(new, Some(old));
     }
     let wishes = matches!(part, Part::Main | Part::EphemeralContainers | Part::Resize);
-    if wishes && counted(res) && !same_wish(res, new, old) {
+    // A PriorityClass is counted once, at its birth.
+    let counts = counted(res) && !res.is("scheduling.k8s.io", "PriorityClass");
+    if wishes && counts && !same_wish(res, new, old) {
         let generation = place::int_at(old, "/metadata/generation").unwrap_or(0) + 1;
         meta::set(new, "generation", generation);
     }
@@ -253,21 +259,56 @@ fn fit_custom(res: &Resource, object: &mut Value) {
     }
 }
 
-/// Seconds a deletion waits when the client does not say: what the pod asks for, nothing
-/// for a pod no node runs or that has ended, nothing for other kinds.
+/// Whether nothing of the object is left to stop: a pod no node runs or that has ended,
+/// any object of another kind. Then a deletion does not wait, whatever the client says.
+pub fn goes_at_once(res: &Resource, object: &Value) -> bool {
+    !res.is("", "Pod")
+        || place::str_at(object, "/spec/nodeName").is_empty()
+        || matches!(
+            place::str_at(object, "/status/phase"),
+            "Succeeded" | "Failed"
+        )
+}
+
+/// Seconds a deletion waits when the client does not say: what the pod asks for.
 pub fn default_grace_seconds(res: &Resource, object: &Value) -> i64 {
-    if !res.is("", "Pod") || place::str_at(object, "/spec/nodeName").is_empty() {
+    if goes_at_once(res, object) {
         return 0;
     }
-    if matches!(
-        place::str_at(object, "/status/phase"),
-        "Succeeded" | "Failed"
-    ) {
-        return 0;
+    match place::int_at(object, "/spec/terminationGracePeriodSeconds").unwrap_or(30) {
+        seconds if seconds < 0 => 1,
+        seconds => seconds,
     }
-    place::int_at(object, "/spec/terminationGracePeriodSeconds")
-        .unwrap_or(30)
-        .max(0)
+}
+
+/// Whether an update makes the object that it does not find.
+pub fn made_by_update(res: &Resource) -> bool {
+    matches!(
+        res.id(),
+        ("", "Endpoints" | "Event" | "LimitRange" | "Service")
+            | ("coordination.k8s.io", "Lease")
+            | ("node.k8s.io", "RuntimeClass")
+            | ("rbac.authorization.k8s.io", _)
+    )
+}
+
+/// Whether an update has to say which version it is of; other kinds are also written over
+/// whatever is there.
+pub fn wants_version(res: &Resource) -> bool {
+    if res.custom.is_some() {
+        return true;
+    }
+    matches!(
+        res.id(),
+        ("coordination.k8s.io", "Lease")
+            | ("policy", "PodDisruptionBudget")
+            | ("node.k8s.io", "RuntimeClass")
+            | (
+                "storage.k8s.io",
+                "CSIDriver" | "CSINode" | "VolumeAttachment"
+            )
+            | ("admissionregistration.k8s.io" | "apiextensions.k8s.io", _)
+    )
 }
 
 /// Whether deleting an object leaves what it owns alone unless the client says otherwise:
@@ -302,6 +343,16 @@ pub(crate) fn refuse(
 /// Whether the kind's status is written through `/status` only.
 fn has_status_part(res: &Resource) -> bool {
     res.subresource("status").is_some()
+}
+
+/// Of a custom object nothing but the status is written through `/status`, not even labels.
+fn only_status(new: &mut Value, old: &Value) {
+    let sent = std::mem::replace(new, old.clone());
+    for key in ["managedFields", "resourceVersion"] {
+        let value = sent["metadata"].get(key).cloned().unwrap_or(Value::Null);
+        meta::set(new, key, value);
+    }
+    carry(new, &sent, "status");
 }
 
 fn carry(new: &mut Value, old: &Value, key: &str) {
@@ -347,12 +398,16 @@ fn counted(res: &Resource) -> bool {
 }
 
 /// Whether two states of an object want the same: all but metadata and status agree. A
-/// Deployment's annotations count, because it hands them on to its ReplicaSets.
+/// Deployment's annotations count, because it hands them on to its ReplicaSets, and the
+/// labels of an EndpointSlice, which say whose it is.
 fn same_wish(res: &Resource, new: &Value, old: &Value) -> bool {
-    let annotations = |o: &Value| place::map_at(o, "/metadata/annotations").cloned();
-    if res.is("apps", "Deployment")
-        && annotations(new).unwrap_or_default() != annotations(old).unwrap_or_default()
-    {
+    let counts = match res.id() {
+        ("apps", "Deployment") => "/metadata/annotations",
+        ("discovery.k8s.io", "EndpointSlice") => "/metadata/labels",
+        _ => "",
+    };
+    let texts = |o: &Value| place::map_at(o, counts).cloned().unwrap_or_default();
+    if !counts.is_empty() && texts(new) != texts(old) {
         return false;
     }
     let wish = |o: &Value| -> Vec<(String, Value)> {
@@ -368,6 +423,11 @@ fn same_wish(res: &Resource, new: &Value, old: &Value) -> bool {
         members.sort_by(|a, b| a.0.cmp(&b.0));
         members
     };
+    if res.custom.is_some() {
+        // Of a custom object everything is wanted, its status too where no door of its own
+        // leads to it. Where one does, the status was put back before this.
+        return wish(new) == wish(old) && new.get("status") == old.get("status");
+    }
     match (new.get("spec"), old.get("spec")) {
         (Some(a), Some(b)) => a == b,
         _ => wish(new) == wish(old),
@@ -473,8 +533,17 @@ fn finish_create(res: &Resource, object: &mut Value) {
     }
     if res.is("", "Pod") {
         let class = defaults::pod::qos_class(object);
+        let gated = !place::list_at(object, "/spec/schedulingGates").is_empty();
         if let Some(m) = object.as_object_mut() {
-            place::child(m, "status").insert("qosClass".into(), json!(class));
+            let status = place::child(m, "status");
+            status.insert("qosClass".into(), json!(class));
+            if gated {
+                // Said here, because the scheduler does not even look at such a pod.
+                let words = "Scheduling is blocked due to non-empty scheduling gates";
+                let condition = json!({"type": "PodScheduled", "status": "False",
+                    "reason": "SchedulingGated", "message": words});
+                status.insert("conditions".into(), json!([condition]));
+            }
         }
     }
 }
@@ -567,6 +636,17 @@ mod tests {
         assert_eq!(main["spec"]["finalizers"], json!(["kubernetes"]));
         prepare_update(ns, Part::Finalize, &mut new, &old).unwrap();
         assert!(new["spec"].get("finalizers").is_none());
+    }
+
+    #[test]
+    fn a_gated_pod_says_so_from_birth() {
+        let mut p = pod();
+        prepare_create(pods(), &mut p).unwrap();
+        assert!(p["status"].get("conditions").is_none());
+        let mut p = pod();
+        p["spec"]["schedulingGates"] = json!([{"name": "a.io/b"}]);
+        prepare_create(pods(), &mut p).unwrap();
+        assert_eq!(p["status"]["conditions"][0]["reason"], "SchedulingGated");
     }
 
     #[test]

@@ -1,31 +1,29 @@
-//! `cadet-node agent`: pod network and kubelet on this machine.
+//! `cadet-node agent`: pod network, service network and kubelet on this machine.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cadet_api::install::NodeConfig;
-use cadet_kubelet::{Config, DockerRuntime, PORT, ServerTls};
+use cadet_kubelet::{ClusterDns, Config, DockerRuntime, PORT, ServerTls};
 use cadet_network::{Network, NetworkConfig};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::pki::Pki;
 use crate::server::stop_signal;
-use crate::{Failure, credentials};
+use crate::{Failure, credentials, names};
 
-/// Docker Engine's socket.
-const DOCKER: &str = "/var/run/docker.sock";
 /// systemd-resolved's list of real servers; /etc/resolv.conf names its stub, which pods
 /// cannot reach.
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 
-/// Runs until SIGTERM or SIGINT; containers go on.
+/// Runs until SIGTERM or SIGINT; containers go on. `docker` is the engine's socket.
 ///
 /// # Errors
 /// Whatever keeps it from starting. systemd starts it again, for instance until the server
 /// has made the certificates.
-pub async fn run(config: &NodeConfig, data: &Path) -> Result<(), Failure> {
+pub async fn run(config: &NodeConfig, data: &Path, docker: &Path) -> Result<(), Failure> {
     let stop = stop_signal()?;
     let host_ip = cadet_network::route_address()?;
     let pki = Pki::at(data);
@@ -44,19 +42,26 @@ pub async fn run(config: &NodeConfig, data: &Path) -> Result<(), Failure> {
     let resolv_conf = if resolved.exists() {
         resolved
     } else {
-        PathBuf::from("/etc/resolv.conf")
+        PathBuf::from(names::HOST_FILE)
     };
+    let dns = names::prepare(config, &network, resolv_conf.clone()).await?;
     let kubelet = Config {
         node_name: config.node_name.clone(),
         host_ip,
         pod_cidr: config.pod_cidr.clone(),
         version: cadet_apiserver::git_version(),
-        pods_dir: data.join("pods"),
+        pods_dir: Some(data.join("pods")),
         lessons_dir: PathBuf::from(&config.lessons_dir),
         pause_program: std::env::current_exe()?,
         resolv_conf,
+        dns: dns.as_ref().map(|dns| ClusterDns {
+            server: dns.address,
+            domain: dns.domain.clone(),
+        }),
         listen: SocketAddr::from((host_ip, PORT)),
-        tls,
+        tls: Some(tls),
+        machine: None,
+        static_pods: Some(data.join("manifests")),
     };
     let shutdown = CancellationToken::new();
     tokio::spawn({
@@ -66,16 +71,35 @@ pub async fn run(config: &NodeConfig, data: &Path) -> Result<(), Failure> {
             shutdown.cancel();
         }
     });
-    let client = client(config, &pki).await?;
-    let runtime = DockerRuntime::new(DOCKER);
+    let proxy = tokio::spawn(cadet_proxy::run(
+        client(credentials::proxy(config, &pki)?).await?,
+        cadet_proxy::Config {
+            node_name: config.node_name.clone(),
+            cluster_cidr: config.cluster_cidr.clone(),
+            service_cidr: config.service_cidr.clone(),
+            pod_rules: network.rules(),
+        },
+        network.rebuilt(),
+        shutdown.clone(),
+    ));
+    let client = client(credentials::agent(config, &pki)?).await?;
+    let runtime = DockerRuntime::new(docker.display().to_string());
+    let names = dns.map(|dns| {
+        let host = config.host_dns;
+        tokio::spawn(names::serve(dns, host, client.clone(), shutdown.clone()))
+    });
     tracing::info!(node = %config.node_name, %host_ip, "the agent starts");
     cadet_kubelet::run(kubelet, client, runtime, Arc::new(network), shutdown).await?;
+    proxy.await?;
+    if let Some(Err(error)) = futures::future::OptionFuture::from(names).await {
+        tracing::error!(%error, "the DNS server failed");
+    }
     tracing::info!("stopped");
     Ok(())
 }
 
-async fn client(config: &NodeConfig, pki: &Pki) -> Result<kube::Client, Failure> {
-    let kubeconfig: Kubeconfig = serde_json::from_value(credentials::agent(config, pki)?)?;
+async fn client(kubeconfig: serde_json::Value) -> Result<kube::Client, Failure> {
+    let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig)?;
     let options = KubeConfigOptions::default();
     let mut settings = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
     // Watches are quiet for as long as nothing changes.

@@ -28,6 +28,15 @@ pub fn agent(config: &NodeConfig, pki: &Pki) -> Result<Value, PkiError> {
     kubeconfig(config, pki, "node")
 }
 
+/// The service network's kubeconfig: other rights than the agent's, which sees only what
+/// its own pods need.
+///
+/// # Errors
+/// [`PkiError::File`] before the first start of the server.
+pub fn proxy(config: &NodeConfig, pki: &Pki) -> Result<Value, PkiError> {
+    kubeconfig(config, pki, "proxy")
+}
+
 fn kubeconfig(config: &NodeConfig, pki: &Pki, holder: &str) -> Result<Value, PkiError> {
     let pair = pki.pair(holder)?;
     let name = &config.cluster_name;

@@ -1,17 +1,22 @@
 //! `cadet-node`: control plane (`server`) and node agent (`agent`) of a Cadet machine.
 //!
 //! The two run as separate services, so that either can be killed and come back while the
-//! other goes on. They share the certificates in [`pki`] and nothing else.
+//! other goes on. They share the certificates in [`pki`] and nothing else. [`up`] sets both
+//! up on a server without a virtual machine, and takes them down again.
 
 mod agent;
 mod config;
 mod credentials;
 mod datastore;
 mod election;
+mod hollow;
+mod names;
 mod notify;
 mod pause;
 mod pki;
 mod server;
+mod settle;
+mod up;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,10 +45,19 @@ struct Cli {
 /// What to be.
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Make this Linux server a cluster of its own, with Docker
+    Up(up::UpArgs),
+    /// Stop the cluster made by `up`, or undo it altogether
+    Down(up::DownArgs),
+    /// Keep server and agent running, for `up`
+    #[command(hide = true)]
+    Supervise(up::SuperviseArgs),
     /// Run the control plane: API server, scheduler, controllers
     Server(ServerArgs),
     /// Run the node agent: this machine's pods
-    Agent(ConfigArg),
+    Agent(AgentArgs),
+    /// Play many nodes that have no containers, for tests of scale
+    Hollow(hollow::Args),
     /// Hold a pod's network open; the first process of every pod
     Pause,
     /// Print an administrator's kubeconfig with its keys
@@ -68,6 +82,15 @@ struct ServerArgs {
     datastore: datastore::Datastore,
 }
 
+#[derive(Debug, clap::Args)]
+struct AgentArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Docker's socket
+    #[arg(long, default_value = "/var/run/docker.sock", value_name = "PATH")]
+    docker_host: PathBuf,
+}
+
 /// Anything that ends the program; printed with its causes.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -83,6 +106,10 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(code) = up::exit_code(&error) {
+                say(&error.to_string());
+                return ExitCode::from(code);
+            }
             complain(error.as_ref());
             ExitCode::FAILURE
         }
@@ -91,15 +118,26 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.verb {
+        Verb::Up(args) => Ok(up::up(&args, &cli.data)?),
+        Verb::Down(args) => Ok(up::down(&args, &cli.data)?),
+        Verb::Supervise(args) => Ok(up::supervise(&args, &cli.data)?),
         Verb::Server(args) => {
             log_to_journal();
             let config = config::read(&args.config.config)?;
-            runtime()?.block_on(server::run(&config, &cli.data, &args.datastore))
+            let runtime = runtime()?;
+            runtime.spawn(settle::after_start());
+            runtime.block_on(server::run(&config, &cli.data, &args.datastore))
         }
-        Verb::Agent(arg) => {
+        Verb::Agent(args) => {
             log_to_journal();
-            let config = config::read(&arg.config)?;
-            runtime()?.block_on(agent::run(&config, &cli.data))
+            let config = config::read(&args.config.config)?;
+            let runtime = runtime()?;
+            runtime.spawn(settle::after_start());
+            runtime.block_on(agent::run(&config, &cli.data, &args.docker_host))
+        }
+        Verb::Hollow(args) => {
+            log_to_journal();
+            runtime()?.block_on(hollow::run(&args))
         }
         Verb::Pause => Ok(()),
         Verb::Kubeconfig(arg) => {
@@ -111,11 +149,23 @@ fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    allow_many_files();
     // ring is the only provider compiled in; a second call would be harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?)
+}
+
+/// As many open files as the system allows this process: every watch of every agent is a
+/// connection, and shells and systemd begin with 1024.
+fn allow_many_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it was");
+    }
 }
 
 /// journald adds time and unit; RUST_LOG chooses the detail.
@@ -137,6 +187,10 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 #[allow(clippy::print_stderr)] // the program's last words
+fn say(text: &str) {
+    eprintln!("{text}");
+}
+
 fn complain(error: &dyn std::error::Error) {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -144,5 +198,5 @@ fn complain(error: &dyn std::error::Error) {
         text = format!("{text}: {cause}");
         next = cause.source();
     }
-    eprintln!("cadet-node: {text}");
+    say(&format!("cadet-node: {text}"));
 }

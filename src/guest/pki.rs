@@ -5,6 +5,7 @@
 //!     ├─ kubelet                 server   node's name and address
 //!     ├─ admin                   client   O=system:masters
 //!     ├─ node                    client   CN=system:node:NAME, O=system:nodes
+//!     ├─ proxy                   client   CN=system:kube-proxy
 //!     └─ apiserver-kubelet       client   O=system:masters, shown to kubelets
 //! sa.key                     signs tokens of service accounts
 //! ```
@@ -23,7 +24,8 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
 };
 use time::{Duration, OffsetDateTime};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Life of the authority. Ten years, as upstream's kubeadm: a laptop cluster should not die of age.
 const AUTHORITY_LIFE: Duration = Duration::days(3650);
@@ -212,6 +214,8 @@ impl Pki {
         params.distinguished_name = name_of(&wanted.common_name, wanted.organization);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![wanted.usage.clone()];
+        // RFC 5280, 4.2.1.1; without it Python from 3.13 on trusts no server of the cluster.
+        params.use_authority_key_identifier_extension = true;
         (params.not_before, params.not_after) = life(LIFE);
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.signed_by(&key, authority).map_err(failed)?;
@@ -227,7 +231,7 @@ impl Pki {
     }
 
     /// True if certificate and key are there, fit each other, carry the wanted names, come
-    /// from this authority and are young enough.
+    /// from this authority, say so, and are young enough.
     fn is_good(&self, wanted: &Wanted, authority: &Issuer<'_, KeyPair>) -> bool {
         let Ok(pair) = self.pair(wanted.name) else {
             return false;
@@ -252,6 +256,7 @@ impl Pki {
         left > RENEW.whole_seconds()
             && common == Some(wanted.common_name.as_str())
             && hosts == wanted_hosts
+            && names_authority(&certificate)
             && certificate.public_key().raw == key.subject_public_key_info()
             && signed_by(&certificate, authority)
     }
@@ -310,7 +315,7 @@ fn wanted(config: &NodeConfig, address: IpAddr) -> Vec<Wanted> {
     let client = |name, common_name: String, organization| Wanted {
         name,
         common_name,
-        organization: Some(organization),
+        organization,
         usage: ExtendedKeyUsagePurpose::ClientAuth,
         hosts: Vec::new(),
     };
@@ -329,12 +334,13 @@ fn wanted(config: &NodeConfig, address: IpAddr) -> Vec<Wanted> {
             format!("system:node:{node}"),
             vec![node.clone(), address.to_string()],
         ),
-        client("admin", "cadet-admin".into(), "system:masters"),
-        client("node", format!("system:node:{node}"), "system:nodes"),
+        client("admin", "cadet-admin".into(), Some("system:masters")),
+        client("node", format!("system:node:{node}"), Some("system:nodes")),
+        client("proxy", "system:kube-proxy".into(), None),
         client(
             "apiserver-kubelet",
             "kube-apiserver-kubelet-client".into(),
-            "system:masters",
+            Some("system:masters"),
         ),
     ]
 }
@@ -378,6 +384,17 @@ fn hosts_of(certificate: &X509Certificate<'_>) -> Vec<String> {
             _ => None,
         })
         .collect()
+}
+
+/// True if the certificate says which key signed it.
+fn names_authority(certificate: &X509Certificate<'_>) -> bool {
+    let says = |e: &X509Extension<'_>| {
+        matches!(
+            e.parsed_extension(),
+            ParsedExtension::AuthorityKeyIdentifier(_)
+        )
+    };
+    certificate.extensions().iter().any(says)
 }
 
 /// True if the authority's key signed the certificate.
@@ -438,6 +455,19 @@ mod tests {
         assert_ne!(pki.pair("apiserver").unwrap().certificate, api.certificate);
         assert_eq!(pki.pair("admin").unwrap().certificate, admin.certificate);
         KeyPair::from_pem(&pki.pair("node").unwrap().key).unwrap();
+    }
+
+    #[test]
+    fn every_certificate_names_its_authority() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::at(dir.path());
+        pki.ensure(&config(), HERE).unwrap();
+        for name in ["apiserver", "kubelet", "admin", "node", "apiserver-kubelet"] {
+            let pair = pki.pair(name).unwrap();
+            let (_, pem) = x509_parser::pem::parse_x509_pem(pair.certificate.as_bytes()).unwrap();
+            let (_, certificate) = X509Certificate::from_der(&pem.contents).unwrap();
+            assert!(names_authority(&certificate), "{name}");
+        }
     }
 
     #[test]

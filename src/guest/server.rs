@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use cadet_api::install::NodeConfig;
+use cadet_api::install::{IngressPorts, NodeConfig};
 use cadet_apiserver::{App, Config, Keys, User, kubelet_tls_config, serve, tls_config};
 use cadet_controllers::Authority;
 use cadet_store::{LocalStore, Options, RedbDisk, Store};
@@ -25,6 +25,8 @@ use crate::{election, notify};
 /// Who the loops are to the API server: upstream's names.
 const SCHEDULER: &str = "system:kube-scheduler";
 const CONTROLLERS: &str = "system:kube-controller-manager";
+/// And ours; it may do what the role of the same name says.
+const INGRESS: &str = "system:cadet-ingress";
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -88,16 +90,36 @@ fn start_loops(
     authority: Arc<Authority>,
     stop: &CancellationToken,
 ) -> Vec<(&'static str, JoinHandle<()>)> {
+    let balancers = config.load_balancer_cidr.clone();
+    let api_port = config.api_port;
     let client = |name: &str| {
         let user = User::new(name, &["system:authenticated"]);
         kube::Client::new(app.service(user), "default")
     };
     let schedule = client(SCHEDULER);
     let control = client(CONTROLLERS);
+    let ingress = client(INGRESS);
+    // Every server has visitors; what stands in the API is written by one.
+    let visitors = visitors(config.ingress, ingress.clone(), stop.clone());
+    let visitors = ("ingress", tokio::spawn(visitors));
+    let dns = cadet_dns::service::address(&config.service_cidr);
+    let written = move |control: kube::Client, term: CancellationToken| {
+        let dns = dns.map(|address| cadet_dns::service::run(control, address, term.clone()));
+        let statuses = cadet_ingress::status::run(ingress.clone(), term);
+        async move {
+            tokio::join!(futures::future::OptionFuture::from(dns), statuses);
+        }
+    };
     if !app.is_shared() {
         let scheduler = cadet_scheduler::run(schedule, stop.clone());
+        let balance =
+            cadet_controllers::service_lb::run(control.clone(), balancers, api_port, stop.clone());
+        let written = written(control.clone(), stop.clone());
         let controllers = cadet_controllers::run(control, authority, stop.clone());
         return vec![
+            visitors,
+            ("load balancers", tokio::spawn(balance)),
+            ("dns and ingress status", tokio::spawn(written)),
             ("controllers", tokio::spawn(controllers)),
             ("scheduler", tokio::spawn(scheduler)),
         ];
@@ -116,9 +138,16 @@ fn start_loops(
             let lead = |term: CancellationToken| {
                 let controllers =
                     cadet_controllers::run(control.clone(), authority.clone(), term.clone());
+                let balance = cadet_controllers::service_lb::run(
+                    control.clone(),
+                    balancers.clone(),
+                    api_port,
+                    term.clone(),
+                );
+                let written = written(control.clone(), term.clone());
                 let app = app.clone();
                 async move {
-                    tokio::join!(controllers, app.run_loops(term));
+                    tokio::join!(controllers, balance, written, app.run_loops(term));
                 }
             };
             let lease = "kube-controller-manager";
@@ -127,13 +156,28 @@ fn start_loops(
     };
     let announce = {
         let (stop, app) = (stop.clone(), app.clone());
-        async move { app.announce(stop).await }
+        async move { app.keep_among_endpoints(stop).await }
     };
     vec![
+        visitors,
         ("controllers", tokio::spawn(controllers)),
         ("scheduler", tokio::spawn(scheduler)),
         ("endpoints", tokio::spawn(announce)),
     ]
+}
+
+/// Serves Ingresses until `stop`.
+async fn visitors(ports: IngressPorts, client: kube::Client, stop: CancellationToken) {
+    let port = |port: u16| (port != 0).then_some(port);
+    let settings = cadet_ingress::Config {
+        http: port(ports.http),
+        https: port(ports.https),
+        ..cadet_ingress::Config::default()
+    };
+    match cadet_ingress::Server::bind(&settings).await {
+        Ok(server) => server.run(client, stop).await,
+        Err(error) => tracing::error!(%error, "Ingresses are not served"),
+    }
 }
 
 async fn ended(name: &str, task: JoinHandle<()>) {

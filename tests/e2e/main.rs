@@ -3,7 +3,11 @@
 //! One machine is booted and shared by all parts, because a boot under software
 //! emulation takes half a minute; the parts therefore run in order, in one test.
 
+#[path = "../areas/mod.rs"]
+mod areas;
+#[path = "../areas/image.rs"]
+mod image;
+mod inside;
 #[path = "../support/mod.rs"]
 mod support;
-
 mod voyage;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::inside::Inside;
 use crate::support::{Run, Sealed, eventually, free_port};
 
 const POD: &str = concat!(
@@ -159,6 +160,38 @@ impl Voyage {
     }
 }
 
+/// A Service whose one endpoint is a pod, and an Ingress for it.
+fn named_page(ip: &str) -> String {
+    format!(
+        "apiVersion: v1
+kind: Service
+metadata: {{name: page}}
+spec: {{clusterIP: None, ports: [{{name: http, port: 80}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: page-1
+  labels: {{kubernetes.io/service-name: page, endpointslice.kubernetes.io/managed-by: voyage}}
+addressType: IPv4
+ports: [{{name: http, port: 80}}]
+endpoints: [{{addresses: [{ip}]}}]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: page}}
+spec:
+  rules:
+  - host: page.example
+    http:
+      paths:
+      - path: /
+        pathType: Prefix
+        backend: {{service: {{name: page, port: {{name: http}}}}}}
+"
+    )
+}
+
 /// The cache of base images is the developer's own: they are large and made once.
 fn shared_cache() -> PathBuf {
     let base = std::env::var_os("XDG_CACHE_HOME").map_or_else(
@@ -273,6 +306,40 @@ fn from_start_to_the_telescope_page_and_back() {
     let page = v.chromium(&port, &url);
     assert!(page.contains(title), "Chromium saw: {page}");
 
+    v.tell("the page by its Service's name, and as an Ingress");
+    let dns = v.kubectl_ok(&["get", "service", "-n", "kube-system"]).out;
+    assert!(
+        dns.contains("kube-dns") && dns.contains("10.96.0.10") && dns.contains("53/UDP,53/TCP"),
+        "{dns}"
+    );
+    let resolver = format!(
+        "/var/lib/cadet/pods/{}/resolv.conf",
+        pod["metadata"]["uid"].as_str().unwrap()
+    );
+    let resolver = v.home.ok(&["ssh", "--", "sudo", "cat", &resolver]).out;
+    assert!(
+        resolver.starts_with(
+            "nameserver 10.96.0.10\nsearch default.svc.cluster.local svc.cluster.local cluster.local"
+        ) && resolver.ends_with("options ndots:5\n"),
+        "{resolver}"
+    );
+    let named = v.home.dir.path().join("named.yaml");
+    std::fs::write(&named, named_page(&ip)).unwrap();
+    v.kubectl_ok(&["apply", "-f", &named.display().to_string()]);
+    eventually("the name answers", MINUTES, || {
+        v.answers(&port, "http://page.default.svc.cluster.local/")
+    });
+    let node = eventually("the Ingress says where it is", MINUTES, || {
+        let path = "jsonpath={.status.loadBalancer.ingress[0].ip}";
+        let run = v.kubectl(&["get", "ingress", "page", "-o", path]);
+        (!run.out.is_empty()).then_some(run.out)
+    });
+    eventually("the Ingress answers", MINUTES, || {
+        let host = "Host: page.example";
+        let page = v.curl(&port, &["-H", host, &format!("http://{node}/")]).out;
+        page.contains(title).then_some(())
+    });
+
     v.tell("logs through the API server");
     let logs = v
         .kubectl_ok(&["logs", "telescope-pod", "-c", "telescope"])
@@ -317,6 +384,15 @@ fn from_start_to_the_telescope_page_and_back() {
     });
     std::thread::sleep(Duration::from_secs(5));
     assert_eq!(container_id(&v.pod_runs(1), "mongo"), before);
+
+    v.tell("what the documentation says of pods, workloads and the network, in this machine");
+    let inside = Inside::new(&v.home);
+    inside.areas();
+    v.tell("server, agent, engine and machine die under load");
+    inside.deaths(|| {
+        v.home.ok(&["start"]);
+    });
+    let before = container_id(&v.pod_again(4, &before), "mongo");
 
     v.tell("stop, start: the pod runs again, the tunnel is told to end");
     let stop = v.home.ok(&["stop"]);

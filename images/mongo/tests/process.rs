@@ -89,9 +89,10 @@ fn bad_clients_hurt_only_themselves() {
     for bytes in broken {
         let mut stream = server.connect();
         stream.write_all(bytes).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        // The server may have hung up by now, or may do so by reset, which reads as an error;
+        // each is an end.
+        let _ = stream.shutdown(std::net::Shutdown::Write);
         let mut rest = Vec::new();
-        // The server may close by reset, which reads as an error; either is an end.
         let _ = stream.read_to_end(&mut rest);
         assert_eq!(rest, b"", "no reply to nonsense");
     }

@@ -1,6 +1,8 @@
 //! Moving from `kubectl apply` to `kubectl apply --server-side`: what the annotation of the
 //! one says is no conflict for the other, and the annotation follows as long as it is there.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::Writer;
@@ -39,7 +41,7 @@ pub(super) fn excuse(
     let Ok(last) = serde_json::from_str::<Value>(last) else {
         return;
     };
-    let own = fields(shape, &last, false).paths();
+    let own: HashSet<String> = fields(shape, &last, false).paths().into_iter().collect();
     for conflict in &mut *conflicts {
         conflict.paths.retain(|path| !own.contains(path));
     }

@@ -162,34 +162,34 @@ fn truth(yes: bool) -> Value {
 }
 
 pub(super) fn ingress(o: &Value, now: OffsetDateTime) -> Vec<Value> {
+    /// More hosts than these are only counted.
+    const SHOWN: usize = 3;
     let class = str_at(o, "/spec/ingressClassName");
-    let old = map_at(o, "/metadata/annotations")
-        .and_then(|m| m.get("kubernetes.io/ingress.class"))
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let mut hosts: Vec<String> = list_at(o, "/spec/rules")
-        .iter()
-        .map(|rule| str_at(rule, "/host"))
-        .filter(|host| !host.is_empty())
-        .map(str::to_owned)
-        .collect();
-    hosts.dedup();
-    let hosts = match hosts.len() {
-        0 => "*".to_owned(),
-        _ => some(&hosts, 3),
+    let rules = list_at(o, "/spec/rules");
+    let mut hosts: Vec<&str> = vec![];
+    let mut more = false;
+    for rule in rules {
+        more |= hosts.len() == SHOWN;
+        let host = str_at(rule, "/host");
+        if !more && !host.is_empty() {
+            hosts.push(host);
+        }
+    }
+    let shown = hosts.join(",");
+    let hosts = match hosts.is_empty() {
+        true => "*".to_owned(),
+        // What is counted are the rules, whether they name a host or not.
+        false if more => format!("{shown} + {} more...", rules.len() - SHOWN),
+        false => shown,
     };
-    let addresses = joined(
-        list_at(o, "/status/loadBalancer/ingress")
-            .iter()
-            .map(|i| or(str_at(i, "/ip"), str_at(i, "/hostname"))),
-    );
+    let addresses = joined(super::core::balancers(o).into_iter());
     let ports = match list_at(o, "/spec/tls").is_empty() {
         true => "80",
         false => "80, 443",
     };
     vec![
         name(o),
-        json!(or(or(class, old), NONE)),
+        json!(or(class, NONE)),
         json!(hosts),
         json!(addresses),
         json!(ports),
@@ -318,9 +318,17 @@ pub(super) fn volume(o: &Value, now: OffsetDateTime) -> Vec<Value> {
 }
 
 pub(super) fn storage_class(o: &Value, now: OffsetDateTime) -> Vec<Value> {
-    let default = map_at(o, "/metadata/annotations")
-        .and_then(|m| m.get("storageclass.kubernetes.io/is-default-class"))
-        .is_some_and(|v| v == "true");
+    let annotations = map_at(o, "/metadata/annotations");
+    let default = [
+        "storageclass.kubernetes.io/is-default-class",
+        "storageclass.beta.kubernetes.io/is-default-class",
+    ]
+    .iter()
+    .any(|key| {
+        annotations
+            .and_then(|m| m.get(*key))
+            .is_some_and(|v| v == "true")
+    });
     let title = format!(
         "{}{}",
         str_at(o, "/metadata/name"),
@@ -511,4 +519,30 @@ pub(super) fn api_service(o: &Value, now: OffsetDateTime) -> Vec<Value> {
         json!(available.map_or("Unknown", |c| str_at(c, "/status"))),
         age(o, now),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ingresses_show_three_hosts_and_count_rules() {
+        let rule = |host: &str| json!({"host": host});
+        for (rules, shown) in [
+            (vec![], "*"),
+            (vec![json!({"http": {}})], "*"),
+            (vec![rule("a"), rule("a")], "a,a"),
+            (vec![rule("a"), rule("b"), rule("c")], "a,b,c"),
+            (
+                vec![rule("a"), rule("b"), rule("c"), json!({}), rule("e")],
+                "a,b,c + 2 more...",
+            ),
+        ] {
+            let o = json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "old"}},
+                "spec": {"rules": rules},
+                "status": {"loadBalancer": {"ingress": [{"hostname": "y"}, {"ip": "1.2.3.4"}]}}});
+            let cells = ingress(&o, OffsetDateTime::UNIX_EPOCH);
+            assert_eq!(cells[1..4], ["<none>", shown, "1.2.3.4,y"]);
+        }
+    }
 }

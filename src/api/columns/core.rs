@@ -1,9 +1,11 @@
 //! Rows of the core kinds other than pods, and of leases.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::{AGE, Column, NAME, NONE, age, column, name, number, or, wide};
+use super::{AGE, Column, NAME, NONE, age, column, name, number, or, pairs, wide};
 use crate::clock;
 use crate::json::{bool_at, int_at, list_at, map_at, str_at};
 
@@ -122,13 +124,11 @@ pub(super) fn service(o: &Value, now: OffsetDateTime) -> Vec<Value> {
     let external = list_at(o, "/spec/externalIPs")
         .iter()
         .filter_map(Value::as_str);
-    let balancers = list_at(o, "/status/loadBalancer/ingress")
-        .iter()
-        .map(|i| or(str_at(i, "/ip"), str_at(i, "/hostname")));
+    let balancers = balancers(o);
     let outside = match kind {
         "ExternalName" => str_at(o, "/spec/externalName").to_owned(),
         "LoadBalancer" => {
-            let all: Vec<&str> = balancers.chain(external).collect();
+            let all: Vec<&str> = balancers.into_iter().chain(external).collect();
             or(&all.join(","), "<pending>").to_owned()
         }
         _ => or(&external.collect::<Vec<_>>().join(","), NONE).to_owned(),
@@ -144,11 +144,6 @@ pub(super) fn service(o: &Value, now: OffsetDateTime) -> Vec<Value> {
             }
         })
         .collect();
-    let selector: Vec<String> = map_at(o, "/spec/selector")
-        .into_iter()
-        .flatten()
-        .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()))
-        .collect();
     vec![
         name(o),
         json!(kind),
@@ -156,34 +151,47 @@ pub(super) fn service(o: &Value, now: OffsetDateTime) -> Vec<Value> {
         json!(outside),
         json!(or(&ports.join(","), NONE)),
         age(o, now),
-        json!(or(&selector.join(","), NONE)),
+        pairs(o, "/spec/selector"),
     ]
+}
+
+/// Where a load balancer is reached: addresses and names, each once, in order.
+pub(super) fn balancers(o: &Value) -> BTreeSet<&str> {
+    list_at(o, "/status/loadBalancer/ingress")
+        .iter()
+        .map(|i| or(str_at(i, "/ip"), str_at(i, "/hostname")))
+        .filter(|place| !place.is_empty())
+        .collect()
 }
 
 pub(super) fn endpoints(o: &Value, now: OffsetDateTime) -> Vec<Value> {
     /// More addresses than these are only counted.
     const SHOWN: usize = 3;
+    let subsets = list_at(o, "/subsets");
     let mut all = Vec::new();
-    for subset in list_at(o, "/subsets") {
+    for subset in subsets {
         let ports = list_at(subset, "/ports");
-        for address in list_at(subset, "/addresses") {
-            let ip = str_at(address, "/ip");
-            if ports.is_empty() {
-                all.push(ip.to_owned());
-            }
-            for port in ports {
-                let port = int_at(port, "/port").unwrap_or(0);
-                all.push(if ip.contains(':') {
-                    format!("[{ip}]:{port}")
-                } else {
-                    format!("{ip}:{port}")
-                });
-            }
+        let ips = || {
+            list_at(subset, "/addresses")
+                .iter()
+                .map(|address| str_at(address, "/ip"))
+        };
+        if ports.is_empty() {
+            all.extend(ips().map(str::to_owned));
+        }
+        // All addresses of one port, then those of the next.
+        for port in ports {
+            let port = int_at(port, "/port").unwrap_or(0);
+            all.extend(ips().map(|ip| match ip.contains(':') {
+                true => format!("[{ip}]:{port}"),
+                false => format!("{ip}:{port}"),
+            }));
         }
     }
     let shown = all[..all.len().min(SHOWN)].join(",");
     let text = match all.len() {
-        0 => NONE.to_owned(),
+        // Subsets whose addresses are not ready show nothing at all.
+        0 if subsets.is_empty() => NONE.to_owned(),
         n if n > SHOWN => format!("{shown} + {} more...", n - SHOWN),
         _ => shown,
     };
@@ -305,7 +313,7 @@ mod tests {
         let row =
             |spec: Value, status: Value| service(&json!({"spec": spec, "status": status}), NOW);
         let c = row(
-            json!({"type": "NodePort", "clusterIP": "10.96.0.7", "selector": {"a": "b", "c": "d"},
+            json!({"type": "NodePort", "clusterIP": "10.96.0.7", "selector": {"c": "d", "a": "b"},
                 "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}]}),
             json!({}),
         );
@@ -318,7 +326,7 @@ mod tests {
             row(json!({"type": "LoadBalancer"}), json!({}))[3],
             "<pending>"
         );
-        let lb = json!({"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}, {"hostname": "x.y"}]}});
+        let lb = json!({"loadBalancer": {"ingress": [{"hostname": "x.y"}, {"ip": "1.2.3.4"}, {"ip": "1.2.3.4"}]}});
         assert_eq!(row(json!({"type": "LoadBalancer"}), lb)[3], "1.2.3.4,x.y");
         assert_eq!(
             row(
@@ -339,6 +347,25 @@ mod tests {
             NOW,
         );
         assert_eq!(c[1], "10.0.0.1:80,10.0.0.2:80,10.0.0.3:80 + 2 more...");
+    }
+
+    #[test]
+    fn endpoints_go_by_port_and_hide_what_is_not_ready() {
+        let two = json!([{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}]);
+        for (subsets, shown) in [
+            (json!([]), "<none>"),
+            (
+                json!([{"notReadyAddresses": two, "ports": [{"port": 80}]}]),
+                "",
+            ),
+            (json!([{"addresses": two}]), "10.0.0.1,10.0.0.2"),
+            (
+                json!([{"addresses": two, "ports": [{"port": 80}, {"port": 443}]}]),
+                "10.0.0.1:80,10.0.0.2:80,10.0.0.1:443 + 1 more...",
+            ),
+        ] {
+            assert_eq!(endpoints(&json!({"subsets": subsets}), NOW)[1], shown);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod cluster;
 mod core;
 mod pod;
+mod usage;
 mod workloads;
 
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use time::OffsetDateTime;
 
 use crate::clock;
 use crate::crd::Custom;
-use crate::json::str_at;
+use crate::json::{map_at, str_at};
 use crate::resource::Resource;
 
 /// One column of a Table.
@@ -120,6 +121,7 @@ fn built_in(res: &Resource) -> &'static [Column] {
         ("certificates.k8s.io", "CertificateSigningRequest") => cluster::REQUEST,
         ("", "ComponentStatus") => cluster::COMPONENT,
         ("apiregistration.k8s.io", "APIService") => cluster::API_SERVICE,
+        ("metrics.k8s.io", _) => usage::COLUMNS,
         _ => PLAIN,
     }
 }
@@ -172,6 +174,7 @@ pub fn cells(res: &Resource, object: &Value, now: OffsetDateTime) -> Vec<Value> 
         ("certificates.k8s.io", "CertificateSigningRequest") => cluster::request(object, now),
         ("", "ComponentStatus") => cluster::component(object),
         ("apiregistration.k8s.io", "APIService") => cluster::api_service(object, now),
+        ("metrics.k8s.io", _) => usage::cells(object),
         _ => vec![
             name(object),
             json!(str_at(object, "/metadata/creationTimestamp")),
@@ -267,6 +270,17 @@ fn age(object: &Value, now: OffsetDateTime) -> Value {
         str_at(object, "/metadata/creationTimestamp"),
         now
     ))
+}
+
+/// `a=b,c=d`, or what stands for none.
+fn pairs(o: &Value, pointer: &str) -> Value {
+    let mut all: Vec<String> = map_at(o, pointer)
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    all.sort_unstable();
+    json!(or(&all.join(","), NONE))
 }
 
 fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {

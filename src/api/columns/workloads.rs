@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::{AGE, Column, NAME, NONE, age, column, name, number, or, wide};
+use super::{AGE, Column, NAME, NONE, age, column, name, number, or, pairs, wide};
 use crate::clock;
-use crate::json::{bool_at, int_at, list_at, map_at, str_at};
+use crate::json::{bool_at, int_at, list_at, str_at};
 use crate::selector::LabelSelector;
 
 const CONTAINERS: Column = wide("Containers", "Names of the containers in the template.");
@@ -125,17 +125,6 @@ fn selector(o: &Value) -> Value {
             Err(_) => json!("<error>"),
         },
     }
-}
-
-/// `a=b,c=d`, or what stands for none.
-fn pairs(o: &Value, pointer: &str) -> Value {
-    let mut all: Vec<String> = map_at(o, pointer)
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
-        .collect();
-    all.sort_unstable();
-    json!(or(&all.join(","), NONE))
 }
 
 pub(super) fn deployment(o: &Value, now: OffsetDateTime) -> Vec<Value> {

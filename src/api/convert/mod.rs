@@ -133,6 +133,17 @@ pub fn past_warning(res: &Resource) -> Option<String> {
     })
 }
 
+/// What upstream says of two kinds of today that it would rather see go.
+pub fn parting_warning(res: &Resource) -> Option<&'static str> {
+    match (res.gv.group, res.gv.version, res.kind) {
+        ("", "v1", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        ("", "v1", "Endpoints") => {
+            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

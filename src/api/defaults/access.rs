@@ -21,16 +21,6 @@ pub(super) fn binding(object: &mut Map<String, Value>) {
     }
 }
 
-pub(super) fn signing_request(object: &mut Map<String, Value>) {
-    let spec = child(object, "spec");
-    if !spec.contains_key("usages") {
-        spec.insert(
-            "usages".into(),
-            json!(["digital signature", "key encipherment"]),
-        );
-    }
-}
-
 pub(super) fn webhooks(object: &mut Map<String, Value>, kind: &str) {
     let hooks = object.get_mut("webhooks").and_then(Value::as_array_mut);
     for hook in hooks.into_iter().flatten() {

@@ -51,7 +51,6 @@ pub fn apply(res: &Resource, object: &mut Value) {
         ("scheduling.k8s.io", "PriorityClass") => {
             default(root, "preemptionPolicy", "PreemptLowerPriority");
         }
-        ("certificates.k8s.io", "CertificateSigningRequest") => access::signing_request(root),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
             access::binding(root);
         }

@@ -152,14 +152,16 @@ fn requests_from_limits(c: &mut Map<String, Value>) {
     }
 }
 
-/// Always for images that may change under their name: no tag, or `latest`, and no digest.
+/// Always for images that may change under their name: tag `latest`, or no tag and no digest.
 pub fn pull_policy(image: &str) -> &'static str {
-    if image.contains('@') {
-        return "IfNotPresent";
-    }
+    let (image, pinned) = match image.split_once('@') {
+        Some((image, _)) => (image, true),
+        None => (image, false),
+    };
     // A colon before the last slash is a registry's port, not a tag.
     let last = image.rsplit('/').next().unwrap_or(image);
     match last.split_once(':') {
+        None if pinned => "IfNotPresent",
         None | Some((_, "latest")) => "Always",
         Some(_) => "IfNotPresent",
     }
@@ -207,6 +209,17 @@ fn volume(v: &mut Map<String, Value>) {
         match kind.as_str() {
             "secret" | "configMap" => default(s, "defaultMode", FILE_MODE),
             "hostPath" => drop(s.entry("type").or_insert_with(|| json!(""))),
+            "iscsi" => default(s, "iscsiInterface", "default"),
+            "ephemeral" => {
+                if let Some(Value::Object(claim)) = s.get_mut("volumeClaimTemplate") {
+                    super::storage::claim(claim);
+                }
+            }
+            "image" => {
+                let reference = s.get("reference").and_then(Value::as_str);
+                let policy = pull_policy(reference.unwrap_or_default());
+                default(s, "pullPolicy", policy);
+            }
             "downwardAPI" => {
                 default(s, "defaultMode", FILE_MODE);
                 downward(s.get_mut("items"));
@@ -244,13 +257,21 @@ fn downward(items: Option<&mut Value>) {
 }
 
 /// `Guaranteed`, `Burstable` or `BestEffort`: decides who is killed first when memory ends.
+/// What the pod as a whole asks for counts; if it asks for nothing, its containers do.
 pub fn qos_class(pod: &Value) -> &'static str {
+    match class_of(pod.pointer("/spec").into_iter()) {
+        "BestEffort" => {
+            let containers = list_at(pod, "/spec/containers").iter();
+            class_of(containers.chain(list_at(pod, "/spec/initContainers")))
+        }
+        class => class,
+    }
+}
+
+fn class_of<'a>(all: impl Iterator<Item = &'a Value>) -> &'static str {
     let mut any = false;
     let mut guaranteed = true;
-    let containers = list_at(pod, "/spec/containers")
-        .iter()
-        .chain(list_at(pod, "/spec/initContainers"));
-    for c in containers {
+    for c in all {
         for name in ["cpu", "memory"] {
             let amount = |part: &str| {
                 map_at(c, &format!("/resources/{part}"))
@@ -312,6 +333,8 @@ mod tests {
             ("localhost:5000/mongo", "Always"),
             ("localhost:5000/mongo:4", "IfNotPresent"),
             ("mongo@sha256:00", "IfNotPresent"),
+            ("mongo:4@sha256:00", "IfNotPresent"),
+            ("mongo:latest@sha256:00", "Always"),
         ] {
             assert_eq!(pull_policy(image), want, "{image}");
         }
@@ -335,6 +358,9 @@ mod tests {
             "Burstable"
         );
         assert_eq!(qos_class(&pod(json!({}))), "BestEffort");
+        let mut whole = pod(json!({"requests": {"cpu": "0.1"}}));
+        whole["spec"]["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+        assert_eq!(qos_class(&whole), "Guaranteed", "the pod's own word counts");
     }
 
     #[test]
@@ -350,6 +376,18 @@ mod tests {
         );
         assert_eq!(p["spec"]["volumes"][1]["configMap"]["defaultMode"], 420);
         assert_eq!(p["spec"]["volumes"][2]["emptyDir"]["sizeLimit"], "1024");
+        let mut more = json!({"spec": {"volumes": [
+            {"name": "a", "ephemeral": {"volumeClaimTemplate": {"spec": {"resources": {"requests": {"storage": 1024}}}}}},
+            {"name": "b", "image": {"reference": "site:v2"}}, {"name": "c", "iscsi": {}}]}});
+        apply(&mut more);
+        let volumes = &more["spec"]["volumes"];
+        let claim = &volumes[0]["ephemeral"]["volumeClaimTemplate"]["spec"];
+        assert_eq!(
+            *claim,
+            json!({"volumeMode": "Filesystem", "resources": {"requests": {"storage": "1024"}}})
+        );
+        assert_eq!(volumes[1]["image"]["pullPolicy"], "IfNotPresent");
+        assert_eq!(volumes[2]["iscsi"]["iscsiInterface"], "default");
         let mut plain = json!({"spec": {"hostNetwork": true, "containers": [
             {"name": "c", "image": "x", "ports": [{"containerPort": 80}]}]}});
         template(plain.as_object_mut().unwrap());

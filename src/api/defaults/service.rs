@@ -59,7 +59,7 @@ fn port_defaults(p: &mut Map<String, Value>) {
 }
 
 /// Writes the address given to a Service; `None` makes it headless. IPv4 only, like the
-/// service range.
+/// service range; but whose endpoints are written by hand may have both families even here.
 pub fn set_cluster_ip(object: &mut Value, ip: Option<&str>) {
     let Some(root) = object.as_object_mut() else {
         return;
@@ -69,7 +69,20 @@ pub fn set_cluster_ip(object: &mut Value, ip: Option<&str>) {
     spec.insert("clusterIP".into(), json!(ip));
     spec.insert("clusterIPs".into(), json!([ip]));
     default(spec, "ipFamilies", json!(["IPv4"]));
-    default(spec, "ipFamilyPolicy", "SingleStack");
+    let selector = spec.get("selector").and_then(Value::as_object);
+    let by_hand = ip == "None" && selector.is_none_or(Map::is_empty);
+    if !by_hand {
+        default(spec, "ipFamilyPolicy", "SingleStack");
+        return;
+    }
+    default(spec, "ipFamilyPolicy", "RequireDualStack");
+    let single = spec["ipFamilyPolicy"] == "SingleStack";
+    if let Some([first]) = spec["ipFamilies"].as_array().map(Vec::as_slice)
+        && !single
+    {
+        let other = if first == "IPv4" { "IPv6" } else { "IPv4" };
+        spec.insert("ipFamilies".into(), json!([first, other]));
+    }
 }
 
 /// Keeps, on update, what was allocated at birth and the client left out: `kubectl
@@ -202,6 +215,27 @@ mod tests {
         new["spec"]["type"] = json!("ExternalName");
         keep_allocated(&mut new, &json!({"spec": address}));
         assert_eq!(new["spec"], json!({"type": "ExternalName"}));
+    }
+
+    #[test]
+    fn endpoints_written_by_hand_may_have_both_families() {
+        let families = |spec: Value, ip: Option<&str>| {
+            let mut service = json!({"spec": spec});
+            set_cluster_ip(&mut service, ip);
+            let spec = &service["spec"];
+            (spec["ipFamilies"].clone(), spec["ipFamilyPolicy"].clone())
+        };
+        let one = (json!(["IPv4"]), json!("SingleStack"));
+        assert_eq!(families(json!({}), Some("10.96.0.7")), one);
+        assert_eq!(families(json!({"selector": {"a": "b"}}), None), one);
+        assert_eq!(
+            families(json!({"ipFamilyPolicy": "SingleStack"}), None),
+            one
+        );
+        let both = (json!(["IPv4", "IPv6"]), json!("RequireDualStack"));
+        assert_eq!(families(json!({"selector": {}}), None), both);
+        let both = (json!(["IPv6", "IPv4"]), json!("RequireDualStack"));
+        assert_eq!(families(json!({"ipFamilies": ["IPv6"]}), None), both);
     }
 
     #[test]

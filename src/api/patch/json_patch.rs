@@ -39,22 +39,25 @@ pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), Error> {
 }
 
 fn apply(object: &mut Value, op: &Value, copied: &mut usize) -> Result<(), Error> {
+    if !op.is_object() {
+        let found = crate::json::type_name(op);
+        return Err(Error::Malformed(format!(
+            "error decoding patch: json: cannot unmarshal {found} into Go value of type jsonpatch.Operation"
+        )));
+    }
     let text = |key: &str| {
         op.get(key)
             .and_then(Value::as_str)
-            .ok_or_else(|| Error::Malformed(format!("operation has no {key:?}: {op}")))
+            .ok_or_else(|| Error::Inapplicable(format!("operation has no {key:?}: {op}")))
     };
-    let value = || {
-        op.get("value")
-            .cloned()
-            .ok_or_else(|| Error::Malformed(format!("operation has no \"value\": {op}")))
-    };
+    // None is null, as in the library upstream uses.
+    let value = || op.get("value").cloned().unwrap_or_default();
     let path = text("path")?;
     match text("op")? {
-        "add" => add(object, path, value()?),
+        "add" => add(object, path, value()),
         "remove" => remove(object, path, "remove").map(drop),
         "replace" => {
-            let new = value()?;
+            let new = value();
             check_depth(path, &new)?;
             let missing = || inapplicable("replace", path);
             *object.pointer_mut(path).ok_or_else(missing)? = new;
@@ -96,7 +99,7 @@ fn apply(object: &mut Value, op: &Value, copied: &mut usize) -> Result<(), Error
                 )))
             }
         }
-        other => Err(Error::Malformed(format!("unexpected kind: {other}"))),
+        other => Err(Error::Inapplicable(format!("unexpected kind: {other}"))),
     }
 }
 
@@ -140,7 +143,7 @@ fn inapplicable(op: &str, path: &str) -> Error {
 fn split(path: &str) -> Result<(&str, String), Error> {
     let (parent, last) = path
         .rsplit_once('/')
-        .ok_or_else(|| Error::Malformed(format!("path {path:?} does not start with a slash")))?;
+        .ok_or_else(|| Error::Inapplicable(format!("path {path:?} does not start with a slash")))?;
     Ok((parent, last.replace("~1", "/").replace("~0", "~")))
 }
 
@@ -264,9 +267,10 @@ mod tests {
             (json!({"op": "add", "path": "/a/01", "value": 1}), 422),
             (json!({"op": "test", "path": "/a", "value": 1}), 422),
             (json!({"op": "move", "from": "/a", "path": "/a/0"}), 422),
-            (json!({"op": "jump", "path": "/a"}), 400),
-            (json!({"op": "add", "path": "/a"}), 400),
-            (json!({"op": "add", "path": "a", "value": 1}), 400),
+            (json!({"op": "jump", "path": "/a"}), 422),
+            (json!({"op": "add", "value": 1}), 422),
+            (json!({"op": "add", "path": "a", "value": 1}), 422),
+            (json!("add"), 400),
         ] {
             assert_eq!(
                 run(doc.clone(), json!([op])).unwrap_err().status().code,
@@ -275,6 +279,8 @@ mod tests {
             );
         }
         assert_eq!(run(doc.clone(), json!({})).unwrap_err().status().code, 400);
+        let nothing = json!([{"op": "add", "path": "/b"}]);
+        assert_eq!(run(doc.clone(), nothing), Ok(json!({"a": [1], "b": null})));
         let many = vec![json!({"op": "test", "path": "/a", "value": [1]}); MAX_OPERATIONS + 1];
         assert_eq!(run(doc, json!(many)).unwrap_err().status().code, 413);
     }

@@ -23,6 +23,7 @@ const CERTIFICATES: Gv = gv("certificates.k8s.io", "v1");
 const ADMISSION: Gv = gv("admissionregistration.k8s.io", "v1");
 const EXTENSIONS: Gv = gv("apiextensions.k8s.io", "v1");
 const REGISTRATION: Gv = gv("apiregistration.k8s.io", "v1");
+const METRICS: Gv = gv("metrics.k8s.io", "v1beta1");
 
 const fn gv(group: &'static str, version: &'static str) -> Gv {
     Gv { group, version }
@@ -437,6 +438,10 @@ fn cluster() -> Vec<Row> {
             .category("api-extensions")
             .verbs(READ)
             .part("status", "APIService", &["get"]),
+        row(METRICS, "NodeMetrics", "nodes")
+            .cluster()
+            .verbs(&["get", "list"]),
+        row(METRICS, "PodMetrics", "pods").verbs(&["get", "list"]),
     ]
 }
 

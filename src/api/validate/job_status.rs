@@ -250,7 +250,9 @@ fn taken_back(e: &mut Vec<Error>, new: &Value, old: &Value) {
         ));
     }
     let (began, before) = (time(new, "startTime"), time(old, "startTime"));
-    if before.is_some() && began != before && !bool_at(new, "/spec/suspend") {
+    // Who is resumed starts anew.
+    let resumed = is(old, "Suspended") && !is(new, "Suspended");
+    if before.is_some() && began != before && !bool_at(new, "/spec/suspend") && !resumed {
         let why = "startTime cannot be removed for unsuspended job";
         e.push(Error::required("status.startTime", why));
     }
@@ -296,6 +298,18 @@ mod tests {
                 "status.conditions: Invalid value: cannot disable the SuccessCriteriaMet=True condition",
                 "status.succeeded: Invalid value: 0: cannot decrease the succeeded counter",
             ]
+        );
+    }
+
+    #[test]
+    fn only_a_resumed_job_starts_anew() {
+        let started = |time: &str, suspended: &str| json!({"startTime": time, "conditions": [{"type": "Suspended", "status": suspended}]});
+        let (first, second) = ("2026-01-01T00:00:00Z", "2026-01-01T00:05:00Z");
+        let resumed = words(started(second, "False"), started(first, "True"));
+        assert_eq!(resumed, Vec::<String>::new());
+        assert_eq!(
+            words(started(second, "False"), started(first, "False")),
+            ["status.startTime: Required value: startTime cannot be removed for unsuspended job"]
         );
     }
 

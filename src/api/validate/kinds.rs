@@ -31,8 +31,8 @@ pub(super) fn config_map(object: &Value) -> Vec<Error> {
         }
     }
     if bytes > DATA_MAX {
-        // Upstream reports the whole object here.
-        e.push(Error::too_long("", DATA_MAX));
+        // Upstream reports the whole object here, and writes its empty path so.
+        e.push(Error::too_long("[]", DATA_MAX));
     }
     e
 }
@@ -323,8 +323,8 @@ mod tests {
         );
         let big = config_map(&json!({"data": {"k": "x".repeat(DATA_MAX + 1)}}));
         assert_eq!(
-            big[0].body(),
-            "Too long: may not be more than 1048576 bytes"
+            big[0].to_string(),
+            "[]: Too long: may not be more than 1048576 bytes"
         );
         assert_eq!(
             words(&secret(

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::pod_scheduling::node_selector;
 use super::pod_update::difference;
@@ -144,11 +144,17 @@ pub(super) fn claim_update(new: &Value, old: &Value) -> Vec<Error> {
         spec.remove("volumeAttributesClassName");
         spec
     };
-    let (mut now, before) = (fixed(new), fixed(old));
+    let (mut now, mut before) = (fixed(new), fixed(old));
     // The binder sets the volume, and the class may be filled in once.
     for key in ["volumeName", "storageClassName"] {
-        if !before.contains_key(key) {
+        let unset = |spec: &Map<String, Value>| match key {
+            // An empty name is none; an empty class is one.
+            "volumeName" => spec.get(key).is_none_or(|name| name == ""),
+            key => !spec.contains_key(key),
+        };
+        if unset(&before) {
             now.remove(key);
+            before.remove(key);
         }
     }
     let storage = |o: &Value| {

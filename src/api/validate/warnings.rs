@@ -78,7 +78,22 @@ pub fn warnings(res: &Resource, object: &Value, old: Option<&Value>) -> Vec<Stri
     let mut out = Vec::new();
     let template = match res.id() {
         ("", "Pod") => {
+            recommended_name(&mut out, object, old, "the Pod's hostname");
             pod(&mut out, object, "");
+            return out;
+        }
+        ("", "Service") => {
+            service(&mut out, object);
+            return out;
+        }
+        ("", "PersistentVolume" | "PersistentVolumeClaim") => {
+            old_class(&mut out, object);
+            return out;
+        }
+        ("networking.k8s.io", "Ingress") => {
+            if old.is_none() {
+                ingress(&mut out, object);
+            }
             return out;
         }
         ("", "PodTemplate") => "template",
@@ -111,11 +126,77 @@ pub fn warnings(res: &Resource, object: &Value, old: Option<&Value>) -> Vec<Stri
 
 /// Pods are called after what makes them, and their hostnames after the pods.
 fn pod_names(out: &mut Vec<String>, object: &Value, old: Option<&Value>) {
+    recommended_name(out, object, old, "Pod names and hostnames");
+}
+
+/// A name that is used where only a DNS label does well.
+fn recommended_name(out: &mut Vec<String>, object: &Value, old: Option<&Value>, used: &str) {
     let why = names::dns_label(str_at(object, "/metadata/name"));
     if old.is_none() && !why.is_empty() {
         out.push(format!(
-            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            "metadata.name: this is used in {used}, which can result in surprising behavior; a DNS label is recommended: [{}]",
             why.join(" ")
+        ));
+    }
+}
+
+fn annotated(object: &Value, name: &str) -> bool {
+    map_at(object, "/metadata/annotations").is_some_and(|found| found.contains_key(name))
+}
+
+/// Fields of a Service that its type has no use for.
+fn service(out: &mut Vec<String>, object: &Value) {
+    let (hints, mode) = (
+        "service.kubernetes.io/topology-aware-hints",
+        "service.kubernetes.io/topology-mode",
+    );
+    if annotated(object, hints) {
+        out.push(format!(
+            "annotation {hints} is deprecated, please use {mode} instead"
+        ));
+    }
+    let kind = str_at(object, "/spec/type");
+    let outside = !list_at(object, "/spec/externalIPs").is_empty();
+    if kind == "ClusterIP" && str_at(object, "/spec/clusterIP") == "None" {
+        let balanced = !str_at(object, "/spec/loadBalancerIP").is_empty();
+        let sticky = str_at(object, "/spec/sessionAffinity") != "None";
+        for (set, field) in [
+            (balanced, "loadBalancerIP"),
+            (outside, "externalIPs"),
+            // Upstream's spelling.
+            (sticky, "SessionAffinity"),
+        ] {
+            if set {
+                out.push(format!("spec.{field} is ignored for headless services"));
+            }
+        }
+    }
+    let named = !str_at(object, "/spec/externalName").is_empty();
+    if kind == "ExternalName" && outside {
+        out.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".into());
+    }
+    if kind != "ExternalName" && named {
+        out.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".into());
+    }
+}
+
+/// The annotation that named a storage class before there was a field.
+fn old_class(out: &mut Vec<String>, object: &Value) {
+    let name = "volume.beta.kubernetes.io/storage-class";
+    if annotated(object, name) {
+        let at = key("metadata.annotations", name);
+        out.push(format!(
+            "{at}: deprecated since v1.8; use \"storageClassName\" attribute instead"
+        ));
+    }
+}
+
+/// The annotation that named an ingress class before there was a field.
+fn ingress(out: &mut Vec<String>, object: &Value) {
+    let name = "kubernetes.io/ingress.class";
+    if annotated(object, name) && object.pointer("/spec/ingressClassName").is_none() {
+        out.push(format!(
+            "annotation {name:?} is deprecated, please use 'spec.ingressClassName' instead"
         ));
     }
 }
@@ -131,11 +212,8 @@ fn indexes(out: &mut Vec<String>, job: &Value) {
 fn pod(out: &mut Vec<String>, pod: &Value, path: &str) {
     let at = |place: &str| member(path, place);
     placement(out, pod, path);
-    let annotated = |name: &str| {
-        map_at(pod, "/metadata/annotations").is_some_and(|found| found.contains_key(name))
-    };
     let mut annotation = |name: &str, why: &str| {
-        if annotated(name) {
+        if annotated(pod, name) {
             out.push(format!("{}: {why}", key(&at("metadata.annotations"), name)));
         }
     };
@@ -368,7 +446,8 @@ mod tests {
             "spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]",
         ];
         let pods = find("", "v1", "pods").unwrap();
-        assert_eq!(warnings(pods, &json!({"spec": spec}), None), words);
+        let named = json!({"metadata": {"name": "web"}, "spec": spec});
+        assert_eq!(warnings(pods, &named, None), words);
         let deployments = find("apps", "v1", "deployments").unwrap();
         let deployment =
             json!({"metadata": {"name": "web-1.0"}, "spec": {"template": {"spec": spec}}});
@@ -383,5 +462,65 @@ mod tests {
             warnings(deployments, &deployment, Some(&deployment)).len(),
             words.len()
         );
+    }
+
+    #[test]
+    fn each_kind_has_habits_of_its_own() {
+        let class = json!({"kubernetes.io/ingress.class": "nginx"});
+        let beta = json!({"volume.beta.kubernetes.io/storage-class": "fast"});
+        let pvc = "metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use \"storageClassName\" attribute instead";
+        for (group, plural, object, words) in [
+            (
+                "",
+                "pods",
+                json!({"metadata": {"name": "a.b"}}),
+                vec![
+                    "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]",
+                ],
+            ),
+            (
+                "networking.k8s.io",
+                "ingresses",
+                json!({"metadata": {"annotations": class}}),
+                vec![
+                    "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead",
+                ],
+            ),
+            (
+                "networking.k8s.io",
+                "ingresses",
+                json!({"metadata": {"annotations": class}, "spec": {"ingressClassName": "a"}}),
+                vec![],
+            ),
+            (
+                "",
+                "persistentvolumeclaims",
+                json!({"metadata": {"annotations": beta}}),
+                vec![pvc],
+            ),
+            (
+                "",
+                "services",
+                json!({"spec": {"type": "ClusterIP", "clusterIP": "None", "sessionAffinity": "ClientIP",
+                    "externalIPs": ["1.2.3.4"], "externalName": "a.b"}}),
+                vec![
+                    "spec.externalIPs is ignored for headless services",
+                    "spec.SessionAffinity is ignored for headless services",
+                    "spec.externalName is ignored when spec.type is not \"ExternalName\"",
+                ],
+            ),
+            (
+                "",
+                "services",
+                json!({"spec": {"type": "ClusterIP", "clusterIP": "10.96.0.7", "sessionAffinity": "None"}}),
+                vec![],
+            ),
+        ] {
+            let resource = find(group, "v1", plural).unwrap();
+            assert_eq!(warnings(resource, &object, None), words, "{object}");
+            if plural == "ingresses" {
+                assert!(warnings(resource, &object, Some(&object)).is_empty());
+            }
+        }
     }
 }

@@ -26,6 +26,7 @@ use crate::object::BadRecord;
 use crate::ports::NodePorts;
 use crate::query::Parameters;
 use crate::target::{Reference, Target};
+use crate::usage::Usage;
 use crate::webhooks::Hooks;
 use crate::world::World;
 use crate::{
@@ -105,6 +106,7 @@ pub struct Inner {
     pub(crate) node_ports: NodePorts,
     pub(crate) ledger: Ledger,
     pub(crate) hooks: Hooks,
+    pub(crate) usage: Usage,
     pub(crate) metrics: Metrics,
     pub(crate) in_flight: InFlight,
     pub(crate) stopping: CancellationToken,
@@ -145,6 +147,7 @@ impl App {
             node_ports: NodePorts::default(),
             ledger: Ledger::default(),
             hooks: Hooks::default(),
+            usage: Usage::default(),
             metrics: Metrics::default(),
             in_flight: InFlight::new(limit, patience),
             stopping: CancellationToken::new(),
@@ -175,7 +178,7 @@ impl App {
 
     /// Where others serve too: keeps this server among the endpoints of `kubernetes`, takes
     /// those away that are gone, and itself at `shutdown`.
-    pub async fn announce(&self, shutdown: CancellationToken) {
+    pub async fn keep_among_endpoints(&self, shutdown: CancellationToken) {
         endpoints::run(self, shutdown).await;
     }
 
@@ -284,7 +287,7 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
             };
             match place {
                 Err(status) => respond::status(&status),
-                Ok(_place) => answer(request, call, next, limit).await,
+                Ok(_place) => answer(request, &path, call, next, limit).await,
             }
         }
     };
@@ -304,17 +307,18 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
 /// The answer to a request that was let in, within its time.
 async fn answer(
     mut request: Request,
+    path: &str,
     call: Call,
     next: axum::middleware::Next,
     limit: Duration,
 ) -> Response {
-    let (path, verb) = (request.uri().path().to_owned(), call.verb);
+    let verb = call.verb;
     request.extensions_mut().insert(call);
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind();
     match tokio::time::timeout(limit, answered).await {
         Ok(Ok(response)) => response,
         Ok(Err(_panic)) => {
-            tracing::error!(%path, verb, "a handler panicked");
+            tracing::error!(path, verb, "a handler panicked");
             let why = "the server hit a defect of its own; its log says where";
             respond::status(&Status::internal(why))
         }

@@ -3,6 +3,8 @@
 //! The common case (JSON, current version) copies stored bytes; Tables, bare metadata and
 //! old versions are built from the decoded object.
 
+use std::cell::Cell;
+
 use axum::response::Response;
 use bytes::Bytes;
 use cadet_api::columns::{self, Frame, Include};
@@ -188,6 +190,8 @@ pub struct EventEncoder {
     resource: &'static Resource,
     form: Form,
     include: Include,
+    /// Columns are told once, with the first Table.
+    columns_told: Cell<bool>,
 }
 
 impl EventEncoder {
@@ -196,6 +200,7 @@ impl EventEncoder {
             resource: call.resource(),
             form: negotiate::form(&call.headers)?,
             include: include_of(call)?,
+            columns_told: Cell::new(false),
         })
     }
 
@@ -225,7 +230,11 @@ impl EventEncoder {
             Form::Json => value,
             Form::Table(version) => {
                 let rows = vec![row(self.resource, &value, self.include)];
-                columns::table(self.resource, version, rows, &frame_of(&value))
+                let frame = Frame {
+                    without_columns: self.columns_told.replace(true),
+                    ..frame_of(&value)
+                };
+                columns::table(self.resource, version, rows, &frame)
             }
             Form::Metadata(version) => partial(&value, version),
         };

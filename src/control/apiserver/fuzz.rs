@@ -15,7 +15,7 @@ use self::material::Choices;
 use crate::body::{self, Decoded};
 use crate::kinds::Kinds;
 use crate::negotiate;
-use crate::query::{ListOptions, Parameters, WriteOptions};
+use crate::query::{ListOptions, Parameters, Write, WriteOptions};
 use crate::target::Target;
 
 fn decode(media: &'static str, text: &[u8]) -> Result<Decoded, u16> {
@@ -174,8 +174,10 @@ fn query_and_path() {
                     assert!([400, 422].contains(&status.code), "{query}: {status:?}");
                 }
             }
-            if let Err(status) = WriteOptions::of(&parameters) {
-                assert!([400, 422].contains(&status.code), "{query}: {status:?}");
+            for write in [Write::Create, Write::Update, Write::Patch, Write::Apply] {
+                if let Err(status) = WriteOptions::of(&parameters, write) {
+                    assert_eq!(status.code, 422, "{query}: {status:?}");
+                }
             }
         });
 }

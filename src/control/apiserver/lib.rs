@@ -46,6 +46,7 @@ mod serve;
 mod service;
 mod target;
 mod tls;
+mod usage;
 mod virtual_kinds;
 mod webhooks;
 mod world;

@@ -3,17 +3,13 @@
 use cadet_api::apply::{self, Writer};
 use cadet_api::meta;
 use cadet_api::resource::Resource;
-use cadet_api::status::Status;
 use http::HeaderMap;
 use http::header::USER_AGENT;
 use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::call::ObjectCall;
-use crate::query::Parameters;
-
-/// Longest name of a field manager, in characters.
-const MAX_NAME: usize = 128;
+use crate::query::{MANAGER_MAX, Parameters};
 
 /// The writer of one request.
 #[derive(Debug, Clone)]
@@ -36,17 +32,15 @@ impl Manager {
         }
     }
 
-    /// `fieldManager`, or the first word of the client's User-Agent.
-    ///
-    /// # Errors
-    /// 422 for a name that is too long or not printable.
-    pub fn of(call: &ObjectCall, subresource: &'static str) -> Result<Manager, Status> {
-        Ok(Manager {
-            name: name_of(&call.parameters, &call.headers)?,
+    /// `fieldManager`, which [`WriteOptions`](crate::query::WriteOptions) has looked at, or
+    /// the first word of the client's User-Agent.
+    pub fn of(call: &ObjectCall, subresource: &'static str) -> Manager {
+        Manager {
+            name: name_of(&call.parameters, &call.headers),
             api_version: call.resource().gv.api_version(),
             subresource,
             applying: false,
-        })
+        }
     }
 
     /// The same writer, whose objects come with their record.
@@ -88,27 +82,14 @@ impl Manager {
     }
 }
 
-fn name_of(parameters: &Parameters, headers: &HeaderMap) -> Result<String, Status> {
+fn name_of(parameters: &Parameters, headers: &HeaderMap) -> String {
     if let Some(name) = parameters.get("fieldManager") {
-        let bad = |why: &str| {
-            Err(Status::failure(
-                422,
-                "Invalid",
-                format!("fieldManager: Invalid value: {name:?}: {why}"),
-            ))
-        };
-        if name.chars().count() > MAX_NAME {
-            return bad("may not be more than 128 bytes");
-        }
-        if name.chars().any(char::is_control) {
-            return bad("should only contain printable characters");
-        }
-        return Ok(name.to_owned());
+        return name.to_owned();
     }
     let agent = headers.get(USER_AGENT).and_then(|v| v.to_str().ok());
     let first = agent.and_then(|a| a.split('/').next()).unwrap_or_default();
-    Ok(match first {
+    match first {
         "" => "unknown".to_owned(),
-        first => first.chars().take(MAX_NAME).collect(),
-    })
+        first => first.chars().take(MANAGER_MAX).collect(),
+    }
 }

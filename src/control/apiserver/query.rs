@@ -60,6 +60,9 @@ impl Parameters {
     }
 }
 
+/// The parameter that says how `resourceVersion` is meant.
+const MATCH: &str = "resourceVersionMatch";
+
 /// How a list's `resourceVersion` is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Match {
@@ -93,33 +96,23 @@ impl ListOptions {
         let fields = FieldSelector::parse(parameters.get("fieldSelector").unwrap_or(""));
         let fields = fields.and_then(|fields| fields.into_stored(resource));
         let fields = fields.map_err(bad)?;
-        let limit = parameters
-            .number::<i64>("limit")?
-            .filter(|limit| *limit != 0);
+        let limit = parameters.number::<i64>("limit")?;
         let options = ListOptions {
             labels: labels.map_err(bad)?,
             fields,
+            // Zero and less are no limit, as upstream reads them.
             limit: limit
-                .map(u64::try_from)
-                .transpose()
-                .map_err(|_| Status::bad_request("limit must not be negative"))?,
+                .and_then(|limit| u64::try_from(limit).ok())
+                .filter(|limit| *limit != 0),
             continue_token: parameters.get("continue").map(str::to_owned),
             revision: parameters
                 .get("resourceVersion")
                 .map(parse_revision)
                 .transpose()?,
-            revision_match: match parameters.get("resourceVersionMatch") {
-                None => None,
+            revision_match: match parameters.get(MATCH) {
                 Some("Exact") => Some(Match::Exact),
                 Some("NotOlderThan") => Some(Match::NotOlderThan),
-                Some(other) => {
-                    let error = field::Error::not_supported(
-                        "resourceVersionMatch",
-                        other,
-                        &["Exact", "NotOlderThan", ""],
-                    );
-                    return Err(invalid_options(&[error]));
-                }
+                _ => None,
             },
             bookmarks: parameters.flag("allowWatchBookmarks"),
             initial_events: parameters
@@ -127,77 +120,73 @@ impl ListOptions {
                 .map(|_| parameters.flag("sendInitialEvents")),
             timeout_seconds: parameters.number("timeoutSeconds")?,
         };
-        if watch {
-            options.check_watch()
-        } else {
-            options.check_list()
-        }?;
-        Ok(options)
-    }
-
-    fn check_watch(&self) -> Result<(), Status> {
-        let wrong = match (self.initial_events, self.revision_match) {
-            (None, Some(_)) => Some((
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            )),
-            (Some(_), None | Some(Match::Exact)) => Some((
-                "resourceVersionMatch",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            )),
-            _ => None,
+        let wanted = parameters.get(MATCH);
+        let errors = match watch {
+            true => options.wrong_for_watch(wanted),
+            false => options.wrong_for_list(wanted),
         };
-        wrong.map_or(Ok(()), |(name, why)| {
-            Err(invalid_options(&[field::Error::forbidden(name, why)]))
-        })
+        match errors.as_slice() {
+            [] => Ok(options),
+            errors => Err(Status::invalid_options("ListOptions", errors)),
+        }
     }
 
-    fn check_list(&self) -> Result<(), Status> {
+    /// What is wrong of a watch; `wanted` is the match as the client wrote it.
+    fn wrong_for_watch(&self, wanted: Option<&str>) -> Vec<field::Error> {
         let mut errors = vec![];
-        let revision_match = "resourceVersionMatch";
-        if self.initial_events.is_some() {
-            errors.push(field::Error::forbidden(
-                "sendInitialEvents",
-                "sendInitialEvents is forbidden for list",
+        let mut forbid = |why: &str| errors.push(field::Error::forbidden(MATCH, why));
+        let newer = self.revision_match == Some(Match::NotOlderThan);
+        if self.initial_events.is_some() && !newer {
+            forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        }
+        let Some(wanted) = wanted else {
+            return errors;
+        };
+        if self.initial_events.is_none() {
+            forbid(
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            );
+        }
+        if !newer {
+            errors.push(field::Error::not_supported(
+                MATCH,
+                wanted,
+                &["NotOlderThan"],
             ));
         }
-        if self.revision_match.is_some() && self.revision.is_none() {
-            errors.push(field::Error::forbidden(
-                revision_match,
-                "resourceVersionMatch is forbidden unless resourceVersion is provided",
-            ));
+        if self.continue_token.is_some() {
+            let why = "resourceVersionMatch is forbidden when continue is provided";
+            errors.push(field::Error::forbidden(MATCH, why));
         }
-        if self.revision_match.is_some() && self.continue_token.is_some() {
-            errors.push(field::Error::forbidden(
-                revision_match,
-                "resourceVersionMatch is forbidden when continue is provided",
-            ));
-        }
-        if self.revision == Some(0) && self.revision_match == Some(Match::Exact) {
-            errors.push(field::Error::forbidden(
-                revision_match,
-                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-            ));
-        }
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(invalid_options(&errors))
-        }
+        errors
     }
-}
 
-fn invalid_options(errors: &[field::Error]) -> Status {
-    let sentences: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    let sentences = match sentences.as_slice() {
-        [one] => one.clone(),
-        many => format!("[{}]", many.join(", ")),
-    };
-    Status::failure(
-        422,
-        "Invalid",
-        format!("ListOptions.meta.k8s.io \"\" is invalid: {sentences}"),
-    )
+    /// As [`ListOptions::wrong_for_watch`], of a list.
+    fn wrong_for_list(&self, wanted: Option<&str>) -> Vec<field::Error> {
+        let mut errors = vec![];
+        if let Some(wanted) = wanted {
+            let mut forbid = |why: &str| errors.push(field::Error::forbidden(MATCH, why));
+            if self.revision.is_none() {
+                forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
+            }
+            if self.continue_token.is_some() {
+                forbid("resourceVersionMatch is forbidden when continue is provided");
+            }
+            if self.revision_match.is_none() {
+                let known = ["Exact", "NotOlderThan", ""];
+                errors.push(field::Error::not_supported(MATCH, wanted, &known));
+            }
+            if self.revision == Some(0) && self.revision_match == Some(Match::Exact) {
+                let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+                errors.push(field::Error::forbidden(MATCH, why));
+            }
+        }
+        if self.initial_events.is_some() {
+            let why = "sendInitialEvents is forbidden for list";
+            errors.push(field::Error::forbidden("sendInitialEvents", why));
+        }
+        errors
+    }
 }
 
 /// Reads a `resourceVersion` that a client got from us.
@@ -225,33 +214,99 @@ pub struct WriteOptions {
     pub validation: FieldValidation,
 }
 
+/// Which verb the options of a write are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    Create,
+    Update,
+    Patch,
+    /// A patch that is an applied configuration.
+    Apply,
+}
+
+impl Write {
+    /// Kind of the options, which refusals name.
+    fn kind(self) -> &'static str {
+        match self {
+            Write::Create => "CreateOptions",
+            Write::Update => "UpdateOptions",
+            Write::Patch | Write::Apply => "PatchOptions",
+        }
+    }
+}
+
+/// Longest name of a field manager, in bytes.
+pub const MANAGER_MAX: usize = 128;
+
 impl WriteOptions {
-    pub fn of(parameters: &Parameters) -> Result<WriteOptions, Status> {
+    /// # Errors
+    /// 422 with every wrong option.
+    pub fn of(parameters: &Parameters, write: Write) -> Result<WriteOptions, Status> {
+        let mut errors = vec![];
+        let manager = parameters.get("fieldManager");
+        if write == Write::Patch && parameters.get("force").is_some() {
+            let why = "may not be specified for non-apply patch";
+            errors.push(field::Error::forbidden("force", why));
+        }
+        if write == Write::Apply && manager.is_none() {
+            let why = "is required for apply patch";
+            errors.push(field::Error::required("fieldManager", why));
+        }
+        errors.extend(manager.into_iter().flat_map(wrong_manager));
+        let dry_run = dry_run(parameters.get("dryRun").as_slice());
+        let dry_run = dry_run.unwrap_or_else(|error| {
+            errors.push(*error);
+            false
+        });
+        let validation = match parameters.get("fieldValidation") {
+            Some("Ignore") => FieldValidation::Ignore,
+            Some("Strict") => FieldValidation::Strict,
+            // The server's default since Kubernetes 1.27.
+            None | Some("Warn") => FieldValidation::Warn,
+            Some(other) => {
+                let known = ["", "Ignore", "Strict", "Warn"];
+                errors.push(field::Error::not_supported(
+                    "fieldValidation",
+                    other,
+                    &known,
+                ));
+                FieldValidation::Warn
+            }
+        };
+        if !errors.is_empty() {
+            return Err(Status::invalid_options(write.kind(), &errors));
+        }
         Ok(WriteOptions {
-            dry_run: dry_run(parameters.get("dryRun"))?,
-            validation: match parameters.get("fieldValidation") {
-                Some("Ignore") => FieldValidation::Ignore,
-                // The server's default since Kubernetes 1.27.
-                None | Some("Warn") => FieldValidation::Warn,
-                Some("Strict") => FieldValidation::Strict,
-                Some(other) => {
-                    return Err(Status::bad_request(format!(
-                        "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
-                    )));
-                }
-            },
+            dry_run,
+            validation,
         })
     }
 }
 
+/// What is wrong with the name of a field manager.
+fn wrong_manager(name: &str) -> Vec<field::Error> {
+    let mut errors = vec![];
+    if name.len() > MANAGER_MAX {
+        errors.push(field::Error::too_long("fieldManager", MANAGER_MAX));
+    }
+    for (at, c) in name.char_indices().filter(|(_, c)| c.is_control()) {
+        let why = format!(
+            "invalid character U+{:04X} (at position {at})",
+            u32::from(c)
+        );
+        errors.push(field::Error::invalid("fieldManager", name, why));
+    }
+    errors
+}
+
 /// `All` is the only dry run there is.
-pub fn dry_run(text: Option<&str>) -> Result<bool, Status> {
-    match text {
-        None => Ok(false),
-        Some("All") => Ok(true),
-        Some(other) => Err(Status::bad_request(format!(
-            "dryRun: Unsupported value: {other:?}: supported values: \"All\""
-        ))),
+pub fn dry_run(texts: &[&str]) -> Result<bool, Box<field::Error>> {
+    match texts.iter().all(|text| *text == "All") {
+        true => Ok(!texts.is_empty()),
+        false => {
+            let wrong = field::Error::not_supported("dryRun", texts.to_vec(), &["All"]);
+            Err(Box::new(wrong))
+        }
     }
 }
 
@@ -303,7 +358,6 @@ mod tests {
     #[test]
     fn wrong_values_are_bad_requests() {
         for query in [
-            "limit=-1",
             "limit=x",
             "resourceVersion=abc",
             "labelSelector=a%20b%20c",

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cadet_api::json;
 use cadet_api::quota::{self, Quota};
@@ -24,6 +25,10 @@ use crate::app::App;
 use crate::object::Object;
 use crate::world::Scope;
 use crate::writing::{self, Proposal};
+
+/// How often everything is counted again while there are quotas, as upstream does: a pod
+/// whose time to end is over is not counted any more, though nobody has said that it ended.
+const RESYNC: Duration = Duration::from_secs(300);
 
 /// Namespaces in which something has changed since they were last counted.
 #[derive(Default)]
@@ -63,9 +68,20 @@ pub async fn run(app: App, shutdown: CancellationToken) {
     let mut of_counted = JoinSet::new();
     let mut followed: HashSet<(&str, &str)> = HashSet::new();
     loop {
+        let resync = async {
+            match followed.is_empty() {
+                true => std::future::pending().await,
+                false => tokio::time::sleep(RESYNC).await,
+            }
+        };
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = changed.woken.notified() => {}
+            () = resync => {
+                for quota in app.world.list(quotas, None).objects {
+                    changed.add(&quota.meta.namespace);
+                }
+            }
         }
         for namespace in changed.take() {
             for quota in app.world.list(quotas, Some(&namespace)).objects {

@@ -9,12 +9,22 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::object::{Object, key_of, to_stored};
+use crate::usage;
 
 /// Since when API services are there: the day of Kubernetes 1.0, for want of a better one.
 const SINCE: &str = "2015-07-10T00:00:00Z";
 
-/// All objects of a computed kind; `None` for kinds that are stored.
-pub fn objects(app: &App, kind: &'static Resource) -> Option<Result<Vec<Arc<Object>>, Status>> {
+/// All objects of a computed kind in a namespace ("" is all), those with this name at least
+/// if one is given; `None` for kinds that are stored.
+pub async fn objects(
+    app: &App,
+    kind: &'static Resource,
+    namespace: &str,
+    name: Option<&str>,
+) -> Option<Result<Vec<Arc<Object>>, Status>> {
+    if kind.gv.group == "metrics.k8s.io" {
+        return usage::objects(app, kind, namespace, name).await;
+    }
     let values = match kind.id() {
         ("", "ComponentStatus") => components(app),
         ("apiregistration.k8s.io", "APIService") => services(app),

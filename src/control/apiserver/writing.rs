@@ -88,9 +88,13 @@ async fn put(
             expect,
         },
     };
-    let announced = app
-        .world
-        .announce(&bytes, Parts::of(resource.stored_as(), value));
+    // What comes back from a shared store is not these bytes but a copy.
+    let announced = match app.is_shared() {
+        true => None,
+        false => app
+            .world
+            .announce(&bytes, Parts::of(resource.stored_as(), value)),
+    };
     let store = app.world.store();
     let revision = match guards {
         [] => store.commit(&key, change).await?,
@@ -296,7 +300,8 @@ pub fn is_finished(resource: &Resource, value: &Value) -> bool {
 /// The client's `resourceVersion`, if it gave one, must be that of the object.
 pub fn check_version(resource: &Resource, new: &Value, old: &Value) -> Result<bool, Status> {
     let asked = json::str_at(new, "/metadata/resourceVersion");
-    if asked.is_empty() {
+    // "0" is no version anything has.
+    if matches!(asked, "" | "0") {
         return Ok(false);
     }
     if asked == json::str_at(old, "/metadata/resourceVersion") {

@@ -19,6 +19,22 @@ pub enum Error {
     Write { what: String, source: kube::Error },
     #[error("deleting {what}: {source}")]
     Delete { what: String, source: kube::Error },
+    #[error("{what} is being deleted")]
+    Going { what: String },
+}
+
+impl Error {
+    /// Whether somebody else was faster: the caches will tell, and it is tried again.
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Error::Read { source, .. }
+            | Error::Write { source, .. }
+            | Error::Delete { source, .. } => {
+                matches!(source, kube::Error::Api(status) if status.code == 409)
+            }
+            Error::Going { .. } => false,
+        }
+    }
 }
 
 /// Whether the API says that what we wanted to change is gone, changed by somebody else or

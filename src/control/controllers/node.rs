@@ -1,10 +1,20 @@
-//! Notices nodes whose agent has gone silent, and keeps new pods away from sick ones.
+//! Notices nodes whose agent has gone silent, keeps new pods away from sick ones and drives
+//! away those that are there.
+//!
+//! ```text
+//!   lease or condition changes ─▶ conditions Unknown after 40 s ─▶ taints: NoSchedule, and
+//!                                     NoExecute as long as some other node is ready
+//! ```
+//! If no node is ready, the fault is rather ours (a laptop that slept, a network that is
+//! down) and there is nowhere to go: then nobody is driven away, as upstream has it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use futures::channel::mpsc;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -15,11 +25,12 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::errors::{Error, again, overtaken};
-use crate::taints;
+use crate::node_facts::NodeFacts;
+use crate::shared::{Complete as _, Shared, Store};
+use crate::taints::{self, nobody_else_is_ready};
 
 /// Where node agents renew their leases.
 const LEASES: &str = "kube-node-lease";
@@ -28,6 +39,7 @@ const GRACE: Duration = Duration::from_secs(40);
 
 struct Context {
     client: Client,
+    nodes: Store<NodeFacts>,
     seen: Mutex<Seen>,
 }
 
@@ -52,22 +64,58 @@ impl Seen {
     }
 }
 
-/// Watches over nodes until `shutdown`.
-pub async fn run(client: Client, shutdown: CancellationToken) {
+/// Watches over nodes until the shutdown.
+pub async fn run(shared: Shared) {
+    let (client, shutdown) = (shared.client().clone(), shared.shutdown().clone());
+    let facts: Store<NodeFacts> = shared.store();
+    tokio::select! {
+        () = shutdown.cancelled() => return,
+        () = facts.complete() => {}
+    }
+    let turns = turns(&facts);
     let nodes: Api<Node> = Api::all(client.clone());
     let leases: Api<Lease> = Api::namespaced(client.clone(), LEASES);
     let context = Context {
         client,
+        nodes: facts,
         seen: Mutex::default(),
     };
     Controller::new(nodes, watcher::Config::default())
         .watches(leases, watcher::Config::default(), |lease: Lease| {
             Some(ObjectRef::new(&lease.name_any()))
         })
+        .reconcile_all_on(turns)
         .graceful_shutdown_on(async move { shutdown.cancelled().await })
         .run(reconcile, again, Arc::new(context))
         .for_each(|_| async {})
         .await;
+}
+
+/// Speaks whenever the last node stops being ready, or the first is ready again: then all
+/// have to be looked at.
+fn turns(nodes: &Store<NodeFacts>) -> mpsc::UnboundedReceiver<()> {
+    let (turn, turns) = mpsc::unbounded();
+    let all = nodes.clone();
+    let before = AtomicBool::new(nobody_else_is_ready(&nodes.all(), ""));
+    nodes.subscribe(move |old, new| {
+        let same = old
+            .zip(new)
+            .is_some_and(|(old, new)| old.ready == new.ready && old.counted == new.counted);
+        if same {
+            return;
+        }
+        let none = nobody_else_is_ready(&all.all(), "");
+        if before.swap(none, Ordering::SeqCst) == none {
+            return;
+        }
+        match none {
+            true => info!("no node is ready: nobody is evicted"),
+            false => info!("a node is ready: pods of others may be evicted"),
+        }
+        // Nobody listens any more once the loop has ended.
+        let _ = turn.unbounded_send(());
+    });
+    turns
 }
 
 async fn reconcile(node: Arc<Node>, context: Arc<Context>) -> Result<Action, Error> {
@@ -105,7 +153,8 @@ async fn reconcile(node: Arc<Node>, context: Arc<Context>) -> Result<Action, Err
             return Ok(Action::await_change());
         }
     }
-    if let Some(list) = taints::wanted(&node, &now) {
+    let evicts = || !nobody_else_is_ready(&context.nodes.all(), &name);
+    if let Some(list) = taints::wanted(&node, evicts, &now) {
         // The resourceVersion makes this fail if somebody else changed the taints meanwhile.
         let patch = json!({
             "metadata": {"resourceVersion": node.resource_version()},

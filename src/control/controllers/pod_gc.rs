@@ -1,225 +1,194 @@
-//! Removes pods whose node no longer exists: nobody is left to confirm their end.
+//! Removes pods nobody looks after: those of a node that no longer exists, and the oldest of
+//! too many that have ended.
 
-use std::collections::{HashMap, HashSet};
-use std::pin::pin;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, DeleteParams, Preconditions};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Client, ResourceExt};
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::errors::overtaken;
-use crate::mirror::Mirror;
+use crate::errors::Error;
+use crate::shared::{
+    Complete, Key, PodInfo, Queue, Record, Shared, Store, delete, patch_pod_status, work,
+};
 
 /// How long a node must be missing before its pods go: it may be registering again.
 const QUARANTINE: Duration = Duration::from_secs(40);
-/// Wait after a failed deletion.
-const RETRY: Duration = Duration::from_secs(5);
+/// So many pods that have ended are kept (upstream's `--terminated-pod-gc-threshold`).
+const ENDED: usize = 12_500;
+/// Of the queue: what has ended, wherever. No node has this name.
+const ALL_ENDED: &str = "/ended";
 
-enum Change {
-    Pod(Box<watcher::Event<Pod>>),
-    Node(Box<watcher::Event<Node>>),
+struct Context {
+    shared: Shared,
+    pods: Store<PodInfo>,
+    nodes: Store<Node>,
+    queue: Queue,
+    missing: Arc<Missing>,
 }
 
-/// What is kept of a pod.
-struct Placed {
-    namespace: String,
-    name: String,
-    uid: String,
-    /// "" before it is scheduled.
-    node: String,
-}
-
-impl Placed {
-    fn of(pod: Pod) -> Placed {
-        Placed {
-            namespace: pod.metadata.namespace.unwrap_or_default(),
-            name: pod.metadata.name.unwrap_or_default(),
-            uid: pod.metadata.uid.unwrap_or_default(),
-            node: pod.spec.and_then(|s| s.node_name).unwrap_or_default(),
-        }
-    }
-}
-
+/// Since when nodes have been missing that once were there, or that pods name.
 #[derive(Default)]
-struct World {
-    pods: Mirror<Placed>,
-    /// Names.
-    nodes: Mirror<String>,
-    /// Since when a node that pods name has been missing.
-    missing: HashMap<String, Instant>,
-}
+struct Missing(Mutex<HashMap<String, Instant>>);
 
-/// What a look at the world asks for.
-#[derive(Debug, Default, PartialEq)]
-struct Plan {
-    /// namespace, name and uid of pods to delete now.
-    delete: Vec<(String, String, String)>,
-    /// When to look again without being woken.
-    look_again: Option<Instant>,
-}
+impl Missing {
+    fn since(&self, node: &str) -> Instant {
+        *self
+            .nodes()
+            .entry(node.to_owned())
+            .or_insert_with(Instant::now)
+    }
 
-/// Collects orphaned pods until `shutdown`.
-pub async fn run(client: Client, shutdown: CancellationToken) {
-    let config = watcher::Config::default();
-    let pods = watcher(Api::<Pod>::all(client.clone()), config.clone())
-        .default_backoff()
-        .map_ok(|e| Change::Pod(Box::new(e)));
-    let nodes = watcher(Api::<Node>::all(client.clone()), config)
-        .default_backoff()
-        .map_ok(|e| Change::Node(Box::new(e)));
-    let mut changes = pin!(stream::select(pods, nodes));
-    let mut world = World::default();
-    let mut again: Option<Instant> = None;
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            change = changes.next() => match change {
-                Some(change) => world.take(change),
-                None => return,
-            },
-            () = wait(again) => {}
-        }
-        while let Some(Some(change)) = changes.next().now_or_never() {
-            world.take(change);
-        }
-        let plan = world.plan(Instant::now());
-        again = plan.look_again;
-        for (namespace, name, uid) in plan.delete {
-            let deleted = tokio::select! {
-                () = shutdown.cancelled() => return,
-                deleted = force_delete(&client, &namespace, &name, uid) => deleted,
-            };
-            if !deleted {
-                again = Some(Instant::now() + RETRY);
-            }
-        }
+    fn is_back(&self, node: &str) {
+        self.nodes().remove(node);
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        // A poisoned lock holds times only; they are as good as before the panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn wait(until: Option<Instant>) {
-    match until {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Deletes this very pod without waiting for a node to confirm. False if it failed.
-async fn force_delete(client: &Client, namespace: &str, name: &str, uid: String) -> bool {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let params = DeleteParams {
-        grace_period_seconds: Some(0),
-        preconditions: Some(Preconditions {
-            uid: Some(uid),
-            resource_version: None,
-        }),
-        ..DeleteParams::default()
+/// Collects pods until the shutdown.
+pub async fn run(shared: Shared) {
+    let context = Context {
+        pods: shared.store(),
+        nodes: shared.store(),
+        queue: Queue::default(),
+        missing: Arc::default(),
+        shared,
     };
-    match pods.delete(name, &params).await {
-        Ok(_) => {
-            info!(pod = %format!("{namespace}/{name}"), "removed: its node no longer exists");
-            true
+    let (queue, missing) = (context.queue.clone(), Arc::clone(&context.missing));
+    context.nodes.subscribe(move |old, new| match (old, new) {
+        (_, Some(node)) => missing.is_back(node.meta().name),
+        (Some(node), None) => {
+            missing.since(node.meta().name);
+            queue.add_after(Key::of(node), QUARANTINE);
         }
-        Err(why) if overtaken(&why) => true,
-        Err(error) => {
-            warn!(pod = %format!("{namespace}/{name}"), %error, "orphaned pod not removed");
-            false
+        (None, None) => {}
+    });
+    let (queue, nodes, ended) = (
+        context.queue.clone(),
+        context.nodes.clone(),
+        AtomicUsize::new(0),
+    );
+    context.pods.subscribe(move |old, new| {
+        if let Some(pod) = new
+            && !pod.node.is_empty()
+            && old.is_none_or(|old| old.node != pod.node)
+            && nodes.get("", &pod.node).is_none()
+        {
+            queue.add_after(Key::new("", &pod.node), QUARANTINE);
         }
-    }
+        let had = old.is_some_and(PodInfo::has_ended);
+        let has = new.is_some_and(PodInfo::has_ended);
+        let count = match (had, has) {
+            (false, true) => ended.fetch_add(1, Ordering::Relaxed) + 1,
+            (true, false) => ended.fetch_sub(1, Ordering::Relaxed) - 1,
+            _ => return,
+        };
+        if count > ENDED {
+            queue.add(Key::new("", ALL_ENDED));
+        }
+    });
+    let caches: [&dyn Complete; 2] = [&context.pods, &context.nodes];
+    let reconcile = |key| reconcile(&context, key);
+    work(&context.shared, &context.queue, &caches, 1, reconcile).await;
 }
 
-impl World {
-    fn take(&mut self, change: Result<Change, watcher::Error>) {
-        match change {
-            Ok(Change::Pod(e)) => self.pods.apply(*e, Placed::of),
-            Ok(Change::Node(e)) => self.nodes.apply(*e, |node| node.name_any()),
-            // The watcher starts over by itself, with a growing pause.
-            Err(why) => warn!(error = %why, "watch interrupted"),
+async fn reconcile(context: &Context, key: Key) -> Result<(), Error> {
+    if &*key.name == ALL_ENDED {
+        for pod in surplus(context.pods.all(), ENDED) {
+            remove(context, &pod).await?;
         }
+        return Ok(());
     }
+    if context.nodes.get("", &key.name).is_some() {
+        return Ok(());
+    }
+    let missing = context.missing.since(&key.name).elapsed();
+    // Pods may have come before the nodes were known: the count begins when we know.
+    if missing < QUARANTINE {
+        context.queue.add_after(key, QUARANTINE - missing);
+        return Ok(());
+    }
+    for pod in context.pods.on_node(&key.name) {
+        orphaned(context, &pod).await?;
+    }
+    context.missing.is_back(&key.name);
+    Ok(())
+}
 
-    fn plan(&mut self, now: Instant) -> Plan {
-        // Before both lists are here, every node seems to be missing.
-        if !(self.pods.is_complete() && self.nodes.is_complete()) {
-            return Plan::default();
-        }
-        let nodes: HashSet<&String> = self.nodes.iter().collect();
-        let mut plan = Plan::default();
-        let mut missing = HashMap::new();
-        for pod in self.pods.iter() {
-            if pod.node.is_empty() || nodes.contains(&pod.node) {
-                continue;
+/// Those that ended beyond `limit`, the oldest first; evicted ones before all others.
+fn surplus(mut pods: Vec<Arc<PodInfo>>, limit: usize) -> Vec<Arc<PodInfo>> {
+    pods.retain(|pod| pod.has_ended());
+    let many = pods.len().saturating_sub(limit);
+    pods.sort_by_key(|pod| (pod.reason != "Evicted", pod.created));
+    pods.truncate(many);
+    pods
+}
+
+/// Says why it goes, for who asks its Job or its owner, and removes it.
+async fn orphaned(context: &Context, pod: &PodInfo) -> Result<(), Error> {
+    if !pod.has_ended() {
+        let failed = json!({"status": {"phase": "Failed", "conditions": [{
+            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC",
+            "message": "PodGC: node no longer exists", "lastTransitionTime": now()}]}});
+        let client = context.shared.client();
+        match patch_pod_status(client, &context.pods, pod, &failed).await {
+            Ok(()) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            Err(source) => {
+                let what = format!("status of pod {}", Key::of(pod));
+                return Err(Error::Write { what, source });
             }
-            let node = pod.node.clone();
-            let since = *self.missing.get(&node).unwrap_or(&now);
-            missing.insert(node, since);
-            let due = since + QUARANTINE;
-            if due <= now {
-                let (namespace, name) = (pod.namespace.clone(), pod.name.clone());
-                plan.delete.push((namespace, name, pod.uid.clone()));
-            } else {
-                plan.look_again = Some(plan.look_again.map_or(due, |at| at.min(due)));
-            }
         }
-        // A node that came back starts a new count.
-        self.missing = missing;
-        plan
     }
+    remove(context, pod).await?;
+    info!(pod = %Key::of(pod), node = %pod.node, "removed: its node no longer exists");
+    Ok(())
+}
+
+fn now() -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
+    k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now())
+}
+
+/// Deletes this very pod without waiting for a node to confirm.
+async fn remove(context: &Context, pod: &PodInfo) -> Result<(), Error> {
+    let at_once = json!({"gracePeriodSeconds": 0});
+    delete(context.shared.client(), &context.pods, pod, at_once)
+        .await
+        .map_err(|source| Error::Delete {
+            what: format!("pod {}", Key::of(pod)),
+            source,
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-    use watcher::Event;
-
-    fn pod(name: &str, node: &str) -> Pod {
-        serde_json::from_value(
-            json!({"metadata": {"name": name, "namespace": "d", "uid": name},
-            "spec": {"nodeName": node, "containers": []}}),
-        )
-        .unwrap()
-    }
-
-    fn node(name: &str) -> Node {
-        serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()
-    }
 
     #[test]
-    fn pods_of_a_lost_node_go_after_the_quarantine() {
-        let mut w = World::default();
-        let start = Instant::now();
-        w.take(Ok(Change::Pod(Box::new(Event::Init))));
-        for p in [pod("a", "lost"), pod("b", "here"), pod("c", "")] {
-            w.take(Ok(Change::Pod(Box::new(Event::InitApply(p)))));
-        }
-        w.take(Ok(Change::Pod(Box::new(Event::InitDone))));
-        assert_eq!(w.plan(start), Plan::default(), "nodes are not known yet");
-        for e in [Event::Init, Event::InitApply(node("here")), Event::InitDone] {
-            w.take(Ok(Change::Node(Box::new(e))));
-        }
-        let due = start + QUARANTINE;
-        assert_eq!(
-            w.plan(start),
-            Plan {
-                delete: vec![],
-                look_again: Some(due)
-            }
-        );
-        let p = w.plan(due);
-        assert_eq!(p.delete, [("d".to_owned(), "a".to_owned(), "a".to_owned())]);
-        w.take(Ok(Change::Node(Box::new(Event::Apply(node("lost"))))));
-        assert_eq!(w.plan(due), Plan::default());
-        w.take(Ok(Change::Node(Box::new(Event::Delete(node("lost"))))));
-        assert_eq!(
-            w.plan(due).look_again,
-            Some(due + QUARANTINE),
-            "the count starts anew"
-        );
+    fn the_oldest_that_ended_go_and_evicted_ones_first() {
+        let pod = |name: &str, phase: &str, reason: &str, day: u8| {
+            let pod = json!({"metadata": {"name": name, "creationTimestamp": format!("2026-01-0{day}T00:00:00Z")},
+                "status": {"phase": phase, "reason": reason}});
+            Arc::new(PodInfo::of(serde_json::from_value(pod).unwrap()))
+        };
+        let pods = vec![
+            pod("young", "Failed", "", 3),
+            pod("old", "Succeeded", "", 1),
+            pod("evicted", "Failed", "Evicted", 4),
+            pod("alive", "Running", "", 1),
+        ];
+        let gone = surplus(pods.clone(), 1);
+        let gone: Vec<&str> = gone.iter().map(|pod| pod.name.as_str()).collect();
+        assert_eq!(gone, ["evicted", "old"]);
+        assert!(surplus(pods, 3).is_empty());
     }
 }

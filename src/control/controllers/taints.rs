@@ -1,46 +1,89 @@
 //! Which taints and conditions a node's health amounts to. Pure.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::node_facts::NodeFacts;
+
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
-const EFFECTS: [&str; 2] = ["NoSchedule", "NoExecute"];
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// Conditions that keep new pods away while they are True, and their taints.
+const SHORTAGES: [(&str, &str); 4] = [
+    ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "node.kubernetes.io/disk-pressure"),
+    ("PIDPressure", "node.kubernetes.io/pid-pressure"),
+    (
+        "NetworkUnavailable",
+        "node.kubernetes.io/network-unavailable",
+    ),
+];
+const KEEP_OFF: &str = "NoSchedule";
+const DRIVE_AWAY: &str = "NoExecute";
 
 /// Conditions a node agent reports; without an agent nobody knows them.
 const REPORTED: [&str; 4] = ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"];
 
-/// The status of the node's Ready condition; absent counts as "Unknown" once an agent has
-/// had its chance, and as "False" before.
-fn ready(node: &Node) -> &str {
-    node.status
-        .as_ref()
-        .and_then(|s| s.conditions.as_ref())
-        .into_iter()
-        .flatten()
-        .find(|c| c.type_ == "Ready")
-        .map_or("False", |c| c.status.as_str())
+/// Whether no other node is ready, those that do not count left out.
+pub fn nobody_else_is_ready(nodes: &[Arc<NodeFacts>], node: &str) -> bool {
+    let mut others = nodes.iter().filter(|other| other.name != node);
+    others.all(|other| !other.counted || other.ready != "True")
 }
 
-/// The taints the node should have, if they differ from those it has.
-pub fn wanted(node: &Node, now: &Time) -> Option<Vec<Taint>> {
-    let have: Vec<Taint> = node
-        .spec
-        .as_ref()
-        .and_then(|s| s.taints.clone())
-        .unwrap_or_default();
-    let ours = match ready(node) {
+/// The status of one of the node's conditions.
+fn status<'a>(node: &'a Node, kind: &str) -> Option<&'a str> {
+    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
+    let mut conditions = conditions.into_iter().flatten();
+    let found = conditions.find(|c| c.type_ == kind)?;
+    Some(found.status.as_str())
+}
+
+/// Whether it is for us to say that a taint goes.
+fn is_ours(taint: &Taint) -> bool {
+    let key = taint.key.as_str();
+    let health = key == NOT_READY || key == UNREACHABLE;
+    match taint.effect.as_str() {
+        DRIVE_AWAY => health,
+        KEEP_OFF => health || key == UNSCHEDULABLE || SHORTAGES.iter().any(|(_, k)| *k == key),
+        _ => false,
+    }
+}
+
+/// The taints the node should have, if they differ from those it has. `evicts` is asked
+/// whether pods may be driven away from it.
+pub fn wanted(node: &Node, evicts: impl FnOnce() -> bool, now: &Time) -> Option<Vec<Taint>> {
+    let spec = node.spec.as_ref();
+    let have: Vec<Taint> = spec.and_then(|s| s.taints.clone()).unwrap_or_default();
+    let mut ours: Vec<(&str, &str)> = Vec::new();
+    // Without the condition no agent has spoken yet.
+    let health = match status(node, "Ready").unwrap_or("False") {
         "True" => None,
         "Unknown" => Some(UNREACHABLE),
         _ => Some(NOT_READY),
     };
-    // Those of the other state go; those of this state stay with their time.
+    if let Some(key) = health {
+        ours.push((key, KEEP_OFF));
+        if evicts() {
+            ours.push((key, DRIVE_AWAY));
+        }
+    }
+    let short = SHORTAGES
+        .iter()
+        .filter(|(kind, _)| status(node, kind) == Some("True"));
+    ours.extend(short.map(|(_, key)| (*key, KEEP_OFF)));
+    if spec.and_then(|s| s.unschedulable).unwrap_or(false) {
+        ours.push((UNSCHEDULABLE, KEEP_OFF));
+    }
+    // Those that still hold stay with their time.
+    let holds = |t: &Taint| ours.contains(&(t.key.as_str(), t.effect.as_str()));
     let mut out: Vec<Taint> = have
         .iter()
-        .filter(|t| (t.key != NOT_READY && t.key != UNREACHABLE) || Some(t.key.as_str()) == ours)
+        .filter(|t| !is_ours(t) || holds(t))
         .cloned()
         .collect();
-    for (key, effect) in ours.into_iter().flat_map(|k| EFFECTS.map(|e| (k, e))) {
+    for (key, effect) in ours {
         if !out.iter().any(|t| t.key == key && t.effect == effect) {
             out.push(Taint {
                 key: key.to_owned(),
@@ -115,7 +158,7 @@ mod tests {
             json!([{"type": "Ready", "status": "Unknown"}]),
             json!([own]),
         );
-        let t = wanted(&n, &now()).unwrap();
+        let t = wanted(&n, || true, &now()).unwrap();
         assert_eq!(
             keys(&t),
             [
@@ -126,16 +169,78 @@ mod tests {
         );
         let t = serde_json::to_value(t).unwrap();
         let n = node(json!([{"type": "Ready", "status": "Unknown"}]), t.clone());
-        assert_eq!(wanted(&n, &now()), None, "stable");
+        assert_eq!(wanted(&n, || true, &now()), None, "stable");
         let n = node(json!([{"type": "Ready", "status": "False"}]), t.clone());
         assert_eq!(
-            keys(&wanted(&n, &now()).unwrap())[1],
+            keys(&wanted(&n, || true, &now()).unwrap())[1],
             "node.kubernetes.io/not-ready:NoSchedule"
         );
         let n = node(json!([{"type": "Ready", "status": "True"}]), t);
-        assert_eq!(keys(&wanted(&n, &now()).unwrap()), ["mine:NoSchedule"]);
+        assert_eq!(
+            keys(&wanted(&n, || true, &now()).unwrap()),
+            ["mine:NoSchedule"]
+        );
         let fresh = node(json!([{"type": "Ready", "status": "True"}]), json!([]));
-        assert_eq!(wanted(&fresh, &now()), None);
+        assert_eq!(wanted(&fresh, || true, &now()), None);
+    }
+
+    #[test]
+    fn what_a_node_lacks_keeps_new_pods_away() {
+        let conditions = json!([{"type": "Ready", "status": "True"},
+            {"type": "MemoryPressure", "status": "True"}, {"type": "DiskPressure", "status": "False"}]);
+        let mut n = node(
+            conditions,
+            json!([{"key": "node.kubernetes.io/disk-pressure", "effect": "NoSchedule"}]),
+        );
+        n.spec.as_mut().unwrap().unschedulable = Some(true);
+        let t = wanted(&n, || true, &now()).unwrap();
+        assert_eq!(
+            keys(&t),
+            [
+                "node.kubernetes.io/memory-pressure:NoSchedule",
+                "node.kubernetes.io/unschedulable:NoSchedule"
+            ]
+        );
+        n.spec.as_mut().unwrap().taints = Some(t);
+        assert_eq!(wanted(&n, || true, &now()), None, "stable");
+        n.spec.as_mut().unwrap().unschedulable = None;
+        assert_eq!(
+            keys(&wanted(&n, || true, &now()).unwrap()),
+            ["node.kubernetes.io/memory-pressure:NoSchedule"]
+        );
+    }
+
+    #[test]
+    fn where_nobody_is_ready_nobody_is_driven_away() {
+        use crate::shared::Record as _;
+        let facts = |name: &str, ready: &str, labels: Value| {
+            let node = json!({"metadata": {"name": name, "labels": labels},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            Arc::new(NodeFacts::of(serde_json::from_value(node).unwrap()))
+        };
+        let alone = [facts("a", "Unknown", json!({}))];
+        assert!(nobody_else_is_ready(&alone, "a"));
+        let uncounted = json!({"node.kubernetes.io/exclude-disruption": ""});
+        let mut some = vec![
+            facts("a", "True", json!({})),
+            facts("b", "False", json!({})),
+            facts("c", "True", uncounted),
+        ];
+        assert!(nobody_else_is_ready(&some, "a"));
+        assert!(!nobody_else_is_ready(&some, "b"));
+        some[0] = facts("a", "Unknown", json!({}));
+        assert!(nobody_else_is_ready(&some, "b"));
+
+        let slept = json!([{"type": "Ready", "status": "Unknown"}]);
+        let both = json!([
+            {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"},
+            {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]);
+        let n = node(slept, both);
+        assert_eq!(wanted(&n, || true, &now()), None);
+        assert_eq!(
+            keys(&wanted(&n, || false, &now()).unwrap()),
+            ["node.kubernetes.io/unreachable:NoSchedule"]
+        );
     }
 
     #[test]

@@ -1,303 +1,274 @@
-//! What the API last said about pods and nodes, and the pods just bound.
+//! The scheduler's picture of the cluster: nodes with what stands on them, pods that wait,
+//! and everything that has a say in where they go. Each change is taken in where it
+//! happened; nothing is summed up again for a pod.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::ResourceExt;
-use kube::runtime::watcher::Event;
+use crate::ask::{Ask, Asks};
+use crate::bonds::Bonds;
+use crate::census::{Census, Count, Placed};
+use crate::groups::Groups;
+use crate::labels::{Labels, Selector};
+use crate::mirror::Mirror;
+use crate::node::{Facts, Node};
+use crate::pod::{Change, Place, Pod};
+use crate::storage::Storage;
+use crate::topology::{Topologies, Topology};
 
-use crate::NAME;
-use crate::node::Room;
-use crate::pod::{Amounts, HostPort, add, host_ports, requests};
-
-/// One message from a watch.
-#[derive(Debug)]
-pub enum Change {
-    Pod(Box<Event<Pod>>),
-    Node(Box<Event<Node>>),
-}
-
-/// A set of objects as a watch tells it: complete after its first list, and replaced as a
-/// whole when the watch starts over.
-#[derive(Debug)]
-struct Mirror<V> {
-    now: BTreeMap<String, V>,
-    coming: Option<BTreeMap<String, V>>,
-    complete: bool,
-}
-
-impl<V> Default for Mirror<V> {
-    fn default() -> Self {
-        Mirror {
-            now: BTreeMap::new(),
-            coming: None,
-            complete: false,
-        }
-    }
-}
-
-impl<V> Mirror<V> {
-    /// Takes in one message of the watch; `keep` picks what is kept of an object.
-    fn apply<K: ResourceExt>(&mut self, event: Event<K>, keep: impl FnOnce(K) -> V) {
-        match event {
-            Event::Init => self.coming = Some(BTreeMap::new()),
-            Event::InitApply(o) => {
-                self.coming.get_or_insert_default().insert(key(&o), keep(o));
-            }
-            Event::InitDone => {
-                if let Some(list) = self.coming.take() {
-                    self.now = list;
-                }
-                self.complete = true;
-            }
-            Event::Apply(o) => {
-                self.now.insert(key(&o), keep(o));
-            }
-            Event::Delete(o) => {
-                self.now.remove(&key(&o));
-            }
-        }
-    }
-}
-
-/// What is kept of a pod. Most pods stand on their node, and of those only the room they
-/// take matters; a typed Pod is a hundred times as large.
-#[derive(Debug)]
-struct Seen {
-    uid: String,
-    /// "" before it is placed.
-    node: String,
-    ended: bool,
-    requests: Amounts,
-    host_ports: Vec<HostPort>,
-    /// The pod itself as long as it is ours to place.
-    open: Option<Arc<Pod>>,
-}
-
-impl Seen {
-    fn of(mut pod: Pod) -> Seen {
-        pod.metadata.managed_fields = None;
-        let spec = pod.spec.as_ref();
-        Seen {
-            uid: pod.uid().unwrap_or_default(),
-            node: node_of(&pod).unwrap_or_default().to_owned(),
-            ended: has_ended(&pod),
-            requests: spec.map(requests).unwrap_or_default(),
-            host_ports: spec.map(host_ports).unwrap_or_default(),
-            open: is_ours(&pod).then(|| Arc::new(pod)),
-        }
-    }
-}
-
-/// Whether a pod waits for this scheduler to place it.
-fn is_ours(pod: &Pod) -> bool {
-    let Some(spec) = &pod.spec else { return false };
-    let name = spec.scheduler_name.as_deref().unwrap_or(NAME);
-    let gates = spec.scheduling_gates.as_ref();
-    node_of(pod).is_none()
-        && name == NAME
-        && gates.is_none_or(Vec::is_empty)
-        && !has_ended(pod)
-        && pod.metadata.deletion_timestamp.is_none()
-}
-
-fn key<K: ResourceExt>(o: &K) -> String {
-    format!("{}/{}", o.namespace().unwrap_or_default(), o.name_any())
-}
-
-/// The scheduler's picture of the cluster.
+/// See the file's head.
 #[derive(Debug, Default)]
 pub struct Cache {
-    pods: Mirror<Seen>,
-    nodes: Mirror<Node>,
-    /// Node of pods whose binding was accepted or is under way, by uid.
-    assumed: HashMap<String, String>,
+    pub nodes: Vec<Node>,
+    pub(crate) slots: HashMap<String, usize>,
+    pub(crate) pods: Vec<Option<Pod>>,
+    pub(crate) free: Vec<usize>,
+    pub(crate) by_uid: HashMap<String, usize>,
+    /// Since the watch of pods, or of nodes, began anew.
+    pub(crate) listed_pods: Option<HashSet<String>>,
+    pub(crate) listed_nodes: Option<HashSet<String>>,
+    pub(crate) has_pods: bool,
+    pub(crate) has_nodes: bool,
+    pub(crate) asks: Asks,
+    census: Census,
+    pub(crate) topologies: Topologies,
+    pub bonds: Bonds,
+    pub namespaces: Mirror<Labels>,
+    pub groups: Groups,
+    pub storage: Storage,
+    pub budgets: Mirror<Budget>,
+    /// On how many nodes an image is.
+    pub images: HashMap<String, usize>,
+    /// Pods that wait for room on a node, by its slot.
+    nominated: HashMap<usize, Vec<usize>>,
+    /// Existing nodes, zones in turn.
+    order: Vec<usize>,
+    pub(crate) ordered: bool,
+    pub changes: VecDeque<Change>,
+}
+
+/// A PodDisruptionBudget.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    pub pods: Selector,
+    pub allowed: i64,
+    /// Names of pods whose eviction was granted already.
+    pub granted: HashSet<String>,
 }
 
 impl Cache {
-    /// Takes in one change.
-    pub fn apply(&mut self, change: Change) {
-        match change {
-            Change::Node(e) => self.nodes.apply(*e, |node| node),
-            Change::Pod(e) => {
-                self.pods.apply(*e, Seen::of);
-                if !self.assumed.is_empty() {
-                    self.settle();
+    /// Whether the first lists that free room depends on have arrived.
+    pub fn is_complete(&self) -> bool {
+        self.has_pods
+            && self.has_nodes
+            && self.namespaces.is_complete()
+            && self.budgets.is_complete()
+            && self.storage.is_complete()
+            && self.groups.is_complete()
+    }
+
+    pub fn pod(&self, key: usize) -> Option<&Pod> {
+        self.pods.get(key)?.as_ref()
+    }
+
+    pub fn key(&self, uid: &str) -> Option<usize> {
+        self.by_uid.get(uid).copied()
+    }
+
+    pub fn facts(&self, slot: usize) -> Option<&Arc<Facts>> {
+        self.nodes.get(slot)?.facts.as_ref()
+    }
+
+    /// The slot of a node of that name, whether the Node object exists or not.
+    pub fn slot(&mut self, name: &str) -> usize {
+        if let Some(slot) = self.slots.get(name) {
+            return *slot;
+        }
+        let slot = self.nodes.len();
+        self.nodes.push(Node::default());
+        self.slots.insert(name.to_owned(), slot);
+        slot
+    }
+
+    /// The slots of existing nodes, zones in turn, so that the first ones are spread.
+    pub fn order(&mut self) -> &[usize] {
+        if !self.ordered {
+            let mut zones: Vec<(&str, &str)> = Vec::new();
+            let mut by_zone: HashMap<(&str, &str), VecDeque<usize>> = HashMap::new();
+            for (slot, node) in self.nodes.iter().enumerate() {
+                if let Some(facts) = &node.facts {
+                    let zone = facts.zone();
+                    by_zone
+                        .entry(zone)
+                        .or_insert_with(|| {
+                            zones.push(zone);
+                            VecDeque::new()
+                        })
+                        .push_back(slot);
                 }
             }
+            let mut order = Vec::with_capacity(self.nodes.len());
+            while !by_zone.is_empty() {
+                zones.retain(
+                    |zone| match by_zone.get_mut(zone).and_then(VecDeque::pop_front) {
+                        Some(slot) => {
+                            order.push(slot);
+                            true
+                        }
+                        None => {
+                            by_zone.remove(zone);
+                            false
+                        }
+                    },
+                );
+            }
+            self.order = order;
+            self.ordered = true;
+        }
+        &self.order
+    }
+
+    /// How many pods the selector selects on each node.
+    pub fn count(&mut self, namespace: &str, pods: &Selector) -> &[Count] {
+        let placed = self.pods.iter().flatten().filter_map(|pod| {
+            let slot = pod.place.slot()?;
+            Some(Placed::of(&pod.ask, slot, pod.leaving))
+        });
+        self.census.count(namespace, pods, placed)
+    }
+
+    pub fn topology(&mut self, key: &str) -> Arc<Topology> {
+        self.topologies.get(key, &self.nodes)
+    }
+
+    /// Pods that wait for room on a node.
+    pub fn nominated(&self, slot: usize) -> &[usize] {
+        self.nominated.get(&slot).map_or(&[], Vec::as_slice)
+    }
+
+    /// Keeps room on a node for a pod, or no longer.
+    pub fn nominate(&mut self, key: usize, slot: Option<usize>) {
+        let Some(pod) = self.pods.get_mut(key).and_then(Option::as_mut) else {
+            return;
+        };
+        if pod.nominated == slot {
+            return;
+        }
+        if let Some(old) = std::mem::replace(&mut pod.nominated, slot)
+            && let Some(keys) = self.nominated.get_mut(&old)
+        {
+            keys.retain(|k| *k != key);
+            if keys.is_empty() {
+                self.nominated.remove(&old);
+            }
+        }
+        if let Some(slot) = slot {
+            self.nominated.entry(slot).or_default().push(key);
         }
     }
 
-    /// Drops assumptions the API has confirmed, or whose pod is gone.
-    fn settle(&mut self) {
-        let open: HashSet<&str> = self
-            .pods
-            .now
-            .values()
-            .filter(|pod| pod.node.is_empty())
-            .map(|pod| pod.uid.as_str())
-            .collect();
-        self.assumed.retain(|uid, _| open.contains(uid.as_str()));
+    /// What the pod's condition says from now on.
+    pub fn say(&mut self, key: usize, words: &str) {
+        if let Some(pod) = self.pods.get_mut(key).and_then(Option::as_mut) {
+            words.clone_into(&mut pod.said);
+        }
     }
 
-    /// Whether both first lists have arrived: before that, free room is unknown.
-    pub fn is_complete(&self) -> bool {
-        self.pods.complete && self.nodes.complete
+    /// A victim is on its way out, before the API says so.
+    pub fn preempt(&mut self, key: usize) {
+        self.leave(key, true);
+    }
+
+    /// A victim could not be told to go.
+    pub fn spare(&mut self, key: usize) {
+        let Some(pod) = self.pods.get_mut(key).and_then(Option::as_mut) else {
+            return;
+        };
+        if !std::mem::take(&mut pod.leaving) {
+            return;
+        }
+        pod.preempted = false;
+        let ask = pod.ask.clone();
+        if let Some(slot) = pod.place.slot() {
+            self.census.change(Placed::of(&ask, slot, true), false);
+            self.census.change(Placed::of(&ask, slot, false), true);
+        }
     }
 
     /// Counts a pod on a node before the API says so.
-    pub fn assume(&mut self, pod: &Pod, node: &str) {
-        if let Some(uid) = pod.uid() {
-            self.assumed.insert(uid, node.to_owned());
+    pub fn assume(&mut self, key: usize, slot: usize) {
+        self.nominate(key, None);
+        self.place(key, Place::Assumed(slot));
+    }
+
+    /// Takes an assumption back, unless the API has confirmed it. Whether it was one.
+    pub fn forget(&mut self, key: usize) -> bool {
+        let Some(pod) = self.pod(key) else {
+            return false;
+        };
+        let Place::Assumed(_) = pod.place else {
+            return false;
+        };
+        self.place(key, Place::Open);
+        true
+    }
+
+    /// Moves a pod to where it stands from now on.
+    pub(crate) fn place(&mut self, key: usize, to: Place) {
+        let Some(pod) = self.pods.get_mut(key).and_then(Option::as_mut) else {
+            return;
+        };
+        let from = std::mem::replace(&mut pod.place, to);
+        if from.slot() == to.slot() {
+            return;
+        }
+        let (ask, leaving) = (pod.ask.clone(), pod.leaving);
+        if let Some(slot) = from.slot() {
+            self.stand(key, &ask, slot, leaving, false);
+            self.changes.push_back(Change::Left {
+                ask: ask.clone(),
+                slot,
+            });
+        }
+        if let Some(slot) = to.slot() {
+            self.stand(key, &ask, slot, leaving, true);
+            self.changes.push_back(Change::Placed(ask));
         }
     }
 
-    /// Takes an assumption back.
-    pub fn forget(&mut self, pod: &Pod) {
-        if let Some(uid) = pod.uid() {
-            self.assumed.remove(&uid);
+    /// Counts a pod on a node (`up`), or no more.
+    pub(crate) fn stand(&mut self, key: usize, ask: &Ask, slot: usize, leaving: bool, up: bool) {
+        let Some(node) = self.nodes.get_mut(slot) else {
+            return;
+        };
+        if up {
+            node.load.add(ask);
+            node.pods.push(key);
+        } else {
+            node.load.remove(ask);
+            if let Some(at) = node.pods.iter().position(|k| *k == key) {
+                node.pods.swap_remove(at);
+            }
         }
+        self.census.change(Placed::of(ask, slot, leaving), up);
+        self.bonds.change(ask, slot, up);
+        self.storage.use_claims(ask, up);
     }
 
-    /// Pods that wait for a node: the most important first, then the oldest.
-    pub fn waiting(&self) -> Vec<Arc<Pod>> {
-        let mut out: Vec<Arc<Pod>> = self
-            .pods
-            .now
-            .values()
-            .filter(|seen| !self.assumed.contains_key(&seen.uid))
-            .filter_map(|seen| seen.open.clone())
-            .collect();
-        out.sort_by_key(|p| {
-            let priority = p.spec.as_ref().and_then(|s| s.priority).unwrap_or(0);
-            let born = p.metadata.creation_timestamp.as_ref().map(|t| t.0);
-            (std::cmp::Reverse(priority), born, p.name_any())
-        });
-        out
-    }
-
-    /// Every node with what stands on it, by name.
-    pub fn nodes(&self) -> Vec<Room> {
-        let mut rooms: BTreeMap<String, Room> = self
-            .nodes
-            .now
-            .values()
-            .map(|n| (n.name_any(), Room::of(n)))
-            .collect();
-        for pod in self.pods.now.values().filter(|pod| !pod.ended) {
-            let node = match pod.node.as_str() {
-                "" => self.assumed.get(&pod.uid).map(String::as_str),
-                node => Some(node),
-            };
-            let Some(room) = node.and_then(|node| rooms.get_mut(node)) else {
-                continue;
-            };
-            room.pods += 1;
-            add(&mut room.requested, &pod.requests);
-            room.host_ports.extend(pod.host_ports.iter().cloned());
+    /// A pod is being deleted; it counts less than others from now on.
+    pub(crate) fn leave(&mut self, key: usize, preempted: bool) {
+        let Some(pod) = self.pods.get_mut(key).and_then(Option::as_mut) else {
+            return;
+        };
+        pod.preempted |= preempted;
+        if pod.leaving {
+            return;
         }
-        rooms.into_values().collect()
-    }
-}
-
-fn node_of(pod: &Pod) -> Option<&str> {
-    pod.spec
-        .as_ref()
-        .and_then(|s| s.node_name.as_deref())
-        .filter(|n| !n.is_empty())
-}
-
-fn has_ended(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn pod(name: &str, spec: Value) -> Pod {
-        let mut spec = spec;
-        spec["containers"] = json!([{"name": "c", "resources": {"requests": {"cpu": "1"}}}]);
-        serde_json::from_value(
-            json!({"metadata": {"name": name, "namespace": "d", "uid": name,
-            "creationTimestamp": "2026-11-20T20:00:00Z"}, "spec": spec}),
-        )
-        .unwrap()
-    }
-
-    fn filled(pods: Vec<Pod>) -> Cache {
-        let mut c = Cache::default();
-        let node: Node = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
-        for e in [Event::Init, Event::InitApply(node), Event::InitDone] {
-            c.apply(Change::Node(Box::new(e)));
+        pod.leaving = true;
+        let ask = pod.ask.clone();
+        if let Some(slot) = pod.place.slot() {
+            self.census.change(Placed::of(&ask, slot, false), false);
+            self.census.change(Placed::of(&ask, slot, true), true);
         }
-        assert!(!c.is_complete());
-        c.apply(Change::Pod(Box::new(Event::Init)));
-        for p in pods {
-            c.apply(Change::Pod(Box::new(Event::InitApply(p))));
-        }
-        c.apply(Change::Pod(Box::new(Event::InitDone)));
-        assert!(c.is_complete());
-        c
-    }
-
-    fn names(c: &Cache) -> Vec<String> {
-        c.waiting().iter().map(|p| p.name_any()).collect()
-    }
-
-    #[test]
-    fn only_our_open_pods_wait_and_the_important_go_first() {
-        let mut gone = pod("gone", json!({}));
-        gone.metadata.deletion_timestamp = gone.metadata.creation_timestamp.clone();
-        let c = filled(vec![
-            pod("b", json!({})),
-            pod("a", json!({})),
-            pod("vip", json!({"priority": 5})),
-            pod("other", json!({"schedulerName": "mine"})),
-            pod("gated", json!({"schedulingGates": [{"name": "x"}]})),
-            pod("placed", json!({"nodeName": "n"})),
-            gone,
-        ]);
-        assert_eq!(names(&c), ["vip", "a", "b"]);
-    }
-
-    #[test]
-    fn an_assumed_pod_takes_room_until_the_api_confirms() {
-        let mut c = filled(vec![
-            pod("a", json!({})),
-            pod("b", json!({"nodeName": "n"})),
-        ]);
-        let a = c.waiting()[0].clone();
-        c.assume(&a, "n");
-        assert!(names(&c).is_empty());
-        assert_eq!((c.nodes()[0].pods, c.nodes()[0].promised("cpu")), (2, 2000));
-        c.apply(Change::Pod(Box::new(Event::Apply(pod(
-            "a",
-            json!({"nodeName": "n"}),
-        )))));
-        assert!(c.assumed.is_empty());
-        assert_eq!(c.nodes()[0].pods, 2);
-        c.apply(Change::Pod(Box::new(Event::Delete(pod("a", json!({}))))));
-        assert_eq!(c.nodes()[0].pods, 1);
-    }
-
-    #[test]
-    fn a_refused_binding_is_forgotten_and_a_relist_replaces() {
-        let mut c = filled(vec![pod("a", json!({})), pod("b", json!({}))]);
-        let a = c.waiting()[0].clone();
-        c.assume(&a, "n");
-        c.forget(&a);
-        assert_eq!(names(&c).len(), 2);
-        c.apply(Change::Pod(Box::new(Event::Init)));
-        assert_eq!(
-            names(&c).len(),
-            2,
-            "the old picture holds until the new is complete"
-        );
-        c.apply(Change::Pod(Box::new(Event::InitDone)));
-        assert!(names(&c).is_empty());
     }
 }

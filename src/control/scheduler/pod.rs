@@ -1,174 +1,106 @@
-//! What a pod asks of a node, summed up once per pass.
+//! A pod as the scheduler keeps it, and what may happen to others by it.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use cadet_api::quantity::Quantity;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Toleration};
+use crate::NAME;
+use crate::ask::Ask;
+use crate::wire;
 
-/// Amounts by resource name: `cpu` in thousandths, everything else in units.
-pub type Amounts = BTreeMap<String, i64>;
-
-/// A port taken on the node itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostPort {
-    /// "" and 0.0.0.0 mean every address.
-    pub ip: String,
-    pub protocol: String,
-    pub port: i32,
+/// Where a pod stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Nowhere yet.
+    Open,
+    /// Chosen by us; the API has not said so yet.
+    Assumed(usize),
+    /// As the API says.
+    On(usize),
 }
 
-impl HostPort {
-    /// Whether two pods cannot both have their port.
-    pub fn clashes(&self, other: &HostPort) -> bool {
-        let any = |ip: &str| ip.is_empty() || ip == "0.0.0.0";
-        self.port == other.port
-            && self.protocol == other.protocol
-            && (any(&self.ip) || any(&other.ip) || self.ip == other.ip)
-    }
-}
-
-/// The part of a pod that matters for placing it.
-#[derive(Debug, Clone, Default)]
-pub struct Ask {
-    pub requests: Amounts,
-    pub host_ports: Vec<HostPort>,
-    pub tolerations: Vec<Toleration>,
-    pub spec: PodSpec,
-}
-
-impl Ask {
-    /// Sums up a pod.
-    pub fn of(pod: &Pod) -> Ask {
-        let Some(spec) = &pod.spec else {
-            return Ask::default();
-        };
-        Ask {
-            requests: requests(spec),
-            host_ports: host_ports(spec),
-            tolerations: spec.tolerations.clone().unwrap_or_default(),
-            spec: spec.clone(),
+impl Place {
+    pub fn slot(self) -> Option<usize> {
+        match self {
+            Place::Open => None,
+            Place::Assumed(slot) | Place::On(slot) => Some(slot),
         }
     }
 }
 
-/// One amount in the unit this module counts in.
-pub fn amount(name: &str, text: &str) -> i64 {
-    // What the server stored was validated; an amount that cannot be read counts nothing.
-    let q: Quantity = text.parse().unwrap_or_default();
-    if name == "cpu" { q.millis() } else { q.value() }
+/// What is kept of a pod.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    pub uid: String,
+    pub name: String,
+    pub ask: Arc<Ask>,
+    pub place: Place,
+    /// Being deleted.
+    pub leaving: bool,
+    /// Being deleted for a more important pod.
+    pub preempted: bool,
+    /// When it started, or was made: seconds since 1970.
+    pub since: i64,
+    /// Waits for this scheduler, and nothing forbids trying.
+    pub waits: bool,
+    /// Message of its condition PodScheduled, if that is False.
+    pub said: String,
+    /// The node it preempted others on.
+    pub nominated: Option<usize>,
+    /// The same as the API said last; what we decide comes round later.
+    pub heard: Option<usize>,
 }
 
-/// What a pod's containers need at the same time: all ordinary containers and sidecars
-/// together, or the neediest init container with the sidecars started before it.
-pub fn requests(spec: &PodSpec) -> Amounts {
-    let mut sum = Amounts::new();
-    for c in &spec.containers {
-        add(&mut sum, &of_container(c));
-    }
-    let mut sidecars = Amounts::new();
-    let mut peak = Amounts::new();
-    for c in spec.init_containers.iter().flatten() {
-        let own = of_container(c);
-        if c.restart_policy.as_deref() == Some("Always") {
-            add(&mut sum, &own);
-            add(&mut sidecars, &own);
-            most(&mut peak, &sidecars);
-        } else {
-            let mut now = sidecars.clone();
-            add(&mut now, &own);
-            most(&mut peak, &now);
-        }
-    }
-    most(&mut sum, &peak);
-    for (name, q) in spec.overhead.iter().flatten() {
-        *sum.entry(name.clone()).or_default() += amount(name, &q.0);
-    }
-    sum
+/// Something happened that may matter to pods that wait.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A pod waits that did not, or asks for something else.
+    Waits(usize),
+    /// A pod waits no more.
+    Rests(usize),
+    /// A node came, or more than its heartbeat changed.
+    Node(usize),
+    Placed(Arc<Ask>),
+    Left {
+        ask: Arc<Ask>,
+        slot: usize,
+    },
+    /// Full name.
+    Claim(String),
+    Volume,
+    Class,
+    Namespace,
 }
 
-fn of_container(c: &Container) -> Amounts {
-    c.resources
-        .iter()
-        .flat_map(|r| r.requests.iter().flatten())
-        .map(|(name, q)| (name.clone(), amount(name, &q.0)))
-        .collect()
+/// Whether a pod waits for this scheduler to place it.
+pub fn is_ours(pod: &wire::Pod) -> bool {
+    let spec = &pod.spec;
+    let name = spec.scheduler_name.as_deref().unwrap_or(NAME);
+    let gates = spec.scheduling_gates.as_ref();
+    name == NAME && gates.is_none_or(Vec::is_empty) && pod.metadata.deletion_timestamp.is_none()
 }
 
-/// Adds `more` to `sum`.
-pub fn add(sum: &mut Amounts, more: &Amounts) {
-    for (name, n) in more {
-        let slot = sum.entry(name.clone()).or_default();
-        *slot = slot.saturating_add(*n);
-    }
+/// What the conditions of a pod tell.
+pub struct Conditions {
+    /// Message of PodScheduled, if that is False.
+    pub said: Option<String>,
+    /// Told to go for a more important pod.
+    pub preempted: bool,
 }
 
-fn most(sum: &mut Amounts, other: &Amounts) {
-    for (name, n) in other {
-        let slot = sum.entry(name.clone()).or_default();
-        *slot = (*slot).max(*n);
-    }
-}
-
-/// The host ports of a pod.
-pub fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
-    spec.containers
-        .iter()
-        .flat_map(|c| c.ports.iter().flatten())
-        .filter_map(|p| {
-            let port = p.host_port.filter(|n| *n > 0)?;
-            Some(HostPort {
-                ip: p.host_ip.clone().unwrap_or_default(),
-                protocol: p.protocol.clone().unwrap_or_else(|| "TCP".into()),
-                port,
-            })
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn ask(spec: Value) -> Ask {
-        Ask::of(&serde_json::from_value(json!({"spec": spec})).unwrap())
-    }
-
-    fn c(cpu: &str, memory: &str) -> Value {
-        json!({"name": "c", "resources": {"requests": {"cpu": cpu, "memory": memory}}})
-    }
-
-    #[test]
-    fn init_containers_count_at_their_peak_and_sidecars_always() {
-        let a = ask(json!({"containers": [c("100m", "1Ki"), c("200m", "1Ki")],
-            "initContainers": [c("250m", "4Ki")]}));
-        assert_eq!(
-            a.requests,
-            Amounts::from([("cpu".into(), 300), ("memory".into(), 4096)])
-        );
-        let mut side = c("50m", "1Ki");
-        side["restartPolicy"] = json!("Always");
-        let a = ask(
-            json!({"containers": [c("100m", "1Ki")], "initContainers": [side, c("250m", "1Ki")],
-            "overhead": {"cpu": "1"}}),
-        );
-        assert_eq!(a.requests["cpu"], 300 + 1000);
-        assert_eq!(a.requests["memory"], 2048);
-    }
-
-    #[test]
-    fn host_ports_clash_by_address_protocol_and_number() {
-        let p = |ip: &str, protocol: &str, port| HostPort {
-            ip: ip.into(),
-            protocol: protocol.into(),
-            port,
+impl Conditions {
+    pub fn of(status: &wire::PodStatus) -> Conditions {
+        let mut out = Conditions {
+            said: None,
+            preempted: false,
         };
-        assert!(p("", "TCP", 80).clashes(&p("10.0.0.1", "TCP", 80)));
-        assert!(!p("10.0.0.2", "TCP", 80).clashes(&p("10.0.0.1", "TCP", 80)));
-        assert!(!p("", "UDP", 80).clashes(&p("", "TCP", 80)));
-        let a = ask(
-            json!({"containers": [{"name": "a", "ports": [{"containerPort": 1}, {"containerPort": 2, "hostPort": 9}]}]}),
-        );
-        assert_eq!(a.host_ports, [p("", "TCP", 9)]);
+        for c in status.conditions.iter().flatten() {
+            match (c.type_.as_str(), c.status.as_str()) {
+                ("PodScheduled", "False") => out.said = c.message.clone(),
+                ("DisruptionTarget", "True") => {
+                    out.preempted = c.reason.as_deref() == Some("PreemptionByScheduler");
+                }
+                _ => {}
+            }
+        }
+        out
     }
 }

@@ -1,111 +1,104 @@
-//! What people are told: events, and the pod's PodScheduled condition.
+//! What people are told: events, as upstream's scheduler writes them.
 
-use cadet_api::event::{self, Report};
-use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::{Client, ResourceExt};
+use http::Method;
+use kube::Client;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tracing::warn;
 
 use crate::NAME;
+use crate::requests::{Target, send};
 
-/// Tells that a pod got its node.
-pub async fn scheduled(client: &Client, pod: &Pod, node: &str) {
-    let full = format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
-    let message = format!("Successfully assigned {full} to {node}");
-    tell(client, pod, "Normal", "Scheduled", &message).await;
+/// Longest note the server takes, bytes.
+const NOTE_MAX: usize = 1024;
+
+/// One thing to tell.
+#[derive(Debug, Clone)]
+pub struct News<'a> {
+    pub is_warning: bool,
+    pub reason: &'static str,
+    pub action: &'static str,
+    pub note: String,
+    /// Another pod that has to do with it.
+    pub related: Option<&'a Target>,
 }
 
-/// Tells why a pod waits, once per reason. False if the API could not be told.
-pub async fn unschedulable(client: &Client, pod: &Pod, why: &str) -> bool {
-    if already_said(pod, why) {
-        return true;
+/// Who says so: the scheduler of this host.
+pub fn instance() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{NAME}-{}", host.trim())
+}
+
+fn reference(pod: &Target) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "name": pod.name,
+        "namespace": pod.namespace, "uid": pod.uid})
+}
+
+fn event(pod: &Target, news: &News<'_>, instance: &str, now: OffsetDateTime) -> Value {
+    let mut note = news.note.as_str();
+    if note.len() > NOTE_MAX {
+        let cut = (0..=NOTE_MAX).rev().find(|at| note.is_char_boundary(*at));
+        note = &note[..cut.unwrap_or(0)];
     }
-    let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
-    let now = cadet_api::clock::rfc3339(OffsetDateTime::now_utc());
-    let patch = json!({
-        // Strategic merge: only the condition of this type is touched.
-        "metadata": {"uid": pod.uid()},
-        "status": {"conditions": [{"type": "PodScheduled", "status": "False",
-            "reason": "Unschedulable", "message": why, "lastTransitionTime": now}]},
+    let name = format!("{}.{:x}", pod.name, now.unix_timestamp_nanos());
+    let mut event = json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": pod.namespace},
+        "involvedObject": reference(pod),
+        "type": if news.is_warning { "Warning" } else { "Normal" },
+        "reason": news.reason,
+        "action": news.action,
+        "message": note,
+        "source": {},
+        "reportingComponent": NAME,
+        "reportingInstance": instance,
+        "eventTime": cadet_api::clock::rfc3339_micro(now),
     });
-    let sent = pods
-        .patch_status(
-            &pod.name_any(),
-            &PatchParams::default(),
-            &Patch::Strategic(patch),
-        )
-        .await;
-    match sent {
-        Ok(_) => {
-            tell(client, pod, "Warning", "FailedScheduling", why).await;
-            true
-        }
-        // Deleted or replaced meanwhile: there is nobody left to tell.
-        Err(kube::Error::Api(s)) if matches!(s.code, 404 | 409 | 422) => true,
-        Err(error) => {
-            warn!(pod = %pod.name_any(), %error, "condition not written");
-            false
-        }
+    if let Some(related) = news.related {
+        event["related"] = reference(related);
     }
-}
-
-fn already_said(pod: &Pod, why: &str) -> bool {
-    pod.status
-        .as_ref()
-        .and_then(|s| s.conditions.as_ref())
-        .into_iter()
-        .flatten()
-        .any(|c| {
-            c.type_ == "PodScheduled" && c.status == "False" && c.message.as_deref() == Some(why)
-        })
+    event
 }
 
 /// Writes an event. Events are news, not state: a lost one is logged, not retried.
-async fn tell(client: &Client, pod: &Pod, kind: &str, reason: &str, message: &str) {
-    let object = reference(pod);
-    let report = Report {
-        kind,
-        reason,
-        message,
-        component: NAME,
-        host: "",
-    };
-    let event = event::new(&object, report, OffsetDateTime::now_utc());
-    let event: Event = match serde_json::from_value(event) {
-        Ok(event) => event,
-        Err(error) => {
-            warn!(%error, "event not built");
-            return;
-        }
-    };
-    let events: Api<Event> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
-    match events.create(&PostParams::default(), &event).await {
-        Ok(_) => {}
+pub async fn tell(client: &Client, instance: &str, pod: &Target, news: News<'_>) {
+    let body = event(pod, &news, instance, OffsetDateTime::now_utc());
+    let path = format!("/api/v1/namespaces/{}/events", pod.namespace);
+    match send(client, Method::POST, path, "application/json", &body).await {
+        Ok(()) => {}
         // The namespace is being emptied.
-        Err(kube::Error::Api(s)) if matches!(s.code, 403 | 404) => {}
-        Err(error) => warn!(pod = %pod.name_any(), reason, %error, "event not written"),
+        Err(error) if matches!(error.code(), Some(403 | 404)) => {}
+        Err(error) => warn!(pod = pod.full_name(), news.reason, %error, "event not written"),
     }
-}
-
-fn reference(pod: &Pod) -> Value {
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {
-        "name": pod.name_any(), "namespace": pod.namespace(), "uid": pod.uid(),
-        "resourceVersion": pod.resource_version()}})
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cadet_api::resource::find;
+    use cadet_api::{fieldcheck, strategy};
+    use time::macros::datetime;
 
     #[test]
-    fn a_reason_is_said_once() {
-        let pod: Pod = serde_json::from_value(json!({"status": {"conditions": [
-            {"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]}}))
-        .unwrap();
-        assert!(already_said(&pod, "0/1 nodes"));
-        assert!(!already_said(&pod, "0/2 nodes"));
-        assert!(!already_said(&Pod::default(), "0/1 nodes"));
+    fn an_event_passes_our_own_server() {
+        let pod = Target {
+            namespace: "d".into(),
+            name: "web".into(),
+            uid: "u".into(),
+        };
+        let news = News {
+            is_warning: true,
+            reason: "FailedScheduling",
+            action: "Scheduling",
+            note: "ü".repeat(NOTE_MAX),
+            related: Some(&pod),
+        };
+        let mut e = event(&pod, &news, "s-h", datetime!(2026-11-20 20:00:00.5 UTC));
+        let events = find("", "v1", "events").unwrap();
+        assert_eq!(fieldcheck::check(events, &e).unwrap(), Vec::<String>::new());
+        strategy::prepare_create(events, &mut e).unwrap();
+        assert_eq!(e["message"].as_str().unwrap().len(), NOTE_MAX);
+        assert_eq!(e["eventTime"], "2026-11-20T20:00:00.500000Z");
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use cadet_api::install::NodeConfig;
+use cadet_api::install::{IngressPorts, NodeConfig};
 use futures::TryStreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
@@ -49,9 +49,13 @@ fn folder(name: &str) -> TempDir {
         cluster_cidr: "10.244.0.0/16".into(),
         pod_cidr: "10.244.0.0/24".into(),
         service_cidr: "10.96.0.0/12".into(),
+        load_balancer_cidr: None,
         api_port: etcd::free_port(),
         api_sans: vec![],
         lessons_dir: "/nowhere".into(),
+        host_dns: false,
+        // Several servers run side by side here.
+        ingress: IngressPorts { http: 0, https: 0 },
     };
     let config = serde_json::to_vec(&config).expect("json");
     std::fs::write(folder.path().join("node.json"), config).expect("write");

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
+use cadet_api::kubeconfig::Access;
 use serde_json::Value;
 
 use crate::error::{CliError, Result};
 use crate::from_rooms::chain;
-use crate::kubeconfig::Access;
 
 /// A client of one cluster's API server, with the profile's own certificate.
 pub struct Cluster {

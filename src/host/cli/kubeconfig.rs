@@ -8,79 +8,32 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
+use cadet_api::kubeconfig::{self, Access, Document, NotAList, skeleton};
+use serde_json::{Value, json};
 
 use crate::error::{CliError, Result};
 use crate::machine;
-
-/// Credentials and address of one cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Access {
-    /// Context, cluster and user name.
-    pub name: String,
-    /// `https://127.0.0.1:PORT`.
-    pub server: String,
-    /// Base64 of the PEM of the cluster's authority.
-    pub ca: String,
-    /// Base64 of the PEM of the client certificate.
-    pub cert: String,
-    /// Base64 of the PEM of the client key.
-    pub key: String,
-}
 
 /// The way out when the usual file cannot be written.
 const ELSEWHERE: &str = "KUBECONFIG=$HOME/cadet.kubeconfig cadet start";
 /// kubectl waits for its lock file too; this is how long we do.
 const LOCK_DEADLINE: Duration = Duration::from_secs(5);
 
-impl Access {
-    /// Reads what `cadet-node kubeconfig` printed, for `name` at `server`.
-    ///
-    /// # Errors
-    /// GUEST_INSTALL when the text is not a kubeconfig.
-    pub fn from_guest(text: &str, name: &str, server: String) -> Result<Self> {
-        let bad = |what: &str| {
-            CliError::new(
-                "GUEST_INSTALL",
-                "cadet-node printed credentials that cannot be read",
-            )
-            .why(what.to_string())
-            .fix("cadet logs")
-        };
-        let doc: Value = serde_saphyr::from_str(text).map_err(|e| bad(&e.to_string()))?;
-        let field = |pointer: &str| {
-            doc.pointer(pointer)
-                .and_then(Value::as_str)
-                .map(str::to_string)
-                .ok_or_else(|| bad(pointer))
-        };
-        Ok(Self {
-            name: name.into(),
-            server,
-            ca: field("/clusters/0/cluster/certificate-authority-data")?,
-            cert: field("/users/0/user/client-certificate-data")?,
-            key: field("/users/0/user/client-key-data")?,
-        })
-    }
-
-    fn entries(&self) -> [(&'static str, Value); 3] {
-        [
-            (
-                "clusters",
-                json!({"name": self.name, "cluster": {
-                    "server": self.server, "certificate-authority-data": self.ca}}),
-            ),
-            (
-                "users",
-                json!({"name": self.name, "user": {
-                    "client-certificate-data": self.cert, "client-key-data": self.key}}),
-            ),
-            (
-                "contexts",
-                json!({"name": self.name, "context": {"cluster": self.name, "user": self.name}}),
-            ),
-        ]
-    }
+/// Reads what `cadet-node kubeconfig` printed, for `name` at `server`.
+///
+/// # Errors
+/// GUEST_INSTALL when the text is not a kubeconfig.
+pub fn from_guest(text: &str, name: &str, server: String) -> Result<Access> {
+    let bad = |what: &str| {
+        CliError::new(
+            "GUEST_INSTALL",
+            "cadet-node printed credentials that cannot be read",
+        )
+        .why(what.to_string())
+        .fix("cadet logs")
+    };
+    let doc: Value = serde_saphyr::from_str(text).map_err(|e| bad(&e.to_string()))?;
+    Access::from_document(&doc, name, server).map_err(bad)
 }
 
 /// Puts `access` into `file` and makes it current unless `keep_context`.
@@ -88,27 +41,7 @@ impl Access {
 /// # Errors
 /// HOST_KUBECONFIG_INVALID for a file that cannot be understood; it is not touched.
 pub fn merge(file: &Path, access: &Access, keep_context: bool) -> Result<()> {
-    edit(file, |doc| {
-        for (list, entry) in access.entries() {
-            let rows = rows(doc, list)?;
-            match rows
-                .iter_mut()
-                .find(|row| row["name"] == access.name.as_str())
-            {
-                // A namespace the user chose for our context is theirs to keep.
-                Some(old) if list == "contexts" && old["context"].is_object() => {
-                    old["context"]["cluster"] = json!(access.name);
-                    old["context"]["user"] = json!(access.name);
-                }
-                Some(old) => *old = entry,
-                None => rows.push(entry),
-            }
-        }
-        if !keep_context {
-            doc.insert("current-context".into(), json!(access.name));
-        }
-        Ok(())
-    })
+    edit(file, |doc| kubeconfig::merge(doc, access, keep_context))
 }
 
 /// True if `file` holds `access` as it is, and its context is current or need not be.
@@ -116,21 +49,7 @@ pub fn holds(file: &Path, access: &Access, keep_context: bool) -> bool {
     let Ok(Some(doc)) = read(file) else {
         return false;
     };
-    let current = keep_context || doc.get("current-context") == Some(&json!(access.name));
-    current
-        && access
-            .entries()
-            .iter()
-            .filter(|(list, _)| *list != "contexts")
-            .all(|(list, entry)| {
-                doc.get(*list)
-                    .and_then(Value::as_array)
-                    .is_some_and(|rows| rows.contains(entry))
-            })
-        && doc
-            .get("contexts")
-            .and_then(Value::as_array)
-            .is_some_and(|rows| rows.iter().any(|row| row["name"] == access.name.as_str()))
+    kubeconfig::holds(&doc, access, keep_context)
 }
 
 /// Takes the context, cluster and user `name` out of `file`.
@@ -141,17 +60,7 @@ pub fn remove(file: &Path, name: &str) -> Result<()> {
     if read(file)?.is_none() {
         return Ok(());
     }
-    edit(file, |doc| {
-        for list in ["clusters", "users", "contexts"] {
-            if doc.get(list).is_some_and(|v| !v.is_null()) {
-                rows(doc, list)?.retain(|row| row["name"] != name);
-            }
-        }
-        if doc.get("current-context") == Some(&json!(name)) {
-            doc.insert("current-context".into(), json!(""));
-        }
-        Ok(())
-    })
+    edit(file, |doc| kubeconfig::remove(doc, name))
 }
 
 /// True if `file` is there and a kubeconfig.
@@ -189,19 +98,14 @@ pub fn read_alone(file: &Path, name: &str) -> Result<Option<Access>> {
         .and_then(Value::as_str);
     let text = doc.to_string();
     server
-        .map(|server| Access::from_guest(&text, name, server.into()))
+        .map(|server| from_guest(&text, name, server.into()))
         .transpose()
 }
 
-fn skeleton() -> Map<String, Value> {
-    let mut doc = Map::new();
-    doc.insert("apiVersion".into(), json!("v1"));
-    doc.insert("kind".into(), json!("Config"));
-    doc.insert("preferences".into(), json!({}));
-    doc
-}
-
-fn edit(file: &Path, change: impl FnOnce(&mut Map<String, Value>) -> Result<()>) -> Result<()> {
+fn edit(
+    file: &Path,
+    change: impl FnOnce(&mut Document) -> std::result::Result<(), NotAList>,
+) -> Result<()> {
     // A link stays a link: what it points to is changed.
     let target = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
     if let Some(dir) = target.parent() {
@@ -210,28 +114,17 @@ fn edit(file: &Path, change: impl FnOnce(&mut Map<String, Value>) -> Result<()>)
     let _lock = Lock::take(&target)?;
     let before = read(&target)?;
     let mut doc = before.clone().unwrap_or_else(skeleton);
-    change(&mut doc)?;
+    change(&mut doc).map_err(|e| {
+        CliError::new("HOST_KUBECONFIG_INVALID", format!("in your kubeconfig {e}"))
+            .fix("kubectl config view")
+    })?;
     if before.as_ref() == Some(&doc) {
         return Ok(());
     }
     write(&target, &doc)
 }
 
-fn rows<'a>(doc: &'a mut Map<String, Value>, list: &str) -> Result<&'a mut Vec<Value>> {
-    let value = doc.entry(list).or_insert_with(|| json!([]));
-    if value.is_null() {
-        *value = json!([]);
-    }
-    value.as_array_mut().ok_or_else(|| {
-        CliError::new(
-            "HOST_KUBECONFIG_INVALID",
-            format!("`{list}` in your kubeconfig is not a list"),
-        )
-        .fix("kubectl config view")
-    })
-}
-
-fn read(file: &Path) -> Result<Option<Map<String, Value>>> {
+fn read(file: &Path) -> Result<Option<Document>> {
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -260,7 +153,7 @@ fn read(file: &Path) -> Result<Option<Map<String, Value>>> {
     }
 }
 
-fn write(file: &Path, doc: &Map<String, Value>) -> Result<()> {
+fn write(file: &Path, doc: &Document) -> Result<()> {
     let text = serde_saphyr::to_string(&Value::Object(doc.clone())).map_err(|e| {
         CliError::new("PROGRAM_INTERNAL", "a kubeconfig could not be rendered").why(e.to_string())
     })?;
@@ -357,7 +250,7 @@ mod tests {
         merge(&file, &access(), true).unwrap();
         let mut doc = read(&file).unwrap().unwrap();
         assert_eq!(doc["current-context"], "work");
-        rows(&mut doc, "contexts").unwrap()[1]["context"]["namespace"] = json!("mine");
+        doc["contexts"][1]["context"]["namespace"] = json!("mine");
         write(&file, &doc).unwrap();
         merge(
             &file,

@@ -32,7 +32,7 @@ pub enum TunnelError {
     },
     /// TCP was accepted, but no SSH server spoke in time: typical of a booting guest,
     /// whose port the emulator answers before sshd is up.
-    #[error("{address} accepted the connection but sent no SSH banner within {waited:?}")]
+    #[error("{address} accepted the connection but sent no SSH banner within {:.0} s", waited.as_secs_f64())]
     NoBanner {
         /// The loopback address that was tried.
         address: SocketAddr,
@@ -66,7 +66,7 @@ pub enum TunnelError {
         user: String,
     },
     /// The deadline passed; `last` is the last attempt's failure.
-    #[error("ssh on {address} was not ready after {waited:?} and {attempts} attempts")]
+    #[error("ssh on {address} was not ready after {:.0} s and {attempts} attempts", waited.as_secs_f64())]
     NotReady {
         /// The address that was tried.
         address: SocketAddr,
@@ -261,5 +261,25 @@ mod tests {
             waited: Duration::from_secs(1),
         };
         assert!(booting.is_transient());
+    }
+
+    #[test]
+    fn people_are_told_whole_seconds() {
+        let address = "127.0.0.1:22".parse().unwrap();
+        let booting = TunnelError::NoBanner {
+            address,
+            waited: Duration::from_secs(4),
+        };
+        assert!(booting.to_string().ends_with("no SSH banner within 4 s"));
+        let given_up = TunnelError::NotReady {
+            address,
+            waited: Duration::from_nanos(299_911_202_107),
+            attempts: 61,
+            last: Box::new(booting),
+        };
+        assert_eq!(
+            given_up.to_string(),
+            "ssh on 127.0.0.1:22 was not ready after 300 s and 61 attempts"
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! Exponential waiting between attempts at the same thing.
 
+use std::time::Duration;
+
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// First wait, as upstream's kubelet.
@@ -48,6 +50,22 @@ pub fn go_duration(duration: SignedDuration) -> String {
     }
 }
 
+/// `0s`, `812ms`, `1.2s`, `1m15.25s`, `1h0m2s`: the same to the millisecond.
+#[must_use]
+pub fn go_millis(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    if (1..1000).contains(&millis) {
+        return format!("{millis}ms");
+    }
+    let seconds = format!("{}.{:03}", millis / 1000 % 60, millis % 1000);
+    let seconds = seconds.trim_end_matches('0').trim_end_matches('.');
+    match (millis / 3_600_000, millis / 60_000 % 60) {
+        (0, 0) => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m{seconds}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +106,13 @@ mod tests {
             (text(10), text(80), text(300)),
             ("10s".into(), "1m20s".into(), "5m0s".into())
         );
+    }
+
+    #[test]
+    fn the_time_a_pull_took_reads_like_upstreams() {
+        let text = |millis| go_millis(Duration::from_millis(millis));
+        let all = [0, 812, 1000, 1200, 10_000, 75_250, 3_602_000].map(text);
+        let wanted = ["0s", "812ms", "1s", "1.2s", "10s", "1m15.25s", "1h0m2s"];
+        assert_eq!(all, wanted);
     }
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::plan::is_sidecar;
+use crate::manifest::is_sidecar;
 use crate::status::Inputs;
 
 /// Conditions the kubelet writes; all others belong to somebody else.
@@ -14,6 +14,9 @@ pub(crate) const OWN_CONDITIONS: [&str; 5] = [
     "ContainersReady",
     "PodScheduled",
 ];
+
+/// Said of pods that were ended although they did nothing wrong; never taken back.
+const DISRUPTED: &str = "DisruptionTarget";
 
 /// What one condition should say.
 struct Verdict {
@@ -91,6 +94,21 @@ pub(crate) fn compute(
             .into_iter()
             .map(|verdict| condition(inputs, verdict, old)),
     );
+    let terminal = matches!(phase, "Succeeded" | "Failed");
+    let over = inputs.memory.over.as_ref().filter(|_| terminal);
+    if let Some(over) = over.filter(|over| over.disruption)
+        && conditions.iter().all(|known| known.type_ != DISRUPTED)
+    {
+        conditions.push(PodCondition {
+            type_: DISRUPTED.into(),
+            status: "True".into(),
+            reason: Some("TerminationByKubelet".into()),
+            message: Some(over.message.clone()),
+            last_transition_time: Some(Time(inputs.now)),
+            observed_generation: inputs.pod.metadata.generation,
+            last_probe_time: None,
+        });
+    }
     conditions
 }
 
@@ -135,23 +153,23 @@ fn readiness(
         "Failed" => return Some(("PodFailed", String::new())),
         _ => {}
     }
-    let names = |list: &Option<Vec<ContainerStatus>>, wanted: &dyn Fn(&str) -> bool| {
-        let unready = list
-            .iter()
-            .flatten()
-            .filter(|status| !status.ready && wanted(&status.name));
-        unready
-            .map(|status| status.name.clone())
-            .collect::<Vec<_>>()
+    let is_ready = |list: &Option<Vec<ContainerStatus>>, name: &str| {
+        let mut all = list.iter().flatten();
+        all.any(|status| status.name == name && status.ready)
     };
-    let sidecar = |name: &str| {
-        spec.init_containers
-            .iter()
-            .flatten()
-            .any(|container| container.name == name && is_sidecar(container))
-    };
-    let mut unready = names(&status.init_container_statuses, &sidecar);
-    unready.extend(names(&status.container_statuses, &|_| true));
+    let init = spec.init_containers.iter().flatten();
+    let sidecars = init
+        .filter(|container| is_sidecar(container))
+        .filter(|container| !is_ready(&status.init_container_statuses, &container.name));
+    let apps = spec
+        .containers
+        .iter()
+        .filter(|container| !is_ready(&status.container_statuses, &container.name));
+    // In the order of the manifest.
+    let unready: Vec<&str> = sidecars
+        .chain(apps)
+        .map(|container| container.name.as_str())
+        .collect();
     if unready.is_empty() && is_initialized {
         return None;
     }
@@ -188,17 +206,19 @@ fn missing_gates(spec: &PodSpec, old: &PodStatus) -> Option<(&'static str, Strin
         .readiness_gates
         .iter()
         .flatten()
-        .filter(|gate| {
-            !old.conditions
-                .iter()
-                .flatten()
-                .any(|c| c.type_ == gate.condition_type && c.status == "True")
-        })
-        .map(|gate| {
-            format!(
-                "corresponding condition of pod readiness gate \"{}\" does not exist.",
-                gate.condition_type
-            )
+        .filter_map(|gate| {
+            let type_ = &gate.condition_type;
+            let mut known = old.conditions.iter().flatten();
+            match known.find(|condition| condition.type_ == *type_) {
+                None => Some(format!(
+                    "corresponding condition of pod readiness gate \"{type_}\" does not exist."
+                )),
+                Some(condition) if condition.status == "True" => None,
+                Some(condition) => Some(format!(
+                    "the status of pod readiness gate \"{type_}\" is not \"True\", but {}",
+                    condition.status
+                )),
+            }
         })
         .collect();
     (!missing.is_empty()).then(|| ("ReadinessGatesNotReady", missing.join(", ")))

@@ -8,8 +8,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Pod;
 
+use crate::manifest::find_container;
 use crate::observed::Observed;
 use crate::runtime::{ContainerInfo, ExecRequest, RuntimeError, State, Terminal};
 use crate::server::Context;
@@ -70,7 +71,7 @@ pub async fn attach(
         let (found, info) = running(&context, &namespace, &pod, &container).await?;
         let mut streams = command::streams(&query).map_err(Refusal::bad_request)?;
         // Whether there is a terminal was settled when the container was made.
-        streams.tty = declared(&found, &container).is_some_and(|c| c.tty == Some(true));
+        streams.tty = find_container(&found, &container).is_some_and(|c| c.tty == Some(true));
         streams.stderr &= !streams.tty;
         let (wire, answer) = upgrade::command(request.headers())?;
         let runtime = context.runtime.clone();
@@ -198,12 +199,4 @@ async fn running(
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text)
         })?;
     Ok((pod, info))
-}
-
-/// A container as the pod's manifest has it. Ephemeral ones have no terminal of ours.
-fn declared<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
-    let spec = pod.spec.as_ref()?;
-    let init = spec.init_containers.iter().flatten();
-    init.chain(&spec.containers)
-        .find(|container| container.name == name)
 }

@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::acts::{ActError, find_container};
+use crate::acts::ActError;
 use crate::events::Severity;
 use crate::observed::Observed;
 use crate::runtime::RuntimeError;
 use crate::shared::ApiFailure;
 use crate::spec;
 use crate::status::full_name;
-use crate::stop::stop;
 use crate::worker::Worker;
 
 /// Wait after a failed attempt to end the pod.
@@ -72,30 +70,20 @@ impl Worker {
             }
         }
         let grace = self.grace_left(pod);
-        let stops = join_all(running.iter().map(|info| {
-            let container = find_container(pod, info.container_name());
-            let runtime = self.shared.runtime.as_ref();
-            stop(
-                runtime,
-                &self.shared.events,
-                pod,
-                container,
-                &info.id,
-                grace,
-            )
-        }));
+        let address = self.address(seen);
+        let stopper = self.stopper(pod, &address);
+        let stops = stopper.all(&running, grace);
         tokio::pin!(stops);
         let mut desired = self.desired.clone();
-        let results = tokio::select! {
-            results = &mut stops => results,
+        tokio::select! {
+            result = &mut stops => result,
             () = shortened(&mut desired, grace) => {
                 for info in &running {
                     self.shared.runtime.kill(&info.id).await?;
                 }
                 (&mut stops).await
             }
-        };
-        results.into_iter().collect()
+        }
     }
 
     fn grace_left(&self, pod: &Pod) -> i64 {

@@ -1,13 +1,17 @@
 //! The environment of a container: values, references, `$(NAME)`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use cadet_api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret,
-    ServiceAccountTokenProjection,
+    ConfigMap, Container, EnvVarSource, ObjectFieldSelector, PersistentVolume,
+    PersistentVolumeClaim, Pod, ResourceFieldSelector, Secret, ServiceAccountTokenProjection,
 };
+use k8s_openapi::jiff::Timestamp;
+
+use crate::services::{self, ServiceLink};
 
 /// Why a container's configuration cannot be put together. The text is shown to users
 /// as the message of `CreateContainerConfigError`.
@@ -39,34 +43,72 @@ pub enum ConfigError {
         name: String,
         reason: String,
     },
+    /// The pod's name is not possible; upstream's words.
+    #[error("{0}")]
+    Hostname(String),
+    /// The Services are not known yet.
+    #[error("{0}")]
+    Services(String),
+    /// The manifest forbids root and root is what it would be; upstream's words.
+    #[error("{0}")]
+    Root(String),
     #[error("this version of Cadet does not serve {0}")]
     NotServed(String),
 }
 
-/// Where ConfigMaps and Secrets come from.
+/// Where everything a pod refers to comes from.
 #[async_trait]
 pub trait ConfigSource: Send + Sync + 'static {
     /// The ConfigMap, or `None` if there is none of that name.
     async fn config_map(
         &self,
-        namespace: &str,
+        pod: &Pod,
         name: &str,
-    ) -> Result<Option<ConfigMap>, ConfigError>;
+    ) -> Result<Option<Arc<ConfigMap>>, ConfigError>;
     /// The Secret, or `None` if there is none of that name.
-    async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ConfigError>;
+    async fn secret(&self, pod: &Pod, name: &str) -> Result<Option<Arc<Secret>>, ConfigError>;
     /// A token of the pod's account, as a projected volume asks for it.
     async fn token(
         &self,
         pod: &Pod,
         wanted: &ServiceAccountTokenProjection,
     ) -> Result<String, ConfigError>;
+    /// When the first of the pod's tokens is to be renewed.
+    fn renewal(&self, _uid: &str) -> Option<Timestamp> {
+        None
+    }
+    /// The Services a pod is told of; only the API server's without `links`.
+    async fn services(&self, _pod: &Pod, _links: bool) -> Result<Vec<ServiceLink>, ConfigError> {
+        Ok(Vec::new())
+    }
+    /// A claim in the pod's namespace, or `None` if there is none of that name.
+    async fn claim(
+        &self,
+        _pod: &Pod,
+        _name: &str,
+    ) -> Result<Option<PersistentVolumeClaim>, ConfigError> {
+        Ok(None)
+    }
+    /// The volume a claim is bound to, or `None` if it is gone.
+    async fn persistent_volume(
+        &self,
+        _name: &str,
+    ) -> Result<Option<PersistentVolume>, ConfigError> {
+        Ok(None)
+    }
+    /// The pod is gone from this node.
+    fn forget(&self, _uid: &str) {}
 }
 
-/// Addresses known once the pod has its sandbox.
+/// What the node adds to a manifest, known once the pod has its sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Addresses {
+pub struct Facts {
     pub pod_ip: String,
     pub host_ip: String,
+    /// What the node has to give: the limits of containers without any. Thousandths of a
+    /// CPU, and bytes.
+    pub cpu_millis: i64,
+    pub memory: i64,
 }
 
 /// The container's variables, in order of first definition; later ones win.
@@ -76,18 +118,22 @@ pub struct Addresses {
 pub async fn resolve(
     pod: &Pod,
     container: &Container,
-    addresses: &Addresses,
+    facts: &Facts,
     source: &dyn ConfigSource,
 ) -> Result<Variables, ConfigError> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
     let mut variables = Variables::default();
+    let links = pod.spec.as_ref().and_then(|s| s.enable_service_links) != Some(false);
+    for (name, value) in services::variables(&source.services(pod, links).await?) {
+        variables.set(name, value);
+    }
     for from in container.env_from.iter().flatten() {
         let prefix = from.prefix.as_deref().unwrap_or_default();
         if let Some(reference) = &from.config_map_ref {
-            match source.config_map(namespace, &reference.name).await? {
+            match source.config_map(pod, &reference.name).await? {
                 Some(map) => {
-                    for (key, value) in map.data.into_iter().flatten() {
-                        variables.set(format!("{prefix}{key}"), value);
+                    for (key, value) in map.data.iter().flatten() {
+                        variables.offer(format!("{prefix}{key}"), value.clone());
                     }
                 }
                 None if reference.optional == Some(true) => {}
@@ -95,11 +141,11 @@ pub async fn resolve(
             }
         }
         if let Some(reference) = &from.secret_ref {
-            match source.secret(namespace, &reference.name).await? {
+            match source.secret(pod, &reference.name).await? {
                 Some(secret) => {
-                    for (key, value) in secret.data.into_iter().flatten() {
-                        let text = text_of("secret", &reference.name, &key, value.0)?;
-                        variables.set(format!("{prefix}{key}"), text);
+                    for (key, value) in secret.data.iter().flatten() {
+                        let text = text_of("secret", &reference.name, key, &value.0)?;
+                        variables.offer(format!("{prefix}{key}"), text);
                     }
                 }
                 None if reference.optional == Some(true) => {}
@@ -110,9 +156,7 @@ pub async fn resolve(
     for entry in container.env.iter().flatten() {
         let value = match (&entry.value, &entry.value_from) {
             (Some(text), _) if !text.is_empty() => Some(variables.expand(text)),
-            (_, Some(from)) => {
-                value_from(pod, container, addresses, source, namespace, from).await?
-            }
+            (_, Some(from)) => value_from(pod, container, facts, source, namespace, from).await?,
             _ => Some(String::new()),
         };
         if let Some(value) = value {
@@ -125,23 +169,23 @@ pub async fn resolve(
 async fn value_from(
     pod: &Pod,
     container: &Container,
-    addresses: &Addresses,
+    facts: &Facts,
     source: &dyn ConfigSource,
     namespace: &str,
     from: &EnvVarSource,
 ) -> Result<Option<String>, ConfigError> {
     if let Some(field) = &from.field_ref {
-        return field_value(pod, addresses, field).map(Some);
+        return field_value(pod, facts, field).map(Some);
     }
     if let Some(resource) = &from.resource_field_ref {
-        return resource_value(container, resource).map(Some);
+        return resource_value(container, facts, resource).map(Some);
     }
     if let Some(reference) = &from.config_map_key_ref {
-        let found = source.config_map(namespace, &reference.name).await?;
+        let found = source.config_map(pod, &reference.name).await?;
         let known = found.is_some();
         let value = found
-            .and_then(|map| map.data)
-            .and_then(|mut data| data.remove(&reference.key));
+            .as_ref()
+            .and_then(|map| map.data.as_ref()?.get(&reference.key).cloned());
         let optional = reference.optional == Some(true);
         return absent_or(
             value,
@@ -154,12 +198,12 @@ async fn value_from(
         );
     }
     if let Some(reference) = &from.secret_key_ref {
-        let found = source.secret(namespace, &reference.name).await?;
+        let found = source.secret(pod, &reference.name).await?;
         let known = found.is_some();
         let value = found
-            .and_then(|secret| secret.data)
-            .and_then(|mut data| data.remove(&reference.key))
-            .map(|bytes| text_of("secret", &reference.name, &reference.key, bytes.0))
+            .as_ref()
+            .and_then(|secret| secret.data.as_ref()?.get(&reference.key))
+            .map(|bytes| text_of("secret", &reference.name, &reference.key, &bytes.0))
             .transpose()?;
         let optional = reference.optional == Some(true);
         return absent_or(
@@ -205,13 +249,8 @@ fn missing(kind: &'static str, name: &str) -> ConfigError {
     }
 }
 
-fn text_of(
-    kind: &'static str,
-    name: &str,
-    key: &str,
-    bytes: Vec<u8>,
-) -> Result<String, ConfigError> {
-    String::from_utf8(bytes).map_err(|_| ConfigError::NotText {
+fn text_of(kind: &'static str, name: &str, key: &str, bytes: &[u8]) -> Result<String, ConfigError> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| ConfigError::NotText {
         kind,
         name: name.into(),
         key: key.into(),
@@ -224,7 +263,7 @@ fn text_of(
 /// On paths the downward API does not know.
 pub fn field_value(
     pod: &Pod,
-    addresses: &Addresses,
+    facts: &Facts,
     field: &ObjectFieldSelector,
 ) -> Result<String, ConfigError> {
     let meta = &pod.metadata;
@@ -249,8 +288,8 @@ pub fn field_value(
         "metadata.annotations" => return Ok(map_lines(meta.annotations.as_ref())),
         "spec.nodeName" => spec.and_then(|spec| spec.node_name.clone()),
         "spec.serviceAccountName" => spec.and_then(|spec| spec.service_account_name.clone()),
-        "status.podIP" | "status.podIPs" => Some(addresses.pod_ip.clone()),
-        "status.hostIP" | "status.hostIPs" => Some(addresses.host_ip.clone()),
+        "status.podIP" | "status.podIPs" => Some(facts.pod_ip.clone()),
+        "status.hostIP" | "status.hostIPs" => Some(facts.host_ip.clone()),
         _ => return Err(ConfigError::FieldPath(path.into())),
     };
     Ok(value.unwrap_or_default())
@@ -275,12 +314,14 @@ fn subscript(path: &str) -> Option<(&str, &str)> {
     Some((map, key))
 }
 
-/// A container's own request or limit, divided as asked and rounded up.
+/// A container's own request or limit, divided as asked and rounded up. Without a limit it
+/// may use what the node has.
 ///
 /// # Errors
 /// On names other than `limits.…` and `requests.…` of CPU, memory and storage.
 pub fn resource_value(
     container: &Container,
+    facts: &Facts,
     field: &ResourceFieldSelector,
 ) -> Result<String, ConfigError> {
     let unknown = || ConfigError::Resource(field.resource.clone());
@@ -297,7 +338,11 @@ pub fn resource_value(
     let parse = |text: &str| text.parse::<Quantity>().map_err(|_| unknown());
     let amount = match amounts.and_then(|amounts| amounts.get(name)) {
         Some(quantity) => parse(&quantity.0)?,
-        None => Quantity::default(),
+        None => match field.resource.as_str() {
+            "limits.cpu" => parse(&format!("{}m", facts.cpu_millis))?,
+            "limits.memory" => Quantity::units(facts.memory),
+            _ => Quantity::default(),
+        },
     };
     let divisor = match &field.divisor {
         Some(divisor) => parse(&divisor.0)?,
@@ -335,6 +380,15 @@ impl Variables {
             self.order.push(name.clone());
         }
         self.values.insert(name, value);
+    }
+
+    /// Defines a variable under a name somebody else chose; what no environment can hold is
+    /// left out, as upstream does.
+    pub fn offer(&mut self, name: String, value: String) {
+        let usable = !name.is_empty() && !name.contains('=') && !name.contains('\0');
+        if usable {
+            self.set(name, value);
+        }
     }
 
     /// Replaces `$(NAME)` by known variables; unknown ones stay, `$$` is a plain dollar.

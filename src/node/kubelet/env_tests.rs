@@ -9,26 +9,24 @@ struct Maps;
 
 #[async_trait]
 impl ConfigSource for Maps {
-    async fn config_map(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<ConfigMap>, ConfigError> {
-        Ok(
-            (namespace == "shop" && name == "settings").then(|| ConfigMap {
+    async fn config_map(&self, _: &Pod, name: &str) -> Result<Option<Arc<ConfigMap>>, ConfigError> {
+        Ok((name == "settings").then(|| {
+            Arc::new(ConfigMap {
                 data: Some(BTreeMap::from([("color".into(), "red".into())])),
                 ..ConfigMap::default()
-            }),
-        )
+            })
+        }))
     }
 
-    async fn secret(&self, _: &str, name: &str) -> Result<Option<Secret>, ConfigError> {
-        Ok((name == "door").then(|| Secret {
-            data: Some(BTreeMap::from([
-                ("key".into(), ByteString(b"s3same".to_vec())),
-                ("raw".into(), ByteString(vec![0xff])),
-            ])),
-            ..Secret::default()
+    async fn secret(&self, _: &Pod, name: &str) -> Result<Option<Arc<Secret>>, ConfigError> {
+        Ok((name == "door").then(|| {
+            Arc::new(Secret {
+                data: Some(BTreeMap::from([
+                    ("key".into(), ByteString(b"s3same".to_vec())),
+                    ("raw".into(), ByteString(vec![0xff])),
+                ])),
+                ..Secret::default()
+            })
         }))
     }
 
@@ -51,11 +49,13 @@ fn pod() -> Pod {
 
 async fn resolved(container: serde_json::Value) -> Result<Vec<String>, ConfigError> {
     let container: Container = serde_json::from_value(container).unwrap();
-    let addresses = Addresses {
+    let facts = Facts {
         pod_ip: "10.244.0.5".into(),
         host_ip: "10.0.2.15".into(),
+        cpu_millis: 2000,
+        memory: 1 << 30,
     };
-    resolve(&pod(), &container, &addresses, &Maps)
+    resolve(&pod(), &container, &facts, &Maps)
         .await
         .map(|v| v.assignments())
 }

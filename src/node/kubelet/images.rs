@@ -9,8 +9,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cadet_api::install::LessonImage;
@@ -18,8 +18,12 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
+use crate::backoff::go_millis;
+use crate::credentials::Keyring;
+use crate::env::ConfigSource;
 use crate::events::{EventSink, Severity};
 use crate::labels;
+use crate::manifest::field_path;
 use crate::reference::{Reference, lesson_for};
 use crate::runtime::{Runtime, RuntimeError};
 
@@ -27,6 +31,8 @@ use crate::runtime::{Runtime, RuntimeError};
 /// its time to give up, so where a stand-in exists nobody waits that long.
 const PATIENCE: u64 = 45;
 const PATIENCE_WITH_STAND_IN: u64 = 12;
+/// Between words about a pull that takes long.
+const PROGRESS: Duration = Duration::from_secs(10);
 
 /// Why a container has no image; reason and message for its waiting state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +95,8 @@ impl Lessons {
 /// Gets images for all pods of the node.
 pub struct Images {
     runtime: Arc<dyn Runtime>,
+    /// Where pull secrets come from.
+    config: Arc<dyn ConfigSource>,
     lessons: Lessons,
     events: EventSink,
     /// One build per context at a time; others wait and find it done.
@@ -97,9 +105,15 @@ pub struct Images {
 
 impl Images {
     #[must_use]
-    pub fn new(runtime: Arc<dyn Runtime>, lessons: Lessons, events: EventSink) -> Self {
+    pub fn new(
+        runtime: Arc<dyn Runtime>,
+        config: Arc<dyn ConfigSource>,
+        lessons: Lessons,
+        events: EventSink,
+    ) -> Self {
         Self {
             runtime,
+            config,
             lessons,
             events,
             builds: Mutex::default(),
@@ -122,6 +136,7 @@ impl Images {
         let reference = Reference::parse(image).map_err(|error| {
             let message = format!("Failed to apply default image tag \"{image}\": {error}");
             teller.warn("InspectFailed", &message);
+            teller.warn("Failed", "Error: InvalidImageName");
             ImageError {
                 reason: "InvalidImageName",
                 message,
@@ -146,6 +161,7 @@ impl Images {
                 let message =
                     format!("Container image \"{image}\" is not present with pull policy of Never");
                 teller.warn("ErrImageNeverPull", &message);
+                teller.warn("Failed", "Error: ErrImageNeverPull");
                 return Err(ImageError {
                     reason: "ErrImageNeverPull",
                     message,
@@ -211,8 +227,26 @@ impl Images {
         };
         // The full name: Docker would fetch every tag of a name without one.
         let full = Reference::parse(wanted).map_or_else(|_| wanted.to_owned(), |r| r.to_string());
-        self.runtime.pull(&full, patience).await?;
-        let took = seconds(begun);
+        let named = Reference::parse(wanted).ok();
+        let keyring = self.keyring(teller).await;
+        let credentials = named.as_ref().and_then(|named| keyring.find(named));
+        let told = std::sync::Mutex::new(begun);
+        let progress = |there: u64, all: u64| {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.elapsed() >= PROGRESS {
+                *told = Instant::now();
+                let words = format!(
+                    "Pulling image \"{wanted}\": {} of {} MiB",
+                    there >> 20,
+                    all >> 20
+                );
+                teller.say("Pulling", &words);
+            }
+        };
+        self.runtime
+            .pull_as(&full, patience, credentials, &progress)
+            .await?;
+        let took = go_millis(begun.elapsed());
         let size = self
             .runtime
             .image(wanted)
@@ -226,6 +260,34 @@ impl Images {
             ),
         );
         Ok(())
+    }
+
+    /// The credentials of the pod's pull secrets.
+    async fn keyring(&self, teller: &Teller<'_>) -> Keyring {
+        let mut keyring = Keyring::default();
+        let spec = teller.pod.spec.iter();
+        let mut missing = Vec::new();
+        for secret in spec.flat_map(|spec| spec.image_pull_secrets.iter().flatten()) {
+            match self.config.secret(teller.pod, &secret.name).await {
+                Ok(Some(found)) if keyring.add(&found) => {}
+                _ => missing.push(secret.name.as_str()),
+            }
+        }
+        if !missing.is_empty() {
+            let words = format!(
+                "Unable to retrieve some image pull secrets ({}); attempting to pull the image \
+                 may not succeed.",
+                missing.join(", ")
+            );
+            self.events.pod(
+                teller.pod,
+                None,
+                Severity::Warning,
+                "FailedToRetrieveImagePullSecret",
+                words,
+            );
+        }
+        keyring
     }
 
     /// Builds the lesson's own image, unless that was done before, and says so.
@@ -245,7 +307,7 @@ impl Images {
             ImageError {
                 reason: "ErrImagePull",
                 message,
-                later: Some(teller.back_off()),
+                later: Some(teller.back_off(&error)),
             }
         })?;
         let why = because.map_or(String::new(), |error| format!(" ({error})"));
@@ -308,14 +370,6 @@ fn present_words(image: &str) -> String {
     format!("Container image \"{image}\" already present on machine and can be accessed by the pod")
 }
 
-fn seconds(begun: Instant) -> String {
-    let elapsed = begun.elapsed();
-    if elapsed.as_secs() == 0 {
-        return format!("{}ms", elapsed.as_millis());
-    }
-    format!("{:.3}s", elapsed.as_secs_f64())
-}
-
 /// Lower-case hexadecimal text of `bytes`.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -330,7 +384,7 @@ struct Teller<'a> {
 
 impl Teller<'_> {
     fn tell(&self, severity: Severity, reason: &'static str, message: &str) {
-        let path = format!("spec.containers{{{}}}", self.container.name);
+        let path = field_path(self.pod, &self.container.name);
         self.events
             .pod(self.pod, Some(path), severity, reason, message);
     }
@@ -343,21 +397,23 @@ impl Teller<'_> {
         self.tell(Severity::Warning, reason, message);
     }
 
-    fn back_off(&self) -> (&'static str, String) {
+    fn back_off(&self, cause: &str) -> (&'static str, String) {
+        let image = self.image;
         (
             "ImagePullBackOff",
-            format!("Back-off pulling image \"{}\"", self.image),
+            format!("Back-off pulling image \"{image}\": ErrImagePull: {cause}"),
         )
     }
 
     fn pull_failed(&self, error: &RuntimeError) -> ImageError {
-        let message = format!("Failed to pull image \"{}\": {error}", self.image);
-        self.warn("Failed", &message);
+        let cause = error.to_string();
+        let words = format!("Failed to pull image \"{}\": {cause}", self.image);
+        self.warn("Failed", &words);
         self.warn("Failed", "Error: ErrImagePull");
         ImageError {
             reason: "ErrImagePull",
-            message,
-            later: Some(self.back_off()),
+            later: Some(self.back_off(&cause)),
+            message: cause,
         }
     }
 }

@@ -65,7 +65,13 @@ async fn a_failed_pull_without_a_stand_in_is_upstreams_error() {
     let later = error.later.unwrap();
     assert_eq!(
         later,
-        ("ImagePullBackOff", "Back-off pulling image \"gone\"".into())
+        (
+            "ImagePullBackOff",
+            format!(
+                "Back-off pulling image \"gone\": ErrImagePull: {}",
+                error.message
+            )
+        )
     );
     let told = world.told();
     assert!(
@@ -141,4 +147,18 @@ async fn a_missing_context_is_an_error_with_its_path() {
     let error = ensure(&world, "mongo", "Always").await.unwrap_err();
     assert!(error.message.contains("stand-in.tar"), "{error:?}");
     assert!(world.told()[0].starts_with("Failed:"));
+}
+
+#[tokio::test]
+async fn pull_secrets_are_read_and_missing_ones_named() {
+    let mut world = World::new();
+    world.runtime.offer("docker.io/me/app:1");
+    let pod = pod(json!({"imagePullSecrets": [{"name": "gone"}],
+        "containers": [{"name": "c", "image": "me/app:1"}]}));
+    let container = pod.spec.as_ref().unwrap().containers[0].clone();
+    world.shared.images.ensure(&pod, &container).await.unwrap();
+    let told = world.told().join("\n");
+    let words = "FailedToRetrieveImagePullSecret: Unable to retrieve some image pull secrets \
+                 (gone); attempting to pull the image may not succeed.";
+    assert!(told.contains(words), "{told}");
 }

@@ -3,17 +3,21 @@
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::jiff::Timestamp;
 
-use crate::acts::{ActError, find_container, on_host_network};
-use crate::env::{Addresses, resolve};
+use crate::acts::{ActError, on_host_network};
+use crate::backoff::go_duration;
+use crate::block;
+use crate::env::resolve;
 use crate::events::Severity;
+use crate::hooks;
+use crate::manifest::{ephemeral, find_container};
 use crate::observed::Observed;
-use crate::runtime::{BindMount, ContainerInfo, Role};
+use crate::runtime::{BindMount, ContainerInfo, Role, State};
 use crate::spec;
 use crate::status::full_name;
-use crate::volumes::{VolumeError, mounts};
+use crate::volumes::{Places, VolumeError, mounts};
 use crate::worker::Worker;
 
-/// Host files mounted into every container of a pod with its own network.
+/// Files of the pod's own mounted into every container.
 const HOSTS: &str = "/etc/hosts";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Where containers write their last words unless the manifest says otherwise.
@@ -46,7 +50,7 @@ impl Worker {
                 .or_default()
                 .advance(now);
         }
-        let image = match self.shared.images.ensure(pod, container).await {
+        let image = match self.shared.images.ensure(pod, &container).await {
             Ok(image) => image,
             Err(error) => {
                 let now = Timestamp::now();
@@ -55,10 +59,17 @@ impl Worker {
                 return Ok(());
             }
         };
+        // A debugger joins the processes of the container it was aimed at.
+        let target = ephemeral(pod, name)
+            .and_then(|debugger| debugger.target_container_name.as_deref())
+            .and_then(|target| seen.latest(target))
+            .filter(|info| info.state == State::Running)
+            .map(|info| info.id.clone());
         let launch = Launch {
             pod,
-            container,
+            container: &container,
             sandbox,
+            target,
             role,
             attempt,
             image,
@@ -66,13 +77,12 @@ impl Worker {
         match self.launch(&launch).await {
             Ok(id) => {
                 self.memory.started(name);
-                self.after_start(pod, container, &id).await;
+                self.after_start(pod, &container, &id, seen).await;
             }
             Err((reason, message)) => {
                 let words = format!("Error: {message}");
                 self.tell(pod, name, Severity::Warning, "Failed", &words);
-                self.memory
-                    .failed(name, Timestamp::now(), reason, message, None);
+                self.could_not_run(pod, name, reason, message);
             }
         }
         Ok(())
@@ -89,34 +99,32 @@ impl Worker {
             pod,
             container,
             sandbox,
+            target,
             role,
             attempt,
             image,
         } = launch;
-        let host_ip = self.shared.host_ip.clone();
-        let pod_ip = sandbox
-            .pod_ip()
-            .map_or_else(|| host_ip.clone(), |ip| ip.to_string());
-        let addresses = Addresses { pod_ip, host_ip };
-        let source = self.shared.config.as_ref();
-        let places = self
+        let pod_ip = sandbox.pod_ip().map(|ip| ip.to_string());
+        let facts = self
             .shared
-            .volumes
-            .prepare(pod, &addresses, source)
-            .await
-            .map_err(|error| {
-                let words = format!("MountVolume.SetUp failed: {error}");
-                self.shared
-                    .events
-                    .pod(pod, None, Severity::Warning, "FailedMount", words);
-                config(&error)
-            })?;
-        let variables = resolve(pod, container, &addresses, source)
+            .facts(pod_ip.unwrap_or_else(|| self.shared.host_ip.clone()));
+        let source = self.shared.config.as_ref();
+        let nowhere = Places::new();
+        let places = self.memory.places.as_ref().unwrap_or(&nowhere);
+        let variables = resolve(pod, container, &facts, source)
             .await
             .map_err(|error| config(&error))?;
-        let mut all = mounts(container, &places, &variables).map_err(|error| config(&error))?;
+        let mut all = mounts(pod, container, places, &variables).map_err(|error| config(&error))?;
         self.add_own_mounts(pod, container, *attempt, &mut all)
             .map_err(|error| config(&error))?;
+        let devices = block::devices(pod, container, places).map_err(|error| config(&error))?;
+        let image_user = if spec::asks_for_the_images_user(pod, container) {
+            let found = self.shared.runtime.image(image).await;
+            let found = found.map_err(|error| config(&error))?;
+            found.map(|info| info.user)
+        } else {
+            None
+        };
         let parts = spec::Parts {
             role: *role,
             attempt: *attempt,
@@ -124,7 +132,11 @@ impl Worker {
             image: image.clone(),
             variables: &variables,
             mounts: all,
+            devices,
             node_memory: self.shared.node_memory,
+            image_user: image_user.as_deref(),
+            target: target.as_deref(),
+            seccomp_dir: &self.shared.seccomp_dir,
         };
         let spec = spec::container(pod, container, parts).map_err(|error| config(&error))?;
         let runtime = &self.shared.runtime;
@@ -133,26 +145,14 @@ impl Worker {
             .await
             .map_err(|error| ("CreateContainerError", error.to_string()))?;
         let name = &container.name;
-        self.tell(
-            pod,
-            name,
-            Severity::Normal,
-            "Created",
-            &format!("Created container: {name}"),
-        );
+        self.tell(pod, name, Severity::Normal, "Created", "Container created");
         runtime.start(&id).await.map_err(|error| {
             (
                 "RunContainerError",
                 format!("failed to start container \"{name}\": {error}"),
             )
         })?;
-        self.tell(
-            pod,
-            name,
-            Severity::Normal,
-            "Started",
-            &format!("Started container {name}"),
-        );
+        self.tell(pod, name, Severity::Normal, "Started", "Container started");
         Ok(id)
     }
 
@@ -166,9 +166,12 @@ impl Worker {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let dir = self.shared.volumes.pod_dir(uid)?;
         let mut own = Vec::new();
-        if !on_host_network(pod) {
-            own.push((dir.join("hosts"), HOSTS));
-            own.push((dir.join("resolv.conf"), RESOLV_CONF));
+        for (name, path) in [("hosts", HOSTS), ("resolv.conf", RESOLV_CONF)] {
+            let file = dir.join(name);
+            // A sandbox on the host's network that an older version made has none.
+            if !on_host_network(pod) || file.exists() {
+                own.push((file, path));
+            }
         }
         let words = self
             .shared
@@ -196,39 +199,47 @@ impl Worker {
         Ok(())
     }
 
-    async fn after_start(&self, pod: &Pod, container: &Container, id: &str) {
+    /// Notes a failed start. One that keeps failing shows as a crash loop, as upstream's.
+    fn could_not_run(&mut self, pod: &Pod, name: &str, reason: &'static str, message: String) {
+        let now = Timestamp::now();
+        let loops = matches!(reason, "RunContainerError" | "PostStartHookError");
+        let later = loops.then(|| {
+            let wait = go_duration(self.memory.next_wait(name, now));
+            let words = format!(
+                "back-off {wait} restarting failed container={name} pod={}",
+                full_name(pod)
+            );
+            ("CrashLoopBackOff", words)
+        });
+        self.memory.failed(name, now, reason, message, later);
+    }
+
+    /// The container is not ready for anything before its hook has ended; one whose hook
+    /// fails is killed.
+    async fn after_start(&mut self, pod: &Pod, container: &Container, id: &str, seen: &Observed) {
         let hook = container
             .lifecycle
             .as_ref()
             .and_then(|l| l.post_start.as_ref());
         let Some(hook) = hook else { return };
-        let Some(command) = hook.exec.as_ref().and_then(|exec| exec.command.clone()) else {
-            let words = "only exec hooks are served by this version of Cadet; ignoring postStart";
-            self.tell(
-                pod,
-                &container.name,
-                Severity::Warning,
-                "FailedPostStartHook",
-                words,
-            );
+        let address = self.address(seen);
+        let runtime = self.shared.runtime.as_ref();
+        let Err(failure) = hooks::run(hook, runtime, container, id, &address).await else {
             return;
         };
-        let failure = match self.shared.runtime.exec(id, &command).await {
-            Ok(outcome) if outcome.exit_code == 0 => return,
-            Ok(outcome) => format!("exited with {}: {}", outcome.exit_code, outcome.output),
-            Err(error) => error.to_string(),
-        };
-        let words = format!("PostStartHook failed: {failure}");
-        self.tell(
-            pod,
-            &container.name,
+        let name = &container.name;
+        let tell = |severity, reason, words| self.tell(pod, name, severity, reason, words);
+        tell(
             Severity::Warning,
             "FailedPostStartHook",
-            &words,
+            "PostStartHook failed",
         );
-        if let Err(error) = self.shared.runtime.kill(id).await {
+        tell(Severity::Normal, "Killing", "FailedPostStartHook");
+        let stopper = self.stopper(pod, &address);
+        if let Err(error) = stopper.one(Some(container), id, spec::grace(pod)).await {
             tracing::warn!(pod = full_name(pod), %error, "cannot kill after a failed hook");
         }
+        self.could_not_run(pod, name, "PostStartHookError", failure);
     }
 }
 
@@ -236,6 +247,8 @@ struct Launch<'a> {
     pod: &'a Pod,
     container: &'a Container,
     sandbox: &'a ContainerInfo,
+    /// Container whose processes are to be seen.
+    target: Option<String>,
     role: Role,
     attempt: i32,
     image: String,

@@ -176,7 +176,9 @@ async fn find(
     newest.ok_or_else(|| {
         let statuses = pod.status.iter().flat_map(|status| {
             let init = status.init_container_statuses.iter().flatten();
+            let ephemeral = status.ephemeral_container_statuses.iter().flatten();
             init.chain(status.container_statuses.iter().flatten())
+                .chain(ephemeral)
         });
         let reason = statuses
             .into_iter()

@@ -7,8 +7,10 @@ use k8s_openapi::api::core::v1::NodeSystemInfo;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use nix::sys::statvfs::statvfs;
 
+use crate::pressure;
+
 /// Pods a node runs at most, as upstream.
-const MAX_PODS: u32 = 110;
+pub const MAX_PODS: u32 = 110;
 
 /// What does not change while the machine is up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,8 +76,34 @@ impl Machine {
         }
     }
 
-    /// Capacity and allocatable: the same, since nothing is set aside. `root` is where
-    /// containers write.
+    /// What of `capacity` pods may have: all but what the node keeps as its threshold of
+    /// eviction, upstream's default.
+    #[must_use]
+    pub fn allocatable(
+        &self,
+        capacity: &BTreeMap<String, Quantity>,
+        root: &Path,
+    ) -> BTreeMap<String, Quantity> {
+        let mut allocatable = capacity.clone();
+        let memory = self.allocatable_memory() / 1024;
+        allocatable.insert("memory".to_owned(), Quantity(format!("{memory}Ki")));
+        if let Ok(disk) = statvfs(root) {
+            let bytes = disk.blocks().saturating_mul(disk.fragment_size());
+            let bytes = bytes / 100 * (100 - pressure::NODE_FS_PERCENT);
+            let bytes = Quantity(bytes.to_string());
+            allocatable.insert("ephemeral-storage".to_owned(), bytes);
+        }
+        allocatable
+    }
+
+    /// Bytes pods may ask for together.
+    #[must_use]
+    pub fn allocatable_memory(&self) -> i64 {
+        let floor = i64::try_from(pressure::MEMORY_FLOOR).unwrap_or(0);
+        self.memory.saturating_sub(floor).max(0)
+    }
+
+    /// What the machine has. `root` is where containers write.
     #[must_use]
     pub fn capacity(&self, root: &Path) -> BTreeMap<String, Quantity> {
         let mut capacity = BTreeMap::from([
@@ -85,6 +113,8 @@ impl Machine {
                 Quantity(format!("{}Ki", self.memory / 1024)),
             ),
             ("pods".to_owned(), Quantity(MAX_PODS.to_string())),
+            ("hugepages-1Gi".to_owned(), Quantity("0".into())),
+            ("hugepages-2Mi".to_owned(), Quantity("0".into())),
         ]);
         if let Ok(disk) = statvfs(root) {
             let kib = disk.blocks().saturating_mul(disk.fragment_size()) / 1024;
@@ -147,5 +177,11 @@ mod tests {
         let capacity = machine.capacity(Path::new("/"));
         assert_eq!(capacity["pods"].0, "110");
         assert!(capacity.contains_key("ephemeral-storage"));
+        let allocatable = machine.allocatable(&capacity, Path::new("/"));
+        let kib = |amounts: &BTreeMap<String, Quantity>| -> i64 {
+            let text = amounts["memory"].0.trim_end_matches("Ki");
+            text.parse().unwrap()
+        };
+        assert_eq!(kib(&capacity) - kib(&allocatable), 100 * 1024);
     }
 }

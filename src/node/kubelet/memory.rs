@@ -6,11 +6,16 @@ use std::collections::{HashMap, HashSet};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::backoff::Backoff;
+use crate::verdict::Over;
+use crate::volumes::Places;
 
 /// How long `ErrImagePull` stands before the status says `ImagePullBackOff`.
 const FRESH: SignedDuration = SignedDuration::from_secs(3);
 /// Wait before a configuration is looked up again; somebody may have created it.
 const CONFIG_RETRY: SignedDuration = SignedDuration::from_secs(10);
+/// Waits between attempts to mount volumes, upstream's: doubled each time.
+const MOUNT_FIRST: SignedDuration = SignedDuration::from_millis(500);
+const MOUNT_MAX: SignedDuration = SignedDuration::from_secs(122);
 
 /// Why a container (or the sandbox) could not be started, and when to try again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +64,24 @@ pub struct Memory {
     sandbox_attempts: Backoff,
     /// Sandbox whose network is known to stand.
     pub wired: Option<String>,
+    /// Where the pod's volumes lie, once they are made.
+    pub places: Option<Places>,
+    mount: Option<(Trouble, SignedDuration)>,
+    /// Sidecars that run but whose startup probe has not succeeded, by container id.
+    pub starting: HashSet<String>,
+    /// Limits given to running containers since they were made, by container id.
+    pub resized: HashMap<String, String>,
+    /// The pod is over, whatever its containers do.
+    pub over: Option<Over>,
+    /// The pod was looked at before it got anything of this node.
+    pub admitted: bool,
+    /// Changes that were taken for a reason to try again.
+    pub noticed: u64,
+    /// Changes of the pod's ConfigMaps and Secrets that have been looked at.
+    pub configs: u64,
+    /// What of the manifest the volumes were last made for: the pod's own fields may be
+    /// files, too.
+    pub manifest: Option<u64>,
     /// Containers to be killed because a liveness or startup probe gave up, with the words.
     pub unhealthy: HashMap<String, String>,
     told: HashSet<String>,
@@ -75,6 +98,41 @@ impl Memory {
     #[must_use]
     pub fn sandbox_trouble(&self) -> Option<&Trouble> {
         self.sandbox.as_ref()
+    }
+
+    /// The trouble the volumes are in.
+    #[must_use]
+    pub fn mount_trouble(&self) -> Option<&Trouble> {
+        self.mount.as_ref().map(|(trouble, _)| trouble)
+    }
+
+    /// Notes volumes that could not be made.
+    pub fn mount_failed(&mut self, now: Timestamp, message: String) {
+        let wait = match &self.mount {
+            Some((_, wait)) => (*wait * 2).min(MOUNT_MAX),
+            None => MOUNT_FIRST,
+        };
+        let trouble = Trouble {
+            reason: "ContainerCreating",
+            message,
+            since: now,
+            retry_at: now + wait,
+            later: None,
+        };
+        self.mount = Some((trouble, wait));
+    }
+
+    /// The volumes stand.
+    pub fn mounted(&mut self, places: Places) {
+        self.places = Some(places);
+        self.mount = None;
+    }
+
+    /// Something the pod refers to changed: what failed for its lack is tried at once.
+    pub fn config_changed(&mut self) {
+        self.mount = None;
+        self.troubles
+            .retain(|_, trouble| trouble.reason != "CreateContainerConfigError");
     }
 
     /// Notes a failed start; the wait grows with every one in a row.
@@ -102,6 +160,16 @@ impl Memory {
             later,
         };
         self.troubles.insert(container.to_owned(), trouble);
+    }
+
+    /// How long the wait after a failed start at `now` will be.
+    #[must_use]
+    pub fn next_wait(&self, container: &str, now: Timestamp) -> SignedDuration {
+        let mut backoff = self.attempts.get(container).copied().unwrap_or_default();
+        backoff.advance(now);
+        backoff
+            .due(now)
+            .map_or(SignedDuration::ZERO, |(_, wait)| wait)
     }
 
     /// Notes a failed sandbox.

@@ -1,6 +1,7 @@
 //! The Node object: registration, heartbeat, conditions.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,10 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::{EventSink, Severity};
+use crate::housekeeping::Housekeeper;
 use crate::lease::NodeLease;
 use crate::machine::{Machine, go_arch};
+use crate::pressure::Pressure;
 use crate::runtime::{EngineInfo, Runtime};
 
 /// Between renewals of the lease, upstream's figure; the node counts as lost after
@@ -52,7 +55,7 @@ pub struct NodeKeeper {
     sent: Option<(NodeStatus, Timestamp)>,
     lease: NodeLease,
     untainted: bool,
-    greeted: bool,
+    housekeeper: Housekeeper,
 }
 
 impl NodeKeeper {
@@ -62,6 +65,7 @@ impl NodeKeeper {
         client: Client,
         runtime: Arc<dyn Runtime>,
         events: EventSink,
+        housekeeper: Housekeeper,
     ) -> Self {
         let lease = NodeLease::new(client.clone(), identity.name.clone());
         Self {
@@ -72,15 +76,16 @@ impl NodeKeeper {
             sent: None,
             lease,
             untainted: false,
-            greeted: false,
+            housekeeper,
         }
     }
 
     /// See the type.
     pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut next = phase(&self.identity.name);
         loop {
             let pause = match self.beat().await {
-                Ok(true) => HEARTBEAT,
+                Ok(true) => std::mem::replace(&mut next, HEARTBEAT),
                 Ok(false) => IMPATIENT,
                 Err(error) => {
                     tracing::warn!(%error, "cannot report this node");
@@ -99,7 +104,16 @@ impl NodeKeeper {
         let engine = self.runtime.info().await.map_err(|error| error.to_string());
         let now = Timestamp::now();
         let node = self.registered(&engine, now).await?;
+        if let Ok(info) = &engine {
+            let root = info.root_dir.clone();
+            for shortage in self.housekeeper.look(&root, now).await {
+                let words = format!("Attempting to reclaim {}", shortage.resource.word());
+                self.events
+                    .node(&node, Severity::Warning, "EvictionThresholdMet", &words);
+            }
+        }
         let status = self.status(&engine, node.status.as_ref(), now);
+        self.tell_changes(&node, &status);
         let due = match &self.sent {
             Some((sent, at)) => differs(sent, &status) || now.duration_since(*at) >= REPORT,
             None => true,
@@ -120,14 +134,48 @@ impl NodeKeeper {
             self.remove_taint(&api).await?;
             self.untainted = true;
         }
-        if ready && !self.greeted {
-            self.greeted = true;
-            let words = format!("Node {} status is now: NodeReady", self.identity.name);
-            self.events
-                .node(&node, Severity::Normal, "NodeReady", &words);
-        }
         self.lease.renew(&node, now).await?;
         Ok(ready)
+    }
+
+    /// Says which conditions have changed since they were last sent, all at the start.
+    fn tell_changes(&self, node: &Node, status: &NodeStatus) {
+        if self.sent.is_none() {
+            self.events
+                .node(node, Severity::Normal, "Starting", "Starting kubelet.");
+            let boot = &self.identity.machine.boot_id;
+            if rebooted(node, boot) {
+                let name = &self.identity.name;
+                let words = format!("Node {name} has been rebooted, boot id: {boot}");
+                self.events
+                    .node(node, Severity::Warning, "Rebooted", &words);
+            }
+        }
+        let sent = self.sent.iter();
+        let before: Vec<&NodeCondition> = sent
+            .flat_map(|(status, _)| status.conditions.iter().flatten())
+            .collect();
+        for condition in status.conditions.iter().flatten() {
+            let same = before
+                .iter()
+                .any(|old| old.type_ == condition.type_ && old.status == condition.status);
+            if same {
+                continue;
+            }
+            let reason = match (condition.type_.as_str(), condition.status.as_str()) {
+                ("Ready", "True") => "NodeReady",
+                ("Ready", _) => "NodeNotReady",
+                ("MemoryPressure", "True") => "NodeHasInsufficientMemory",
+                ("MemoryPressure", _) => "NodeHasSufficientMemory",
+                ("DiskPressure", "True") => "NodeHasDiskPressure",
+                ("DiskPressure", _) => "NodeHasNoDiskPressure",
+                ("PIDPressure", "True") => "NodeHasInsufficientPID",
+                ("PIDPressure", _) => "NodeHasSufficientPID",
+                _ => continue,
+            };
+            let words = format!("Node {} status is now: {reason}", self.identity.name);
+            self.events.node(node, Severity::Normal, reason, &words);
+        }
     }
 
     /// The Node object, made if it does not exist.
@@ -145,17 +193,7 @@ impl NodeKeeper {
         let node = Node {
             metadata: ObjectMeta {
                 name: Some(self.identity.name.clone()),
-                labels: Some(
-                    [
-                        ("kubernetes.io/hostname", self.identity.name.as_str()),
-                        ("kubernetes.io/os", "linux"),
-                        ("kubernetes.io/arch", go_arch(std::env::consts::ARCH)),
-                        ("beta.kubernetes.io/os", "linux"),
-                        ("beta.kubernetes.io/arch", go_arch(std::env::consts::ARCH)),
-                    ]
-                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                    .into(),
-                ),
+                labels: Some(labels(&self.identity.name)),
                 ..ObjectMeta::default()
             },
             spec: Some(NodeSpec {
@@ -210,7 +248,8 @@ impl NodeKeeper {
         let root = engine
             .as_ref()
             .map_or_else(|_| "/".to_owned(), |info| info.root_dir.clone());
-        let capacity = identity.machine.capacity(&PathBuf::from(root));
+        let root = Path::new(&root);
+        let capacity = identity.machine.capacity(root);
         let version = engine.as_ref().map_or_else(
             |_| {
                 // Keep what was known while the engine is away.
@@ -232,28 +271,41 @@ impl NodeKeeper {
                     address: identity.name.clone(),
                 },
             ]),
-            allocatable: Some(capacity.clone()),
+            allocatable: Some(identity.machine.allocatable(&capacity, root)),
             capacity: Some(capacity),
-            conditions: Some(conditions(engine, old, now)),
+            conditions: Some(conditions(engine, &self.housekeeper.pressure, old, now)),
             daemon_endpoints: Some(NodeDaemonEndpoints {
                 kubelet_endpoint: Some(DaemonEndpoint {
                     port: i32::from(identity.port),
                 }),
             }),
+            images: Some(self.housekeeper.images.clone()),
             node_info: Some(identity.machine.node_info(&identity.version, &version)),
             ..NodeStatus::default()
         }
     }
 }
 
+/// The labels every node of ours has.
+#[must_use]
+pub(crate) fn labels(name: &str) -> BTreeMap<String, String> {
+    [
+        ("kubernetes.io/hostname", name),
+        ("kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", go_arch(std::env::consts::ARCH)),
+        ("beta.kubernetes.io/os", "linux"),
+        ("beta.kubernetes.io/arch", go_arch(std::env::consts::ARCH)),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
 fn conditions(
     engine: &Result<EngineInfo, String>,
+    short: &Pressure,
     old: Option<&NodeStatus>,
     now: Timestamp,
 ) -> Vec<NodeCondition> {
-    let pressure = |type_: &'static str, reason: &'static str, message: &'static str| {
-        (type_, "False", reason, message.to_owned())
-    };
     let ready = match engine {
         Ok(_) => (
             "Ready",
@@ -269,21 +321,57 @@ fn conditions(
         ),
     };
     [
-        pressure(
-            "MemoryPressure",
-            "KubeletHasSufficientMemory",
-            "kubelet has sufficient memory available",
-        ),
-        pressure(
-            "DiskPressure",
-            "KubeletHasNoDiskPressure",
-            "kubelet has no disk pressure",
-        ),
-        pressure(
-            "PIDPressure",
-            "KubeletHasSufficientPID",
-            "kubelet has sufficient PID available",
-        ),
+        if short.memory(now) {
+            let words = "kubelet has insufficient memory available";
+            (
+                "MemoryPressure",
+                "True",
+                "KubeletHasInsufficientMemory",
+                words.to_owned(),
+            )
+        } else {
+            let words = "kubelet has sufficient memory available";
+            (
+                "MemoryPressure",
+                "False",
+                "KubeletHasSufficientMemory",
+                words.to_owned(),
+            )
+        },
+        if short.disk(now) {
+            let words = "kubelet has disk pressure";
+            (
+                "DiskPressure",
+                "True",
+                "KubeletHasDiskPressure",
+                words.to_owned(),
+            )
+        } else {
+            let words = "kubelet has no disk pressure";
+            (
+                "DiskPressure",
+                "False",
+                "KubeletHasNoDiskPressure",
+                words.to_owned(),
+            )
+        },
+        if short.pids(now) {
+            let words = "kubelet has insufficient PID available";
+            (
+                "PIDPressure",
+                "True",
+                "KubeletHasInsufficientPID",
+                words.to_owned(),
+            )
+        } else {
+            let words = "kubelet has sufficient PID available";
+            (
+                "PIDPressure",
+                "False",
+                "KubeletHasSufficientPID",
+                words.to_owned(),
+            )
+        },
         ready,
     ]
     .into_iter()
@@ -307,6 +395,24 @@ fn conditions(
     .collect()
 }
 
+/// Whether the machine has been started anew since its Node was last written.
+fn rebooted(node: &Node, boot_id: &str) -> bool {
+    let status = node.status.as_ref();
+    let known = status.and_then(|status| status.node_info.as_ref());
+    known.is_some_and(|info| {
+        !info.boot_id.is_empty() && !boot_id.is_empty() && info.boot_id != boot_id
+    })
+}
+
+/// When the second beat comes: agents that start together must not all beat together.
+fn phase(name: &str) -> Duration {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    let part = u32::try_from(hasher.finish() % 1000).unwrap_or(0);
+    HEARTBEAT * part / 1000
+}
+
 /// Whether two statuses say different things, heartbeat times aside.
 fn differs(a: &NodeStatus, b: &NodeStatus) -> bool {
     let still = |status: &NodeStatus| {
@@ -322,7 +428,10 @@ fn differs(a: &NodeStatus, b: &NodeStatus) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::NodeSystemInfo;
+
     use super::*;
+    use crate::pressure::{Resource, Shortage};
 
     fn engine() -> Result<EngineInfo, String> {
         Ok(EngineInfo {
@@ -342,7 +451,7 @@ mod tests {
     fn ready_keeps_its_time_until_it_changes() {
         let t0: Timestamp = "2026-11-20T20:00:00Z".parse().unwrap();
         let t1 = t0 + SignedDuration::from_secs(60);
-        let first = conditions(&engine(), None, t0);
+        let first = conditions(&engine(), &Pressure::default(), None, t0);
         assert_eq!(
             ready(&first).message.as_deref(),
             Some("kubelet is posting ready status")
@@ -351,10 +460,15 @@ mod tests {
             conditions: Some(first),
             ..NodeStatus::default()
         };
-        let same = conditions(&engine(), Some(&status), t1);
+        let same = conditions(&engine(), &Pressure::default(), Some(&status), t1);
         assert_eq!(ready(&same).last_transition_time, Some(Time(t0)));
         assert_eq!(ready(&same).last_heartbeat_time, Some(Time(t1)));
-        let down = conditions(&Err("Docker does not answer".into()), Some(&status), t1);
+        let down = conditions(
+            &Err("Docker does not answer".into()),
+            &Pressure::default(),
+            Some(&status),
+            t1,
+        );
         assert_eq!(ready(&down).status, "False");
         assert_eq!(ready(&down).last_transition_time, Some(Time(t1)));
         assert!(
@@ -367,10 +481,74 @@ mod tests {
     }
 
     #[test]
+    fn what_is_short_is_said_in_upstreams_words() {
+        let now: Timestamp = "2026-11-20T20:00:00Z".parse().unwrap();
+        let told = |short: &Pressure| -> Vec<String> {
+            let all = conditions(&engine(), short, None, now).into_iter();
+            all.map(|c| {
+                let (reason, message) = (c.reason.unwrap(), c.message.unwrap());
+                format!("{} {} {reason} {message}", c.type_, c.status)
+            })
+            .collect()
+        };
+        assert_eq!(
+            told(&Pressure::default()),
+            [
+                "MemoryPressure False KubeletHasSufficientMemory kubelet has sufficient memory \
+                 available",
+                "DiskPressure False KubeletHasNoDiskPressure kubelet has no disk pressure",
+                "PIDPressure False KubeletHasSufficientPID kubelet has sufficient PID available",
+                "Ready True KubeletReady kubelet is posting ready status",
+            ]
+        );
+        let mut short = Pressure::default();
+        let all = [Resource::Memory, Resource::Disk, Resource::Pids];
+        let all = all.map(|resource| Shortage {
+            resource,
+            threshold: 2,
+            available: 1,
+        });
+        short.observe(&all, now);
+        assert_eq!(
+            told(&short)[..3],
+            [
+                "MemoryPressure True KubeletHasInsufficientMemory kubelet has insufficient \
+                 memory available",
+                "DiskPressure True KubeletHasDiskPressure kubelet has disk pressure",
+                "PIDPressure True KubeletHasInsufficientPID kubelet has insufficient PID \
+                 available",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_new_boot_is_noticed_and_a_first_one_is_none() {
+        let mut node = Node::default();
+        assert!(!rebooted(&node, "b-1"));
+        let info = NodeSystemInfo {
+            boot_id: "b-1".into(),
+            ..NodeSystemInfo::default()
+        };
+        node.status = Some(NodeStatus {
+            node_info: Some(info),
+            ..NodeStatus::default()
+        });
+        assert!(!rebooted(&node, "b-1") && !rebooted(&node, ""));
+        assert!(rebooted(&node, "b-2"));
+    }
+
+    #[test]
+    fn nodes_beat_at_different_times() {
+        assert!(phase("hollow-1") < HEARTBEAT && phase("hollow-2") < HEARTBEAT);
+        assert_ne!(phase("hollow-1"), phase("hollow-2"));
+        assert_eq!(phase("hollow-1"), phase("hollow-1"));
+    }
+
+    #[test]
     fn a_heartbeat_alone_is_no_difference() {
         let t0: Timestamp = "2026-11-20T20:00:00Z".parse().unwrap();
         let status = |engine: &Result<EngineInfo, String>, at| NodeStatus {
-            conditions: Some(conditions(engine, None, at)),
+            conditions: Some(conditions(engine, &Pressure::default(), None, at)),
             ..NodeStatus::default()
         };
         let later = t0 + SignedDuration::from_secs(10);

@@ -9,6 +9,8 @@ use tokio::sync::Mutex;
 
 use crate::runtime::{Runtime, RuntimeError};
 
+/// Repository of the image, without the tag.
+pub(crate) const REPOSITORY: &str = "cadet/pause";
 /// Name of the program inside the image; `Dockerfile` refers to it.
 const PROGRAM: &str = "cadet-node";
 
@@ -39,7 +41,7 @@ impl PauseImage {
     #[must_use]
     pub fn new(program: PathBuf, version: &str) -> Self {
         // Tags allow no plus sign.
-        let tag = format!("cadet/pause:{}", version.replace('+', "-"));
+        let tag = format!("{REPOSITORY}:{}", version.replace('+', "-"));
         Self {
             tag,
             program,

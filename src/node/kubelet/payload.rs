@@ -13,6 +13,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
 
+use nix::unistd::{Gid, chown};
+
 /// Files by their path below the volume, with contents and mode.
 pub type Files = BTreeMap<PathBuf, (Vec<u8>, u32)>;
 
@@ -30,11 +32,12 @@ pub fn relative(text: &str) -> Option<PathBuf> {
     (path.components().all(plain) && !clean.as_os_str().is_empty()).then_some(clean)
 }
 
-/// Makes the volume in `dir` hold exactly `files`. Does nothing if it already does.
+/// Makes the volume in `dir` hold exactly `files`, readable by `group` if one is given.
+/// Does nothing if it already does.
 ///
 /// # Errors
 /// If the file system refuses.
-pub fn write(dir: &Path, files: &Files) -> io::Result<()> {
+pub fn write(dir: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
     let current = std::fs::read_link(dir.join(DATA)).ok();
     if let Some(current) = &current
         && holds(&dir.join(current), files)?
@@ -55,7 +58,11 @@ pub fn write(dir: &Path, files: &Files) -> io::Result<()> {
             std::fs::create_dir_all(parent)?;
         }
         std::fs::write(&target, bytes)?;
-        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(*mode))?;
+        let mode = group.map_or(*mode, |_| mode | 0o040);
+        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(mode))?;
+        if let Some(group) = group {
+            chown(&target, None, Some(Gid::from_raw(group)))?;
+        }
     }
     let half = dir.join("..data_tmp");
     remove_file(&half)?;
@@ -139,7 +146,7 @@ mod tests {
     fn a_second_writing_replaces_adds_and_removes() {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path();
-        write(dir, &files(&[("a", "1"), ("sub/b", "2")])).unwrap();
+        write(dir, &files(&[("a", "1"), ("sub/b", "2")]), None).unwrap();
         assert_eq!(std::fs::read_to_string(dir.join("a")).unwrap(), "1");
         assert_eq!(std::fs::read_to_string(dir.join("sub/b")).unwrap(), "2");
         let mode = std::fs::metadata(dir.join("a"))
@@ -149,14 +156,14 @@ mod tests {
         assert_eq!(mode & 0o777, 0o640);
         let first = std::fs::read_link(dir.join(DATA)).unwrap();
 
-        write(dir, &files(&[("a", "1"), ("sub/b", "2")])).unwrap();
+        write(dir, &files(&[("a", "1"), ("sub/b", "2")]), None).unwrap();
         assert_eq!(
             std::fs::read_link(dir.join(DATA)).unwrap(),
             first,
             "nothing changed"
         );
 
-        write(dir, &files(&[("a", "new"), ("c", "3")])).unwrap();
+        write(dir, &files(&[("a", "new"), ("c", "3")]), None).unwrap();
         assert_eq!(std::fs::read_to_string(dir.join("a")).unwrap(), "new");
         assert_eq!(std::fs::read_to_string(dir.join("c")).unwrap(), "3");
         assert!(

@@ -2,12 +2,12 @@
 //! the worker's memory.
 //!
 //! ```text
-//!   no sandbox ──► clear leftovers ──► create sandbox ──► wire network
-//!                                                             │
-//!        ┌────────────────────────────────────────────────────┘
+//!   no sandbox ──► clear leftovers ──► volumes ──► create sandbox ──► wire network
+//!                                                                          │
+//!        ┌─────────────────────────────────────────────────────────────────┘
 //!        ▼
 //!   init 1 ──► … ──► init n ──► every app container: missing or ended ──► start
-//!                                                  (back-off permitting)
+//!   (ended well; sidecars: started)                (back-off permitting)
 //!   nothing left that may ever run again ──► done
 //! ```
 //!
@@ -18,8 +18,12 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::labels;
+use crate::lost;
+use crate::manifest::{find_container, is_sidecar};
 use crate::memory::Memory;
 use crate::observed::Observed;
+use crate::resources;
+use crate::restart::restarts;
 use crate::runtime::{ContainerInfo, Role, State};
 
 /// One step.
@@ -27,6 +31,8 @@ use crate::runtime::{ContainerInfo, Role, State};
 pub enum Act {
     /// The sandbox is gone: end what still runs in its namespaces and remove its remains.
     ClearSandbox,
+    /// Make the pod's volumes.
+    Mount,
     /// Make and start a sandbox.
     CreateSandbox { attempt: i32 },
     /// Connect the sandbox to the pod network.
@@ -39,6 +45,8 @@ pub enum Act {
         role: Role,
         attempt: i32,
     },
+    /// Give a running container the limits its manifest has now.
+    Resize { id: String, name: String },
     /// End one container, which will then be started anew if its policy says so.
     Kill {
         id: String,
@@ -52,6 +60,8 @@ pub enum Act {
 pub enum KillReason {
     /// The manifest names another image now.
     Changed,
+    /// Its limits are to change, and not while it runs.
+    Resized,
     /// A probe gave up; its words.
     Unhealthy(String),
 }
@@ -66,43 +76,9 @@ pub enum Next {
     Done,
 }
 
-/// How a container is restarted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RestartPolicy {
-    Always,
-    OnFailure,
-    Never,
-}
-
-/// The pod's restart policy.
+/// Whether the pod's init containers have all done their work and its sidecars have started.
 #[must_use]
-pub fn restart_policy(spec: &PodSpec) -> RestartPolicy {
-    match spec.restart_policy.as_deref() {
-        Some("OnFailure") => RestartPolicy::OnFailure,
-        Some("Never") => RestartPolicy::Never,
-        _ => RestartPolicy::Always,
-    }
-}
-
-/// Whether an init container is a sidecar: it stays and does not hold the others up.
-#[must_use]
-pub fn is_sidecar(container: &Container) -> bool {
-    container.restart_policy.as_deref() == Some("Always")
-}
-
-/// Whether a container that ended so may be started again.
-#[must_use]
-pub fn restarts(policy: RestartPolicy, exit_code: i32) -> bool {
-    match policy {
-        RestartPolicy::Always => true,
-        RestartPolicy::OnFailure => exit_code != 0,
-        RestartPolicy::Never => false,
-    }
-}
-
-/// Whether the pod's init containers have all done their work.
-#[must_use]
-pub fn initialized(spec: &PodSpec, seen: &Observed) -> bool {
+pub fn initialized(spec: &PodSpec, seen: &Observed, memory: &Memory) -> bool {
     let Some(sandbox) = seen.sandboxes.first() else {
         // Remains of a finished pod: its containers tell.
         return spec
@@ -124,7 +100,7 @@ pub fn initialized(spec: &PodSpec, seen: &Observed) -> bool {
                 .filter(here)
                 .is_some_and(|info| {
                     if is_sidecar(container) {
-                        info.state == State::Running
+                        info.state == State::Running && !memory.starting.contains(&info.id)
                     } else {
                         info.state == State::Exited && info.exit_code == 0
                     }
@@ -142,7 +118,8 @@ pub fn next(pod: &Pod, seen: &Observed, memory: &Memory, now: Timestamp) -> Next
         .status
         .as_ref()
         .and_then(|status| status.phase.as_deref());
-    if matches!(phase, Some("Succeeded" | "Failed")) || finished(spec, seen) {
+    let over = memory.over.is_some() || matches!(phase, Some("Succeeded" | "Failed"));
+    if over || finished(spec, seen) {
         return Next::Done;
     }
     if let Some(info) = seen
@@ -166,25 +143,27 @@ pub fn next(pod: &Pod, seen: &Observed, memory: &Memory, now: Timestamp) -> Next
             sandbox: sandbox.id.clone(),
         });
     }
-    if let Some(kill) = to_kill(spec, seen, memory) {
-        return Next::Do(kill);
+    if let Some(change) = to_change(spec, seen, memory) {
+        return Next::Do(change);
     }
     let mut gate = Gate {
         memory,
         now,
         until: None,
     };
-    if !initialized(spec, seen) {
-        let policy = restart_policy(spec);
+    if !initialized(spec, seen, memory) {
         for container in spec.init_containers.iter().flatten() {
             let latest = seen
                 .latest(&container.name)
                 .filter(|info| info.label(labels::SANDBOX) == Some(sandbox.id.as_str()));
             match latest {
-                Some(info) if info.state == State::Running && is_sidecar(container) => {}
-                Some(info) if info.state == State::Running => return Next::Wait(gate.until),
+                Some(info) if info.state == State::Running => {
+                    if !is_sidecar(container) || memory.starting.contains(&info.id) {
+                        return Next::Wait(gate.until);
+                    }
+                }
                 Some(info) if info.exit_code == 0 && !is_sidecar(container) => {}
-                Some(info) if policy == RestartPolicy::Never && !is_sidecar(container) => {
+                Some(info) if !restarts(spec, container, Role::Init, info.exit_code) => {
                     debug_assert!(info.exit_code != 0);
                     return Next::Done;
                 }
@@ -192,25 +171,34 @@ pub fn next(pod: &Pod, seen: &Observed, memory: &Memory, now: Timestamp) -> Next
             }
         }
     }
-    let sidecars = spec
-        .init_containers
-        .iter()
-        .flatten()
-        .filter(|container| is_sidecar(container))
-        .map(|container| (container, Role::Init, RestartPolicy::Always));
-    let apps = spec
-        .containers
-        .iter()
-        .map(|container| (container, Role::App, restart_policy(spec)));
-    for (container, role, policy) in sidecars.chain(apps) {
-        let latest = seen.latest(&container.name);
-        match latest {
+    let sidecars = spec.init_containers.iter().flatten();
+    let sidecars = sidecars.filter(|container| is_sidecar(container));
+    let sidecars = sidecars.map(|container| (container, Role::Init));
+    let apps = spec.containers.iter().map(|c| (c, Role::App));
+    for (container, role) in sidecars.chain(apps) {
+        match seen.latest(&container.name) {
             Some(info) if info.state == State::Running => {}
-            Some(info) if !restarts(policy, info.exit_code) => {}
+            Some(info) if !restarts(spec, container, role, info.exit_code) => {}
+            // The engine lost it, and it is not to run a second time.
+            None if lost::exit_code(pod, &container.name)
+                .is_some_and(|code| !restarts(spec, container, role, code)) => {}
             ended => match gate.start(pod, container, role, ended, seen) {
                 Next::Wait(_) => {}
                 act => return act,
             },
+        }
+    }
+    for ephemeral in spec.ephemeral_containers.iter().flatten() {
+        let name = &ephemeral.name;
+        // One that ever ran here does not run again, even if the engine lost it.
+        if seen.latest(name).is_none()
+            && lost::attempts(pod, name) == 0
+            && let Some(container) = find_container(pod, name)
+        {
+            match gate.start(pod, &container, Role::Ephemeral, None, seen) {
+                Next::Wait(_) => {}
+                act => return act,
+            }
         }
     }
     Next::Wait(gate.until)
@@ -222,6 +210,9 @@ fn without_sandbox(seen: &Observed, memory: &Memory, now: Timestamp) -> Next {
     }
     if let Some(trouble) = memory.sandbox_trouble().filter(|t| t.retry_at > now) {
         return Next::Wait(Some(trouble.retry_at));
+    }
+    if let Some(step) = mounting(memory, now) {
+        return step;
     }
     // Containers outlive their sandbox, so theirs tells how many there were.
     let attempt = seen
@@ -236,7 +227,19 @@ fn without_sandbox(seen: &Observed, memory: &Memory, now: Timestamp) -> Next {
     })
 }
 
-fn to_kill(spec: &PodSpec, seen: &Observed, memory: &Memory) -> Option<Act> {
+/// Volumes come before anything that could use them.
+fn mounting(memory: &Memory, now: Timestamp) -> Option<Next> {
+    if memory.places.is_some() {
+        return None;
+    }
+    Some(match memory.mount_trouble().filter(|t| t.retry_at > now) {
+        Some(trouble) => Next::Wait(Some(trouble.retry_at)),
+        None => Next::Do(Act::Mount),
+    })
+}
+
+/// What a running container needs: its end, or other limits.
+fn to_change(spec: &PodSpec, seen: &Observed, memory: &Memory) -> Option<Act> {
     let all = spec
         .init_containers
         .iter()
@@ -266,27 +269,41 @@ fn to_kill(spec: &PodSpec, seen: &Observed, memory: &Memory) -> Option<Act> {
         {
             return kill(KillReason::Changed);
         }
+        // Of no importance here: the machine's memory only sets the score.
+        let wanted = resources::label(&resources::limits(spec, container, 1));
+        let made = info.label(labels::LIMITS);
+        let has = memory.resized.get(&info.id).map(String::as_str).or(made);
+        if let Some(has) = has.filter(|has| *has != wanted) {
+            if resources::restarts_for(container, has, &wanted) {
+                return kill(KillReason::Resized);
+            }
+            return Some(Act::Resize {
+                id: info.id.clone(),
+                name: container.name.clone(),
+            });
+        }
     }
     None
 }
 
 /// Whether nothing of the pod may ever run again.
 fn finished(spec: &PodSpec, seen: &Observed) -> bool {
-    let policy = restart_policy(spec);
-    let init_failed = policy == RestartPolicy::Never
-        && spec
-            .init_containers
-            .iter()
-            .flatten()
-            .filter(|container| !is_sidecar(container))
-            .filter_map(|container| seen.latest(&container.name))
-            .any(|info| info.state == State::Exited && info.exit_code != 0);
-    init_failed
-        || spec.containers.iter().all(|container| {
-            seen.latest(&container.name).is_some_and(|info| {
-                info.state == State::Exited && !restarts(policy, info.exit_code)
-            })
+    let over = |container: &Container, role| {
+        seen.latest(&container.name).is_some_and(|info| {
+            info.state == State::Exited && !restarts(spec, container, role, info.exit_code)
         })
+    };
+    let init_failed = spec.init_containers.iter().flatten().any(|container| {
+        over(container, Role::Init)
+            && seen
+                .latest(&container.name)
+                .is_some_and(|info| info.exit_code != 0)
+    });
+    init_failed
+        || spec
+            .containers
+            .iter()
+            .all(|container| over(container, Role::App))
 }
 
 /// Decides whether a start may happen now and collects when it may.
@@ -315,9 +332,16 @@ impl Gate<'_> {
         if let Some(due) = restart_due(self.memory, ended).filter(|due| *due > self.now) {
             return self.wait(due);
         }
+        if let Some(step) = mounting(self.memory, self.now) {
+            return match step {
+                Next::Wait(Some(at)) => self.wait(at),
+                step => step,
+            };
+        }
         let attempt = match seen.latest(&container.name) {
             Some(info) => info.attempt() + 1,
-            None => attempt_from_status(pod, &container.name),
+            // Somebody pruned it: the API still knows its count.
+            None => lost::attempts(pod, &container.name),
         };
         Next::Do(Act::Start {
             name: container.name.clone(),
@@ -339,19 +363,6 @@ pub fn restart_due(memory: &Memory, ended: Option<&ContainerInfo>) -> Option<Tim
     let info = ended?;
     let backoff = memory.restarts.get(info.container_name())?;
     backoff.due(info.finished_at?).map(|(due, _)| due)
-}
-
-/// The engine lost the container (someone pruned it): the API still knows its count.
-fn attempt_from_status(pod: &Pod, name: &str) -> i32 {
-    let status = pod.status.as_ref();
-    let lists = status
-        .and_then(|s| s.container_statuses.as_ref())
-        .into_iter()
-        .chain(status.and_then(|s| s.init_container_statuses.as_ref()));
-    lists
-        .flatten()
-        .find(|status| status.name == name && status.container_id.is_some())
-        .map_or(0, |status| status.restart_count + 1)
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ fn always() -> Pod {
 fn wired(sandbox: &str) -> Memory {
     let mut memory = Memory::default();
     memory.wired = Some(sandbox.into());
+    memory.mounted(HashMap::new());
     memory
 }
 
@@ -54,7 +55,12 @@ fn plan(pod: &Pod, all: Vec<ContainerInfo>, memory: &Memory) -> Next {
 
 #[test]
 fn a_new_pod_gets_a_sandbox_then_a_network_then_its_container() {
-    let memory = Memory::default();
+    let mut memory = Memory::default();
+    assert_eq!(plan(&always(), vec![], &memory), Next::Do(Act::Mount));
+    memory.mount_failed(now(), "no".into());
+    let soon = now() + k8s_openapi::jiff::SignedDuration::from_millis(500);
+    assert_eq!(plan(&always(), vec![], &memory), Next::Wait(Some(soon)));
+    memory.mounted(HashMap::new());
     assert_eq!(
         plan(&always(), vec![], &memory),
         Next::Do(Act::CreateSandbox { attempt: 0 })
@@ -116,7 +122,7 @@ fn a_finished_pod_never_gets_a_sandbox_again() {
     assert_eq!(plan(&failed, vec![], &Memory::default()), Next::Done);
     let on_failure = pod(json!({"restartPolicy": "OnFailure", "containers": [{"name": "a"}]}));
     assert!(matches!(
-        plan(&on_failure, vec![ended], &Memory::default()),
+        plan(&on_failure, vec![ended], &wired("gone")),
         Next::Do(Act::CreateSandbox { .. })
     ));
 }
@@ -246,4 +252,84 @@ fn a_hopeless_container_is_killed() {
             why: KillReason::Unhealthy("liveness".into())
         })
     );
+}
+
+#[test]
+fn a_sidecar_that_has_not_started_holds_the_others_up() {
+    let pod = pod(json!({
+        "initContainers": [{"name": "side", "restartPolicy": "Always"}],
+        "containers": [{"name": "a"}]}));
+    let sandbox = info("sandbox", "", "s", 0, State::Running);
+    let side = info("init", "side", "s", 0, State::Running);
+    let mut memory = wired("s");
+    memory.starting.insert("side0".into());
+    let all = vec![sandbox, side];
+    assert_eq!(plan(&pod, all.clone(), &memory), Next::Wait(None));
+    memory.starting.clear();
+    assert!(matches!(plan(&pod, all, &memory), Next::Do(Act::Start { name, .. }) if name == "a"));
+}
+
+#[test]
+fn a_debugger_is_started_once() {
+    let pod = pod(json!({"containers": [{"name": "a", "image": "a:1"}],
+        "ephemeralContainers": [{"name": "debug", "image": "a:1"}]}));
+    let sandbox = info("sandbox", "", "s", 0, State::Running);
+    let app = info("app", "a", "s", 0, State::Running);
+    assert_eq!(
+        plan(&pod, vec![sandbox.clone(), app.clone()], &wired("s")),
+        Next::Do(Act::Start {
+            name: "debug".into(),
+            role: Role::Ephemeral,
+            attempt: 0
+        })
+    );
+    let mut debug = info("ephemeral", "debug", "s", 0, State::Exited);
+    debug.exit_code = 1;
+    assert_eq!(
+        plan(&pod, vec![sandbox, app, debug], &wired("s")),
+        Next::Wait(None)
+    );
+}
+
+#[test]
+fn other_limits_are_given_to_a_running_container_or_restart_it() {
+    let sandbox = info("sandbox", "", "s", 0, State::Running);
+    let mut app = info("app", "a", "s", 0, State::Running);
+    app.labels.insert(labels::LIMITS.into(), "2,0,0".into());
+    let limited = |policy: &str| {
+        pod(json!({"containers": [{"name": "a", "image": "a:1",
+            "resources": {"limits": {"memory": "64Mi"}},
+            "resizePolicy": [{"resourceName": "memory", "restartPolicy": policy}]}]}))
+    };
+    let all = vec![sandbox, app];
+    let resize = Next::Do(Act::Resize {
+        id: "a0".into(),
+        name: "a".into(),
+    });
+    assert_eq!(
+        plan(&limited("NotRequired"), all.clone(), &wired("s")),
+        resize
+    );
+    assert_eq!(plan(&always(), all.clone(), &wired("s")), Next::Wait(None));
+    let mut memory = wired("s");
+    let now = format!("2,0,{}", 64 << 20);
+    memory.resized.insert("a0".into(), now);
+    assert_eq!(
+        plan(&limited("NotRequired"), all.clone(), &memory),
+        Next::Wait(None)
+    );
+    let Next::Do(Act::Kill { why, .. }) = plan(&limited("RestartContainer"), all, &wired("s"))
+    else {
+        panic!()
+    };
+    assert_eq!(why, KillReason::Resized);
+}
+
+#[test]
+fn a_condemned_pod_is_done() {
+    let mut memory = wired("s");
+    memory.over = Some(crate::verdict::Over::deadline());
+    let sandbox = info("sandbox", "", "s", 0, State::Running);
+    let app = info("app", "a", "s", 0, State::Running);
+    assert_eq!(plan(&always(), vec![sandbox, app], &memory), Next::Done);
 }

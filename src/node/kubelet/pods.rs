@@ -8,25 +8,33 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::labels;
+use crate::mirrors::{Mirrors, Step};
 use crate::runtime::{ContainerInfo, Role};
-use crate::shared::Shared;
+use crate::shared::{ApiFailure, Shared};
+use crate::static_pods::{is_static, mirrored};
+use crate::verdict::Over;
 use crate::worker::{Desired, Worker};
 
 /// Wait before the engine's event stream is opened again.
 const REOPEN: Duration = Duration::from_secs(2);
 /// A slow look at what no event told.
-const RESYNC: Duration = Duration::from_secs(90);
+const RESYNC: Duration = Duration::from_secs(5 * 60);
 
 /// What others may know about the pods: read by the server, written by [`Pods`].
 #[derive(Debug, Clone, Default)]
 pub struct PodTable {
     pods: Arc<Mutex<HashMap<String, Arc<Pod>>>>,
     wakes: Arc<Mutex<HashMap<String, Arc<Notify>>>>,
+    /// How often something a pod refers to has changed.
+    changes: Arc<Mutex<HashMap<String, u64>>>,
+    sentences: Arc<Mutex<HashMap<String, Over>>>,
+    /// What the machine is short of, by the names of the Node's conditions.
+    pressures: Arc<Mutex<Vec<&'static str>>>,
 }
 
 impl PodTable {
@@ -50,6 +58,48 @@ impl PodTable {
     /// Makes a pod known to the server; running it is a worker's business.
     pub fn insert(&self, uid: &str, pod: Arc<Pod>) {
         lock(&self.pods).insert(uid.to_owned(), pod);
+    }
+
+    /// How many changes of its ConfigMaps and Secrets a pod has seen.
+    #[must_use]
+    pub fn changes(&self, uid: &str) -> u64 {
+        lock(&self.changes).get(uid).copied().unwrap_or(0)
+    }
+
+    /// Something that pod refers to changed.
+    pub fn changed(&self, uid: &str) {
+        *lock(&self.changes).entry(uid.to_owned()).or_default() += 1;
+        self.wake(uid);
+    }
+
+    /// Ends a pod for the node's sake.
+    pub fn condemn(&self, uid: &str, over: Over) {
+        lock(&self.sentences).insert(uid.to_owned(), over);
+        self.wake(uid);
+    }
+
+    /// Why a pod has been condemned, if it has.
+    #[must_use]
+    pub fn sentence(&self, uid: &str) -> Option<Over> {
+        lock(&self.sentences).get(uid).cloned()
+    }
+
+    /// Takes note of what the machine is short of now.
+    pub fn press(&self, conditions: Vec<&'static str>) {
+        *lock(&self.pressures) = conditions;
+    }
+
+    /// The conditions of the Node under which not every pod may start.
+    #[must_use]
+    pub fn pressures(&self) -> Vec<&'static str> {
+        lock(&self.pressures).clone()
+    }
+
+    /// The pod's worker has ended.
+    fn forget(&self, uid: &str) {
+        lock(&self.wakes).remove(uid);
+        lock(&self.changes).remove(uid);
+        lock(&self.sentences).remove(uid);
     }
 
     fn wake(&self, uid: &str) {
@@ -80,6 +130,7 @@ pub struct Pods {
     /// Pods seen since the watch began anew.
     listed: HashSet<String>,
     synced: bool,
+    mirrors: Mirrors,
     shutdown: CancellationToken,
 }
 
@@ -94,12 +145,14 @@ impl Pods {
             ended: HashSet::new(),
             listed: HashSet::new(),
             synced: false,
+            mirrors: Mirrors::default(),
             shutdown,
         }
     }
 
     /// Serves pods until the shutdown, which leaves all containers running.
-    pub async fn run<S>(mut self, changes: S)
+    /// `folder` brings the static pods of the node, all of them each time.
+    pub async fn run<S>(mut self, changes: S, mut folder: mpsc::Receiver<Vec<Pod>>)
     where
         S: Stream<Item = watcher::Result<watcher::Event<Pod>>>,
     {
@@ -120,6 +173,7 @@ impl Pods {
                     Some(Err(error)) => tracing::warn!(%error, "the watch of pods broke; retrying"),
                     None => break,
                 },
+                Some(pods) = folder.recv() => self.on_folder(pods).await,
                 Some(ended) = self.tasks.join_next() => self.on_end(ended),
                 _ = resync.tick() => self.resync().await,
             }
@@ -134,7 +188,20 @@ impl Pods {
 
     async fn on_change(&mut self, event: watcher::Event<Pod>) {
         match event {
-            watcher::Event::Init => self.listed.clear(),
+            watcher::Event::Init => {
+                self.listed.clear();
+                self.mirrors.relist();
+            }
+            watcher::Event::InitApply(pod) | watcher::Event::Apply(pod)
+                if mirrored(&pod).is_some() =>
+            {
+                self.mirrors.shown(Arc::new(pod));
+                self.mind_mirrors().await;
+            }
+            watcher::Event::Delete(pod) if mirrored(&pod).is_some() => {
+                self.mirrors.hidden(&pod);
+                self.mind_mirrors().await;
+            }
             watcher::Event::InitApply(pod) => {
                 self.listed.extend(pod.metadata.uid.clone());
                 self.apply(pod);
@@ -148,29 +215,72 @@ impl Pods {
             watcher::Event::InitDone => {
                 let vanished: Vec<String> = self
                     .workers
-                    .keys()
-                    .filter(|uid| !self.listed.contains(*uid))
-                    .cloned()
+                    .iter()
+                    .filter(|(uid, worker)| {
+                        !self.listed.contains(*uid) && !is_static(&worker.borrow().pod)
+                    })
+                    .map(|(uid, _)| uid.clone())
                     .collect();
                 for uid in vanished {
                     self.vanish(&uid);
                 }
                 self.synced = true;
+                self.mind_mirrors().await;
                 self.adopt_orphans().await;
             }
         }
     }
 
-    fn apply(&mut self, pod: Pod) {
+    /// The node's own folder holds these pods now.
+    async fn on_folder(&mut self, pods: Vec<Pod>) {
+        let pods: Vec<Arc<Pod>> = pods.into_iter().map(Arc::new).collect();
+        for uid in self.mirrors.replace(&pods) {
+            self.vanish(&uid);
+        }
+        for pod in pods {
+            self.apply(Arc::unwrap_or_clone(pod));
+        }
+        self.mind_mirrors().await;
+    }
+
+    /// Makes the API show the static pods as they are.
+    async fn mind_mirrors(&mut self) {
+        if !self.synced {
+            return;
+        }
+        for step in self.mirrors.steps() {
+            let done = match &step {
+                Step::Make(pod) => self.shared.api.mirror(pod).await,
+                Step::Remove(mirror) => self.shared.api.confirm_deleted(mirror).await,
+            };
+            match (done, step) {
+                // A new mirror knows no status yet.
+                (Ok(()), Step::Make(pod)) => {
+                    let uid = self.mirrors.uid_behind(&pod).unwrap_or_default();
+                    if let Some(worker) = self.workers.get(&uid) {
+                        worker.send_modify(|desired| desired.mirror += 1);
+                    }
+                }
+                (Ok(()) | Err(ApiFailure::Gone), _) => {}
+                // The next look (resync, or the watch) tries again.
+                (Err(error), _) => tracing::warn!(%error, "cannot mirror a static pod"),
+            }
+        }
+    }
+
+    fn apply(&mut self, mut pod: Pod) {
         let Some(uid) = pod.metadata.uid.clone() else {
             return;
         };
+        // Nobody here asks who wrote which field, and it is half of a small pod.
+        pod.metadata.managed_fields = None;
         if self.ended.contains(&uid) {
             return;
         }
         let desired = Desired {
             pod: Arc::new(pod),
             gone: false,
+            mirror: 0,
         };
         self.table.insert(&uid, desired.pod.clone());
         self.hand_over(uid, desired);
@@ -186,7 +296,11 @@ impl Pods {
 
     fn hand_over(&mut self, uid: String, desired: Desired) {
         if let Some(worker) = self.workers.get(&uid) {
-            worker.send_replace(desired);
+            worker.send_modify(|known| {
+                let mirror = known.mirror;
+                *known = desired;
+                known.mirror = mirror;
+            });
             return;
         }
         let (sender, receiver) = watch::channel(desired);
@@ -205,7 +319,8 @@ impl Pods {
         match ended {
             Ok(uid) => {
                 let was_gone = self.workers.remove(&uid).is_some_and(|w| w.borrow().gone);
-                lock(&self.table.wakes).remove(&uid);
+                self.table.forget(&uid);
+                self.shared.config.forget(&uid);
                 if !was_gone {
                     self.ended.insert(uid);
                 }
@@ -232,6 +347,7 @@ impl Pods {
             }
         }
         if self.synced {
+            self.mind_mirrors().await;
             self.adopt_orphans().await;
         }
         if let Err(error) = self.shared.network.ensure().await {
@@ -262,7 +378,12 @@ impl Pods {
             if !known(self, uid) {
                 tracing::info!(uid, "ending a pod the API server does not know");
                 let pod = Arc::new(pod_from_labels(uid, info));
-                self.hand_over(uid.clone(), Desired { pod, gone: true });
+                let desired = Desired {
+                    pod,
+                    gone: true,
+                    mirror: 0,
+                };
+                self.hand_over(uid.clone(), desired);
             }
         }
         let uids = self.shared.volumes.uids().unwrap_or_else(|error| {
@@ -293,9 +414,9 @@ fn pod_from_labels(uid: &str, info: &ContainerInfo) -> Pod {
     pod
 }
 
-/// Marks the addresses of all sandboxes as in use, dead ones included: each is given back
-/// when its sandbox is removed.
-pub fn reserve_addresses(shared: &Shared, containers: &[ContainerInfo]) {
+/// Marks the addresses and ports of all sandboxes as in use, dead ones included: each is
+/// given back when its sandbox is removed.
+pub async fn reserve_addresses(shared: &Shared, containers: &[ContainerInfo]) {
     for info in containers
         .iter()
         .filter(|info| info.role() == Some(Role::Sandbox))
@@ -304,6 +425,13 @@ pub fn reserve_addresses(shared: &Shared, containers: &[ContainerInfo]) {
             && let Err(error) = shared.network.reserve(address)
         {
             tracing::warn!(%error, sandbox = info.id, "cannot keep a pod's address");
+        }
+        if let (Some(address), Some(ports)) = (info.pod_ip(), info.label(labels::HOST_PORTS)) {
+            let ports = labels::parse_host_ports(ports);
+            shared
+                .network
+                .keep_published(&info.id, address, ports)
+                .await;
         }
     }
 }

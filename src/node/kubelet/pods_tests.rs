@@ -11,6 +11,7 @@ type Changes = mpsc::UnboundedSender<watcher::Result<watcher::Event<Pod>>>;
 struct Stage {
     world: World,
     changes: Changes,
+    folder: tokio::sync::mpsc::Sender<Vec<Pod>>,
     table: PodTable,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
@@ -20,10 +21,12 @@ fn stage(world: World) -> Stage {
     let (changes, stream) = mpsc::unbounded();
     let (table, shutdown) = (PodTable::default(), CancellationToken::new());
     let pods = Pods::new(world.shared.clone(), table.clone(), shutdown.clone());
-    let task = tokio::spawn(pods.run(stream));
+    let (folder, sets) = tokio::sync::mpsc::channel(4);
+    let task = tokio::spawn(pods.run(stream, sets));
     Stage {
         world,
         changes,
+        folder,
         table,
         shutdown,
         task,
@@ -141,7 +144,47 @@ async fn addresses_of_dead_sandboxes_stay_reserved() {
             .await
             .unwrap();
     }
-    reserve_addresses(&world.shared, &world.runtime.containers());
+    reserve_addresses(&world.shared, &world.runtime.containers()).await;
     let address = world.shared.network.allocate().unwrap();
     assert_eq!(address.to_string(), "10.244.0.3");
+}
+
+#[tokio::test]
+async fn a_static_pod_runs_is_mirrored_and_ends_with_its_manifest() {
+    let stage = stage(World::new());
+    stage.world.runtime.load("shop:1");
+    let mut pod = web();
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(crate::static_pods::SOURCE.into(), "file".into());
+    annotations.insert(crate::static_pods::HASH.into(), "u-1".into());
+    stage.folder.send(vec![pod.clone()]).await.unwrap();
+    stage.until(2).await;
+    assert!(
+        stage.world.api.mirrored.lock().unwrap().is_empty(),
+        "nobody was asked yet"
+    );
+    stage.list(&[]);
+    while stage.world.api.mirrored.lock().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        stage.world.runtime.containers().len(),
+        2,
+        "the API does not end it"
+    );
+    let mirror = crate::static_pods::mirror_of(&pod);
+    stage.send(watcher::Event::Apply(mirror.clone()));
+    stage.send(watcher::Event::Delete(mirror));
+    while stage.world.api.mirrored.lock().unwrap().len() < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        stage.world.runtime.containers().len(),
+        2,
+        "its mirror is not the pod"
+    );
+    stage.folder.send(Vec::new()).await.unwrap();
+    stage.until(0).await;
+    stage.shutdown.cancel();
+    stage.task.await.unwrap();
 }

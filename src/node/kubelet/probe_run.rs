@@ -1,29 +1,41 @@
-//! One run of one probe: HTTP, TCP or a command.
+//! One run of one probe: HTTP, TCP, gRPC or a command. Failures are put in the words of
+//! upstream's events, which are those of Go's network library.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::probe_grpc;
+use crate::probe_tls;
 use crate::runtime::Runtime;
 
-/// Answer read from a probed server; its status line and the start of its body.
-const ANSWER_BYTES: u64 = 10 * 1024;
+/// Answer read from a probed server: its head and the start of its body.
+const ANSWER_BYTES: usize = 10 * 1024;
 
 /// What a probe does, with names resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Check {
-    Http {
+    Http(Target),
+    Tcp(SocketAddr),
+    Grpc {
         address: SocketAddr,
-        request: String,
-    },
-    Tcp {
-        address: SocketAddr,
+        /// Empty asks for the server as a whole.
+        service: String,
     },
     Exec(Vec<String>),
+}
+
+/// An HTTP request with everything settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    address: SocketAddr,
+    secure: bool,
+    path: String,
+    request: String,
 }
 
 impl Check {
@@ -31,19 +43,31 @@ impl Check {
     /// A sentence for users if this probe cannot be run.
     pub(crate) fn new(probe: &Probe, container: &Container, pod_ip: &str) -> Result<Self, String> {
         if let Some(http) = &probe.http_get {
-            return http_check(http, container, pod_ip);
+            return Target::http(http, container, pod_ip).map(Self::Http);
         }
         if let Some(tcp) = &probe.tcp_socket {
-            let host = tcp.host.as_deref().unwrap_or(pod_ip);
+            let host = tcp.host.as_deref().filter(|host| !host.is_empty());
             let port = port_of(&tcp.port, container)?;
-            return Ok(Self::Tcp {
-                address: address(host, port)?,
+            return Ok(Self::Tcp(address(host.unwrap_or(pod_ip), port)?));
+        }
+        if let Some(grpc) = &probe.grpc {
+            let port = port_of(&IntOrString::Int(grpc.port), container)?;
+            return Ok(Self::Grpc {
+                address: address(pod_ip, port)?,
+                service: grpc.service.clone().unwrap_or_default(),
             });
         }
         if let Some(exec) = &probe.exec {
             return Ok(Self::Exec(exec.command.clone().unwrap_or_default()));
         }
-        Err("gRPC probes are not served by this version of Cadet".into())
+        Err("missing probe handler".into())
+    }
+
+    /// What is wrong with the port of a probe: it may name one the container does not have.
+    pub(crate) fn bad_port(probe: &Probe, container: &Container) -> Option<String> {
+        let http = probe.http_get.as_ref().map(|http| &http.port);
+        let tcp = probe.tcp_socket.as_ref().map(|tcp| &tcp.port);
+        port_of(http.or(tcp)?, container).err()
     }
 
     /// Runs the check once.
@@ -58,68 +82,176 @@ impl Check {
     ) -> Result<(), String> {
         let work = async {
             match self {
-                Self::Http { address, request } => http(*address, request).await,
-                Self::Tcp { address } => TcpStream::connect(address)
+                Self::Http(target) => match target.status().await? {
+                    200..400 => Ok(()),
+                    code => Err(format!("HTTP probe failed with statuscode: {code}")),
+                },
+                Self::Tcp(address) => TcpStream::connect(address)
                     .await
                     .map(drop)
-                    .map_err(|error| format!("dial tcp {address}: {error}")),
+                    .map_err(|error| format!("dial tcp {address}: {}", words(&error))),
+                Self::Grpc { address, service } => probe_grpc::check(*address, service).await,
                 Self::Exec(command) => exec(runtime, container_id, command).await,
             }
         };
         match tokio::time::timeout(timeout, work).await {
             Ok(result) => result,
-            Err(_) => Err(format!("timed out after {} s", timeout.as_secs())),
+            Err(_) => Err(self.too_slow(timeout)),
+        }
+    }
+
+    fn too_slow(&self, timeout: Duration) -> String {
+        let seconds = timeout.as_secs();
+        match self {
+            Self::Http(target) => format!(
+                "Get \"{}\": context deadline exceeded \
+                 (Client.Timeout exceeded while awaiting headers)",
+                target.url()
+            ),
+            Self::Tcp(address) => format!("dial tcp {address}: i/o timeout"),
+            Self::Grpc { address, .. } => format!(
+                "timeout: failed to connect service \"{address}\" within {seconds}s: \
+                 context deadline exceeded"
+            ),
+            Self::Exec(command) => format!(
+                "command timed out: \"{}\" timed out after {seconds}s",
+                command.join(" ")
+            ),
         }
     }
 }
 
-fn http_check(http: &HTTPGetAction, container: &Container, pod_ip: &str) -> Result<Check, String> {
-    if http.scheme.as_deref() == Some("HTTPS") {
-        return Err("HTTPS probes are not served by this version of Cadet".into());
-    }
-    let host = http
-        .host
-        .as_deref()
-        .filter(|host| !host.is_empty())
-        .unwrap_or(pod_ip);
-    let port = port_of(&http.port, container)?;
-    let address = address(host, port)?;
-    let path = http
-        .path
-        .as_deref()
-        .filter(|p| !p.is_empty())
-        .unwrap_or("/");
-    let mut lines = vec![format!("GET {path} HTTP/1.1")];
-    let given = |name: &str| {
-        http.http_headers
+impl Target {
+    /// # Errors
+    /// A sentence for users if the port, the host or a header is not usable.
+    pub(crate) fn http(
+        http: &HTTPGetAction,
+        container: &Container,
+        pod_ip: &str,
+    ) -> Result<Self, String> {
+        let host = http
+            .host
+            .as_deref()
+            .filter(|host| !host.is_empty())
+            .unwrap_or(pod_ip);
+        let port = port_of(&http.port, container)?;
+        let path = match http.path.as_deref().unwrap_or_default() {
+            path if path.starts_with('/') => path.to_owned(),
+            path => format!("/{path}"),
+        };
+        let mut lines = vec![format!("GET {path} HTTP/1.1")];
+        let given = |name: &str| {
+            http.http_headers
+                .iter()
+                .flatten()
+                .any(|header| header.name.eq_ignore_ascii_case(name))
+        };
+        for (name, value) in [
+            ("Host", format!("{host}:{port}")),
+            ("User-Agent", "kube-probe/1.36".to_owned()),
+            ("Accept", "*/*".to_owned()),
+        ] {
+            if !given(name) {
+                lines.push(format!("{name}: {value}"));
+            }
+        }
+        for header in http.http_headers.iter().flatten() {
+            lines.push(format!("{}: {}", header.name, header.value));
+        }
+        lines.push("Connection: close".into());
+        // A line break inside a value would smuggle in another header.
+        if lines
             .iter()
-            .flatten()
-            .any(|header| header.name.eq_ignore_ascii_case(name))
-    };
-    for (name, value) in [
-        ("Host", format!("{host}:{port}")),
-        ("User-Agent", "kube-probe/1.36".to_owned()),
-        ("Accept", "*/*".to_owned()),
-    ] {
-        if !given(name) {
-            lines.push(format!("{name}: {value}"));
+            .any(|line| line.bytes().any(|byte| byte.is_ascii_control()))
+        {
+            return Err("the path or headers hold control characters".into());
+        }
+        Ok(Self {
+            address: address(host, port)?,
+            secure: http.scheme.as_deref() == Some("HTTPS"),
+            path,
+            request: format!("{}\r\n\r\n", lines.join("\r\n")),
+        })
+    }
+
+    /// The request as upstream's events name it.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.address, self.path)
+    }
+
+    /// Asks once and returns the status code of the answer.
+    ///
+    /// # Errors
+    /// The words of upstream's event if there is no answer.
+    pub(crate) async fn status(&self) -> Result<u16, String> {
+        let url = self.url();
+        let address = self.address;
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|error| format!("Get \"{url}\": dial tcp {address}: {}", words(&error)))?;
+        let asked = if self.secure {
+            match probe_tls::connect(stream, address.ip()).await {
+                Ok(stream) => ask(stream, &self.request).await,
+                Err(error) => Err(error),
+            }
+        } else {
+            ask(stream, &self.request).await
+        };
+        let head = asked.map_err(|error| format!("Get \"{url}\": {}", words(&error)))?;
+        if head.is_empty() {
+            return Err(format!("Get \"{url}\": EOF"));
+        }
+        head.strip_prefix(b"HTTP/1.")
+            .and_then(|rest| rest.get(2..5))
+            .and_then(|code| std::str::from_utf8(code).ok()?.parse().ok())
+            .ok_or_else(|| format!("Get \"{url}\": net/http: HTTP/1.x transport connection broken: malformed HTTP response"))
+    }
+}
+
+/// Sends the request and reads the answer's head and what body it announces, so that the
+/// server is not cut off in the middle of a word.
+async fn ask(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: &str,
+) -> std::io::Result<Vec<u8>> {
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::with_capacity(1024);
+    let mut wanted = ANSWER_BYTES;
+    let mut head_seen = false;
+    while answer.len() < wanted {
+        if stream.read_buf(&mut answer).await? == 0 {
+            break;
+        }
+        if !head_seen && let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") {
+            head_seen = true;
+            if let Some(length) = content_length(&answer[..end]) {
+                wanted = (end + 4).saturating_add(length).min(ANSWER_BYTES);
+            }
         }
     }
-    for header in http.http_headers.iter().flatten() {
-        lines.push(format!("{}: {}", header.name, header.value));
+    Ok(answer)
+}
+
+fn content_length(head: &[u8]) -> Option<usize> {
+    let head = std::str::from_utf8(head).ok()?;
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = lines.find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?;
+    value.trim().parse().ok()
+}
+
+/// An error as Go prints it.
+pub(crate) fn words(error: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::ConnectionRefused => "connect: connection refused".into(),
+        ErrorKind::HostUnreachable => "connect: no route to host".into(),
+        ErrorKind::NetworkUnreachable => "connect: network is unreachable".into(),
+        ErrorKind::ConnectionReset => "read: connection reset by peer".into(),
+        ErrorKind::TimedOut => "i/o timeout".into(),
+        ErrorKind::UnexpectedEof => "EOF".into(),
+        _ => error.to_string(),
     }
-    lines.push("Connection: close".into());
-    // A line break inside a value would smuggle in another header.
-    if lines
-        .iter()
-        .any(|line| line.bytes().any(|byte| byte.is_ascii_control()))
-    {
-        return Err("the probe's path or headers hold control characters".into());
-    }
-    Ok(Check::Http {
-        address,
-        request: format!("{}\r\n\r\n", lines.join("\r\n")),
-    })
 }
 
 /// Addresses only: this program is linked statically, and looking names up would pull in
@@ -136,45 +268,25 @@ fn address(host: &str, port: u16) -> Result<SocketAddr, String> {
     Ok(SocketAddr::new(ip, port))
 }
 
+/// The number of a port; what is wrong with it is said in upstream's words.
 fn port_of(port: &IntOrString, container: &Container) -> Result<u16, String> {
-    let bad = |port: &dyn std::fmt::Display| format!("the probe's port {port} is not valid");
-    match port {
-        IntOrString::Int(number) => u16::try_from(*number)
-            .ok()
-            .filter(|n| *n > 0)
-            .ok_or_else(|| bad(number)),
-        IntOrString::String(name) => container
-            .ports
-            .iter()
-            .flatten()
-            .find(|port| port.name.as_deref() == Some(name))
-            .and_then(|port| u16::try_from(port.container_port).ok())
-            .or_else(|| name.parse().ok())
-            .ok_or_else(|| bad(name)),
-    }
-}
-
-async fn http(address: SocketAddr, request: &str) -> Result<(), String> {
-    let url = format!("http://{address}");
-    let failed = |error: std::io::Error| format!("Get \"{url}\": {error}");
-    let mut stream = TcpStream::connect(address).await.map_err(failed)?;
-    stream.write_all(request.as_bytes()).await.map_err(failed)?;
-    let mut answer = Vec::new();
-    stream
-        .take(ANSWER_BYTES)
-        .read_to_end(&mut answer)
-        .await
-        .map_err(failed)?;
-    let text = String::from_utf8_lossy(&answer);
-    let code = text
-        .strip_prefix("HTTP/1.")
-        .and_then(|rest| rest.get(2..5))
-        .and_then(|code| code.parse::<u16>().ok())
-        .ok_or_else(|| format!("Get \"{url}\": malformed HTTP response"))?;
-    if (200..400).contains(&code) {
-        return Ok(());
-    }
-    Err(format!("HTTP probe failed with statuscode: {code}"))
+    let number = match port {
+        IntOrString::Int(number) => i64::from(*number),
+        IntOrString::String(name) => {
+            let mut ports = container.ports.iter().flatten();
+            let declared = ports.find(|port| port.name.as_deref() == Some(name.as_str()));
+            match declared {
+                Some(port) => i64::from(port.container_port),
+                None => name
+                    .parse::<i64>()
+                    .map_err(|_| format!("strconv.Atoi: parsing \"{name}\": invalid syntax"))?,
+            }
+        }
+    };
+    u16::try_from(number)
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| format!("invalid port number: {number}"))
 }
 
 async fn exec(runtime: &dyn Runtime, id: &str, command: &[String]) -> Result<(), String> {
@@ -213,10 +325,11 @@ mod tests {
     fn named_ports_and_headers_are_resolved() {
         let probe = json!({"httpGet": {"path": "/ok", "port": "http",
             "httpHeaders": [{"name": "host", "value": "shop"}]}});
-        let Ok(Check::Http { address, request }) = check(probe) else {
+        let Ok(Check::Http(target)) = check(probe) else {
             panic!()
         };
-        assert_eq!(address.to_string(), "10.244.0.2:8080");
+        assert_eq!(target.url(), "http://10.244.0.2:8080/ok");
+        let request = target.request;
         assert!(request.starts_with("GET /ok HTTP/1.1\r\n") && request.ends_with("\r\n\r\n"));
         assert_eq!(request.to_lowercase().matches("host:").count(), 1);
     }
@@ -226,9 +339,20 @@ mod tests {
         let probe = json!({"httpGet": {"port": 80,
             "httpHeaders": [{"name": "X", "value": "a\r\nEvil: 1"}]}});
         assert!(check(probe).is_err());
-        assert!(check(json!({"httpGet": {"port": "nowhere"}})).is_err());
-        assert!(check(json!({"httpGet": {"port": 80, "scheme": "HTTPS"}})).is_err());
-        assert!(check(json!({"grpc": {"port": 80}})).is_err());
+        assert_eq!(
+            check(json!({"httpGet": {"port": "nowhere"}})),
+            Err("strconv.Atoi: parsing \"nowhere\": invalid syntax".into())
+        );
+        assert_eq!(
+            check(json!({"tcpSocket": {"port": 70_000}})),
+            Err("invalid port number: 70000".into())
+        );
+        assert!(check(json!({"tcpSocket": {"port": "8080"}})).is_ok());
+        let secure = check(json!({"httpGet": {"port": 443, "scheme": "HTTPS"}}));
+        assert!(
+            matches!(secure, Ok(Check::Http(target)) if target.url() == "https://10.244.0.2:443/")
+        );
+        assert!(check(json!({"grpc": {"port": 80, "service": "shop"}})).is_ok());
     }
 
     async fn answer_once(answer: &'static str) -> Check {
@@ -259,5 +383,30 @@ mod tests {
             Err("HTTP probe failed with statuscode: 503".into())
         );
         assert!(run("SSH-2.0-x\r\n").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn failures_read_like_upstreams() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let silent = check(json!({"httpGet": {"host": "127.0.0.1", "port": port}})).unwrap();
+        let runtime = FakeRuntime::default();
+        let moment = Duration::from_millis(50);
+        assert_eq!(
+            silent.run(&runtime, "x", moment).await.unwrap_err(),
+            format!(
+                "Get \"http://127.0.0.1:{port}/\": context deadline exceeded \
+                 (Client.Timeout exceeded while awaiting headers)"
+            )
+        );
+        drop(listener);
+        let minute = Duration::from_secs(60);
+        let refused = format!("dial tcp 127.0.0.1:{port}: connect: connection refused");
+        assert_eq!(
+            silent.run(&runtime, "x", minute).await.unwrap_err(),
+            format!("Get \"http://127.0.0.1:{port}/\": {refused}")
+        );
+        let tcp = check(json!({"tcpSocket": {"host": "127.0.0.1", "port": port}})).unwrap();
+        assert_eq!(tcp.run(&runtime, "x", minute).await.unwrap_err(), refused);
     }
 }

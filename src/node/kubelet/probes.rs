@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::events::{EventSink, Severity};
+use crate::manifest::{field_path, is_sidecar};
 use crate::observed::Observed;
-use crate::plan::is_sidecar;
 use crate::probe_run::Check;
 use crate::runtime::{ContainerInfo, Runtime, State};
 
@@ -191,10 +191,14 @@ impl Probes {
         pod_ip: &str,
     ) {
         let kind = key.1;
-        let path = format!("spec.containers{{{}}}", container.name);
-        let check = match Check::new(probe, container, pod_ip) {
-            Ok(check) => check,
-            Err(why) => {
+        let path = field_path(pod, &container.name);
+        let check = match (
+            Check::bad_port(probe, container),
+            Check::new(probe, container, pod_ip),
+        ) {
+            (Some(why), _) => Err(why),
+            (None, Ok(check)) => Ok(check),
+            (None, Err(why)) => {
                 let note = format!("{} probe is ignored: {why}", kind.word());
                 self.events
                     .pod(pod, Some(path), Severity::Warning, "ProbeIgnored", note);
@@ -298,7 +302,8 @@ impl Timing {
 }
 
 struct Task {
-    check: Check,
+    /// What to do, or why there is nothing to do.
+    check: Result<Check, String>,
     timing: Timing,
     running_for: Duration,
     key: (String, Kind),
@@ -318,8 +323,19 @@ impl Task {
         let (mut good, mut bad) = (0, 0);
         loop {
             ticks.tick().await;
-            let result = self
-                .check
+            let check = match &self.check {
+                Ok(check) => check,
+                Err(why) => {
+                    // No verdict, as with upstream: who waits for a first success goes on
+                    // waiting, and nobody is killed.
+                    let kind = self.key.1.word();
+                    self.unhealthy(format!(
+                        "{kind} probe errored and resulted in unknown state: {why}"
+                    ));
+                    continue;
+                }
+            };
+            let result = check
                 .run(self.runtime.as_ref(), &self.key.0, self.timing.timeout)
                 .await;
             match result {
@@ -331,16 +347,19 @@ impl Task {
                 }
                 Err(words) => {
                     (good, bad) = (0, bad + 1);
-                    let note = format!("{} probe failed: {words}", self.key.1.word());
-                    let path = Some(self.path.clone());
-                    self.events
-                        .pod(&self.pod, path, Severity::Warning, "Unhealthy", note);
+                    self.unhealthy(format!("{} probe failed: {words}", self.key.1.word()));
                     if bad >= self.timing.failures {
                         self.conclude(Verdict::Bad(words));
                     }
                 }
             }
         }
+    }
+
+    fn unhealthy(&self, words: String) {
+        let path = Some(self.path.clone());
+        self.events
+            .pod(&self.pod, path, Severity::Warning, "Unhealthy", words);
     }
 
     fn conclude(&self, verdict: Verdict) {

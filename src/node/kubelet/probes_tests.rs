@@ -110,10 +110,32 @@ async fn readiness_waits_for_the_startup_probe() {
 
 #[tokio::test]
 async fn a_probe_we_cannot_run_is_said_and_counts_as_good() {
-    let mut stage = stage(json!({"readinessProbe": {"grpc": {"port": 1}}})).await;
+    let probe = json!({"httpGet": {"port": 80, "host": "shop.example"}});
+    let mut stage = stage(json!({"readinessProbe": probe})).await;
     stage.reconcile();
     assert!(stage.ready());
     assert!(stage.world.told()[0].starts_with("ProbeIgnored: Readiness probe is ignored"));
+}
+
+#[tokio::test]
+async fn a_port_that_does_not_exist_is_said_and_never_ready() {
+    let mut stage = stage(json!({"readinessProbe": {"httpGet": {"port": "nobody"}}})).await;
+    stage.reconcile();
+    let told = loop {
+        let told = stage.world.told();
+        if !told.is_empty() {
+            break told;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(
+        told,
+        [
+            "Unhealthy: Readiness probe errored and resulted in unknown state: strconv.Atoi: \
+             parsing \"nobody\": invalid syntax"
+        ]
+    );
+    assert!(!stage.ready());
 }
 
 #[tokio::test]

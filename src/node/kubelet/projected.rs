@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume};
 
-use crate::env::{Addresses, ConfigError, ConfigSource, field_value, resource_value};
+use crate::env::{ConfigError, ConfigSource, Facts, field_value, resource_value};
+use crate::manifest::find_container;
 use crate::payload::{self, Files};
 use crate::volumes::VolumeError;
 
@@ -16,14 +17,10 @@ const DEFAULT_MODE: u32 = 0o644;
 pub(crate) async fn files_of(
     pod: &Pod,
     volume: &Volume,
-    addresses: &Addresses,
+    facts: &Facts,
     source: &dyn ConfigSource,
 ) -> Result<Files, VolumeError> {
-    let reader = Reader {
-        pod,
-        addresses,
-        source,
-    };
+    let reader = Reader { pod, facts, source };
     let mut files = Files::new();
     if let Some(map) = &volume.config_map {
         let mode = mode(map.default_mode);
@@ -63,9 +60,18 @@ pub(crate) async fn files_of(
             } else if let Some(token) = &part.service_account_token {
                 let text = source.token(pod, token).await?;
                 files.insert(file_path(&token.path)?, (text.into_bytes(), mode));
+            } else if let Some(bundle) = &part.cluster_trust_bundle
+                && bundle.optional == Some(true)
+            {
+                // As if no bundle fitted: upstream then leaves an empty file.
+                files.insert(file_path(&bundle.path)?, (Vec::new(), mode));
             } else {
-                let name = volume.name.clone();
-                return Err(VolumeError::NotServed(name, "projected trust bundles"));
+                let kind = if part.cluster_trust_bundle.is_some() {
+                    "projected clusterTrustBundle"
+                } else {
+                    "projected podCertificate"
+                };
+                return Err(VolumeError::NotServed(volume.name.clone(), kind));
             }
         }
     } else {
@@ -78,14 +84,10 @@ pub(crate) async fn files_of(
 }
 
 fn type_name(volume: &Volume) -> &'static str {
-    if volume.persistent_volume_claim.is_some() {
-        "persistentVolumeClaim"
-    } else if volume.nfs.is_some() {
+    if volume.nfs.is_some() {
         "nfs"
     } else if volume.csi.is_some() {
         "csi"
-    } else if volume.ephemeral.is_some() {
-        "ephemeral"
     } else if volume.image.is_some() {
         "image"
     } else {
@@ -101,7 +103,7 @@ fn mode(given: Option<i32>) -> u32 {
 
 struct Reader<'a> {
     pod: &'a Pod,
-    addresses: &'a Addresses,
+    facts: &'a Facts,
     source: &'a dyn ConfigSource,
 }
 
@@ -118,19 +120,13 @@ impl Reader<'_> {
         mode: u32,
         optional: bool,
     ) -> Result<(), VolumeError> {
-        let Some(map) = self.source.config_map(self.namespace(), name).await? else {
+        let Some(map) = self.source.config_map(self.pod, name).await? else {
             return self.absent("configmap", name, optional);
         };
-        let text = map
-            .data
-            .into_iter()
-            .flatten()
-            .map(|(key, text)| (key, text.into_bytes()));
-        let binary = map
-            .binary_data
-            .into_iter()
-            .flatten()
-            .map(|(key, bytes)| (key, bytes.0));
+        let text = map.data.iter().flatten();
+        let text = text.map(|(key, text)| (key.clone(), text.clone().into_bytes()));
+        let binary = map.binary_data.iter().flatten();
+        let binary = binary.map(|(key, bytes)| (key.clone(), bytes.0.clone()));
         self.select(
             files,
             text.chain(binary).collect(),
@@ -150,14 +146,12 @@ impl Reader<'_> {
         mode: u32,
         optional: bool,
     ) -> Result<(), VolumeError> {
-        let Some(secret) = self.source.secret(self.namespace(), name).await? else {
+        let Some(secret) = self.source.secret(self.pod, name).await? else {
             return self.absent("secret", name, optional);
         };
-        let data = secret
-            .data
-            .into_iter()
-            .flatten()
-            .map(|(key, bytes)| (key, bytes.0))
+        let data = secret.data.iter().flatten();
+        let data = data
+            .map(|(key, bytes)| (key.clone(), bytes.0.clone()))
             .collect();
         self.select(files, data, items, mode, optional, "Secret", name)
     }
@@ -217,15 +211,12 @@ impl Reader<'_> {
     ) -> Result<(), VolumeError> {
         for item in items.into_iter().flatten() {
             let text = if let Some(field) = &item.field_ref {
-                field_value(self.pod, self.addresses, field)?
+                field_value(self.pod, self.facts, field)?
             } else if let Some(resource) = &item.resource_field_ref {
                 let name = resource.container_name.as_deref().unwrap_or_default();
-                let containers = self.pod.spec.iter().flat_map(|spec| &spec.containers);
-                let container = containers
-                    .into_iter()
-                    .find(|container| container.name == name)
+                let container = find_container(self.pod, name)
                     .ok_or_else(|| ConfigError::Resource(resource.resource.clone()))?;
-                resource_value(container, resource)?
+                resource_value(&container, self.facts, resource)?
             } else {
                 String::new()
             };

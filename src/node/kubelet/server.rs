@@ -2,6 +2,7 @@
 //! and administrators get in, by client certificate.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use axum::handler::Handler;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, delete, get};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -28,9 +29,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connect;
+use crate::local_volumes;
 use crate::logs::{LogError, LogRequest, open};
 use crate::pods::PodTable;
-use crate::runtime::Runtime;
+use crate::pressure;
+use crate::runtime::{Runtime, RuntimeError};
+use crate::stats::Stats;
 
 /// Longest a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -69,6 +73,7 @@ pub struct Context {
     pub streams: TaskTracker,
     /// Cuts them.
     pub stopping: CancellationToken,
+    pub stats: Arc<Stats>,
 }
 
 /// A server ready to run.
@@ -102,8 +107,16 @@ impl Server {
                 table,
                 streams: TaskTracker::new(),
                 stopping: CancellationToken::new(),
+                stats: Arc::new(Stats::new("", PathBuf::from("/"))),
             },
         })
+    }
+
+    /// Lets the server tell what this node uses.
+    #[must_use]
+    pub fn with_stats(mut self, stats: Arc<Stats>) -> Self {
+        self.context.stats = stats;
+        self
     }
 
     /// The address bound.
@@ -221,7 +234,12 @@ fn may_enter(certificate: &[u8]) -> bool {
 fn router(context: Context) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok"))
+        .route("/healthz/{check}", get(async || "ok"))
+        .route("/configz", get(configz))
+        .route("/stats/summary", get(summary))
+        .route("/metrics/resource", get(metrics))
         .route("/pods", get(pods))
+        .route("/volumes/{folder}", delete(local_volumes::remove))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
         .route(
             "/exec/{namespace}/{pod}/{container}",
@@ -252,6 +270,64 @@ async fn pods(Extract(context): Extract<Context>) -> Response {
     let items: Vec<&Pod> = items.iter().map(AsRef::as_ref).collect();
     axum::Json(json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}))
         .into_response()
+}
+
+async fn summary(Extract(context): Extract<Context>) -> Response {
+    let asked = context
+        .stats
+        .summary(context.runtime.as_ref(), &context.table);
+    match asked.await {
+        Ok(summary) => axum::Json(summary).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+async fn metrics(Extract(context): Extract<Context>) -> Response {
+    let asked = context
+        .stats
+        .metrics(context.runtime.as_ref(), &context.table);
+    match asked.await {
+        Ok(text) => (
+            [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+            text,
+        )
+            .into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &RuntimeError) -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
+}
+
+/// The settings upstream's kubelet would show for what is fixed here.
+async fn configz() -> Response {
+    let percent = |number: u64| format!("{number}%");
+    axum::Json(json!({"kubeletconfig": {
+        "kind": "KubeletConfiguration",
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "maxPods": crate::machine::MAX_PODS,
+        "nodeStatusUpdateFrequency": "10s",
+        "nodeStatusReportFrequency": "5m0s",
+        "nodeLeaseDurationSeconds": crate::lease::SECONDS,
+        "imageGCHighThresholdPercent": 85,
+        "imageGCLowThresholdPercent": 80,
+        "evictionHard": {
+            "memory.available": "100Mi",
+            "nodefs.available": percent(pressure::NODE_FS_PERCENT),
+            "nodefs.inodesFree": percent(pressure::INODES_PERCENT),
+            "imagefs.available": percent(pressure::IMAGE_FS_PERCENT),
+            "imagefs.inodesFree": percent(pressure::INODES_PERCENT),
+        },
+        "evictionPressureTransitionPeriod": "5m0s",
+        "configMapAndSecretChangeDetectionStrategy": "Watch",
+        "containerLogMaxSize": "10Mi",
+        "containerLogMaxFiles": 5,
+        "enableServer": true,
+        "authorization": {"mode": "AlwaysAllow"},
+        "authentication": {"anonymous": {"enabled": false}},
+    }}))
+    .into_response()
 }
 
 async fn logs(

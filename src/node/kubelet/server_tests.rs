@@ -126,4 +126,10 @@ async fn logs_of_unknown_pods_and_bad_options_are_refused_in_words() {
     let body = answer.split("\r\n\r\n").nth(1).unwrap();
     let list: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!(list["kind"], json!("PodList"));
+    let answer = get("/stats/summary").await.unwrap();
+    assert!(answer.contains("\"usageCoreNanoSeconds\""), "{answer}");
+    let answer = get("/metrics/resource").await.unwrap();
+    assert!(answer.contains("node_memory_working_set_bytes"), "{answer}");
+    assert!(get("/configz").await.unwrap().contains("\"evictionHard\""));
+    assert!(get("/healthz/ping").await.unwrap().ends_with("ok"));
 }

@@ -5,14 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cadet_network::{Network, NetworkError};
+use cadet_network::{HostPort, Network, NetworkError};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use crate::env::ConfigSource;
+use crate::admission::Room;
+use crate::env::{ConfigSource, Facts};
 use crate::events::EventSink;
 use crate::images::Images;
 use crate::pause::PauseImage;
+use crate::pods::PodTable;
+use crate::resolv::{ClusterDns, DEFAULT_DOMAIN};
 use crate::runtime::Runtime;
 use crate::volumes::Volumes;
 
@@ -27,6 +30,21 @@ pub trait PodNetwork: Send + Sync + 'static {
     async fn detach(&self, key: &str) -> Result<(), NetworkError>;
     /// Puts bridge and rules back if something took them away.
     async fn ensure(&self) -> Result<(), NetworkError>;
+    /// Makes ports of the machine lead to the pod. A network without a machine has none.
+    async fn publish(
+        &self,
+        _key: &str,
+        _address: Ipv4Addr,
+        _ports: Vec<HostPort>,
+    ) -> Result<(), NetworkError> {
+        Ok(())
+    }
+    /// Takes note of ports published before this program started.
+    async fn keep_published(&self, _key: &str, _address: Ipv4Addr, _ports: Vec<HostPort>) {}
+    /// Takes a pod's ports back.
+    async fn unpublish(&self, _key: &str) -> Result<(), NetworkError> {
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -58,6 +76,23 @@ impl PodNetwork for Network {
     async fn ensure(&self) -> Result<(), NetworkError> {
         Network::ensure(self).await
     }
+
+    async fn publish(
+        &self,
+        key: &str,
+        address: Ipv4Addr,
+        ports: Vec<HostPort>,
+    ) -> Result<(), NetworkError> {
+        Network::publish(self, key, address, ports).await
+    }
+
+    async fn keep_published(&self, key: &str, address: Ipv4Addr, ports: Vec<HostPort>) {
+        Network::keep_published(self, key, address, ports).await;
+    }
+
+    async fn unpublish(&self, key: &str) -> Result<(), NetworkError> {
+        Network::unpublish(self, key).await
+    }
 }
 
 /// Why the API server did not take what a worker had to say.
@@ -78,6 +113,8 @@ pub trait PodApi: Send + Sync + 'static {
     async fn publish(&self, pod: &Pod, patch: Value) -> Result<(), ApiFailure>;
     /// Says that nothing of the pod is left, so that its object can go.
     async fn confirm_deleted(&self, pod: &Pod) -> Result<(), ApiFailure>;
+    /// Makes the object that shows a static pod.
+    async fn mirror(&self, pod: &Pod) -> Result<(), ApiFailure>;
 }
 
 /// See the file's head.
@@ -96,4 +133,32 @@ pub struct Shared {
     pub node_memory: i64,
     /// The node's resolver configuration, copied for every pod.
     pub resolv_conf: PathBuf,
+    /// The cluster's own name server, if there is one.
+    pub dns: Option<ClusterDns>,
+    /// All pods of the node.
+    pub pods: PodTable,
+    /// What this node has to give.
+    pub room: Room,
+    /// Directory of `localhostProfile`s.
+    pub seccomp_dir: PathBuf,
+}
+
+impl Shared {
+    /// The cluster's domain.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        let own = self.dns.as_ref().map(|dns| dns.domain.as_str());
+        own.unwrap_or(DEFAULT_DOMAIN)
+    }
+
+    /// What the node adds to a container of a pod with that address.
+    #[must_use]
+    pub fn facts(&self, pod_ip: String) -> Facts {
+        Facts {
+            pod_ip,
+            host_ip: self.host_ip.clone(),
+            cpu_millis: self.room.cpu_millis,
+            memory: self.room.memory,
+        }
+    }
 }

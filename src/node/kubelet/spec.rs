@@ -1,16 +1,23 @@
 //! From a manifest to a container description. Pure.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use crate::env::{ConfigError, Variables};
 use crate::labels;
+use crate::manifest::host_ports;
 use crate::resources;
-use crate::runtime::{BindMount, ContainerSpec, Limits, Namespaces, Role};
+use crate::runtime::{BindMount, ContainerSpec, Device, Limits, Namespaces, Role};
+use crate::security;
 
-/// Longest host name the kernel accepts is 64 bytes; DNS labels end at 63.
+pub(crate) use crate::security::asks_for_the_images_user;
+
+/// Longest label of a DNS name.
 const HOSTNAME_BYTES: usize = 63;
+/// Longest name the kernel accepts (`HOST_NAME_MAX`).
+const KERNEL_NAME_BYTES: usize = 64;
 
 /// What a container needs beyond its manifest.
 pub struct Parts<'a> {
@@ -21,8 +28,15 @@ pub struct Parts<'a> {
     pub image: String,
     pub variables: &'a Variables,
     pub mounts: Vec<BindMount>,
+    pub devices: Vec<Device>,
     /// Bytes of memory of this machine.
     pub node_memory: i64,
+    /// User of the image, if [`asks_for_the_images_user`].
+    pub image_user: Option<&'a str>,
+    /// Container whose processes a debugger is to see.
+    pub target: Option<&'a str>,
+    /// Directory of the node's seccomp profiles.
+    pub seccomp_dir: &'a Path,
 }
 
 /// The pod's host name.
@@ -36,6 +50,32 @@ pub fn hostname(pod: &Pod) -> String {
         .unwrap_or_default();
     let cut = name.get(..HOSTNAME_BYTES).unwrap_or(name);
     cut.trim_end_matches(['-', '.']).to_owned()
+}
+
+/// The pod's name in the cluster's DNS, if it has a subdomain.
+#[must_use]
+pub fn domain_name(pod: &Pod, cluster_domain: &str) -> Option<String> {
+    let subdomain = pod.spec.as_ref()?.subdomain.as_deref()?;
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+    let host = hostname(pod);
+    (!subdomain.is_empty()).then(|| format!("{host}.{subdomain}.{namespace}.svc.{cluster_domain}"))
+}
+
+/// What the kernel of the pod is told as its name: the long one if asked for.
+///
+/// # Errors
+/// In upstream's words if that is longer than the kernel allows.
+pub fn kernel_name(pod: &Pod, cluster_domain: &str) -> Result<String, ConfigError> {
+    let long = pod.spec.as_ref().and_then(|s| s.set_hostname_as_fqdn) == Some(true);
+    match domain_name(pod, cluster_domain).filter(|_| long) {
+        Some(name) if name.len() > KERNEL_NAME_BYTES => Err(ConfigError::Hostname(format!(
+            "failed to construct FQDN from pod hostname and cluster domain, FQDN {name} is too \
+             long ({KERNEL_NAME_BYTES} characters is the max, {} characters requested)",
+            name.len()
+        ))),
+        Some(name) => Ok(name),
+        None => Ok(hostname(pod)),
+    }
 }
 
 fn pod_labels(pod: &Pod, role: Role, attempt: i32) -> HashMap<String, String> {
@@ -73,15 +113,26 @@ fn engine_name(pod: &Pod, container: &str, attempt: i32) -> String {
     )
 }
 
-/// The container that holds the pod's namespaces.
+/// The container that holds the pod's namespaces; `name` is its host name.
 #[must_use]
-pub fn sandbox(pod: &Pod, image: &str, attempt: i32, pod_ip: Option<&str>) -> ContainerSpec {
+pub fn sandbox(
+    pod: &Pod,
+    image: &str,
+    attempt: i32,
+    pod_ip: Option<&str>,
+    name: String,
+) -> ContainerSpec {
     let spec = pod.spec.as_ref();
     let flag = |pick: fn(&PodSpec) -> Option<bool>| spec.and_then(pick) == Some(true);
     let host_network = flag(|spec| spec.host_network);
     let mut labels = pod_labels(pod, Role::Sandbox, attempt);
     if let Some(ip) = pod_ip {
         labels.insert(labels::POD_IP.into(), ip.into());
+    }
+    let ports = host_ports(pod);
+    if !ports.is_empty() {
+        let value = labels::host_ports_value(&ports);
+        labels.insert(labels::HOST_PORTS.into(), value);
     }
     let mut sysctls: HashMap<String, String> = spec
         .and_then(|spec| spec.security_context.as_ref())
@@ -101,7 +152,7 @@ pub fn sandbox(pod: &Pod, image: &str, attempt: i32, pod_ip: Option<&str>) -> Co
         image: image.into(),
         labels,
         // With the host's network Docker insists on the host's name.
-        hostname: (!host_network).then(|| hostname(pod)),
+        hostname: (!host_network).then_some(name),
         namespaces: Namespaces {
             network: if host_network { "host" } else { "none" }.into(),
             ipc: if flag(|spec| spec.host_ipc) {
@@ -143,19 +194,8 @@ pub fn container(
     let spec = pod.spec.as_ref().unwrap_or(&default_spec);
     let pod_security = spec.security_context.clone().unwrap_or_default();
     let security = container.security_context.clone().unwrap_or_default();
-    let user = security.run_as_user.or(pod_security.run_as_user);
-    let group = security.run_as_group.or(pod_security.run_as_group);
-    let must_not_be_root = security.run_as_non_root.or(pod_security.run_as_non_root) == Some(true);
-    if must_not_be_root && user == Some(0) {
-        return Err(ConfigError::NotServed(
-            "runAsUser 0 together with runAsNonRoot: they exclude each other".into(),
-        ));
-    }
-    if must_not_be_root && user.is_none() {
-        return Err(ConfigError::NotServed(
-            "runAsNonRoot without runAsUser (the image's user is not looked at)".into(),
-        ));
-    }
+    let user = security::user(pod, container, parts.image_user)?;
+    let security_opt = security::options(pod, container, parts.seccomp_dir)?;
     let mut groups: Vec<String> = pod_security
         .supplemental_groups
         .iter()
@@ -170,6 +210,8 @@ pub fn container(
         labels::SPEC_IMAGE.into(),
         container.image.clone().unwrap_or_default(),
     );
+    let limits = resources::limits(spec, container, parts.node_memory);
+    labels.insert(labels::LIMITS.into(), resources::label(&limits));
     let expand = |words: &Option<Vec<String>>| {
         words
             .as_ref()
@@ -192,14 +234,9 @@ pub fn container(
         args: expand(&container.args),
         env: parts.variables.assignments(),
         working_dir: container.working_dir.clone().filter(|dir| !dir.is_empty()),
+        stop_signal: stop_signal(container),
         hostname: None,
-        user: match (user, group) {
-            (Some(user), Some(group)) => Some(format!("{user}:{group}")),
-            (Some(user), None) => Some(user.to_string()),
-            // Docker wants a user before a group; root is what it would have been.
-            (None, Some(group)) => Some(format!("0:{group}")),
-            (None, None) => None,
-        },
+        user,
         groups,
         namespaces: Namespaces {
             network: joined.clone(),
@@ -208,17 +245,21 @@ pub fn container(
             } else {
                 joined.clone()
             },
-            pid: match (spec.host_pid, spec.share_process_namespace) {
-                (Some(true), _) => "host".into(),
-                (_, Some(true)) => joined,
+            pid: match (spec.host_pid, spec.share_process_namespace, parts.target) {
+                (Some(true), _, _) => "host".into(),
+                (_, Some(true), _) => joined,
+                (_, _, Some(target)) => format!("container:{target}"),
                 _ => String::new(),
             },
         },
         mounts: parts.mounts,
-        limits: resources::limits(spec, container, parts.node_memory),
+        devices: parts.devices,
+        limits,
         privileged,
         read_only_root: security.read_only_root_filesystem == Some(true),
         no_new_privileges: security.allow_privilege_escalation == Some(false) && !privileged,
+        security_opt,
+        unmasked_proc: security.proc_mount.as_deref() == Some("Unmasked"),
         cap_add: capabilities.add.unwrap_or_default(),
         cap_drop: capabilities.drop.unwrap_or_default(),
         sysctls: HashMap::new(),
@@ -229,9 +270,16 @@ pub fn container(
     })
 }
 
+/// The signal a container wants in place of its image's (KEP-4960).
+#[must_use]
+pub fn stop_signal(container: &Container) -> Option<String> {
+    let lifecycle = container.lifecycle.as_ref()?;
+    lifecycle.stop_signal.clone()
+}
+
 /// The hosts file of the pod.
 #[must_use]
-pub fn hosts_file(pod: &Pod, pod_ip: &str) -> String {
+pub fn hosts_file(pod: &Pod, pod_ip: &str, cluster_domain: &str) -> String {
     let mut text = String::from(
         "# Kubernetes-managed hosts file.\n\
          127.0.0.1\tlocalhost\n\
@@ -241,7 +289,25 @@ pub fn hosts_file(pod: &Pod, pod_ip: &str) -> String {
          fe00::1\tip6-allnodes\n\
          fe00::2\tip6-allrouters\n",
     );
-    text.push_str(&format!("{pod_ip}\t{}\n", hostname(pod)));
+    let name = hostname(pod);
+    match domain_name(pod, cluster_domain) {
+        Some(long) => text.push_str(&format!("{pod_ip}\t{long}\t{name}\n")),
+        None => text.push_str(&format!("{pod_ip}\t{name}\n")),
+    }
+    text.push_str(&aliases(pod));
+    text
+}
+
+/// The hosts file of a pod on the host's network: the node's own text, and the pod's
+/// aliases.
+#[must_use]
+pub fn hosts_file_of_the_node(pod: &Pod, own: &str) -> String {
+    let head = "# Kubernetes-managed hosts file (host network).\n";
+    format!("{head}{own}{}", aliases(pod))
+}
+
+fn aliases(pod: &Pod) -> String {
+    let mut text = String::new();
     let aliases = pod
         .spec
         .iter()

@@ -17,7 +17,11 @@ fn made(spec: serde_json::Value) -> Result<ContainerSpec, ConfigError> {
         image: "cadet.local/lessons/mongo:latest".into(),
         variables: &variables,
         mounts: Vec::new(),
+        devices: Vec::new(),
         node_memory: 1 << 30,
+        image_user: None,
+        target: None,
+        seccomp_dir: Path::new("/nowhere"),
     };
     container(&pod, &first, parts)
 }
@@ -82,6 +86,7 @@ fn the_sandbox_has_the_pods_name_address_and_no_rights() {
         "cadet/pause:v1",
         0,
         Some("10.244.0.9"),
+        "web".into(),
     );
     assert_eq!(spec.hostname.as_deref(), Some("web"));
     assert_eq!(
@@ -95,7 +100,7 @@ fn the_sandbox_has_the_pods_name_address_and_no_rights() {
     assert_eq!(spec.cap_drop, ["ALL"]);
     assert_eq!(spec.sysctls["net.ipv4.ip_unprivileged_port_start"], "0");
     let host = pod(json!({"hostNetwork": true, "containers": []}));
-    let spec = sandbox(&host, "cadet/pause:v1", 0, None);
+    let spec = sandbox(&host, "cadet/pause:v1", 0, None, "web".into());
     assert_eq!(
         (spec.namespaces.network.as_str(), spec.hostname),
         ("host", None)
@@ -117,8 +122,42 @@ fn long_names_make_valid_host_names() {
 fn the_hosts_file_names_localhost_the_pod_and_its_aliases() {
     let pod = pod(json!({"hostname": "db", "containers": [], "hostAliases": [
         {"ip": "1.2.3.4", "hostnames": ["a", "b"]}]}));
-    let text = hosts_file(&pod, "10.244.0.9");
+    let text = hosts_file(&pod, "10.244.0.9", "cluster.local");
     assert!(text.contains("127.0.0.1\tlocalhost\n"));
     assert!(text.contains("10.244.0.9\tdb\n"));
     assert!(text.ends_with("1.2.3.4\ta\tb\n"));
+}
+
+#[test]
+fn a_subdomain_makes_a_long_name_and_the_kernel_takes_sixty_four_letters() {
+    let named = |host: &str| {
+        pod(
+            json!({"hostname": host, "subdomain": "nodes", "setHostnameAsFQDN": true,
+            "containers": []}),
+        )
+    };
+    let long = "db.nodes.shop.svc.cluster.local";
+    assert_eq!(kernel_name(&named("db"), "cluster.local").unwrap(), long);
+    let hosts = hosts_file(&named("db"), "10.244.0.9", "cluster.local");
+    assert!(
+        hosts.contains(&format!("10.244.0.9\t{long}\tdb\n")),
+        "{hosts}"
+    );
+    let error = kernel_name(&named(&"d".repeat(60)), "cluster.local").unwrap_err();
+    assert!(
+        error.to_string().contains("64 characters is the max, 89"),
+        "{error}"
+    );
+    let plain = pod(json!({"subdomain": "nodes", "containers": []}));
+    assert_eq!(kernel_name(&plain, "cluster.local").unwrap(), "web");
+}
+
+#[test]
+fn a_container_may_name_the_signal_that_stops_it() {
+    let spec = made(json!({"containers": [{"name": "db",
+        "lifecycle": {"stopSignal": "SIGUSR1"}}]}))
+    .unwrap();
+    assert_eq!(spec.stop_signal.as_deref(), Some("SIGUSR1"));
+    let spec = made(json!({"containers": [{"name": "db"}]})).unwrap();
+    assert_eq!(spec.stop_signal, None, "the image's");
 }

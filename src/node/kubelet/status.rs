@@ -12,11 +12,16 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::backoff::go_duration;
 use crate::conditions;
+use crate::lost;
+use crate::manifest::{find_container, is_sidecar};
 use crate::memory::Memory;
 use crate::observed::Observed;
-use crate::plan::{RestartPolicy, initialized, is_sidecar, restart_policy, restarts};
+use crate::plan::initialized;
 use crate::probes::Health;
-use crate::runtime::{ContainerInfo, State};
+use crate::resources;
+use crate::restart::{RestartPolicy, restart_policy, restarts};
+use crate::runtime::{ContainerInfo, Role, State};
+use crate::spec;
 
 /// Everything the status depends on.
 pub struct Inputs<'a> {
@@ -47,19 +52,38 @@ pub fn compute(inputs: &Inputs<'_>) -> PodStatus {
     let pod = inputs.pod;
     let old = pod.status.clone().unwrap_or_default();
     let Some(spec) = &pod.spec else { return old };
-    let is_initialized = initialized(spec, inputs.seen);
-    let init: Vec<ContainerStatus> = spec
+    let is_initialized = initialized(spec, inputs.seen, inputs.memory);
+    let mut init: Vec<ContainerStatus> = spec
         .init_containers
         .iter()
         .flatten()
-        .map(|container| container_status(inputs, spec, container, true))
+        .map(|container| container_status(inputs, spec, container, Role::Init))
         .collect();
-    let apps: Vec<ContainerStatus> = spec
+    let mut apps: Vec<ContainerStatus> = spec
         .containers
         .iter()
-        .map(|container| container_status(inputs, spec, container, false))
+        .map(|container| container_status(inputs, spec, container, Role::App))
+        .collect();
+    let mut ephemeral: Vec<ContainerStatus> = spec
+        .ephemeral_containers
+        .iter()
+        .flatten()
+        .filter_map(|container| find_container(pod, &container.name))
+        .map(|container| container_status(inputs, spec, &container, Role::Ephemeral))
         .collect();
     let phase = phase(inputs, spec, &init, &apps, is_initialized);
+    let terminal = matches!(phase, "Succeeded" | "Failed");
+    // A pod that was turned away has no containers, so nothing is told of any.
+    let rejected = terminal
+        && inputs.seen.all().next().is_none()
+        && old.container_statuses.as_ref().is_none_or(Vec::is_empty);
+    if terminal {
+        lost::settle(&mut init, &mut apps);
+    }
+    // Init containers stand in their order, all others in that of their names, as clients of
+    // upstream know them.
+    apps.sort_by(|a, b| a.name.cmp(&b.name));
+    ephemeral.sort_by(|a, b| a.name.cmp(&b.name));
     let pod_ip = pod_address(inputs, spec, &old, phase);
     let mut status = PodStatus {
         phase: Some(phase.into()),
@@ -70,12 +94,24 @@ pub fn compute(inputs: &Inputs<'_>) -> PodStatus {
         pod_ips: pod_ip.clone().map(|ip| vec![PodIP { ip }]),
         pod_ip,
         start_time: old.start_time.clone().or(Some(Time(inputs.now))),
-        init_container_statuses: (!init.is_empty()).then_some(init),
-        container_statuses: Some(apps),
-        qos_class: old.qos_class.clone(),
+        init_container_statuses: (!init.is_empty() && !rejected).then_some(init),
+        container_statuses: (!rejected).then_some(apps),
+        ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
+        qos_class: old
+            .qos_class
+            .clone()
+            .or_else(|| Some(resources::class_name(spec).into())),
         observed_generation: pod.metadata.generation,
         ..PodStatus::default()
     };
+    if let Some(over) = inputs.memory.over.as_ref().filter(|_| terminal) {
+        status.reason = Some(over.reason.into());
+        status.message = Some(over.message.clone());
+    } else if old.phase.as_deref() == Some(phase) {
+        // What was said once stands.
+        status.reason = old.reason.clone();
+        status.message = old.message.clone();
+    }
     status.conditions = Some(conditions::compute(
         inputs,
         spec,
@@ -107,6 +143,8 @@ fn pod_address(
         .flatten()
 }
 
+/// A pod is over once none of its containers runs any more, sidecars included: whoever sees
+/// a terminal phase may count on that.
 fn phase(
     inputs: &Inputs<'_>,
     spec: &PodSpec,
@@ -120,10 +158,32 @@ fn phase(
         Some("Failed") => return "Failed",
         _ => {}
     }
+    let wanted = if inputs.memory.over.is_some() {
+        "Failed"
+    } else {
+        by_containers(inputs, spec, init, apps, is_initialized)
+    };
+    if matches!(wanted, "Succeeded" | "Failed") && inputs.seen.running().next().is_some() {
+        return match old {
+            Some("Running") => "Running",
+            _ => "Pending",
+        };
+    }
+    wanted
+}
+
+fn by_containers(
+    inputs: &Inputs<'_>,
+    spec: &PodSpec,
+    init: &[ContainerStatus],
+    apps: &[ContainerStatus],
+    is_initialized: bool,
+) -> &'static str {
     let policy = restart_policy(spec);
     let tally = tally(apps);
-    if inputs.terminating && tally.running == 0 && tally.waiting == 0 {
-        return if tally.failed == 0 {
+    if inputs.terminating && tally.running == 0 {
+        // What never ran did not succeed.
+        return if tally.failed == 0 && tally.waiting == 0 {
             "Succeeded"
         } else {
             "Failed"
@@ -134,7 +194,7 @@ fn phase(
             let ended = status.state.as_ref().and_then(|s| s.terminated.as_ref());
             ended.is_some_and(|ended| ended.exit_code != 0)
         });
-        let over = failed && (policy == RestartPolicy::Never || inputs.terminating);
+        let over = failed && policy == RestartPolicy::Never;
         return if over { "Failed" } else { "Pending" };
     }
     if tally.waiting > 0 {
@@ -181,9 +241,14 @@ fn container_status(
     inputs: &Inputs<'_>,
     spec: &PodSpec,
     container: &Container,
-    is_init: bool,
+    role: Role,
 ) -> ContainerStatus {
     let name = container.name.as_str();
+    if !inputs.seen.containers.contains_key(name)
+        && let Some(status) = lost::status(inputs, container, waiting_state(inputs, spec, name))
+    {
+        return status;
+    }
     let latest = inputs
         .seen
         .latest(name)
@@ -191,8 +256,8 @@ fn container_status(
     let previous = inputs.seen.previous(name);
     let state = match latest {
         Some(info) if info.state == State::Running => running(info),
-        Some(info) => ended_state(inputs, spec, container, info, is_init),
-        None => waiting_state(inputs, spec, container, is_init),
+        Some(info) => ended_state(inputs, spec, container, info, role),
+        None => waiting_state(inputs, spec, name),
     };
     let last = match (&state.waiting, latest) {
         // Waiting for a restart: the end that led here is the last state.
@@ -204,7 +269,9 @@ fn container_status(
     let is_running = state.running.is_some();
     let id = latest.map(|info| info.id.as_str()).unwrap_or_default();
     let started = is_running && inputs.health.started(container, id);
-    let ready = if is_init && !is_sidecar(container) {
+    let ready = if role == Role::Ephemeral {
+        false
+    } else if role == Role::Init && !is_sidecar(container) {
         state
             .terminated
             .as_ref()
@@ -222,7 +289,10 @@ fn container_status(
             }),
         ),
         ready,
-        restart_count: latest.map_or_else(|| old_count(inputs.pod, name), ContainerInfo::attempt),
+        restart_count: latest.map_or_else(
+            || lost::old_status(inputs.pod, name).map_or(0, |old| old.restart_count),
+            ContainerInfo::attempt,
+        ),
         image: latest.map_or_else(
             || container.image.clone().unwrap_or_default(),
             |info| info.image.clone(),
@@ -230,17 +300,14 @@ fn container_status(
         image_id: latest.map(|info| info.image_id.clone()).unwrap_or_default(),
         container_id: latest.map(|info| format!("docker://{}", info.id)),
         started: Some(started),
+        allocated_resources: container
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.requests.clone()),
+        resources: container.resources.clone().filter(|_| latest.is_some()),
+        stop_signal: spec::stop_signal(container).filter(|_| latest.is_some()),
         ..ContainerStatus::default()
     }
-}
-
-fn old_count(pod: &Pod, name: &str) -> i32 {
-    let status = pod.status.as_ref();
-    let old = status.and_then(|s| s.container_statuses.as_ref());
-    old.into_iter()
-        .flatten()
-        .find(|status| status.name == name)
-        .map_or(0, |status| status.restart_count)
 }
 
 fn running(info: &ContainerInfo) -> ContainerState {
@@ -255,6 +322,8 @@ fn running(info: &ContainerInfo) -> ContainerState {
 fn terminated(inputs: &Inputs<'_>, info: &ContainerInfo) -> ContainerStateTerminated {
     let reason = match (info.oom_killed, info.exit_code) {
         (true, _) => "OOMKilled",
+        // The engine could not run its program at all.
+        _ if info.started_at.is_none() => "StartError",
         (false, 0) => "Completed",
         _ => "Error",
     };
@@ -275,19 +344,14 @@ fn ended_state(
     spec: &PodSpec,
     container: &Container,
     info: &ContainerInfo,
-    is_init: bool,
+    role: Role,
 ) -> ContainerState {
     let as_it_ended = || ContainerState {
         terminated: Some(terminated(inputs, info)),
         ..ContainerState::default()
     };
-    let policy = match (is_init, is_sidecar(container)) {
-        (true, true) => RestartPolicy::Always,
-        // Init containers of an Always pod are retried until they succeed, not for ever.
-        (true, false) if restart_policy(spec) == RestartPolicy::Always => RestartPolicy::OnFailure,
-        _ => restart_policy(spec),
-    };
-    if inputs.terminating || !restarts(policy, info.exit_code) {
+    let over = inputs.terminating || inputs.memory.over.is_some();
+    if over || !restarts(spec, container, role, info.exit_code) {
         return as_it_ended();
     }
     if let Some(trouble) = inputs.memory.trouble(&container.name) {
@@ -324,13 +388,8 @@ pub fn full_name(pod: &Pod) -> String {
     )
 }
 
-fn waiting_state(
-    inputs: &Inputs<'_>,
-    spec: &PodSpec,
-    container: &Container,
-    is_init: bool,
-) -> ContainerState {
-    if let Some(trouble) = inputs.memory.trouble(&container.name) {
+fn waiting_state(inputs: &Inputs<'_>, spec: &PodSpec, name: &str) -> ContainerState {
+    if let Some(trouble) = inputs.memory.trouble(name) {
         let (reason, message) = trouble.shown(inputs.now);
         return waiting(reason, message);
     }
@@ -338,7 +397,7 @@ fn waiting_state(
         .init_containers
         .as_ref()
         .is_some_and(|list| !list.is_empty());
-    if is_init || has_init {
+    if has_init {
         return waiting("PodInitializing", "");
     }
     waiting("ContainerCreating", "")

@@ -46,11 +46,20 @@ fn sandbox() -> ContainerInfo {
 }
 
 fn status_of(pod: &Pod, all: Vec<ContainerInfo>, words: &[(&str, &str)]) -> PodStatus {
+    status_with(pod, all, words, Memory::default(), false)
+}
+
+fn status_with(
+    pod: &Pod,
+    all: Vec<ContainerInfo>,
+    words: &[(&str, &str)],
+    mut memory: Memory,
+    terminating: bool,
+) -> PodStatus {
     let last_words = words
         .iter()
         .map(|(id, text)| ((*id).to_owned(), (*text).to_owned()))
         .collect();
-    let mut memory = Memory::default();
     memory.wired = Some("s".into());
     compute(&Inputs {
         pod,
@@ -60,7 +69,7 @@ fn status_of(pod: &Pod, all: Vec<ContainerInfo>, words: &[(&str, &str)]) -> PodS
         now: at(10),
         host_ip: "10.0.2.15",
         last_words: &last_words,
-        terminating: false,
+        terminating,
     })
 }
 
@@ -121,16 +130,25 @@ fn conditions_of_others_survive_and_times_change_only_with_the_value() {
         "False before, False now"
     );
 
+    assert_eq!(
+        ready.message.as_deref(),
+        Some("corresponding condition of pod readiness gate \"shop.example/open\" does not exist.")
+    );
+
     pod.status = Some(status);
-    let open = json!({"type": "shop.example/open", "status": "True"});
-    let open = serde_json::from_value(open).unwrap();
-    pod.status
-        .as_mut()
-        .unwrap()
-        .conditions
-        .as_mut()
-        .unwrap()
-        .push(open);
+    let gate = |pod: &mut Pod, value: &str| {
+        let open = json!({"type": "shop.example/open", "status": value});
+        let conditions = pod.status.as_mut().unwrap().conditions.as_mut().unwrap();
+        conditions.retain(|condition| condition.type_ != "shop.example/open");
+        conditions.push(serde_json::from_value(open).unwrap());
+    };
+    gate(&mut pod, "Unknown");
+    let status = status_of(&pod, vec![sandbox(), running.clone()], &[]);
+    assert_eq!(
+        get(&status, "Ready").message.as_deref(),
+        Some("the status of pod readiness gate \"shop.example/open\" is not \"True\", but Unknown")
+    );
+    gate(&mut pod, "True");
     let status = status_of(&pod, vec![sandbox(), running], &[]);
     let ready = get(&status, "Ready");
     assert_eq!(
@@ -168,4 +186,74 @@ fn a_pod_on_the_hosts_network_has_the_hosts_address() {
     sandbox.labels.remove(labels::POD_IP);
     let status = status_of(&pod, vec![sandbox], &[]);
     assert_eq!(status.pod_ip.as_deref(), Some("10.0.2.15"));
+}
+
+#[test]
+fn a_pod_is_over_only_when_nothing_of_it_runs() {
+    let evicted = || {
+        let mut memory = Memory::default();
+        let words = "The node was low on resource: memory. ";
+        memory.over = Some(crate::verdict::Over::for_the_node(words.into()));
+        memory
+    };
+    let mut pod = pod(json!({"containers": [{"name": "db"}]}));
+    pod.status = serde_json::from_value(json!({"phase": "Running"})).unwrap();
+    let mut running = ended("db", 0);
+    running.state = State::Running;
+    let status = status_with(&pod, vec![sandbox(), running], &[], evicted(), false);
+    assert_eq!(
+        (status.phase.as_deref(), status.reason.as_deref()),
+        (Some("Running"), None)
+    );
+    assert_eq!(condition(&status, "DisruptionTarget"), "", "not yet");
+    let gone = vec![sandbox(), ended("db", 137)];
+    let status = status_with(&pod, gone, &[], evicted(), false);
+    assert_eq!(status.phase.as_deref(), Some("Failed"));
+    assert_eq!(status.reason.as_deref(), Some("Evicted"));
+    assert_eq!(condition(&status, "DisruptionTarget"), "True");
+    let ready = status.conditions.iter().flatten();
+    let ready: Vec<_> = ready.filter(|c| c.type_ == "Ready").collect();
+    assert_eq!(ready[0].reason.as_deref(), Some("PodFailed"));
+}
+
+#[test]
+fn a_pod_that_ends_before_it_ran_has_failed() {
+    let pod = pod(json!({"containers": [{"name": "db", "image": "mongo"}]}));
+    let status = status_with(&pod, vec![sandbox()], &[], Memory::default(), true);
+    assert_eq!(status.phase.as_deref(), Some("Failed"));
+    let end = status.container_statuses.unwrap().remove(0);
+    let end = end.state.unwrap().terminated.unwrap();
+    assert_eq!(
+        (end.exit_code, end.reason.as_deref()),
+        (137, Some("ContainerStatusUnknown"))
+    );
+    assert_eq!(
+        end.message.as_deref(),
+        Some("The container could not be located when the pod was terminated")
+    );
+}
+
+#[test]
+fn a_debugger_waits_for_the_pod_like_everybody_else() {
+    let pod = pod(
+        json!({"initContainers": [{"name": "setup"}], "containers": [{"name": "db"}],
+        "ephemeralContainers": [{"name": "debug"}]}),
+    );
+    let status = status_of(&pod, vec![sandbox()], &[]);
+    assert_eq!(state(&status, "debug"), "PodInitializing");
+}
+
+#[test]
+fn statuses_stand_by_name_and_messages_follow_the_manifest() {
+    let pod = pod(json!({"containers": [{"name": "web"}, {"name": "db"}]}));
+    let status = status_of(&pod, vec![sandbox()], &[]);
+    let statuses = status.container_statuses.iter().flatten();
+    let names: Vec<&str> = statuses.map(|status| status.name.as_str()).collect();
+    assert_eq!(names, ["db", "web"]);
+    let conditions = status.conditions.iter().flatten();
+    let words: Vec<_> = conditions
+        .filter(|condition| condition.type_ == "Ready")
+        .map(|condition| condition.message.as_deref())
+        .collect();
+    assert_eq!(words, [Some("containers with unready status: [web db]")]);
 }

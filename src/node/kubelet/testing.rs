@@ -9,15 +9,18 @@ use async_trait::async_trait;
 use cadet_api::install::LessonImage;
 use cadet_network::NetworkError;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Pod, PodStatus, Secret, ServiceAccountTokenProjection,
+    ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, PodStatus, Secret,
+    ServiceAccountTokenProjection,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::admission::Room;
 use crate::env::{ConfigError, ConfigSource};
 use crate::events::{EventSink, Note};
 use crate::images::{Images, Lessons};
 use crate::pause::PauseImage;
+use crate::pods::PodTable;
 use crate::runtime::fake::FakeRuntime;
 use crate::shared::{ApiFailure, PodApi, PodNetwork, Shared};
 use crate::volumes::Volumes;
@@ -78,7 +81,11 @@ impl PodNetwork for FakeNetwork {
 pub struct FakeApi {
     pub statuses: Mutex<Vec<PodStatus>>,
     pub deleted: Mutex<Vec<String>>,
+    pub mirrored: Mutex<Vec<String>>,
     pub config_maps: Mutex<BTreeMap<String, ConfigMap>>,
+    pub secrets: Mutex<BTreeMap<String, Secret>>,
+    pub claims: Mutex<BTreeMap<String, PersistentVolumeClaim>>,
+    pub volumes: Mutex<BTreeMap<String, PersistentVolume>>,
 }
 
 impl FakeApi {
@@ -96,6 +103,11 @@ impl PodApi for FakeApi {
         Ok(())
     }
 
+    async fn mirror(&self, pod: &Pod) -> Result<(), ApiFailure> {
+        lock(&self.mirrored).push(pod.metadata.name.clone().unwrap_or_default());
+        Ok(())
+    }
+
     async fn confirm_deleted(&self, pod: &Pod) -> Result<(), ApiFailure> {
         lock(&self.deleted).push(pod.metadata.uid.clone().unwrap_or_default());
         Ok(())
@@ -104,12 +116,24 @@ impl PodApi for FakeApi {
 
 #[async_trait]
 impl ConfigSource for FakeApi {
-    async fn config_map(&self, _: &str, name: &str) -> Result<Option<ConfigMap>, ConfigError> {
-        Ok(lock(&self.config_maps).get(name).cloned())
+    async fn config_map(&self, _: &Pod, name: &str) -> Result<Option<Arc<ConfigMap>>, ConfigError> {
+        Ok(lock(&self.config_maps).get(name).cloned().map(Arc::new))
     }
 
-    async fn secret(&self, _: &str, _: &str) -> Result<Option<Secret>, ConfigError> {
-        Ok(None)
+    async fn secret(&self, _: &Pod, name: &str) -> Result<Option<Arc<Secret>>, ConfigError> {
+        Ok(lock(&self.secrets).get(name).cloned().map(Arc::new))
+    }
+
+    async fn claim(
+        &self,
+        _: &Pod,
+        name: &str,
+    ) -> Result<Option<PersistentVolumeClaim>, ConfigError> {
+        Ok(lock(&self.claims).get(name).cloned())
+    }
+
+    async fn persistent_volume(&self, name: &str) -> Result<Option<PersistentVolume>, ConfigError> {
+        Ok(lock(&self.volumes).get(name).cloned())
     }
 
     async fn token(
@@ -155,12 +179,21 @@ impl World {
             api: api.clone(),
             config: api.clone(),
             events: events.clone(),
-            images: Images::new(runtime.clone(), lessons, events),
+            images: Images::new(runtime.clone(), api.clone(), lessons, events),
             volumes: Volumes::new(path("pods")),
             pause: PauseImage::new(path("cadet-node"), "v1"),
             host_ip: "10.0.2.15".into(),
             node_memory: 1 << 30,
             resolv_conf: path("resolv.conf"),
+            dns: None,
+            pods: PodTable::default(),
+            room: Room {
+                cpu_millis: 2000,
+                memory: 1 << 30,
+                pods: 110,
+                labels: BTreeMap::new(),
+            },
+            seccomp_dir: path("seccomp"),
         });
         Self {
             runtime,
@@ -217,7 +250,8 @@ pub fn state(status: &PodStatus, container: &str) -> String {
     let lists = status
         .container_statuses
         .iter()
-        .chain(&status.init_container_statuses);
+        .chain(&status.init_container_statuses)
+        .chain(&status.ephemeral_container_statuses);
     let found = lists.flatten().find(|status| status.name == container);
     let Some(state) = found.and_then(|status| status.state.clone()) else {
         return String::new();
@@ -226,5 +260,23 @@ pub fn state(status: &PodStatus, container: &str) -> String {
         (Some(waiting), _) => waiting.reason.unwrap_or_default(),
         (_, Some(ended)) => ended.reason.unwrap_or_default(),
         _ => "running".into(),
+    }
+}
+
+/// A container that ended, with nothing else to tell.
+pub fn exited(id: &str) -> crate::runtime::ContainerInfo {
+    crate::runtime::ContainerInfo {
+        id: id.to_owned(),
+        labels: std::collections::HashMap::new(),
+        state: crate::runtime::State::Exited,
+        pid: 0,
+        exit_code: 0,
+        oom_killed: false,
+        error: String::new(),
+        created_at: None,
+        started_at: None,
+        finished_at: None,
+        image: String::new(),
+        image_id: String::new(),
     }
 }

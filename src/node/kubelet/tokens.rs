@@ -82,6 +82,20 @@ impl Tokens {
         Ok(token)
     }
 
+    /// When the first token of a pod is to be replaced.
+    #[must_use]
+    pub fn renewal(&self, uid: &str) -> Option<Timestamp> {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = held.iter().filter(|((of, ..), _)| of == uid);
+        own.map(|(_, (_, renew))| *renew).min()
+    }
+
+    /// A pod is gone.
+    pub fn forget(&self, uid: &str) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|(of, ..), _| of != uid);
+    }
+
     fn held(&self, key: &Key) -> Option<String> {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (token, renew) = held.get(key)?;
@@ -92,7 +106,7 @@ impl Tokens {
         let now = Timestamp::now();
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Those of pods that are gone are not asked for again and age away here.
-        held.retain(|_, (_, renew)| now < *renew);
+        held.retain(|other, (_, renew)| now < *renew || other.0 == key.0);
         held.insert(key, (token, renew));
     }
 }
@@ -126,7 +140,9 @@ mod tests {
         tokens.keep(key("2"), "t2".into(), Timestamp::now());
         assert_eq!(tokens.held(&key("1")).as_deref(), Some("t1"));
         assert_eq!(tokens.held(&key("2")), None);
+        assert_eq!(tokens.renewal("1"), Some(soon));
         tokens.keep(key("3"), "t3".into(), soon);
         assert_eq!(tokens.0.lock().unwrap().len(), 2);
+        assert_eq!(tokens.renewal("2"), None);
     }
 }

@@ -11,11 +11,12 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, HostPathVolumeSource, Pod, Volume,
-};
+use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, Pod, Volume};
+use nix::unistd::{Gid, chown};
 
-use crate::env::{Addresses, ConfigError, ConfigSource, Variables};
+use crate::claims;
+use crate::env::{ConfigError, ConfigSource, Facts, Variables};
+use crate::host_path;
 use crate::payload;
 use crate::projected::files_of;
 use crate::runtime::BindMount;
@@ -23,8 +24,42 @@ use crate::tmpfs;
 
 /// Longest last words kept in a status, as upstream.
 const LAST_WORDS_BYTES: usize = 4096;
+/// What a group that owns a volume may do with it, and new files inherit the group.
+const GROUP_DIR: u32 = 0o2070;
+const GROUP_FILE: u32 = 0o060;
 
-/// A failed act on a volume. The text becomes the message of the waiting container.
+/// Where the volumes of a pod lie on this node, by their names.
+pub type Places = HashMap<String, PathBuf>;
+
+/// Why a volume is not there; the text of its event.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    #[error("MountVolume.SetUp failed for volume \"{volume}\" : {source}")]
+    SetUp { volume: String, source: VolumeError },
+    #[error("MapVolume.SetUpDevice failed for volume \"{volume}\" : {source}")]
+    Map { volume: String, source: VolumeError },
+    #[error(
+        "MountVolume.NewMounter initialization failed for volume \"{volume}\" : path \"{path}\" does not exist"
+    )]
+    Mounter { volume: String, path: String },
+    #[error(
+        "Unable to attach or mount volumes: unmounted volumes=[{volume}], unattached volumes=[], failed to process volumes=[{volume}]: {why}"
+    )]
+    Claim { volume: String, why: String },
+}
+
+impl MountError {
+    /// Reason of the event that tells of it.
+    #[must_use]
+    pub fn event(&self) -> &'static str {
+        match self {
+            MountError::Map { .. } => "FailedMapVolume",
+            _ => "FailedMount",
+        }
+    }
+}
+
+/// A failed act on a volume.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     #[error(transparent)]
@@ -33,6 +68,8 @@ pub enum VolumeError {
     NotServed(String, &'static str),
     #[error("hostPath type check failed: {path} is not {wanted}")]
     HostPath { path: String, wanted: &'static str },
+    #[error("{0} is not a block device")]
+    NoDevice(String),
     #[error("container mounts volume \"{0}\", which the pod does not declare")]
     Undeclared(String),
     #[error("the path {0:?} leaves its volume")]
@@ -47,7 +84,10 @@ pub enum VolumeError {
     Uid(String),
 }
 
-fn io_error(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VolumeError + use<> {
+pub(crate) fn io_error(
+    act: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> VolumeError + use<> {
     let path = path.to_owned();
     move |source| VolumeError::Io { act, path, source }
 }
@@ -56,13 +96,34 @@ fn io_error(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VolumeE
 #[derive(Debug, Clone)]
 pub struct Volumes {
     root: PathBuf,
+    /// Nothing is written: the pods of a hollow node read no files.
+    hollow: bool,
 }
 
 impl Volumes {
     /// `root` is created with mode 0700 when first needed.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self {
+            root,
+            hollow: false,
+        }
+    }
+
+    /// Volumes that are asked for and never made: what they would hold is still read from
+    /// the API, as a real node does, but the disk is left alone.
+    #[must_use]
+    pub fn hollow() -> Self {
+        Self {
+            root: PathBuf::from("/hollow"),
+            hollow: true,
+        }
+    }
+
+    /// Where all pods' directories lie.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The pod's own directory.
@@ -83,8 +144,11 @@ impl Volumes {
     /// If it cannot be written.
     pub fn write(&self, uid: &str, name: &str, text: &str) -> Result<PathBuf, VolumeError> {
         let dir = self.pod_dir(uid)?;
-        make_dir(&dir, 0o700)?;
         let path = dir.join(name);
+        if self.hollow {
+            return Ok(path);
+        }
+        make_dir(&dir, 0o700)?;
         // In place: the file may be mounted into running containers.
         std::fs::write(&path, text).map_err(io_error("write", &path))?;
         set_mode(&path, 0o644)?;
@@ -102,8 +166,11 @@ impl Volumes {
         attempt: i32,
     ) -> Result<PathBuf, VolumeError> {
         let dir = self.pod_dir(uid)?.join("termination");
-        make_dir(&dir, 0o700)?;
         let path = dir.join(format!("{container}.{attempt}"));
+        if self.hollow {
+            return Ok(path);
+        }
+        make_dir(&dir, 0o700)?;
         std::fs::write(&path, "").map_err(io_error("create", &path))?;
         // Containers that run as somebody else write here too.
         set_mode(&path, 0o666)?;
@@ -119,43 +186,102 @@ impl Volumes {
         (!kept.is_empty()).then(|| String::from_utf8_lossy(kept).into_owned())
     }
 
-    /// Makes every volume the pod declares and returns where each lies on the host.
+    /// Keeps what a container said last, for a status asked for later.
     ///
     /// # Errors
-    /// On the first volume that cannot be served.
+    /// If it cannot be written.
+    pub fn write_last_words(
+        &self,
+        uid: &str,
+        container: &str,
+        attempt: i32,
+        text: &[u8],
+    ) -> Result<(), VolumeError> {
+        let path = self.termination_file(uid, container, attempt)?;
+        std::fs::write(&path, text).map_err(io_error("write", &path))
+    }
+
+    /// Makes every volume the pod declares, or brings it up to date, and returns where
+    /// each lies on the host.
+    ///
+    /// # Errors
+    /// All that could not be made.
     pub async fn prepare(
         &self,
         pod: &Pod,
-        addresses: &Addresses,
+        facts: &Facts,
         source: &dyn ConfigSource,
-    ) -> Result<HashMap<String, PathBuf>, VolumeError> {
-        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        let base = self.pod_dir(uid)?.join("volumes");
-        let mut places = HashMap::new();
-        for volume in pod
+    ) -> Result<Places, Vec<MountError>> {
+        let mut places = Places::new();
+        let mut problems = Vec::new();
+        let volumes = pod
             .spec
             .iter()
-            .flat_map(|spec| spec.volumes.iter().flatten())
-        {
-            let dir = base.join(&volume.name);
-            let place = if let Some(host) = &volume.host_path {
-                host_path(host)?
-            } else if let Some(empty) = &volume.empty_dir {
-                empty_dir(&dir, empty)?;
-                dir
-            } else {
-                let secret = is_secret(volume);
-                let files = files_of(pod, volume, addresses, source).await?;
-                make_dir(&dir, 0o755)?;
-                if secret {
-                    tmpfs::mount(&dir, None).map_err(io_error("mount memory at", &dir))?;
+            .flat_map(|spec| spec.volumes.iter().flatten());
+        for volume in volumes {
+            match self.prepare_one(pod, volume, facts, source).await {
+                Ok(place) => {
+                    places.insert(volume.name.clone(), place);
                 }
-                payload::write(&dir, &files).map_err(io_error("fill", &dir))?;
-                dir
-            };
-            places.insert(volume.name.clone(), place);
+                Err(problem) => problems.push(problem),
+            }
         }
-        Ok(places)
+        if problems.is_empty() {
+            Ok(places)
+        } else {
+            Err(problems)
+        }
+    }
+
+    async fn prepare_one(
+        &self,
+        pod: &Pod,
+        volume: &Volume,
+        facts: &Facts,
+        source: &dyn ConfigSource,
+    ) -> Result<PathBuf, MountError> {
+        let group = fs_group(pod);
+        let set_up = |source| MountError::SetUp {
+            volume: volume.name.clone(),
+            source,
+        };
+        if let Some(name) = claims::claim_name(pod, volume) {
+            let claimed = claims::find(pod, volume, &name, source).await?;
+            if let Some(group) = group.filter(|_| claimed.grouped && !self.hollow) {
+                own(&claimed.path, group).map_err(set_up)?;
+            }
+            return Ok(claimed.path);
+        }
+        if self.hollow {
+            if volume.host_path.is_none() && volume.empty_dir.is_none() {
+                files_of(pod, volume, facts, source).await.map_err(set_up)?;
+            }
+            return Ok(self.root.join(&volume.name));
+        }
+        if let Some(host) = &volume.host_path {
+            return host_path::ready(host, 0o755).map_err(set_up);
+        }
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let dir = self.pod_dir(uid).map_err(set_up)?;
+        let dir = dir.join("volumes").join(&volume.name);
+        if let Some(empty) = &volume.empty_dir {
+            let fresh = !dir.exists();
+            empty_dir(&dir, empty).map_err(set_up)?;
+            if let Some(group) = group.filter(|_| fresh) {
+                own(&dir, group).map_err(set_up)?;
+            }
+            return Ok(dir);
+        }
+        let filled = async {
+            let files = files_of(pod, volume, facts, source).await?;
+            make_dir(&dir, 0o755)?;
+            if is_secret(volume) {
+                tmpfs::mount(&dir, None).map_err(io_error("mount memory at", &dir))?;
+            }
+            payload::write(&dir, &files, group).map_err(io_error("fill", &dir))
+        };
+        filled.await.map_err(set_up)?;
+        Ok(dir)
     }
 
     /// Removes everything of the pod. Memory file systems are unmounted first; if one
@@ -165,6 +291,9 @@ impl Volumes {
     /// If something cannot be removed.
     pub fn remove(&self, uid: &str) -> Result<(), VolumeError> {
         let dir = self.pod_dir(uid)?;
+        if self.hollow {
+            return Ok(());
+        }
         tmpfs::unmount_below(&dir).map_err(io_error("unmount", &dir))?;
         match std::fs::remove_dir_all(&dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -193,8 +322,9 @@ impl Volumes {
 /// # Errors
 /// If it mounts something undeclared, or a sub-path leaves its volume.
 pub fn mounts(
+    pod: &Pod,
     container: &Container,
-    places: &HashMap<String, PathBuf>,
+    places: &Places,
     variables: &Variables,
 ) -> Result<Vec<BindMount>, VolumeError> {
     let mut mounts = Vec::new();
@@ -214,7 +344,7 @@ pub fn mounts(
         mounts.push(BindMount {
             host_path: host_path.to_string_lossy().into_owned(),
             container_path: mount.mount_path.clone(),
-            read_only: mount.read_only == Some(true),
+            read_only: mount.read_only == Some(true) || is_written_by_us(pod, &mount.name),
             propagation: match mount.mount_propagation.as_deref() {
                 Some("HostToContainer") => Some("rslave"),
                 Some("Bidirectional") => Some("rshared"),
@@ -223,6 +353,21 @@ pub fn mounts(
         });
     }
     Ok(mounts)
+}
+
+/// Whether a volume shows objects of the API. Containers can never write to those, whatever
+/// their mounts say (the documentation of ConfigMap, Secret, downwardAPI and projected volumes).
+fn is_written_by_us(pod: &Pod, name: &str) -> bool {
+    let volumes = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.filter(|volume| volume.name == name).any(|volume| {
+        volume.config_map.is_some()
+            || volume.secret.is_some()
+            || volume.downward_api.is_some()
+            || volume.projected.is_some()
+    })
 }
 
 /// A path inside `volume`, made as a directory if missing. Links that lead out of the
@@ -249,30 +394,36 @@ fn below(volume: &Path, sub_path: &str) -> Result<PathBuf, VolumeError> {
     wanted.canonicalize().map_err(io_error("resolve", &wanted))
 }
 
-fn host_path(host: &HostPathVolumeSource) -> Result<PathBuf, VolumeError> {
-    let path = PathBuf::from(&host.path);
-    let wrong = |wanted| VolumeError::HostPath {
-        path: host.path.clone(),
-        wanted,
-    };
-    let found = std::fs::metadata(&path);
-    let is_dir = found.as_ref().is_ok_and(std::fs::Metadata::is_dir);
-    let is_file = found.as_ref().is_ok_and(std::fs::Metadata::is_file);
-    match host.type_.as_deref().unwrap_or_default() {
-        "DirectoryOrCreate" if found.is_err() => make_dir(&path, 0o755)?,
-        "FileOrCreate" if found.is_err() => {
-            std::fs::write(&path, "").map_err(io_error("create", &path))?;
-        }
-        "Directory" | "DirectoryOrCreate" if !is_dir => return Err(wrong("a directory")),
-        "File" | "FileOrCreate" if !is_file => return Err(wrong("a file")),
-        // Docker creates a missing path for untyped volumes, as upstream's runtimes do.
-        "" if found.is_err() => make_dir(&path, 0o755)?,
-        "Socket" | "CharDevice" | "BlockDevice" if found.is_err() => {
-            return Err(wrong("there"));
-        }
-        _ => {}
+/// The group all volumes of the pod belong to, if it names one.
+fn fs_group(pod: &Pod) -> Option<u32> {
+    let context = pod.spec.as_ref()?.security_context.as_ref()?;
+    u32::try_from(context.fs_group?).ok()
+}
+
+/// Gives everything below `path` to a group that may read and write it. Links are not
+/// followed: the pod may have made them.
+fn own(path: &Path, group: u32) -> Result<(), VolumeError> {
+    let found = std::fs::symlink_metadata(path).map_err(io_error("look at", path))?;
+    if found.is_symlink() {
+        return Ok(());
     }
-    Ok(path)
+    chown(path, None, Some(Gid::from_raw(group)))
+        .map_err(io::Error::from)
+        .map_err(io_error("change the group of", path))?;
+    let bits = if found.is_dir() {
+        GROUP_DIR
+    } else {
+        GROUP_FILE
+    };
+    set_mode(path, found.permissions().mode() | bits)?;
+    if found.is_dir() {
+        let entries = std::fs::read_dir(path).map_err(io_error("read", path))?;
+        for entry in entries {
+            let entry = entry.map_err(io_error("read", path))?;
+            own(&entry.path(), group)?;
+        }
+    }
+    Ok(())
 }
 
 fn empty_dir(dir: &Path, empty: &EmptyDirVolumeSource) -> Result<(), VolumeError> {
@@ -307,7 +458,7 @@ fn is_secret(volume: &Volume) -> bool {
         })
 }
 
-fn make_dir(path: &Path, mode: u32) -> Result<(), VolumeError> {
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), VolumeError> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(mode)

@@ -8,16 +8,16 @@ use serde_json::json;
 use super::*;
 use crate::testing::{World, pod};
 
-async fn places(world: &World, pod: &Pod) -> Result<HashMap<String, PathBuf>, VolumeError> {
-    let addresses = Addresses {
-        pod_ip: "10.244.0.2".into(),
-        host_ip: "10.0.2.15".into(),
-    };
-    world
+async fn places(world: &World, pod: &Pod) -> Result<Places, String> {
+    let facts = world.shared.facts("10.244.0.2".into());
+    let made = world
         .shared
         .volumes
-        .prepare(pod, &addresses, world.api.as_ref())
-        .await
+        .prepare(pod, &facts, world.api.as_ref());
+    made.await.map_err(|problems| {
+        let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        words.join("; ")
+    })
 }
 
 fn config_map(color: &str) -> ConfigMap {
@@ -152,6 +152,25 @@ async fn what_we_do_not_serve_is_named() {
     assert!(error.contains("\"v\"") && error.contains("nfs"), "{error}");
 }
 
+#[tokio::test]
+async fn a_trust_bundle_is_refused_by_name_unless_it_may_be_missing() {
+    let world = World::new();
+    let with = |optional: bool| {
+        pod(
+            json!({"containers": [], "volumes": [{"name": "v", "projected": {"sources": [
+            {"clusterTrustBundle": {"name": "b", "path": "ca.pem", "optional": optional}}]}}]}),
+        )
+    };
+    let error = places(&world, &with(false)).await.unwrap_err();
+    assert!(
+        error.starts_with("MountVolume.SetUp failed for volume \"v\" : ")
+            && error.contains("clusterTrustBundle"),
+        "{error}"
+    );
+    let found = places(&world, &with(true)).await.unwrap();
+    assert_eq!(std::fs::read(found["v"].join("ca.pem")).unwrap(), b"");
+}
+
 #[test]
 fn sub_paths_stay_in_their_volume() {
     let home = tempfile::tempdir().unwrap();
@@ -180,14 +199,33 @@ fn mounts_name_undeclared_volumes_and_keep_their_options() {
         {"name": "v", "mountPath": "/data", "readOnly": true, "mountPropagation": "HostToContainer"}]}))
     .unwrap();
     let places = HashMap::from([("v".to_owned(), PathBuf::from("/pods/v"))]);
-    let found = mounts(&container, &places, &Variables::default()).unwrap();
+    let pod = Pod::default();
+    let found = mounts(&pod, &container, &places, &Variables::default()).unwrap();
     assert_eq!(found[0].host_path, "/pods/v");
     assert_eq!(
         (found[0].read_only, found[0].propagation),
         (true, Some("rslave"))
     );
-    let error = mounts(&container, &HashMap::new(), &Variables::default()).unwrap_err();
+    let error = mounts(&pod, &container, &HashMap::new(), &Variables::default()).unwrap_err();
     assert!(matches!(error, VolumeError::Undeclared(name) if name == "v"));
+}
+
+#[test]
+fn what_shows_objects_is_never_writable() {
+    let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [], "volumes": [
+        {"name": "map", "configMap": {"name": "m"}}, {"name": "secret", "secret": {}},
+        {"name": "downward", "downwardAPI": {}}, {"name": "all", "projected": {}},
+        {"name": "scratch", "emptyDir": {}}]}}))
+    .unwrap();
+    let names = ["map", "secret", "downward", "all", "scratch"];
+    let wanted = names.map(|name| json!({"name": name, "mountPath": format!("/{name}")}));
+    let container: Container =
+        serde_json::from_value(json!({"name": "c", "volumeMounts": wanted})).unwrap();
+    let places = names.map(|name| (name.to_owned(), PathBuf::from("/v").join(name)));
+    let places = HashMap::from(places);
+    let found = mounts(&pod, &container, &places, &Variables::default()).unwrap();
+    let read_only: Vec<bool> = found.iter().map(|mount| mount.read_only).collect();
+    assert_eq!(read_only, [true, true, true, true, false]);
 }
 
 #[test]

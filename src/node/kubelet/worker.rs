@@ -18,24 +18,33 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::{admit, withstands};
 use crate::conditions::OWN_CONDITIONS;
 use crate::events::Severity;
+use crate::manifest::{field_path, find_container, is_sidecar, role_of};
 use crate::memory::Memory;
 use crate::observed::Observed;
 use crate::plan::{self, Next};
 use crate::probes::Probes;
-use crate::runtime::{RuntimeError, State};
+use crate::restart::restarts;
+use crate::runtime::{LogQuery, RuntimeError, State};
 use crate::shared::{ApiFailure, Shared};
+use crate::static_pods::is_static;
 use crate::status::{self, full_name};
+use crate::verdict::Over;
 
 /// A look without any reason, in case an event was lost.
-const RESYNC: Duration = Duration::from_secs(90);
+const RESYNC: Duration = Duration::from_secs(10 * 60);
+/// What of a log stands in for last words, upstream's figures.
+const LOG_LINES: i64 = 80;
+const LOG_BYTES: usize = 2048;
 /// Wait after the engine or the API server failed.
 pub(crate) const RETRY: SignedDuration = SignedDuration::from_secs(5);
 /// Longest wait for the API server to take a status.
@@ -49,6 +58,8 @@ pub struct Desired {
     pub pod: Arc<Pod>,
     /// The object no longer exists.
     pub gone: bool,
+    /// How often the mirror of a static pod was made: it then knows no status.
+    pub mirror: u64,
 }
 
 impl Desired {
@@ -68,6 +79,7 @@ pub struct Worker {
     pub(crate) probes: Option<Probes>,
     /// The status the API server last accepted from us.
     published: Option<PodStatus>,
+    mirror: u64,
 }
 
 impl Worker {
@@ -90,6 +102,7 @@ impl Worker {
             memory: Memory::default(),
             probes: Some(probes),
             published: None,
+            mirror: 0,
         }
     }
 
@@ -98,6 +111,10 @@ impl Worker {
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
             let desired = self.desired.borrow_and_update().clone();
+            if desired.mirror != self.mirror {
+                self.mirror = desired.mirror;
+                self.published = None;
+            }
             if desired.ending() {
                 tokio::select! {
                     () = shutdown.cancelled() => {}
@@ -133,7 +150,9 @@ impl Worker {
                 }
             };
             self.follow_probes(pod, &seen);
+            self.collect_last_words(pod, &seen).await;
             let now = Timestamp::now();
+            let deadline = self.judge(pod, &seen, now);
             let next = plan::next(pod, &seen, &self.memory, now);
             self.tell_waits(pod, &seen, now);
             let retry = self.publish(pod, &seen, false).await;
@@ -146,8 +165,8 @@ impl Worker {
                     }
                 }
                 Next::Wait(until) => {
-                    self.refresh_volumes(pod, &seen).await;
-                    return earlier(until, retry);
+                    let renewal = self.refresh_volumes(pod, &seen).await;
+                    return earlier(earlier(until, retry), earlier(deadline, renewal));
                 }
                 Next::Done => return self.finish(pod, &seen).await,
             }
@@ -161,6 +180,91 @@ impl Worker {
         Ok(Observed::new(
             self.shared.runtime.pod_containers(uid).await?,
         ))
+    }
+
+    /// Whether the pod is over for a reason outside its containers. Returns when it will
+    /// have been active for too long.
+    fn judge(&mut self, pod: &Pod, seen: &Observed, now: Timestamp) -> Option<Timestamp> {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let changes = self.shared.pods.changes(uid);
+        if changes != self.memory.noticed {
+            self.memory.noticed = changes;
+            self.memory.config_changed();
+        }
+        let status = self.published.as_ref().or(pod.status.as_ref());
+        let deadline = deadline(pod, status);
+        let phase = status.and_then(|s| s.phase.as_deref());
+        if self.memory.over.is_some() || matches!(phase, Some("Succeeded" | "Failed")) {
+            return None;
+        }
+        let untouched = seen.all().next().is_none() && !self.memory.admitted;
+        self.memory.admitted = true;
+        let mut over = self.shared.pods.sentence(uid);
+        if over.is_none() && deadline.is_some_and(|at| at <= now) {
+            over = Some(Over::deadline());
+        }
+        if over.is_none() && untouched {
+            let pods = &self.shared.pods;
+            let fits = withstands(pod, &pods.pressures())
+                .and_then(|()| admit(pod, &pods.pods(), &self.shared.room));
+            over = fits.err();
+        }
+        if let Some(over) = over {
+            let severity = match over.reason {
+                "DeadlineExceeded" => Severity::Normal,
+                _ => Severity::Warning,
+            };
+            let words = over.message.trim_start_matches("Pod was rejected: ");
+            self.shared
+                .events
+                .pod(pod, None, severity, over.reason, words);
+            self.memory.over = Some(over);
+        }
+        deadline
+    }
+
+    /// The end of a failed container's log becomes its last words if it wrote none and
+    /// its manifest asks for that.
+    async fn collect_last_words(&mut self, pod: &Pod, seen: &Observed) {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        for (name, runs) in &seen.containers {
+            let Some(info) = runs.first().filter(|info| info.state == State::Exited) else {
+                continue;
+            };
+            let wanted = info.exit_code != 0
+                && find_container(pod, name).is_some_and(|container| {
+                    container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError")
+                });
+            if !wanted || !self.memory.tell_once(format!("words {}", info.id)) {
+                continue;
+            }
+            let volumes = &self.shared.volumes;
+            if volumes.last_words(uid, name, info.attempt()).is_some() {
+                continue;
+            }
+            let kept = match self.end_of_log(&info.id).await {
+                Ok(text) => volumes
+                    .write_last_words(uid, name, info.attempt(), &text)
+                    .map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = kept {
+                tracing::warn!(pod = full_name(pod), error, "cannot keep the end of a log");
+            }
+        }
+    }
+
+    async fn end_of_log(&self, id: &str) -> Result<Vec<u8>, RuntimeError> {
+        let query = LogQuery {
+            tail: Some(LOG_LINES),
+            ..LogQuery::default()
+        };
+        let mut parts = self.shared.runtime.logs(id, &query).await?;
+        let mut text = Vec::new();
+        while let Some(part) = parts.try_next().await? {
+            text.extend_from_slice(&part);
+        }
+        Ok(text.split_off(text.len().saturating_sub(LOG_BYTES)))
     }
 
     fn follow_probes(&mut self, pod: &Pod, seen: &Observed) {
@@ -177,12 +281,21 @@ impl Worker {
             None => return,
         };
         probes.reconcile(pod, seen, &address);
-        let hopeless: Vec<(String, String)> = probes
-            .health()
+        let health = probes.health();
+        self.memory.unhealthy = health
             .hopeless()
             .map(|(id, word)| (id.to_owned(), word))
             .collect();
-        self.memory.unhealthy = hopeless.into_iter().collect();
+        let sidecars = pod
+            .spec
+            .iter()
+            .flat_map(|spec| spec.init_containers.iter().flatten())
+            .filter(|container| is_sidecar(container));
+        self.memory.starting = sidecars
+            .filter_map(|container| Some((container, seen.latest(&container.name)?)))
+            .filter(|(container, info)| !health.started(container, &info.id))
+            .map(|(_, info)| info.id.clone())
+            .collect();
     }
 
     /// Says once per attempt that a container or image is backing off.
@@ -195,16 +308,19 @@ impl Worker {
             .chain(&spec.containers)
         {
             let name = &container.name;
-            let path = || Some(format!("spec.containers{{{name}}}"));
+            let path = || Some(field_path(pod, name));
             if let Some(trouble) = self.memory.trouble(name).cloned() {
-                let (reason, message) = trouble.shown(now);
+                let (reason, _) = trouble.shown(now);
                 if reason == "ImagePullBackOff"
                     && self
                         .memory
                         .tell_once(format!("{name} {reason} {}", trouble.since))
                 {
                     let events = &self.shared.events;
-                    events.pod(pod, path(), Severity::Normal, "BackOff", message);
+                    // The cause is in the status; the event counts, so its words are fixed.
+                    let image = container.image.as_deref().unwrap_or_default();
+                    let words = format!("Back-off pulling image \"{image}\"");
+                    events.pod(pod, path(), Severity::Normal, "BackOff", words);
                     let error = format!("Error: {reason}");
                     events.pod(pod, path(), Severity::Warning, "Failed", error);
                 }
@@ -214,7 +330,7 @@ impl Worker {
                 continue;
             };
             let waits = plan::restart_due(&self.memory, Some(info)).is_some_and(|due| due > now)
-                && plan::restarts(plan::restart_policy(spec), info.exit_code);
+                && restarts(spec, container, role_of(pod, name), info.exit_code);
             if waits && self.memory.tell_once(format!("{name} crash {}", info.id)) {
                 let words = format!(
                     "Back-off restarting failed container {name} in pod {}",
@@ -320,12 +436,25 @@ fn patch(pod: &Pod, mut status: Value) -> Value {
             "podIPs",
             "message",
             "reason",
+            "containerStatuses",
             "initContainerStatuses",
+            "ephemeralContainerStatuses",
         ] {
             fields.entry(name).or_insert(Value::Null);
         }
     }
+    if is_static(pod) {
+        // Its mirror has a UID of its own.
+        return json!({"status": status});
+    }
     json!({"metadata": {"uid": pod.metadata.uid}, "status": status})
+}
+
+/// When the pod will have been active for as long as it may.
+fn deadline(pod: &Pod, status: Option<&PodStatus>) -> Option<Timestamp> {
+    let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
+    let begun = status?.start_time.as_ref()?.0;
+    begun.checked_add(SignedDuration::from_secs(seconds)).ok()
 }
 
 fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {

@@ -63,6 +63,7 @@ fn worker(world: &World, pod: &Pod) -> (Worker, watch::Sender<Desired>) {
     let desired = Desired {
         pod: Arc::new(pod.clone()),
         gone: false,
+        mirror: 0,
     };
     let (sender, receiver) = watch::channel(desired);
     (
@@ -93,11 +94,11 @@ async fn two_containers_share_one_sandbox_and_become_ready() {
     }
     let told = stage.world.told();
     assert!(
-        told.contains(&"Created: Created container: db".to_owned()),
+        told.contains(&"Created: Container created".to_owned()),
         "{told:?}"
     );
     assert!(
-        told.contains(&"Started: Started container app".to_owned()),
+        told.contains(&"Started: Container started".to_owned()),
         "{told:?}"
     );
     let first = &stage.world.api.statuses.lock().unwrap()[0].clone();
@@ -168,7 +169,7 @@ async fn a_crash_is_restarted_at_once_and_the_second_backs_off() {
     assert_eq!(state(&status, "app"), "CrashLoopBackOff");
     assert_eq!(condition(&status, "Ready"), "False");
     assert_eq!(status.phase.as_deref(), Some("Running"));
-    let app = &status.container_statuses.unwrap()[1];
+    let app = &status.container_statuses.unwrap()[0];
     let waiting = app.state.clone().unwrap().waiting.unwrap();
     assert_eq!(
         waiting.message.as_deref(),
@@ -329,16 +330,157 @@ async fn a_missing_config_map_is_named_and_waited_for() {
 #[tokio::test]
 async fn a_volume_we_do_not_serve_is_said_clearly() {
     let mut stage = Stage::new(pod(json!({
-        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "x"}}],
+        "volumes": [{"name": "data", "nfs": {"server": "s", "path": "/"}}],
         "containers": [{"name": "app", "image": "shop:1", "imagePullPolicy": "Never"}]})));
-    stage.sync().await;
-    assert_eq!(state(&stage.status(), "app"), "CreateContainerConfigError");
+    assert!(stage.sync().await.is_some());
+    assert_eq!(state(&stage.status(), "app"), "ContainerCreating");
     let told = stage.world.told();
+    let words = "FailedMount: MountVolume.SetUp failed for volume \"data\" : ";
     assert!(
         told.iter()
-            .any(|line| line.starts_with("FailedMount:") && line.contains("persistentVolumeClaim")),
+            .any(|line| line.starts_with(words) && line.contains("nfs")),
         "{told:?}"
     );
+    assert!(
+        stage.world.runtime.containers().is_empty(),
+        "volumes come first"
+    );
+}
+
+#[tokio::test]
+async fn a_claim_is_awaited_and_its_folder_made() {
+    let mut stage = Stage::new(pod(json!({
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "shop-data"}}],
+        "containers": [{"name": "app", "image": "shop:1", "imagePullPolicy": "Never",
+            "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]})));
+    stage.sync().await;
+    let told = stage.world.told().join("\n");
+    assert!(
+        told.contains("persistentvolumeclaims \"shop-data\" not found"),
+        "{told}"
+    );
+    let folder = stage.world.home.path().join("pv");
+    let path = folder.display().to_string();
+    let claim = json!({"metadata": {"uid": "c-1"}, "spec": {"volumeName": "pv-1"},
+        "status": {"phase": "Bound"}});
+    let volume = json!({"spec": {"claimRef": {"uid": "c-1"},
+        "hostPath": {"path": path, "type": "DirectoryOrCreate"}}});
+    let api = &stage.world.api;
+    let claim = serde_json::from_value(claim).unwrap();
+    api.claims.lock().unwrap().insert("shop-data".into(), claim);
+    let volume = serde_json::from_value(volume).unwrap();
+    api.volumes.lock().unwrap().insert("pv-1".into(), volume);
+    stage.worker.memory.config_changed();
+    stage.sync().await;
+    assert_eq!(state(&stage.status(), "app"), "running");
+    let app = stage.world.runtime.newest("app");
+    let mounts = stage.world.runtime.spec(&app.id).mounts;
+    assert!(mounts.iter().any(|mount| mount.host_path == path));
+    assert!(folder.is_dir());
+}
+
+#[tokio::test]
+async fn a_condemned_pod_fails_in_so_many_words_and_its_containers_end() {
+    let mut stage = Stage::new(two_containers());
+    stage.sync().await;
+    let over = crate::verdict::Over::for_the_node("The node was low on resource: memory. ".into());
+    stage.world.shared.pods.condemn("u-1", over);
+    stage.sync().await;
+    let status = stage.status();
+    assert_eq!(status.phase.as_deref(), Some("Failed"));
+    assert_eq!(status.reason.as_deref(), Some("Evicted"));
+    assert_eq!(condition(&status, "DisruptionTarget"), "True");
+    assert!(
+        stage
+            .world
+            .runtime
+            .containers()
+            .iter()
+            .all(|c| c.state == State::Exited)
+    );
+    stage.restart_agent();
+    stage.sync().await;
+    assert_eq!(
+        stage.status().reason.as_deref(),
+        Some("Evicted"),
+        "it stays said"
+    );
+}
+
+#[tokio::test]
+async fn a_pod_that_asks_for_too_much_is_turned_away() {
+    let mut stage = Stage::new(pod(
+        json!({"containers": [{"name": "app", "image": "shop:1",
+        "resources": {"requests": {"cpu": "3"}}}]}),
+    ));
+    stage.sync().await;
+    let status = stage.status();
+    assert_eq!(status.reason.as_deref(), Some("OutOfcpu"));
+    assert_eq!(
+        status.container_statuses, None,
+        "a waiting container would hide the reason in `kubectl get pods`"
+    );
+    assert!(stage.world.runtime.containers().is_empty());
+    let told = stage.world.told().join("\n");
+    assert!(
+        told.contains("OutOfcpu: Node didn't have enough resource: cpu"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn a_debugger_joins_a_running_pod_and_its_end_changes_nothing() {
+    let mut stage = Stage::new(two_containers());
+    stage.sync().await;
+    let debugger = json!([{"name": "debug", "image": "shop:1", "imagePullPolicy": "Never",
+        "targetContainerName": "app"}]);
+    let spec = stage.pod.spec.as_mut().unwrap();
+    spec.ephemeral_containers = serde_json::from_value(debugger).unwrap();
+    stage.sync().await;
+    assert_eq!(state(&stage.status(), "debug"), "running");
+    let app = stage.world.runtime.newest("app").id;
+    let debug = stage.world.runtime.newest("debug").id;
+    let spec = stage.world.runtime.spec(&debug);
+    assert_eq!(spec.namespaces.pid, format!("container:{app}"));
+    stage.world.runtime.exit("debug", 1);
+    assert_eq!(stage.sync().await, None);
+    let status = stage.status();
+    assert_eq!(state(&status, "debug"), "Error");
+    assert_eq!(condition(&status, "Ready"), "True");
+}
+
+#[tokio::test]
+async fn sidecars_end_after_the_containers_they_serve() {
+    let mut stage = Stage::new(pod(json!({"restartPolicy": "Never",
+        "initContainers": [
+            {"name": "log", "image": "setup:1", "imagePullPolicy": "Never", "restartPolicy": "Always"},
+            {"name": "proxy", "image": "setup:1", "imagePullPolicy": "Never", "restartPolicy": "Always"}],
+        "containers": [{"name": "app", "image": "shop:1", "imagePullPolicy": "Never"}]})));
+    stage.sync().await;
+    assert_eq!(condition(&stage.status(), "Ready"), "True");
+    stage.world.runtime.exit("app", 0);
+    stage.sync().await;
+    let calls = stage.world.runtime.calls();
+    let place = |call: &str| calls.iter().position(|done| done == call);
+    assert!(
+        place("stop proxy").unwrap() < place("stop log").unwrap(),
+        "{calls:?}"
+    );
+    assert_eq!(stage.status().phase.as_deref(), Some("Succeeded"));
+}
+
+#[tokio::test]
+async fn the_end_of_a_log_stands_in_for_last_words() {
+    let mut stage = Stage::new(pod(json!({"restartPolicy": "Never", "containers": [
+        {"name": "app", "image": "shop:1", "imagePullPolicy": "Never",
+            "terminationMessagePolicy": "FallbackToLogsOnError"}]})));
+    stage.sync().await;
+    stage.world.runtime.exit("app", 1);
+    stage.sync().await;
+    let app = stage.status().container_statuses.unwrap().remove(0);
+    let ended = app.state.unwrap().terminated.unwrap();
+    let id = stage.world.runtime.newest("app").id;
+    assert_eq!(ended.message, Some(format!("log of {id}\n")));
 }
 
 #[tokio::test]
@@ -374,6 +516,7 @@ async fn deletion_stops_politely_then_kills_then_removes_everything() {
     stage.desired.send_replace(Desired {
         pod: Arc::new(deleted),
         gone: false,
+        mirror: 0,
     });
     let Stage { world, worker, .. } = stage;
     let mut world = world;
@@ -421,6 +564,46 @@ async fn a_pod_deleted_while_it_waits_for_its_image_ends_at_once() {
         stage.world.api.deleted.lock().unwrap().is_empty(),
         "there is nothing to confirm"
     );
+}
+
+#[tokio::test]
+async fn a_container_removed_behind_our_back_is_missed_and_made_again() {
+    let mut stage = Stage::new(two_containers());
+    stage.sync().await;
+    stage.restart_agent();
+    let app = stage.world.runtime.newest("app");
+    stage.world.runtime.remove(&app.id).await.unwrap();
+    let before = stage.world.api.statuses.lock().unwrap().len();
+    stage.sync().await;
+    let missed = stage.world.api.statuses.lock().unwrap()[before].clone();
+    assert_eq!(missed.phase.as_deref(), Some("Running"));
+    assert_eq!(state(&missed, "app"), "ContainerCreating");
+    let missed = missed.container_statuses.unwrap().remove(0);
+    let end = missed.last_state.unwrap().terminated.unwrap();
+    assert_eq!(
+        (end.exit_code, end.reason.as_deref(), missed.restart_count),
+        (137, Some("ContainerStatusUnknown"), 1)
+    );
+    let status = stage.status();
+    assert_eq!(state(&status, "app"), "running");
+    assert_eq!(stage.world.runtime.newest("app").attempt(), 1);
+}
+
+#[tokio::test]
+async fn a_job_whose_container_is_lost_has_failed_and_does_not_run_twice() {
+    let mut stage = Stage::new(pod(json!({"restartPolicy": "Never",
+        "containers": [{"name": "app", "image": "shop:1", "imagePullPolicy": "Never"}]})));
+    stage.sync().await;
+    stage.restart_agent();
+    let app = stage.world.runtime.newest("app");
+    stage.world.runtime.remove(&app.id).await.unwrap();
+    stage.sync().await;
+    let status = stage.status();
+    assert_eq!(status.phase.as_deref(), Some("Failed"));
+    assert_eq!(state(&status, "app"), "ContainerStatusUnknown");
+    let starts = stage.world.runtime.calls();
+    let starts = starts.iter().filter(|call| *call == "start app").count();
+    assert_eq!(starts, 1);
 }
 
 #[tokio::test]

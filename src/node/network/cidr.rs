@@ -52,6 +52,12 @@ impl Cidr {
         (offset < self.size()).then_some(offset)
     }
 
+    /// Whether some address lies in both ranges.
+    #[must_use]
+    pub fn overlaps(self, other: Cidr) -> bool {
+        self.contains(other.nth(0)) || other.contains(self.nth(0))
+    }
+
     /// Whether `address` lies in the range.
     #[must_use]
     pub fn contains(self, address: Ipv4Addr) -> bool {
@@ -101,6 +107,20 @@ mod tests {
         assert!(cidr.contains(Ipv4Addr::new(10, 244, 3, 255)));
         assert!(!cidr.contains(Ipv4Addr::new(10, 244, 4, 0)));
         assert!(!cidr.contains(Ipv4Addr::new(10, 244, 2, 255)));
+    }
+
+    #[test]
+    fn ranges_overlap_or_not() {
+        let cidr = |text: &str| text.parse::<Cidr>().unwrap();
+        for (a, b, overlap) in [
+            ("10.244.0.0/16", "10.244.3.0/24", true),
+            ("10.244.3.0/24", "10.244.3.0/24", true),
+            ("10.244.3.0/24", "10.244.4.0/24", false),
+            ("10.96.0.0/12", "10.112.0.0/24", false),
+        ] {
+            assert_eq!(cidr(a).overlaps(cidr(b)), overlap, "{a} {b}");
+            assert_eq!(cidr(b).overlaps(cidr(a)), overlap, "{b} {a}");
+        }
     }
 
     #[test]

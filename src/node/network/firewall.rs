@@ -1,10 +1,11 @@
 //! Forwarding and the firewall rules of the pod network.
 //!
-//! Masquerading lives in a table of our own, replaced in one transaction. Docker sets
-//! the policy of the shared FORWARD chain to drop, and an accept elsewhere cannot undo a
-//! drop there, so the exception stands in DOCKER-USER, the chain Docker reserves for it.
+//! The table `cadet` is shared with the service network, which makes it anew at its own
+//! start with [`pod_rules`] in it; here only our chain is put in where it is missing.
+//! Docker sets the policy of the shared FORWARD chain to drop, and an accept elsewhere
+//! cannot undo a drop there, so the exception stands in DOCKER-USER, the chain Docker
+//! reserves for it.
 
-use std::fmt::Write as _;
 use std::process::Stdio;
 
 use tokio::io::AsyncWriteExt as _;
@@ -25,41 +26,81 @@ pub(crate) fn enable_forwarding() -> Result<(), NetworkError> {
     std::fs::write(path, "1\n").map_err(sysctl)
 }
 
-/// Brings both rule sets to what they must be.
-pub(crate) async fn apply(config: &NetworkConfig) -> Result<(), NetworkError> {
-    run("nft", &["-f", "-"], &ruleset(config)).await?;
-    accept_in_docker_chain().await
+/// Keeps the kernel from telling pods that they are on one bridge: packets between pods
+/// must pass here, where Services and policies are.
+pub(crate) fn disable_redirects() -> Result<(), NetworkError> {
+    // The kernel redirects if either of the two says so.
+    for link in ["all", BRIDGE] {
+        let path = format!("/proc/sys/net/ipv4/conf/{link}/send_redirects");
+        std::fs::write(path, "0\n").map_err(|source| NetworkError::Sysctl {
+            setting: "net.ipv4.conf.*.send_redirects",
+            source,
+        })?;
+    }
+    Ok(())
 }
 
-/// The table `cadet`: declared, emptied and filled in one transaction, so that there is
-/// no moment without rules.
-fn ruleset(config: &NetworkConfig) -> String {
-    let mut text = String::new();
-    let _ = write!(
-        text,
-        "table ip cadet {{}}\n\
-         delete table ip cadet\n\
-         table ip cadet {{\n\
-         \x20 chain postrouting {{\n\
-         \x20   type nat hook postrouting priority srcnat; policy accept;\n\
-         \x20   ip saddr {pods} ip daddr != {cluster} oifname != \"{BRIDGE}\" masquerade\n\
-         \x20 }}\n\
-         }}\n",
-        pods = config.pod_cidr,
-        cluster = config.cluster_cidr,
-    );
-    text
+/// Puts our chain in, whatever it was before.
+pub(crate) async fn apply(config: &NetworkConfig) -> Result<(), NetworkError> {
+    run("nft", &["-f", "-"], &pod_rules(config)).await?;
+    accept_in_docker_chain(config).await
+}
+
+/// Puts our chain in if the table was taken away, and tells whether it was.
+pub(crate) async fn restore(config: &NetworkConfig) -> Result<bool, NetworkError> {
+    let is_there = succeeds("nft", &["list", "chain", "ip", "cadet", POD_CHAIN]).await?;
+    if !is_there {
+        run("nft", &["-f", "-"], &pod_rules(config)).await?;
+    }
+    accept_in_docker_chain(config).await?;
+    Ok(!is_there)
+}
+
+const POD_CHAIN: &str = "pod-postrouting";
+
+/// Statements that put our chain into the table `cadet`, made if it is not there.
+pub(crate) fn pod_rules(config: &NetworkConfig) -> String {
+    let NetworkConfig {
+        pod_cidr,
+        cluster_cidr,
+    } = config;
+    format!(
+        "add table ip cadet\n\
+         add chain ip cadet {POD_CHAIN} {{ type nat hook postrouting priority srcnat; policy accept; }}\n\
+         flush chain ip cadet {POD_CHAIN}\n\
+         add rule ip cadet {POD_CHAIN} ip saddr {pod_cidr} ip daddr != {cluster_cidr} \
+         oifname != \"{BRIDGE}\" masquerade\n"
+    )
 }
 
 const CHAIN: &str = "DOCKER-USER";
+/// Comment of our rules in it, by which they are found again.
+const MARK: &str = "cadet";
 
-async fn accept_in_docker_chain() -> Result<(), NetworkError> {
+async fn accept_in_docker_chain(config: &NetworkConfig) -> Result<(), NetworkError> {
     // The chain may be missing when Docker has not run yet; Docker keeps one it finds.
     if !succeeds("iptables", &["-w", "-n", "-L", CHAIN]).await? {
         run("iptables", &["-w", "-N", CHAIN], "").await?;
     }
-    for direction in ["-i", "-o"] {
-        let rule = [direction, BRIDGE, "-j", "ACCEPT"];
+    // By address as well: what comes in at this node for a pod of another one, and its
+    // answers, pass by the bridge.
+    let pods = config.cluster_cidr.to_string();
+    for [side, what] in [
+        ["-i", BRIDGE],
+        ["-o", BRIDGE],
+        ["-s", pods.as_str()],
+        ["-d", pods.as_str()],
+    ] {
+        let rule = [
+            side,
+            what,
+            "-m",
+            "comment",
+            "--comment",
+            MARK,
+            "-j",
+            "ACCEPT",
+        ];
         let mut check = vec!["-w", "-C", CHAIN];
         check.extend(rule);
         if !succeeds("iptables", &check).await? {
@@ -71,7 +112,51 @@ async fn accept_in_docker_chain() -> Result<(), NetworkError> {
     Ok(())
 }
 
-async fn succeeds(program: &'static str, args: &[&str]) -> Result<bool, NetworkError> {
+/// Takes our rules out of Docker's chain, and the chain with them if it was only ours: one
+/// that Docker uses, or that has other rules, cannot be deleted.
+pub(crate) async fn leave_docker_chain() -> Result<(), NetworkError> {
+    if !succeeds("iptables", &["-w", "-n", "-L", CHAIN]).await? {
+        return Ok(());
+    }
+    let listed = output("iptables", &["-w", "-S", CHAIN]).await?;
+    for rule in marked(&listed) {
+        let mut delete = vec!["-w", "-D"];
+        delete.extend(rule);
+        run("iptables", &delete, "").await?;
+    }
+    succeeds("iptables", &["-w", "-X", CHAIN]).await.map(drop)
+}
+
+/// Chain and rule, word by word, of those lines of `iptables -S` that are ours.
+fn marked(listed: &str) -> Vec<Vec<&str>> {
+    let ours = |words: &Vec<&str>| words.windows(2).any(|pair| pair == ["--comment", MARK]);
+    listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("-A "))
+        .map(|rule| rule.split_whitespace().collect())
+        .filter(ours)
+        .collect()
+}
+
+/// What a program prints.
+pub(crate) async fn output(program: &'static str, args: &[&str]) -> Result<String, NetworkError> {
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|source| NetworkError::Spawn { program, source })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(NetworkError::Rules {
+        program,
+        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
+}
+
+pub(crate) async fn succeeds(program: &'static str, args: &[&str]) -> Result<bool, NetworkError> {
     let output = Command::new(program)
         .args(args)
         .stdin(Stdio::null())
@@ -82,7 +167,11 @@ async fn succeeds(program: &'static str, args: &[&str]) -> Result<bool, NetworkE
     Ok(output.status.success())
 }
 
-async fn run(program: &'static str, args: &[&str], input: &str) -> Result<(), NetworkError> {
+pub(crate) async fn run(
+    program: &'static str,
+    args: &[&str],
+    input: &str,
+) -> Result<(), NetworkError> {
     let spawn = |source| NetworkError::Spawn { program, source };
     let mut child = Command::new(program)
         .args(args)
@@ -116,23 +205,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ruleset_replaces_the_table_and_masquerades_only_what_leaves_the_cluster() {
-        let text = ruleset(&NetworkConfig {
+    fn only_what_leaves_the_cluster_is_masqueraded() {
+        let text = pod_rules(&NetworkConfig {
             pod_cidr: "10.244.2.0/24".parse().unwrap(),
             cluster_cidr: "10.244.0.0/16".parse().unwrap(),
         });
         assert_eq!(
             text,
-            r#"table ip cadet {}
-delete table ip cadet
-table ip cadet {
-  chain postrouting {
-    type nat hook postrouting priority srcnat; policy accept;
-    ip saddr 10.244.2.0/24 ip daddr != 10.244.0.0/16 oifname != "cadet0" masquerade
-  }
-}
+            r#"add table ip cadet
+add chain ip cadet pod-postrouting { type nat hook postrouting priority srcnat; policy accept; }
+flush chain ip cadet pod-postrouting
+add rule ip cadet pod-postrouting ip saddr 10.244.2.0/24 ip daddr != 10.244.0.0/16 oifname != "cadet0" masquerade
 "#
         );
+    }
+
+    #[test]
+    fn our_rules_are_told_by_their_comment() {
+        let listed = "-N DOCKER-USER\n\
+            -A DOCKER-USER -s 10.244.0.0/16 -m comment --comment cadet -j ACCEPT\n\
+            -A DOCKER-USER -i eth0 -m comment --comment cadets -j DROP\n\
+            -A DOCKER-USER -j RETURN\n";
+        let ours = "DOCKER-USER -s 10.244.0.0/16 -m comment --comment cadet -j ACCEPT";
+        assert_eq!(marked(listed), [ours.split(' ').collect::<Vec<_>>()]);
     }
 
     #[tokio::test]

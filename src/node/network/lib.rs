@@ -8,6 +8,10 @@
 //!  └────────┘         └─────────────┘                 └──────┘
 //! ```
 //!
+//! A pod has its address as `/32` and knows nobody but the bridge: packets between two pods
+//! of one node are routed here as all others are, and meet the rules for Services and
+//! policies, on the way back as well.
+//!
 //! Nothing is remembered between runs: links are looked up by names derived from the
 //! pod, and addresses in use are told by the caller at start ([`Network::reserve`]).
 
@@ -15,21 +19,28 @@ mod address;
 mod cidr;
 mod dial;
 mod firewall;
+mod host_ports;
 mod ipam;
 mod link;
+mod local;
 mod netns;
+mod teardown;
 
 pub use address::{RouteAddressError, route_address};
 pub use cidr::{Cidr, CidrError};
 pub use dial::dial;
+pub use host_ports::{HostPort, Protocol};
 pub use ipam::IpamError;
+pub use teardown::teardown;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
+use host_ports::HostPorts;
 use ipam::Ipam;
 use link::Links;
+use tokio::sync::watch;
 
 /// Name of the bridge all pods of the node are attached to.
 pub const BRIDGE: &str = "cadet0";
@@ -93,6 +104,11 @@ pub struct Network {
     config: NetworkConfig,
     links: Links,
     ipam: Mutex<Ipam>,
+    rebuilt: watch::Sender<u64>,
+    /// See [`Network::answer_at`].
+    local: Mutex<Option<Ipv4Addr>>,
+    /// Locked while the rules are written, so that they never say what was.
+    host_ports: tokio::sync::Mutex<HostPorts>,
 }
 
 impl Network {
@@ -105,10 +121,14 @@ impl Network {
         let links = Links::open()?;
         let network = Self {
             ipam: Mutex::new(Ipam::new(config.pod_cidr)),
+            local: Mutex::new(None),
             links,
             config,
+            rebuilt: watch::Sender::new(0),
+            host_ports: tokio::sync::Mutex::default(),
         };
-        network.ensure().await?;
+        network.prepare().await?;
+        firewall::apply(&network.config).await?;
         Ok(network)
     }
 
@@ -118,11 +138,55 @@ impl Network {
     /// # Errors
     /// As [`Network::setup`].
     pub async fn ensure(&self) -> Result<(), NetworkError> {
-        self.links
+        self.prepare().await?;
+        if firewall::restore(&self.config).await? {
+            self.rebuilt.send_modify(|times| *times += 1);
+        }
+        self.host_ports.lock().await.restore().await?;
+        let local = *lock(&self.local);
+        match local {
+            Some(address) => local::apply(&self.links, address).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn prepare(&self) -> Result<(), NetworkError> {
+        let is_new = self
+            .links
             .ensure_bridge(BRIDGE, self.gateway(), self.config.pod_cidr.prefix())
             .await?;
+        if is_new {
+            // Pods wired to one that was taken away hang in the air.
+            for link in self.links.ours().await? {
+                self.links.join_bridge(&link, BRIDGE).await?;
+            }
+        }
         firewall::enable_forwarding()?;
-        firewall::apply(&self.config).await
+        firewall::disable_redirects()
+    }
+
+    /// Tells whenever the nftables table was found missing and made anew with nothing but
+    /// the pods' own rules in it.
+    #[must_use]
+    pub fn rebuilt(&self) -> watch::Receiver<u64> {
+        self.rebuilt.subscribe()
+    }
+
+    /// Statements for the pods' own rules, for whoever makes the table `cadet` anew.
+    #[must_use]
+    pub fn rules(&self) -> String {
+        firewall::pod_rules(&self.config)
+    }
+
+    /// Makes an address of the Service range one of this machine's own, for the cluster's DNS
+    /// server on it: pods reach it over their bridge, and no packet to its port 53 is rewritten
+    /// or tracked, whatever rules there are for Services.
+    ///
+    /// # Errors
+    /// As [`Network::setup`].
+    pub async fn answer_at(&self, address: Ipv4Addr) -> Result<(), NetworkError> {
+        *lock(&self.local) = Some(address);
+        local::apply(&self.links, address).await
     }
 
     /// Address of the bridge: the pods' default gateway.
@@ -170,7 +234,6 @@ impl Network {
                 netns::PodLink {
                     current_name: pod_end.clone(),
                     address,
-                    prefix: self.config.pod_cidr.prefix(),
                     gateway: self.gateway(),
                 },
             )
@@ -194,6 +257,38 @@ impl Network {
     /// If the kernel cannot be asked.
     pub async fn is_attached(&self, key: &str) -> Result<bool, NetworkError> {
         self.links.is_on_bridge(&link::host_end(key), BRIDGE).await
+    }
+
+    /// Makes ports of this machine lead to the pod at `address`; they replace what was
+    /// published for the same `key`.
+    ///
+    /// # Errors
+    /// If the rules are refused.
+    pub async fn publish(
+        &self,
+        key: &str,
+        address: Ipv4Addr,
+        ports: Vec<HostPort>,
+    ) -> Result<(), NetworkError> {
+        let mut published = self.host_ports.lock().await;
+        published.set(key, address, ports);
+        published.apply().await
+    }
+
+    /// Takes note of ports a pod has had since before this program started. The rules of
+    /// that time, if they still stand, do so until the next look or change.
+    pub async fn keep_published(&self, key: &str, address: Ipv4Addr, ports: Vec<HostPort>) {
+        self.host_ports.lock().await.set(key, address, ports);
+    }
+
+    /// Takes a pod's ports back.
+    ///
+    /// # Errors
+    /// If the rules are refused.
+    pub async fn unpublish(&self, key: &str) -> Result<(), NetworkError> {
+        let mut published = self.host_ports.lock().await;
+        published.remove(key);
+        published.apply().await
     }
 
     /// Removes the pod's link, if it is still there.
@@ -220,8 +315,12 @@ impl Network {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Ipam> {
-        self.ipam
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.ipam)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use futures::TryStreamExt as _;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
-use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth};
+use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth};
 
 use crate::NetworkError;
 
@@ -53,13 +53,15 @@ impl Links {
         Ok(Self { handle })
     }
 
+    /// Makes the bridge if it is not there, and tells whether it was not.
     pub(crate) async fn ensure_bridge(
         &self,
         name: &str,
         address: Ipv4Addr,
         prefix: u8,
-    ) -> Result<(), NetworkError> {
-        if self.find(name).await?.is_none() {
+    ) -> Result<bool, NetworkError> {
+        let is_new = self.find(name).await?.is_none();
+        if is_new {
             // A fixed hardware address: otherwise the bridge takes its ports' lowest,
             // which changes as pods come and go and breaks the pods' gateway entry.
             let bridge = LinkBridge::new(name)
@@ -73,7 +75,8 @@ impl Links {
                 .await
                 .map_err(failed(format!("create the bridge {name}")))?;
         }
-        self.configure(name, None, address, prefix).await
+        self.configure(name, None, address, prefix).await?;
+        Ok(is_new)
     }
 
     /// Gives a link its address and sets it up, renaming it first if asked.
@@ -148,7 +151,16 @@ impl Links {
             .up()
             .build();
         self.set(message, format!("attach {name} to {bridge}"))
+            .await?;
+        // Where bridged packets are filtered as well (`bridge-nf-call-iptables`), those for a
+        // Service are turned round in the bridge, and one to the pod itself must get out by
+        // the port it came in by. Elsewhere they are routed, and this changes nothing.
+        self.handle
+            .link()
+            .set_port(LinkBridgePort::new(index).hairpin(true).build())
+            .execute()
             .await
+            .map_err(failed(format!("let {name} reach itself")))
     }
 
     pub(crate) async fn is_on_bridge(
@@ -193,9 +205,16 @@ impl Links {
             .collect())
     }
 
-    pub(crate) async fn default_route(&self, gateway: Ipv4Addr) -> Result<(), NetworkError> {
+    /// The way out of a pod, whose own range has no other address in it.
+    pub(crate) async fn default_route(
+        &self,
+        name: &str,
+        gateway: Ipv4Addr,
+    ) -> Result<(), NetworkError> {
         let route = rtnetlink::RouteMessageBuilder::<Ipv4Addr>::new()
+            .output_interface(self.index(name).await?)
             .gateway(gateway)
+            .onlink()
             .build();
         self.handle
             .route()

@@ -17,7 +17,6 @@ use crate::link::Links;
 pub(crate) struct PodLink {
     pub(crate) current_name: String,
     pub(crate) address: Ipv4Addr,
-    pub(crate) prefix: u8,
     pub(crate) gateway: Ipv4Addr,
 }
 
@@ -46,8 +45,8 @@ fn on_this_thread(pid: u32, link: &PodLink) -> Result<(), NetworkError> {
         let links = Links::open()?;
         links.bring_up("lo").await?;
         links
-            .configure(&link.current_name, Some("eth0"), link.address, link.prefix)
+            .configure(&link.current_name, Some("eth0"), link.address, 32)
             .await?;
-        links.default_route(link.gateway).await
+        links.default_route("eth0", link.gateway).await
     })
 }

@@ -57,17 +57,14 @@ pub fn impersonated(
         if is_almighty(caller) || !loops && rbac.index(world).allows(caller, &ask) {
             return Ok(());
         }
-        let scope = match namespace {
-            "" => "at the cluster scope".to_owned(),
-            ns => format!("in the namespace {ns:?}"),
-        };
-        Err(Status::failure(
-            403,
-            "Forbidden",
-            format!(
-                "{resource} {name:?} is forbidden: User {:?} cannot impersonate resource {resource:?} in API group {group:?} {scope}",
-                caller.name
-            ),
+        let scope = (!namespace.is_empty()).then_some(namespace);
+        Err(Status::may_not_impersonate(
+            group,
+            resource,
+            sub,
+            name,
+            &caller.name,
+            scope,
         ))
     };
     let account = name

@@ -2,6 +2,7 @@
 
 use cadet_api::json;
 use cadet_api::resource::Resource;
+use cadet_api::selector::FieldSelector;
 use cadet_api::status::Status;
 use serde_json::Value;
 
@@ -12,6 +13,8 @@ use crate::admission::find;
 use crate::target::Reference;
 use crate::world::World;
 
+/// Marks the object that shows a static pod of a node.
+const MIRROR: &str = "kubernetes.io/config.mirror";
 const READ: &[&str] = &["get", "list", "watch"];
 
 /// Says no to what a node agent has no business with.
@@ -45,6 +48,8 @@ pub(super) fn authorize(
         ("pods", None) => match verb {
             "list" | "watch" => selects_own_pods(asked.field_selector, node),
             "get" | "delete" => is_own_pod(world, reference, node),
+            // Only the mirrors of its own static pods: see `may_create`.
+            "create" => true,
             _ => false,
         },
         ("pods", Some("status")) => {
@@ -52,10 +57,36 @@ pub(super) fn authorize(
         }
         ("events", None) => matches!(verb, "create" | "patch" | "update"),
         (plural @ ("configmaps" | "secrets"), None) => {
+            // A watch of one object names it in its selector, as upstream reads it.
+            let selected = asked
+                .field_selector
+                .and_then(|text| FieldSelector::parse(text).ok())
+                .and_then(|selector| selector.exact("metadata.name").map(str::to_owned));
+            let name = name.map(str::to_owned).or(selected);
             read && name.is_some_and(|name| {
                 let namespace = reference.namespace.as_deref().unwrap_or("");
-                references::needed_on(world, node, plural, namespace, name)
+                references::needed_on(world, node, plural, namespace, &name)
             })
+        }
+        ("persistentvolumeclaims", None) => {
+            verb == "get"
+                && name.is_some_and(|name| {
+                    let namespace = reference.namespace.as_deref().unwrap_or("");
+                    references::claimed_on(world, node, namespace, name)
+                })
+        }
+        ("persistentvolumes", None) => {
+            verb == "get"
+                && name.is_some_and(|name| match world.get(reference.resource, "", name) {
+                    Some(volume) => {
+                        let volume = volume.value();
+                        let claim =
+                            |field: &str| json::str_at(&volume, &format!("/spec/claimRef/{field}"));
+                        references::claimed_on(world, node, claim("namespace"), claim("name"))
+                    }
+                    // Gone already: let the handler say 404.
+                    None => true,
+                })
         }
         ("serviceaccounts", Some("token")) => {
             verb == "create"
@@ -64,7 +95,9 @@ pub(super) fn authorize(
                     references::needed_on(world, node, "serviceaccounts", namespace, name)
                 })
         }
-        ("services" | "serviceaccounts" | "namespaces" | "endpoints", None) => read,
+        ("services" | "serviceaccounts" | "namespaces" | "endpoints" | "endpointslices", None) => {
+            read
+        }
         _ => false,
     };
     if allowed {
@@ -81,6 +114,21 @@ pub fn may_create(user: &User, resource: &Resource, object: &Value) -> Result<()
         return Ok(());
     };
     let name = json::str_at(object, "/metadata/name");
+    if resource.plural == "pods" {
+        let mirror = object
+            .pointer("/metadata/annotations")
+            .is_some_and(|all| all.get(MIRROR).is_some());
+        let why = if !mirror {
+            format!(
+                "pod does not have \"{MIRROR}\" annotation, node {node:?} can only create mirror pods"
+            )
+        } else if json::str_at(object, "/spec/nodeName") != node {
+            format!("node {node:?} can only create pods with spec.nodeName set to itself")
+        } else {
+            return Ok(());
+        };
+        return Err(Status::forbidden(resource, name, &why));
+    }
     if matches!(resource.plural, "nodes" | "leases") && name != node {
         let what = resource.singular;
         let why = format!("node {node:?} is not allowed to modify {what} {name:?}");
@@ -132,7 +180,7 @@ pub fn may_request_token(
 /// A node may list and watch pods only with a selector that pins them to it.
 fn selects_own_pods(selector: Option<&str>, node: &str) -> bool {
     selector
-        .and_then(|text| cadet_api::selector::FieldSelector::parse(text).ok())
+        .and_then(|text| FieldSelector::parse(text).ok())
         .is_some_and(|selector| selector.exact("spec.nodeName") == Some(node))
 }
 

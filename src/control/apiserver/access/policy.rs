@@ -307,10 +307,22 @@ pub fn objects() -> Vec<(&'static str, Value)> {
                 rule(READ, &["discovery.k8s.io"], &["endpointslices"]),
             ],
         ),
+        // Not upstream's, whose kube-proxy leaves policies to others; ours enforces them.
+        role(
+            "cadet:network-policies",
+            vec![
+                rule(READ, &["networking.k8s.io"], &["networkpolicies"]),
+                rule(READ, &[""], &["namespaces", "pods"]),
+            ],
+        ),
+        role("system:cadet-ingress", ingress_controller()),
     ];
-    let roles = roles.into_iter().chain(certificates());
+    let roles = roles.into_iter().chain(certificates()).chain([usage()]);
     let group = |name: &str| json!({"kind": "Group", "name": name, "apiGroup": "rbac.authorization.k8s.io"});
+    let proxy = || json!({"kind": "User", "name": "system:kube-proxy", "apiGroup": "rbac.authorization.k8s.io"});
     let bindings = [
+        ("system:node-proxier", vec![proxy()]),
+        ("cadet:network-policies", vec![proxy()]),
         ("cluster-admin", vec![group("system:masters")]),
         ("system:discovery", vec![group("system:authenticated")]),
         ("system:basic-user", vec![group("system:authenticated")]),
@@ -326,6 +338,12 @@ pub fn objects() -> Vec<(&'static str, Value)> {
             "system:service-account-issuer-discovery",
             vec![group("system:serviceaccounts")],
         ),
+        (
+            "system:cadet-ingress",
+            vec![
+                json!({"kind": "User", "name": "system:cadet-ingress", "apiGroup": "rbac.authorization.k8s.io"}),
+            ],
+        ),
     ];
     let bindings = bindings.into_iter().map(|(name, subjects)| {
         let mut binding = role(name, vec![]);
@@ -339,6 +357,31 @@ pub fn objects() -> Vec<(&'static str, Value)> {
     });
     let roles = roles.map(|role| ("clusterroles", role));
     roles.chain(bindings).collect()
+}
+
+/// Who may see what nodes and pods use: whoever may view, as metrics-server has it.
+fn usage() -> Value {
+    let mut role = role(
+        "system:aggregated-metrics-reader",
+        vec![rule(READ, &["metrics.k8s.io"], &["pods", "nodes"])],
+    );
+    for who in ["admin", "edit", "view"] {
+        let label = format!("rbac.authorization.k8s.io/aggregate-to-{who}");
+        role["metadata"]["labels"][label] = json!("true");
+    }
+    role
+}
+
+/// What the built-in Ingress controller reads (private keys among it) and writes.
+fn ingress_controller() -> Vec<Value> {
+    const GROUP: &str = "networking.k8s.io";
+    vec![
+        rule(READ, &[""], &["services", "endpoints", "secrets"]),
+        rule(READ, &["discovery.k8s.io"], &["endpointslices"]),
+        rule(READ, &[GROUP], &["ingresses", "ingressclasses"]),
+        rule(&["create"], &[GROUP], &["ingressclasses"]),
+        rule(&["patch", "update"], &[GROUP], &["ingresses/status"]),
+    ]
 }
 
 /// Who may ask for certificates, have them approved without being asked, and approve them.

@@ -11,6 +11,7 @@ use cadet_api::selector::LabelSelector;
 use serde_json::Value;
 
 use super::identity::User;
+use crate::object::Object;
 use crate::world::World;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -97,6 +98,25 @@ impl Rule {
 struct Grant {
     namespace: Option<String>,
     rules: Arc<Vec<Rule>>,
+    /// By what, and to which of its subjects.
+    binding: Arc<Object>,
+    subject: usize,
+}
+
+impl Grant {
+    /// By what, and as whom: a sentence's part, made only for the reviews that ask.
+    fn because(&self) -> String {
+        let (meta, value) = (&self.binding.meta, self.binding.value());
+        let (kind, named) = match &self.namespace {
+            Some(namespace) => ("RoleBinding", format!("{}/{namespace}", meta.name)),
+            None => ("ClusterRoleBinding", meta.name.clone()),
+        };
+        let role = str_at(&value, "/roleRef/kind");
+        let of = str_at(&value, "/roleRef/name");
+        let subject = list_at(&value, "/subjects").get(self.subject);
+        let whom = described(subject.unwrap_or(&Value::Null), &meta.namespace);
+        format!("{kind} {named:?} of {role} {of:?} to {whom}")
+    }
 }
 
 /// Who may do what.
@@ -175,19 +195,21 @@ impl Index {
                 let rules = known
                     .entry(key)
                     .or_insert_with_key(|(k, ns, name)| Arc::new(rules_of(world, k, ns, name)));
-                let grant = Grant {
-                    namespace: namespaced.then(|| binding.meta.namespace.clone()),
-                    rules: Arc::clone(rules),
-                };
-                for subject in list_at(&value, "/subjects") {
-                    index.bind(subject, &grant);
+                for (place, subject) in list_at(&value, "/subjects").iter().enumerate() {
+                    let grant = Grant {
+                        namespace: namespaced.then(|| binding.meta.namespace.clone()),
+                        rules: Arc::clone(rules),
+                        binding: Arc::clone(&binding),
+                        subject: place,
+                    };
+                    index.bind(subject, grant);
                 }
             }
         }
         index
     }
 
-    fn bind(&mut self, subject: &Value, grant: &Grant) {
+    fn bind(&mut self, subject: &Value, grant: Grant) {
         let name = str_at(subject, "/name");
         let (map, key) = match str_at(subject, "/kind") {
             "User" => (&mut self.users, name.to_owned()),
@@ -199,7 +221,7 @@ impl Index {
             }
             _ => return,
         };
-        map.entry(key).or_default().push(grant.clone());
+        map.entry(key).or_default().push(grant);
     }
 
     fn grants<'a>(&'a self, user: &'a User) -> impl Iterator<Item = &'a Grant> {
@@ -210,16 +232,34 @@ impl Index {
 
     /// Whether some rule bound to the user allows it.
     pub fn allows(&self, user: &User, ask: &Ask<'_>) -> bool {
-        self.grants(user)
-            .filter(|g| g.namespace.as_deref().is_none_or(|ns| ns == ask.namespace))
-            .any(|g| g.rules.iter().any(|rule| rule.allows(ask)))
+        self.grant(user, ask).is_some()
     }
 
     /// Whether some rule bound to the user in the whole cluster allows the path.
     pub fn allows_path(&self, user: &User, verb: &str, path: &str) -> bool {
+        self.grant_path(user, verb, path).is_some()
+    }
+
+    /// The binding by which the user may do it.
+    pub fn why(&self, user: &User, ask: &Ask<'_>) -> Option<String> {
+        self.grant(user, ask).map(Grant::because)
+    }
+
+    /// The binding by which the user may ask for the path.
+    pub fn why_path(&self, user: &User, verb: &str, path: &str) -> Option<String> {
+        self.grant_path(user, verb, path).map(Grant::because)
+    }
+
+    fn grant<'a>(&'a self, user: &'a User, ask: &Ask<'_>) -> Option<&'a Grant> {
+        self.grants(user)
+            .filter(|g| g.namespace.as_deref().is_none_or(|ns| ns == ask.namespace))
+            .find(|g| g.rules.iter().any(|rule| rule.allows(ask)))
+    }
+
+    fn grant_path<'a>(&'a self, user: &'a User, verb: &str, path: &str) -> Option<&'a Grant> {
         self.grants(user)
             .filter(|g| g.namespace.is_none())
-            .any(|g| g.rules.iter().any(|rule| rule.allows_path(verb, path)))
+            .find(|g| g.rules.iter().any(|rule| rule.allows_path(verb, path)))
     }
 
     /// All rules that hold for the user in a namespace.
@@ -262,6 +302,18 @@ impl Index {
             })
         });
         resources && urls
+    }
+}
+
+/// A subject as reviews name it; an account without a namespace is of its binding's.
+fn described(subject: &Value, namespace: &str) -> String {
+    let (kind, name) = (str_at(subject, "/kind"), str_at(subject, "/name"));
+    let own = str_at(subject, "/namespace");
+    match (kind, if own.is_empty() { namespace } else { own }) {
+        ("ServiceAccount", namespace) if !namespace.is_empty() => {
+            format!("{kind} {:?}", format!("{name}/{namespace}"))
+        }
+        _ => format!("{kind} {name:?}"),
     }
 }
 

@@ -35,6 +35,30 @@ pub(super) fn needed_on(
     })
 }
 
+/// Whether a pod on `node` in `namespace` uses the claim `name`, by itself or as one of
+/// its ephemeral volumes.
+pub(super) fn claimed_on(world: &World, node: &str, namespace: &str, name: &str) -> bool {
+    let Ok(pods) = find("pods") else {
+        return false;
+    };
+    let listing = world.list(pods, Some(namespace));
+    let mut here = listing
+        .objects
+        .iter()
+        .filter(|pod| pod.node() == Some(node));
+    here.any(|pod| claims(&pod.value(), name))
+}
+
+fn claims(pod: &Value, name: &str) -> bool {
+    let own = str_at(pod, "/metadata/name");
+    let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
+    volumes.into_iter().flatten().any(|volume| {
+        str_at(volume, "/persistentVolumeClaim/claimName") == name
+            || (volume.get("ephemeral").is_some()
+                && name == format!("{own}-{}", str_at(volume, "/name")))
+    })
+}
+
 /// The account that a pod runs under.
 pub(super) fn account_of(pod: &Value) -> &str {
     match str_at(pod, "/spec/serviceAccountName") {
@@ -99,5 +123,15 @@ mod tests {
         for name in ["plain", "c", "v", "k", "A"] {
             assert!(!refers(&spec, true, name) && !refers(&spec, false, name));
         }
+    }
+
+    #[test]
+    fn claims_are_named_or_made_from_the_pods_name() {
+        let pod = json!({"metadata": {"name": "web"}, "spec": {"volumes": [
+            {"name": "a", "persistentVolumeClaim": {"claimName": "data"}},
+            {"name": "b", "ephemeral": {}},
+            {"name": "c", "emptyDir": {}}]}});
+        assert!(claims(&pod, "data") && claims(&pod, "web-b"));
+        assert!(!claims(&pod, "a") && !claims(&pod, "web-c"));
     }
 }

@@ -21,6 +21,7 @@ mod priority;
 mod quota;
 mod runtime_class;
 mod service_account;
+mod storage_in_use;
 mod tolerations;
 
 use cadet_api::resource::{self, Resource};
@@ -160,7 +161,10 @@ impl<'a> Request<'a> {
         self.subresource.is_empty()
             && matches!(
                 self.named.id(),
-                ("", "Node" | "PersistentVolumeClaim" | "Pod") | ("networking.k8s.io", "Ingress")
+                (
+                    "",
+                    "Node" | "PersistentVolume" | "PersistentVolumeClaim" | "Pod"
+                ) | ("networking.k8s.io", "Ingress")
             )
     }
 
@@ -196,6 +200,7 @@ impl<'a> Request<'a> {
         default_class::of_ingress(self, new);
         runtime_class::apply(self, new)?;
         default_class::of_claim(self, new);
+        storage_in_use::protect(self, new);
         Ok(())
     }
 

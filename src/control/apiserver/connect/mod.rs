@@ -28,6 +28,7 @@ use crate::respond;
 
 pub use backend::service_endpoint;
 pub use dial::{DialError, Peer};
+pub use kubelet::send as ask_agent;
 
 /// What a request has besides its object and parameters.
 pub struct Arrived {

@@ -6,26 +6,20 @@ use cadet_api::resource::Resource;
 use cadet_api::status::{Cause, Status};
 use cadet_api::strategy::{self, Part};
 use cadet_api::{apply, convert, json, meta};
-use http::StatusCode;
 use serde_json::Value;
 
+use crate::access::Attributes;
 use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
 use crate::handlers::finish::Finish;
 use crate::ownership::Manager;
-use crate::query::{FieldValidation, WriteOptions};
+use crate::query::{FieldValidation, Write, WriteOptions};
+use crate::target::Target;
 use crate::writing::{self, Proposal};
-use crate::{access, body, encode, fields, respond};
+use crate::{access, body, fields, respond};
 
 pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response, Status> {
-    let options = WriteOptions::of(&call.parameters)?;
-    if call.parameters.get("fieldManager").is_none() {
-        return Err(Status::failure(
-            422,
-            "Invalid",
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-        ));
-    }
+    let options = WriteOptions::of(&call.parameters, Write::Apply)?;
     let force = call.parameters.flag("force");
     let (resource, stored) = (call.resource(), call.stored());
     let decoded = body::decode_applied(bytes)?;
@@ -45,7 +39,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     json::drop_nulls(&mut applied);
     check_names(call, &mut applied)?;
     only_part(stored, part, &mut applied);
-    let manager = Manager::of(call, super::update::part_name(part))?.applying();
+    let manager = Manager::of(call, super::update::part_name(part)).applying();
 
     let exists = call
         .app
@@ -53,7 +47,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
         .get(stored, call.namespace(), call.name())
         .is_some();
     if !exists && part == Part::Main {
-        return create(call, named, applied, &manager, (&options, force), &warnings).await;
+        return create(call, named, applied, &manager, (&options, force), warnings).await;
     }
     let mut finish = Finish::new(call, part, &manager);
     let request =
@@ -84,9 +78,10 @@ async fn create(
     applied: Value,
     manager: &Manager,
     (options, force): (&WriteOptions, bool),
-    warnings: &[String],
+    warnings: Vec<String>,
 ) -> Result<Response, Status> {
     let stored = call.stored();
+    may_make(call)?;
     if !json::str_at(&applied, "/metadata/uid").is_empty() {
         return Err(Status::conflict_because(
             stored,
@@ -96,16 +91,19 @@ async fn create(
     }
     let object = merged(named, None, &applied, manager, force)?;
     access::may_create(&call.user, stored, &object)?;
-    let (world, rbac) = (&call.app.world, &call.app.rbac);
-    access::check_rules(world, rbac, &call.user, stored, &object)?;
-    let request = Request::of(call, Operation::Create, options.dry_run);
-    let birth = super::store_new(&request, object, manager).await?;
-    let response = match birth.stored {
-        Some(object) => encode::object(call, StatusCode::CREATED, &object)?,
-        None => encode::value(call, StatusCode::CREATED, birth.value)?,
+    super::create::make(call, object, manager, options.dry_run, warnings).await
+}
+
+/// Who may change what is there may not for that reason make what is not.
+pub(super) fn may_make(call: &ObjectCall) -> Result<(), Status> {
+    let asked = Attributes {
+        user: &call.user,
+        verb: "create",
+        target: &Target::Object(call.reference.clone()),
+        path: "",
+        field_selector: None,
     };
-    let warnings: Vec<String> = warnings.iter().cloned().chain(birth.warnings).collect();
-    Ok(respond::warn(response, &warnings))
+    access::authorize(&call.app.world, &call.app.rbac, &asked)
 }
 
 fn merged(

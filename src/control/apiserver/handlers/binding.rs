@@ -8,12 +8,12 @@ use http::StatusCode;
 
 use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
-use crate::query::WriteOptions;
+use crate::query::{Write, WriteOptions};
 use crate::writing::{self, Proposal};
 use crate::{body, respond};
 
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
-    let options = WriteOptions::of(&call.parameters)?;
+    let options = WriteOptions::of(&call.parameters, Write::Create)?;
     let mut binding = body::decode("Binding", &call.headers, bytes)?.value;
     let kind = json::str_at(&binding, "/kind");
     if !matches!(kind, "" | "Binding") {
@@ -50,10 +50,10 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
         |old| {
             let found = json::str_at(old, "/metadata/uid");
             if !uid.is_empty() && uid != found {
-                let why = format!(
-                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
-                );
-                return Err(Status::conflict_because(pods, &name, &why));
+                let namespace = call.namespace();
+                return Err(super::update::uid_conflict(
+                    pods, namespace, &name, uid, found,
+                ));
             }
             let mut pod = old.clone();
             strategy::bind_pod(&mut pod, &binding)?;

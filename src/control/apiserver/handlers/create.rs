@@ -14,7 +14,7 @@ use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
 use crate::object::Object;
 use crate::ownership::Manager;
-use crate::query::WriteOptions;
+use crate::query::{Write, WriteOptions};
 use crate::writing::{self, Fault};
 use crate::{access, admission, body, encode, fields, ports, respond};
 
@@ -24,7 +24,7 @@ const NAME_ATTEMPTS: usize = 8;
 const NAME_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
-    let options = WriteOptions::of(&call.parameters)?;
+    let options = WriteOptions::of(&call.parameters, Write::Create)?;
     let resource = call.resource();
     let decoded = body::decode(resource.kind, &call.headers, bytes)?;
     let mut object = decoded.value;
@@ -35,11 +35,23 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     access::may_create(&call.user, resource, &object)?;
     place(call, &mut object)?;
     access::name_requester(&call.user, resource, &mut object)?;
+    let manager = Manager::of(call, "");
+    make(call, object, &manager, options.dry_run, warnings).await
+}
+
+/// The rest of a create, whatever the verb was that led here: the object is of the kind
+/// stored, and its writer may make it.
+pub(super) async fn make(
+    call: &ObjectCall,
+    object: Value,
+    manager: &Manager,
+    dry_run: bool,
+    mut warnings: Vec<String>,
+) -> Result<Response, Status> {
     let (world, rbac) = (&call.app.world, &call.app.rbac);
     access::check_rules(world, rbac, &call.user, call.stored(), &object)?;
-    let manager = Manager::of(call, "")?;
-    let request = Request::of(call, Operation::Create, options.dry_run);
-    let birth = store_new(&request, object, &manager).await?;
+    let request = Request::of(call, Operation::Create, dry_run);
+    let birth = store_new(&request, object, manager).await?;
     warnings.extend(birth.warnings);
     let response = match birth.stored {
         Some(stored) => encode::object(call, StatusCode::CREATED, &stored)?,
@@ -101,7 +113,7 @@ pub async fn store_new(
     let tries = !base.is_empty() && json::str_at(&object, "/metadata/name").is_empty();
     // Who has a name has one attempt, unless another server may overtake it.
     let again = tries || app.world.is_shared();
-    let mut attempts = 0;
+    let (mut attempts, mut last) = (0, String::new());
     while attempts < NAME_ATTEMPTS {
         let mut object = match again {
             true => object.clone(),
@@ -115,12 +127,12 @@ pub async fn store_new(
         meta::stamp_new(&mut object, &uid, OffsetDateTime::now_utc());
         let mut warnings = warnings.clone();
         warnings.extend(strategy::prepare_create(resource, &mut object)?);
-        if app.world.get(resource, &namespace, &name).is_some() {
+        if let Some(there) = app.world.get(resource, &namespace, &name) {
             if generated {
-                attempts += 1;
+                (attempts, last) = (attempts + 1, name);
                 continue;
             }
-            return Err(Status::already_exists(resource, &name));
+            return Err(taken(&there, &base));
         }
         let held = admission::give_address(app, resource, &mut object)?;
         let ports = ports::give(app, resource, &mut object)?;
@@ -149,13 +161,33 @@ pub async fn store_new(
                     warnings,
                 });
             }
-            Err(Fault::Exists) if generated => attempts += 1,
+            Err(Fault::Exists) if generated => (attempts, last) = (attempts + 1, name),
             Err(Fault::Overtaken) => {}
-            Err(Fault::Exists) => return Err(Status::already_exists(resource, &name)),
+            Err(Fault::Exists) => {
+                let there = app.world.get(resource, &namespace, &name);
+                return Err(there.map_or_else(
+                    || Status::already_exists(resource, &name),
+                    |there| taken(&there, &base),
+                ));
+            }
             Err(fault) => return Err(fault.into_status(resource, &name)),
         }
     }
-    Err(Status::generate_name_conflict(resource, &base))
+    Err(Status::generate_name_conflict(resource, &last))
+}
+
+/// The refusal of a name that an object has already; `base` is what the client would have a
+/// name generated from if it had not given one.
+fn taken(there: &Object, base: &str) -> Status {
+    let (resource, name) = (there.resource, &there.meta.name);
+    let mut status = match base {
+        "" => Status::already_exists(resource, name),
+        _ => Status::generate_name_conflict(resource, name),
+    };
+    if there.meta.is_deleting() {
+        status.message = format!("object is being deleted: {}", status.message);
+    }
+    status
 }
 
 /// Five random characters for a generated name.

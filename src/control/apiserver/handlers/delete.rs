@@ -11,13 +11,14 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use bytes::Bytes;
+use cadet_api::field::Error;
 use cadet_api::resource::Resource;
 use cadet_api::status::Status;
-use cadet_api::{json, meta, strategy};
+use cadet_api::{clock, json, meta, strategy};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use crate::admission::{Asked, Operation, Request};
 use crate::app::App;
@@ -28,7 +29,19 @@ use crate::writing::{self, Outcome, Proposal};
 use crate::{admission, body, encode, respond, webhooks};
 
 /// Kinds whose deletion is answered with the object rather than with a Status, as upstream.
-const ANSWERED_WITH_OBJECT: &[&str] = &["Pod", "Service", "ServiceAccount"];
+const ANSWERED_WITH_OBJECT: &[(&str, &str)] = &[
+    ("", "PersistentVolume"),
+    ("", "PersistentVolumeClaim"),
+    ("", "Pod"),
+    ("", "PodTemplate"),
+    ("", "ResourceQuota"),
+    ("", "Service"),
+    ("", "ServiceAccount"),
+    ("storage.k8s.io", "CSIDriver"),
+    ("storage.k8s.io", "CSINode"),
+    ("storage.k8s.io", "StorageClass"),
+    ("storage.k8s.io", "VolumeAttachment"),
+];
 /// Finalizers that the garbage collector takes away when it has let go of, or deleted,
 /// what the object owns.
 const ORPHAN: &str = "orphan";
@@ -108,34 +121,39 @@ impl DeleteOptions {
         Ok(options)
     }
 
-    fn check(&self) -> Result<(), Status> {
-        if let Some(policy) = &self.propagation_policy {
-            if !["Background", "Foreground", "Orphan"].contains(&policy.as_str()) {
-                return Err(Status::failure(
-                    422,
-                    "Invalid",
-                    format!(
-                        "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: {policy:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
-                    ),
-                ));
-            }
-            if self.orphan_dependents.is_some() {
-                return Err(Status::failure(
-                    422,
-                    "Invalid",
-                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: orphanDependents and deletionPropagation cannot be both set",
-                ));
-            }
+    /// The same for an object that this request itself has changed meanwhile.
+    pub fn after(mut self, changed: &Value) -> DeleteOptions {
+        if let Some(wanted) = &mut self.preconditions
+            && let Some(version) = &mut wanted.resource_version
+        {
+            json::str_at(changed, "/metadata/resourceVersion").clone_into(version);
         }
-        self.is_dry_run().map(|_| ())
+        self
     }
 
-    pub fn is_dry_run(&self) -> Result<bool, Status> {
-        self.dry_run
-            .iter()
-            .flatten()
-            .map(|text| dry_run(Some(text)))
-            .try_fold(false, |all, one| Ok(all | one?))
+    fn check(&self) -> Result<(), Status> {
+        let mut errors = vec![];
+        let known = ["Foreground", "Background", "Orphan", "nil"];
+        if let Some(policy) = self.propagation_policy.as_deref() {
+            let at = "propagationPolicy";
+            if self.orphan_dependents.is_some() {
+                let why = "orphanDependents and deletionPropagation cannot be both set";
+                errors.push(Error::invalid(at, policy, why));
+            }
+            if policy == "nil" || !known.contains(&policy) {
+                errors.push(Error::not_supported(at, policy, &known));
+            }
+        }
+        let texts: Vec<&str> = self.dry_run.iter().flatten().map(String::as_str).collect();
+        errors.extend(dry_run(&texts).err().map(|error| *error));
+        match errors.as_slice() {
+            [] => Ok(()),
+            errors => Err(Status::invalid_options("DeleteOptions", errors)),
+        }
+    }
+
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run.iter().flatten().any(|text| text == "All")
     }
 
     /// Which of the garbage collector's finalizers hold an object while it is deleted: what
@@ -173,19 +191,18 @@ impl DeleteOptions {
             return Ok(());
         };
         let name = json::str_at(old, "/metadata/name");
-        let refuse = |what: &str, wanted: &str, found: &str| {
-            let why = format!(
-                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
-            );
-            Err(Status::conflict_because(resource, name, &why))
-        };
+        let refuse = |why: &str| Err(Status::kind_conflict(resource, name, why));
         let uid = json::str_at(old, "/metadata/uid");
         if let Some(wanted) = wanted.uid.as_deref().filter(|wanted| *wanted != uid) {
-            return refuse("UID", wanted, uid);
+            return refuse(&format!(
+                "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
+            ));
         }
         let version = json::str_at(old, "/metadata/resourceVersion");
         if let Some(wanted) = wanted.resource_version.as_deref().filter(|w| *w != version) {
-            return refuse("ResourceVersion", wanted, version);
+            return refuse(&format!(
+                "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). The object might have been modified"
+            ));
         }
         Ok(())
     }
@@ -196,14 +213,18 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let asked = call.resource();
     let place = (call.namespace(), call.name());
     let (deleted, told) = delete_admitted(call, place, &options).await?;
-    let response = answer(call, deleted)?;
+    let response = answer(call, deleted, &options)?;
     let mut warnings: Vec<String> = options.warning(asked).into_iter().collect();
     warnings.extend(told);
     Ok(respond::warn(response, &warnings))
 }
 
-fn answer(call: &ObjectCall, deleted: Outcome) -> Result<Response, Status> {
-    let with_object = ANSWERED_WITH_OBJECT.contains(&call.stored().kind);
+fn answer(
+    call: &ObjectCall,
+    deleted: Outcome,
+    options: &DeleteOptions,
+) -> Result<Response, Status> {
+    let with_object = ANSWERED_WITH_OBJECT.contains(&call.stored().id());
     match deleted {
         Outcome::Removed(object) if !with_object => {
             let meta = &object.meta;
@@ -213,8 +234,14 @@ fn answer(call: &ObjectCall, deleted: Outcome) -> Result<Response, Status> {
                 &meta.uid,
             )))
         }
-        Outcome::Removed(object) | Outcome::Stored(object) => {
-            encode::object(call, StatusCode::OK, &object)
+        Outcome::Removed(object) => encode::object(call, StatusCode::OK, &object),
+        Outcome::Stored(object) => {
+            // Upstream says so only to who asks for it in the old way.
+            let code = match options.orphan_dependents {
+                Some(false) => StatusCode::ACCEPTED,
+                _ => StatusCode::OK,
+            };
+            encode::object(call, code, &object)
         }
         Outcome::DryRun(value) if !with_object => {
             let uid = json::str_at(&value, "/metadata/uid");
@@ -236,7 +263,7 @@ pub async fn delete_admitted(
     options: &DeleteOptions,
 ) -> Result<(Outcome, Vec<String>), Status> {
     let (app, asked) = (&call.app, call.resource());
-    let dry_run = options.is_dry_run()?;
+    let dry_run = options.is_dry_run();
     let request = Request {
         namespace,
         name,
@@ -270,7 +297,7 @@ pub async fn delete_one(
 ) -> Result<Outcome, Status> {
     let resource = asked.stored_as();
     admission::may_delete(resource, name)?;
-    let dry_run = options.is_dry_run()?;
+    let dry_run = options.is_dry_run();
     writing::change(app, resource, namespace, name, dry_run, |old| {
         options.check_preconditions(resource, old)?;
         let mut value = mark(resource, old, options);
@@ -292,12 +319,12 @@ pub async fn delete_one(
 fn mark(resource: &Resource, old: &Value, options: &DeleteOptions) -> Value {
     let mut new = old.clone();
     let asked = options.grace_period_seconds;
-    let idle = strategy::default_grace_seconds(resource, old) == 0;
+    let idle = strategy::goes_at_once(resource, old);
     let grace = match asked {
-        // Below zero is upstream's way to say "at once".
-        Some(seconds) if seconds < 0 => 0,
-        Some(seconds) if resource.is("", "Pod") && !idle => seconds,
-        Some(_) => 0,
+        Some(_) if idle => 0,
+        // Upstream takes what is below zero for a second.
+        Some(seconds) if seconds < 0 => 1,
+        Some(seconds) => seconds,
         None => strategy::default_grace_seconds(resource, old),
     };
     let begun = json::int_at(old, "/metadata/deletionGracePeriodSeconds");
@@ -306,7 +333,13 @@ fn mark(resource: &Resource, old: &Value, options: &DeleteOptions) -> Value {
     if deleting && (asked.is_none() && !idle || grace >= begun.unwrap_or(0)) {
         return new;
     }
-    meta::begin_deletion(&mut new, OffsetDateTime::now_utc(), grace);
+    // The grace counts from when the deletion began.
+    let ends = clock::parse(json::str_at(old, "/metadata/deletionTimestamp"));
+    let began = match (ends, begun) {
+        (Some(ends), Some(begun)) => ends - Duration::seconds(begun),
+        _ => OffsetDateTime::now_utc(),
+    };
+    meta::begin_deletion(&mut new, began, grace);
     // Being deleted is a change of what is wanted.
     let generation = json::int_at(old, "/metadata/generation").unwrap_or(0);
     if generation > 0 && !deleting {
@@ -405,7 +438,7 @@ mod tests {
         assert_eq!(
             check(json!({"preconditions": {"uid": "u2"}})).as_deref(),
             Some(
-                "Operation cannot be fulfilled on pods \"a\": Precondition failed: UID in precondition: u2, UID in object meta: u1"
+                "Operation cannot be fulfilled on Pod \"a\": the UID in the precondition (u2) does not match the UID in record (u1). The object might have been deleted and then recreated"
             )
         );
     }

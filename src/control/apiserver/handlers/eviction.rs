@@ -5,6 +5,7 @@
 //!   no budget ──────────────────────────────────────────▶ delete
 //!   unready, and the budget lets those go ──────────────▶ delete
 //!   budget has one left ── take it (disruptedPods) ─────▶ delete
+//!   (what runs is marked with the condition DisruptionTarget before it goes)
 //!   else 429
 //! ```
 
@@ -24,26 +25,27 @@ use crate::admission::{Operation, Request};
 use crate::app::App;
 use crate::call::ObjectCall;
 use crate::object::Object;
-use crate::query::WriteOptions;
-use crate::writing::{self, Proposal};
+use crate::query::{Write, WriteOptions};
+use crate::writing::{self, Outcome, Proposal};
 use crate::{body, respond};
 
 /// More evictions than this that the controller has not seen yet are too many (upstream).
 const MOST_UNCONFIRMED: usize = 2000;
 /// Seconds to wait for the controller to take in a changed budget (upstream).
 const BUDGET_LAG: u32 = 10;
+const TARGET: &str = "DisruptionTarget";
 const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
 
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
-    let options = WriteOptions::of(&call.parameters)?;
+    let options = WriteOptions::of(&call.parameters, Write::Create)?;
     let mut eviction = body::decode("Eviction", &call.headers, bytes)?.value;
     check_body(call, &eviction)?;
     strategy::set_type_of(&mut eviction, "policy/v1", "Eviction");
     let request = Request::of(call, Operation::Create, options.dry_run).part("eviction");
     let warnings = request.consult(Some(&mut eviction), None).await?;
     let wish = eviction.pointer("/deleteOptions").unwrap_or(&Value::Null);
-    let deletion = DeleteOptions::inside(wish, options.dry_run)?;
-    let dry_run = deletion.is_dry_run()?;
+    let mut deletion = DeleteOptions::inside(wish, options.dry_run)?;
+    let dry_run = deletion.is_dry_run();
     let pods = call.stored();
     let pod = call
         .app
@@ -52,7 +54,8 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
         .ok_or_else(|| call.not_found())?;
     let value = pod.value();
     deletion.check_preconditions(pods, &value)?;
-    if !goes_unasked(&value)
+    let disrupts = !goes_unasked(&value);
+    if disrupts
         && let Some(budget) = budget_of(&call.app, &pod)?
         && !lets_unready_go(&value, &budget.value())
     {
@@ -75,6 +78,27 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
         )
         .await?;
     }
+    if disrupts && !dry_run {
+        let change = writing::change(
+            &call.app,
+            pods,
+            call.namespace(),
+            call.name(),
+            false,
+            |old| {
+                deletion.check_preconditions(pods, old)?;
+                Ok(Proposal {
+                    value: marked(old),
+                    conditional: false,
+                    warnings: vec![],
+                })
+            },
+        );
+        let changed = change.await?;
+        if let Outcome::Stored(pod) = changed.outcome {
+            deletion = deletion.after(&pod.value());
+        }
+    }
     delete_one(&call.app, pods, call.namespace(), call.name(), &deletion).await?;
     let mut done = Status::failure(201, "", "");
     done.status = "Success".to_owned();
@@ -96,6 +120,26 @@ fn check_body(call: &ObjectCall, eviction: &Value) -> Result<(), Status> {
         ));
     }
     Ok(())
+}
+
+/// The pod with the condition that says why it goes, which Jobs and people look at.
+fn marked(pod: &Value) -> Value {
+    let mut new = pod.clone();
+    let generation = int_at(pod, "/metadata/generation").unwrap_or(0);
+    if let Some(members) = new.as_object_mut() {
+        let status = json::child(members, "status");
+        let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+        if let Some(conditions) = conditions.as_array_mut() {
+            conditions.retain(|c| str_at(c, "/type") != TARGET);
+            let now = clock::rfc3339(OffsetDateTime::now_utc());
+            conditions.push(
+                json!({"type": TARGET, "status": "True", "observedGeneration": generation,
+                "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
+                "lastProbeTime": null, "lastTransitionTime": now}),
+            );
+        }
+    }
+    new
 }
 
 /// Pods whose going disrupts nothing.
@@ -219,6 +263,16 @@ mod tests {
         let status = taken(pods, "p", &budget(1, 1)).expect_err("not observed");
         assert_eq!(status.details.expect("details").retry_after_seconds, 10);
         assert_eq!(taken(pods, "p", &budget(-1, 2)).expect_err("odd").code, 403);
+    }
+
+    #[test]
+    fn an_evicted_pod_says_why_it_goes() {
+        let ready = json!({"type": "Ready", "status": "True"});
+        let pod = json!({"metadata": {"generation": 1}, "status": {"conditions": [ready]}});
+        let marked = marked(&marked(&pod));
+        let conditions = list_at(&marked, "/status/conditions");
+        assert_eq!(conditions.len(), 2);
+        assert_eq!(conditions[1]["reason"], "EvictionByEvictionAPI");
     }
 
     #[test]

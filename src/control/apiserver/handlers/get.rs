@@ -9,15 +9,17 @@ use crate::encode;
 use crate::query::parse_revision;
 use crate::virtual_kinds;
 
-pub fn run(call: &ObjectCall) -> Result<Response, Status> {
+pub async fn run(call: &ObjectCall) -> Result<Response, Status> {
     if let Some(text) = call.parameters.get("resourceVersion") {
         let (asked, newest) = (parse_revision(text)?, call.app.world.revision());
         if asked > newest {
             return Err(Status::resource_version_too_large(asked, newest));
         }
     }
-    let found = match virtual_kinds::objects(&call.app, call.resource()) {
-        Some(objects) => objects?.into_iter().find(|o| o.meta.name == call.name()),
+    let (namespace, name) = (call.namespace(), call.name());
+    let computed = virtual_kinds::objects(&call.app, call.resource(), namespace, Some(name));
+    let found = match computed.await {
+        Some(objects) => objects?.into_iter().find(|o| o.meta.name == name),
         None => {
             let world = &call.app.world;
             world.get(call.resource(), call.namespace(), call.name())

@@ -17,6 +17,7 @@ use crate::world::Listing;
 /// What a `continue` token says. Opaque to clients.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Token {
+    /// 0 for whatever there is by then, because the list's own revision is forgotten.
     #[serde(rename = "rv")]
     revision: Revision,
     /// Namespace and name of the last object sent.
@@ -49,7 +50,14 @@ pub async fn run(call: &ObjectCall) -> Result<Response, Status> {
         .as_deref()
         .map(Token::read)
         .transpose()?;
-    let mut listing = match virtual_kinds::objects(&call.app, call.resource()) {
+    if token.is_some() && options.revision.is_some_and(|asked| asked != 0) {
+        return Err(Status::bad_request(
+            "specifying resource version is not allowed when using continue",
+        ));
+    }
+    let namespace = call.reference.namespace.as_deref().unwrap_or_default();
+    let computed = virtual_kinds::objects(&call.app, call.resource(), namespace, None);
+    let mut listing = match computed.await {
         Some(objects) => Listing {
             revision: call.app.world.revision(),
             objects: objects?,
@@ -78,8 +86,17 @@ fn snapshot(
     let namespace = call.reference.namespace.as_deref();
     let at = |revision| world.list_at(call.resource(), namespace, revision);
     if let Some(token) = token {
+        if token.revision == 0 {
+            return Ok(world.list(call.resource(), namespace));
+        }
         return at(token.revision).map_err(|error| match error {
-            RevisionError::TooOld { .. } => Status::continue_expired(),
+            RevisionError::TooOld { .. } => {
+                let later = Token {
+                    revision: 0,
+                    after: token.after.clone(),
+                };
+                Status::continue_expired(later.write())
+            }
             RevisionError::Future { asked, newest } => {
                 Status::resource_version_too_large(asked, newest)
             }
@@ -87,7 +104,7 @@ fn snapshot(
     }
     match (options.revision, options.revision_match) {
         (Some(revision), Some(Match::Exact)) => at(revision).map_err(|error| match error {
-            RevisionError::TooOld { asked, oldest } => Status::too_old(asked, oldest),
+            RevisionError::TooOld { .. } => Status::list_expired(),
             RevisionError::Future { asked, newest } => {
                 Status::resource_version_too_large(asked, newest)
             }
@@ -107,7 +124,10 @@ fn snapshot(
 
 /// Cuts a listing to its page; what the page says about the rest.
 fn cut(listing: &mut Listing, options: &ListOptions) -> Page {
-    let limit = options.limit.and_then(|limit| usize::try_from(limit).ok());
+    // Who is content with any state gets it whole, as from upstream's watch cache.
+    let whole = options.revision == Some(0) && options.continue_token.is_none();
+    let limit = options.limit.filter(|_| !whole);
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok());
     let Some(limit) = limit.filter(|limit| *limit < listing.objects.len()) else {
         return Page::default();
     };

@@ -18,6 +18,7 @@ mod watch;
 
 use axum::body::Body;
 use axum::response::Response;
+use cadet_api::convert;
 use cadet_api::status::Status;
 use cadet_api::strategy::Part;
 use http::request::Parts;
@@ -25,13 +26,26 @@ use http::request::Parts;
 use crate::body;
 use crate::call::{Call, ObjectCall};
 use crate::connect;
+use crate::respond;
 use crate::target::Target;
 
 pub(crate) use create::{store_new, suffix};
 pub(crate) use delete::{DeleteOptions, delete_one};
 
 /// Answers a request that was let in.
-pub async fn dispatch(call: Call, mut parts: Parts, body: Body) -> Result<Response, Status> {
+pub async fn dispatch(call: Call, parts: Parts, body: Body) -> Result<Response, Status> {
+    let parting = match &call.target {
+        Target::Object(reference) => convert::parting_warning(reference.resource),
+        Target::Unknown { .. } | Target::Path => None,
+    };
+    let response = answer(call, parts, body).await?;
+    Ok(match parting {
+        Some(warning) => respond::warn(response, &[warning.to_owned()]),
+        None => response,
+    })
+}
+
+async fn answer(call: Call, mut parts: Parts, body: Body) -> Result<Response, Status> {
     let reference = match call.target {
         Target::Object(reference) => reference,
         Target::Unknown { .. } | Target::Path => return Err(Status::no_such_path()),
@@ -48,6 +62,15 @@ pub async fn dispatch(call: Call, mut parts: Parts, body: Body) -> Result<Respon
     let streams = part.filter(|part| connect::takes(part.name));
     // What a proxied server makes of a method is its own business.
     if !verbs.contains(&call.verb) && streams.is_none_or(|part| part.name != "proxy") {
+        return Err(Status::method_not_allowed(resource, call.verb));
+    }
+    // Collections are not written as a whole, and an object there is not made.
+    let misplaced = match call.verb {
+        "update" | "patch" => reference.name.is_none(),
+        "create" => reference.name.is_some(),
+        _ => false,
+    };
+    if part.is_none() && misplaced {
         return Err(Status::method_not_allowed(resource, call.verb));
     }
     let (arrived, body) = match streams {
@@ -71,7 +94,7 @@ pub async fn dispatch(call: Call, mut parts: Parts, body: Body) -> Result<Respon
     }
     match (call.verb, name) {
         ("get", None | Some("status" | "approval" | "ephemeralcontainers" | "resize")) => {
-            get::run(call_of)
+            get::run(call_of).await
         }
         ("get", Some("log")) => connect::log::run(call_of).await,
         ("list", None) => list::run(call_of).await,

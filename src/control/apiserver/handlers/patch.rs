@@ -12,7 +12,7 @@ use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
 use crate::handlers::finish::Finish;
 use crate::ownership::Manager;
-use crate::query::WriteOptions;
+use crate::query::{Write, WriteOptions};
 use crate::writing::{self, Proposal};
 use crate::{body, fields, respond};
 
@@ -22,20 +22,12 @@ const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const APPLY: &str = "application/apply-patch+yaml";
 
 pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response, Status> {
-    let options = WriteOptions::of(&call.parameters)?;
     let media = match call.headers.contains_key(http::header::CONTENT_TYPE) {
         true => body::media_type(&call.headers)?,
         false => String::new(),
     };
     if media == APPLY {
         return super::apply::run(call, part, bytes).await;
-    }
-    if call.parameters.get("force").is_some() {
-        return Err(Status::failure(
-            422,
-            "Invalid",
-            "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
-        ));
     }
     if !patch::CONTENT_TYPES.contains(&media.as_str()) {
         return Err(unsupported());
@@ -48,13 +40,11 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
              application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
         ));
     }
-    let patch: Value = serde_json::from_slice(&bytes).map_err(|error| {
-        let why = body::json_mistake(&bytes, &error);
-        Status::bad_request(format!("error decoding patch: {why}"))
-    })?;
+    let options = WriteOptions::of(&call.parameters, Write::Patch)?;
+    let patch = decode(&bytes)?;
 
     let (resource, stored) = (call.resource(), call.stored());
-    let manager = Manager::of(call, super::update::part_name(part))?;
+    let manager = Manager::of(call, super::update::part_name(part));
     let mut finish = Finish::new(call, part, &manager);
     let request =
         Request::of(call, Operation::Update, options.dry_run).part(super::update::part_name(part));
@@ -63,13 +53,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
         call.name(),
         |old| {
             let (mut new, warnings) = patched(resource, old, &media, &patch, &options)?;
-            let name = json::str_at(&new, "/metadata/name");
-            if name != call.name() {
-                return Err(Status::bad_request(format!(
-                    "the name of the object ({name}) does not match the name on the URL ({})",
-                    call.name()
-                )));
-            }
+            super::update::check_name(call, &new)?;
             // The version counts only if the patch itself names one; else it is the one read.
             let conditional = names_version(&patch);
             if conditional {
@@ -91,6 +75,22 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     Ok(respond::warn(response, &changed.warnings))
 }
 
+/// A merge patch applied; it must be an object.
+pub(super) fn merge(new: &mut Value, patch: &Value) -> Result<(), Status> {
+    patch::check_object(patch)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    patch::merge_patch(new, patch);
+    Ok(())
+}
+
+/// A patch that is JSON.
+pub(super) fn decode(bytes: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let why = body::json_mistake(bytes, &error);
+        Status::bad_request(format!("error decoding patch: {why}"))
+    })
+}
+
 /// 415 with all the forms a patch may have.
 fn unsupported() -> Status {
     let [first, second, third] = patch::CONTENT_TYPES;
@@ -110,9 +110,7 @@ fn patched(
     match media {
         JSON_PATCH => patch::json_patch(&mut new, patch).map_err(|error| error.status())?,
         MERGE => {
-            patch::check_object(patch)
-                .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-            patch::merge_patch(&mut new, patch);
+            merge(&mut new, patch)?;
         }
         STRATEGIC => {
             patch::strategic(resource, &mut new, patch).map_err(|error| error.status())?;

@@ -13,11 +13,11 @@ use time::OffsetDateTime;
 use crate::access::rbac::{Ask, Rule};
 use crate::access::{User, is_almighty, token};
 use crate::call::ObjectCall;
-use crate::query::WriteOptions;
+use crate::query::{Write, WriteOptions};
 use crate::{body, fields, respond};
 
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
-    let options = WriteOptions::of(&call.parameters)?;
+    let options = WriteOptions::of(&call.parameters, Write::Create)?;
     let resource = call.resource();
     let decoded = body::decode(resource.kind, &call.headers, bytes)?;
     let mut review = decoded.value;
@@ -92,7 +92,8 @@ fn verdict(call: &ObjectCall, user: &User, review: &Value) -> Result<Value, Stat
         review.pointer("/spec/nonResourceAttributes"),
     );
     let index = call.app.rbac.index(&call.app.world);
-    let allowed = match (resource, path) {
+    let almighty = is_almighty(user);
+    let by = match (resource, path) {
         (Some(a), None) => {
             let ask = Ask {
                 verb: str_at(a, "/verb"),
@@ -102,11 +103,11 @@ fn verdict(call: &ObjectCall, user: &User, review: &Value) -> Result<Value, Stat
                 namespace: str_at(a, "/namespace"),
                 name: str_at(a, "/name"),
             };
-            is_almighty(user) || index.allows(user, &ask)
+            index.why(user, &ask)
         }
         (None, Some(a)) => {
             let (verb, path) = (str_at(a, "/verb"), str_at(a, "/path"));
-            is_almighty(user) || index.allows_path(user, verb, path)
+            index.why_path(user, verb, path)
         }
         _ => {
             let error = cadet_api::field::Error::invalid(
@@ -117,9 +118,11 @@ fn verdict(call: &ObjectCall, user: &User, review: &Value) -> Result<Value, Stat
             return Err(Status::invalid(call.resource(), "", &[error]));
         }
     };
-    Ok(match allowed {
-        true => json!({"allowed": true}),
-        false => json!({"allowed": false}),
+    Ok(match by {
+        // Nobody has to grant them anything.
+        _ if almighty => json!({"allowed": true}),
+        Some(by) => json!({"allowed": true, "reason": format!("RBAC: allowed by {by}")}),
+        None => json!({"allowed": false}),
     })
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::admission::{Operation, Request};
 use crate::call::ObjectCall;
 use crate::ownership::Manager;
-use crate::query::WriteOptions;
+use crate::query::{Write, WriteOptions};
 use crate::writing::{self, Changed, Outcome, Proposal};
 use crate::{body, respond, webhooks};
 
@@ -47,13 +47,30 @@ fn places(call: &ObjectCall) -> Places {
     }
 }
 
+/// Upstream's scales of the built-in kinds are named by their path: `deployments/scale.apps`.
+fn missing(call: &ObjectCall) -> Status {
+    let mut status = call.not_found();
+    let group = match call.resource().gv.group {
+        "" => "autoscaling",
+        "apps" => "apps",
+        _ => return status,
+    };
+    let kind = format!("{}/scale", call.resource().plural);
+    status.message = format!("{kind}.{group} {:?} not found", call.name());
+    if let Some(details) = &mut status.details {
+        details.group = group.to_owned();
+        details.kind = kind;
+    }
+    status
+}
+
 /// GET: the scale as it is.
 pub fn get(call: &ObjectCall) -> Result<Response, Status> {
     let found = call
         .app
         .world
         .get(call.stored(), call.namespace(), call.name());
-    let object = found.ok_or_else(|| call.not_found())?.value();
+    let object = found.ok_or_else(|| missing(call))?.value();
     Ok(answer(call, &object))
 }
 
@@ -61,7 +78,7 @@ pub fn get(call: &ObjectCall) -> Result<Response, Status> {
 pub async fn update(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let sent = body::decode("Scale", &call.headers, bytes)?.value;
     check(call, &sent)?;
-    let changed = change(call, |_| Ok(sent.clone())).await?;
+    let changed = change(call, Write::Update, |_| Ok(sent.clone())).await?;
     finish(call, &changed)
 }
 
@@ -71,18 +88,14 @@ pub async fn patch(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> 
     if !patch::CONTENT_TYPES.contains(&media.as_str()) {
         return Err(Status::unsupported_media_type(&patch::CONTENT_TYPES));
     }
-    let patch: Value = serde_json::from_slice(&bytes)
-        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    let changed = change(call, |old| {
+    let patch = super::patch::decode(&bytes)?;
+    let changed = change(call, Write::Patch, |old| {
         let mut scale = scale_of(call, old);
         match media.as_str() {
             "application/json-patch+json" => {
                 patch::json_patch(&mut scale, &patch).map_err(|e| e.status())?;
             }
-            _ => {
-                patch::check_object(&patch).map_err(|error| error.status())?;
-                patch::merge_patch(&mut scale, &patch);
-            }
+            _ => super::patch::merge(&mut scale, &patch)?,
         }
         check(call, &scale)?;
         Ok(scale)
@@ -126,16 +139,17 @@ fn check(call: &ObjectCall, scale: &Value) -> Result<(), Status> {
 
 async fn change(
     call: &ObjectCall,
+    write: Write,
     mut wanted: impl FnMut(&Value) -> Result<Value, Status>,
 ) -> Result<Changed, Status> {
-    let options = WriteOptions::of(&call.parameters)?;
-    let manager = Manager::of(call, "scale")?;
+    let options = WriteOptions::of(&call.parameters, write)?;
+    let manager = Manager::of(call, "scale");
     let stored = call.stored();
     let request = Request::of(call, Operation::Update, options.dry_run).part("scale");
     let (mut admitted, mut told) = (None, vec![]);
     if webhooks::may_ask(&request) {
         let found = call.app.world.get(stored, call.namespace(), call.name());
-        let old = found.ok_or_else(|| call.not_found())?.value();
+        let old = found.ok_or_else(|| missing(call))?.value();
         let mut scale = wanted(&old)?;
         strategy::set_type_of(&mut scale, "autoscaling/v1", "Scale");
         let before = scale_of(call, &old);
@@ -193,7 +207,7 @@ fn finish(call: &ObjectCall, changed: &Changed) -> Result<Response, Status> {
     let response = match &changed.outcome {
         Outcome::Stored(object) => answer(call, &object.value()),
         Outcome::DryRun(value) => answer(call, value),
-        Outcome::Removed(_) => return Err(call.not_found()),
+        Outcome::Removed(_) => return Err(missing(call)),
     };
     Ok(respond::warn(response, &changed.warnings))
 }

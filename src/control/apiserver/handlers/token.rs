@@ -4,7 +4,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use cadet_api::field::Error;
 use cadet_api::json::{int_at, list_at, str_at};
-use cadet_api::status::Status;
+use cadet_api::status::{Details, Status};
 use cadet_api::{clock, fieldcheck, schema, strategy};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::access::{
 };
 use crate::admission::{Operation, Request, find};
 use crate::call::ObjectCall;
-use crate::query::WriteOptions;
+use crate::query::{Write, WriteOptions};
 use crate::{body, respond};
 
 /// Seconds a token lives unless the client says.
@@ -25,7 +25,7 @@ const SHORTEST: i64 = 600;
 const LONGEST: i64 = 1 << 32;
 
 pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
-    let options = WriteOptions::of(&call.parameters)?;
+    let options = WriteOptions::of(&call.parameters, Write::Create)?;
     let mut request = body::decode("TokenRequest", &call.headers, bytes)?.value;
     if let Some(shape) = schema::builtin("api.authentication.v1.TokenRequest") {
         fieldcheck::check_shape(call.stored(), shape, &request)?;
@@ -55,7 +55,15 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     };
     if let Some(why) = why {
         let error = Error::invalid("spec.expirationSeconds", seconds, why);
-        return Err(invalid(&[error]));
+        return Err(Status::invalid_of(
+            "TokenRequest.authentication.k8s.io",
+            Details {
+                group: "authentication.k8s.io".to_owned(),
+                kind: "TokenRequest".to_owned(),
+                ..Details::default()
+            },
+            &[error],
+        ));
     }
     let mut audiences: Vec<String> = list_at(&request, "/spec/audiences")
         .iter()
@@ -88,18 +96,6 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     Ok(respond::warn(response, &warnings))
 }
 
-fn invalid(errors: &[Error]) -> Status {
-    let words: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    Status::failure(
-        422,
-        "Invalid",
-        format!(
-            "TokenRequest.authentication.k8s.io \"\" is invalid: {}",
-            words.join(", ")
-        ),
-    )
-}
-
 /// The object the token is to die with.
 fn bound(call: &ObjectCall, request: &Value) -> Result<Option<Bound>, Status> {
     let Some(reference) = request
@@ -108,14 +104,17 @@ fn bound(call: &ObjectCall, request: &Value) -> Result<Option<Bound>, Status> {
     else {
         return Ok(None);
     };
-    let (kind, plural) = match str_at(reference, "/kind") {
-        "Pod" => ("pod", "pods"),
-        "Secret" => ("secret", "secrets"),
-        "Node" => ("node", "nodes"),
+    let (version, kind) = (str_at(reference, "/apiVersion"), str_at(reference, "/kind"));
+    let core = !version.contains('/');
+    let (kind, plural, namespace) = match kind {
+        "Pod" if core => ("pod", "pods", call.namespace()),
+        "Secret" if core => ("secret", "secrets", call.namespace()),
+        "Node" if core => ("node", "nodes", ""),
         other => {
+            // The core group's name is empty, and what follows it stays.
+            let slash = if core { "/" } else { "" };
             return Err(Status::bad_request(format!(
-                "cannot bind token for serviceaccount {:?} to object kind {other:?}",
-                call.name()
+                "cannot bind token to object of type {slash}{version}, Kind={other}"
             )));
         }
     };
@@ -124,17 +123,20 @@ fn bound(call: &ObjectCall, request: &Value) -> Result<Option<Bound>, Status> {
     let object = call
         .app
         .world
-        .get(resource, call.namespace(), name)
+        .get(resource, namespace, name)
         .ok_or_else(|| Status::not_found(resource, name))?;
+    let account = call.name();
+    if kind == "pod" && object.field("spec.serviceAccountName") != Some(account) {
+        return Err(Status::bad_request(format!(
+            "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+        )));
+    }
     let uid = str_at(reference, "/uid");
     if !uid.is_empty() && uid != object.meta.uid {
-        return Err(Status::conflict_because(
-            resource,
-            name,
-            &format!(
-                "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
-            ),
-        ));
+        let why = format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+        );
+        return Err(Status::kind_conflict(resource, name, &why));
     }
     Ok(Some(Bound {
         kind,

@@ -20,6 +20,7 @@ pub use host::fits;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use cadet_api::kubeconfig::Access;
 use cadet_state::{Profile, ProfilePaths};
 use cadet_tunnel::Tunnel;
 use cadet_vm::Emulator;
@@ -27,7 +28,6 @@ use cadet_vm::Emulator;
 use crate::Context;
 use crate::commands::start::StartArgs;
 use crate::error::{CliError, Result};
-use crate::kubeconfig::Access;
 
 /// What the steps share.
 pub struct Voyage<'a> {

@@ -6,8 +6,7 @@ use super::{Note, Step, Voyage};
 use crate::cluster::{self, Cluster};
 use crate::commands::start::WaitFor;
 use crate::error::{CliError, Result};
-use crate::kubeconfig::{self, Access};
-use crate::{line, machine};
+use crate::{kubeconfig, line, machine};
 
 /// See the module.
 pub struct Ready;
@@ -43,7 +42,7 @@ impl Step for Ready {
         v.cx.ui.progress("fetching credentials", None);
         let text = line::guest(&tunnel, "sudo /usr/local/bin/cadet-node kubeconfig").await?;
         let server = format!("https://127.0.0.1:{}", ports.api);
-        let access = Access::from_guest(&text, v.cx.name.as_str(), server)?;
+        let access = kubeconfig::from_guest(&text, v.cx.name.as_str(), server)?;
         kubeconfig::write_alone(&v.files.kubeconfig(), &access)?;
         let cluster = Cluster::new(&access)?;
         v.access = Some(access);

@@ -1,7 +1,7 @@
 //! Step `seed`: keys, node configuration, lesson images and cadet-node on one disk.
 
 use async_trait::async_trait;
-use cadet_api::install::{LessonImage, NodeConfig};
+use cadet_api::install::{IngressPorts, LessonImage, NodeConfig};
 use cadet_seed::{HostKey, Lesson};
 
 use super::{Note, Step, Voyage};
@@ -97,9 +97,12 @@ fn node_config(name: &str) -> Result<String> {
         cluster_cidr: "10.244.0.0/16".into(),
         pod_cidr: "10.244.0.0/24".into(),
         service_cidr: "10.96.0.0/12".into(),
+        load_balancer_cidr: Some("10.112.0.0/24".into()),
         api_port: machine::GUEST_API,
         api_sans: vec!["127.0.0.1".into(), "localhost".into()],
         lessons_dir: "/usr/lib/cadet".into(),
+        host_dns: true,
+        ingress: IngressPorts::default(),
     };
     serde_json::to_string_pretty(&config).map_err(|e| internal("node.json could not be made", &e))
 }

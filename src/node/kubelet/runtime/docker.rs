@@ -1,5 +1,6 @@
 //! Docker through its socket.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +11,19 @@ use bollard::container::LogOutput;
 use bollard::errors::Error as DockerError;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::query_parameters::{
-    CreateContainerOptions, EventsOptions, KillContainerOptions, ListContainersOptions,
-    LogsOptions, RemoveContainerOptions,
+    CreateContainerOptions, EventsOptions, InspectContainerOptions, KillContainerOptions,
+    ListContainersOptions, LogsOptions, RemoveContainerOptions,
 };
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{Mutex, OnceCell};
 
-use super::docker_spec::{container_info, create_body};
+use super::docker_spec::{LOG_FILES, container_info, create_body, update_body};
 use super::{
-    Attached, ContainerInfo, ContainerSpec, EngineInfo, ExecOutcome, ExecRequest, ImageInfo,
-    LogQuery, LogSource, Result, Runtime, RuntimeError, RuntimeEvent, Streams, Terminal,
+    Attached, ContainerInfo, ContainerSpec, Credentials, EngineInfo, ExecOutcome, ExecRequest,
+    ImageInfo, Limits, LogQuery, LogSource, Result, Runtime, RuntimeError, RuntimeEvent, Streams,
+    Terminal,
 };
 use crate::labels;
 
@@ -32,6 +34,10 @@ const REQUEST_SECONDS: u64 = 120;
 const EXEC_OUTPUT_BYTES: usize = 10 * 1024;
 /// Stop signal of images that name none.
 const DEFAULT_STOP_SIGNAL: &str = "SIGTERM";
+/// The kernel's lowest `oom_score_adj`.
+const LOWEST_SCORE: i64 = -1000;
+/// Number of the capability (capability.h).
+const CAP_SYS_RESOURCE: u32 = 24;
 
 /// The Docker engine behind a unix socket. Connects at first use and survives
 /// restarts of the engine.
@@ -40,6 +46,8 @@ pub struct DockerRuntime {
     client: OnceCell<Docker>,
     /// Image id to the name shown in statuses; images never change under an id.
     image_names: Mutex<HashMap<String, String>>,
+    /// The lowest `oom_score_adj` that may be asked for on this machine.
+    least_score: i64,
 }
 
 impl DockerRuntime {
@@ -50,6 +58,7 @@ impl DockerRuntime {
             socket: socket.into(),
             client: OnceCell::new(),
             image_names: Mutex::new(HashMap::new()),
+            least_score: least_score(),
         })
     }
 
@@ -68,6 +77,17 @@ impl DockerRuntime {
                     .map_err(|error| self.unreachable(&error))
             })
             .await
+    }
+
+    /// Without `CAP_SYS_RESOURCE` no process may be made safer from the kernel's
+    /// out-of-memory killer than its parent is; Docker would fail.
+    fn possible<'a>(&self, spec: &'a ContainerSpec) -> Cow<'a, ContainerSpec> {
+        if spec.limits.oom_score_adj >= self.least_score {
+            return Cow::Borrowed(spec);
+        }
+        let mut spec = spec.clone();
+        spec.limits.oom_score_adj = self.least_score;
+        Cow::Owned(spec)
     }
 
     fn unreachable(&self, error: &DockerError) -> RuntimeError {
@@ -169,6 +189,32 @@ impl DockerRuntime {
     }
 }
 
+/// Bytes of a log and of the older files beside it: `PATH.1` and so on.
+fn log_size(path: &str) -> u64 {
+    let older = (1..LOG_FILES).map(|number| format!("{path}.{number}"));
+    let all = std::iter::once(path.to_owned()).chain(older);
+    all.filter_map(|file| std::fs::metadata(file).ok())
+        .map(|found| found.len())
+        .sum()
+}
+
+/// The lowest score this machine lets its processes have: the kernel's lowest, or our own
+/// where the capability for less is missing (proc_pid_oom_score_adj(5)).
+fn least_score() -> i64 {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    if may_lower_scores(&read("/proc/self/status")) {
+        return LOWEST_SCORE;
+    }
+    read("/proc/self/oom_score_adj").trim().parse().unwrap_or(0)
+}
+
+fn may_lower_scores(status: &str) -> bool {
+    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let bounding = bounding.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    // Nothing to read means nothing is known to be missing.
+    bounding.is_none_or(|bits| bits & (1 << CAP_SYS_RESOURCE) != 0)
+}
+
 /// An error with its chain: bollard's outermost text alone says "Error in the hyper
 /// legacy client".
 pub(super) fn with_causes(error: &DockerError) -> String {
@@ -217,7 +263,7 @@ impl Runtime for DockerRuntime {
         let made = self
             .client()
             .await?
-            .create_container(Some(options), create_body(spec))
+            .create_container(Some(options), create_body(&self.possible(spec)))
             .await
             .map_err(self.failed("create a container"))?;
         for warning in made.warnings {
@@ -287,13 +333,59 @@ impl Runtime for DockerRuntime {
         }
     }
 
+    async fn written(&self, id: &str) -> Result<u64> {
+        let options = InspectContainerOptions { size: true };
+        let inspected = self.client().await?.inspect_container(id, Some(options));
+        match inspected.await {
+            Ok(found) => {
+                let layer = found.size_rw.and_then(|bytes| u64::try_from(bytes).ok());
+                let log = found.log_path.as_deref().map_or(0, log_size);
+                Ok(layer.unwrap_or(0).saturating_add(log))
+            }
+            Err(error) => match self.failed("measure a container")(error) {
+                error if error.is_not_found() => Ok(0),
+                error => Err(error),
+            },
+        }
+    }
+
     async fn image(&self, reference: &str) -> Result<Option<ImageInfo>> {
         self.find_image(reference).await
     }
 
     async fn pull(&self, reference: &str, patience_seconds: u64) -> Result<()> {
-        self.pull_image(reference, Duration::from_secs(patience_seconds))
+        self.pull_as(reference, patience_seconds, None, &|_, _| {})
             .await
+    }
+
+    fn shares_machine(&self) -> bool {
+        true
+    }
+
+    async fn pull_as(
+        &self,
+        reference: &str,
+        patience_seconds: u64,
+        credentials: Option<&Credentials>,
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<()> {
+        let patience = Duration::from_secs(patience_seconds);
+        self.pull_image(reference, patience, credentials, progress)
+            .await
+    }
+
+    async fn images(&self) -> Result<Vec<ImageInfo>> {
+        self.list_images().await
+    }
+
+    async fn remove_image(&self, id: &str) -> Result<()> {
+        self.remove_every_name(id).await
+    }
+
+    async fn update(&self, id: &str, limits: &Limits) -> Result<()> {
+        let body = update_body(limits);
+        let updated = self.client().await?.update_container(id, body).await;
+        updated.map_err(self.failed("give a container other limits"))
     }
 
     async fn build(
@@ -404,5 +496,17 @@ impl Runtime for DockerRuntime {
             exit_code: ended.exit_code.unwrap_or(-1),
             output: String::from_utf8_lossy(&text).into_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_capability_is_seen() {
+        assert!(may_lower_scores("Name:\tx\nCapBnd:\t000001ffffffffff\n"));
+        assert!(!may_lower_scores("CapBnd:\t000001fffeffffff\n"));
+        assert!(may_lower_scores(""));
     }
 }

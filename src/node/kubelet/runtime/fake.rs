@@ -1,5 +1,5 @@
-//! An engine made of a table, for tests: it remembers what it was asked and does nothing
-//! by itself.
+//! An engine made of a table, for tests and hollow nodes: it remembers what it was asked
+//! and does nothing by itself.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,6 +29,7 @@ struct Table {
     deaf: HashSet<String>,
     refuses_start: HashSet<String>,
     calls: Vec<String>,
+    hollow: bool,
 }
 
 /// See the file's head.
@@ -39,6 +40,15 @@ pub struct FakeRuntime {
 }
 
 impl FakeRuntime {
+    /// The engine of a hollow node: every registry has every image, the pause image is
+    /// there, and nothing is kept of what was asked, so that it may run for long.
+    #[must_use]
+    pub fn hollow() -> Self {
+        let runtime = Self::default();
+        runtime.table().hollow = true;
+        runtime
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,11 +97,13 @@ impl FakeRuntime {
         self.table().containers.clone()
     }
 
+    /// What a container was made from; nothing is kept on a hollow node.
     pub fn spec(&self, id: &str) -> ContainerSpec {
-        self.table().specs[id].clone()
+        self.table().specs.get(id).cloned().unwrap_or_default()
     }
 
     /// The newest container of that name in the manifest (empty: the sandbox).
+    #[cfg(test)]
     pub fn newest(&self, name: &str) -> ContainerInfo {
         let found = self
             .containers()
@@ -103,8 +115,34 @@ impl FakeRuntime {
 
     /// Lets the newest container of that name end by itself.
     pub fn exit(&self, name: &str, code: i32) {
-        let id = self.newest(name).id;
+        self.exit_where(|info| info.container_name() == name, code);
+    }
+
+    /// Lets the newest running container of that name in that pod end by itself. Whether
+    /// there was one.
+    pub fn exit_in(&self, namespace: &str, pod: &str, container: &str, code: i32) -> bool {
+        self.exit_where(
+            |info| {
+                info.container_name() == container
+                    && info.state == State::Running
+                    && info.label(labels::POD_NAMESPACE) == Some(namespace)
+                    && info.label(labels::POD_NAME) == Some(pod)
+            },
+            code,
+        )
+    }
+
+    fn exit_where(&self, is_it: impl Fn(&ContainerInfo) -> bool, code: i32) -> bool {
+        let found = {
+            let table = self.table();
+            let mut newest_first = table.containers.iter().rev();
+            newest_first
+                .find(|info| is_it(info))
+                .map(|info| info.id.clone())
+        };
+        let Some(id) = found else { return false };
         self.finish(&id, code);
+        true
     }
 
     /// The machine was restarted: everything has ended.
@@ -146,7 +184,9 @@ impl FakeRuntime {
                 }
             });
         let name = name.unwrap_or_default();
-        table.calls.push(format!("{verb} {name}"));
+        if !table.hollow {
+            table.calls.push(format!("{verb} {name}"));
+        }
         name
     }
 
@@ -181,9 +221,12 @@ impl Runtime for FakeRuntime {
     }
 
     async fn pod_containers(&self, uid: &str) -> Result<Vec<ContainerInfo>> {
-        let mut all = self.containers();
-        all.retain(|info| info.label(labels::POD_UID) == Some(uid));
-        Ok(all)
+        let table = self.table();
+        let of_pod = table
+            .containers
+            .iter()
+            .filter(|info| info.label(labels::POD_UID) == Some(uid));
+        Ok(of_pod.cloned().collect())
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<String> {
@@ -204,7 +247,9 @@ impl Runtime for FakeRuntime {
             image: spec.image.clone(),
             image_id: format!("docker://{}", spec.image),
         });
-        table.specs.insert(id.clone(), spec.clone());
+        if !table.hollow {
+            table.specs.insert(id.clone(), spec.clone());
+        }
         Ok(id)
     }
 
@@ -253,19 +298,29 @@ impl Runtime for FakeRuntime {
 
     async fn remove(&self, id: &str) -> Result<()> {
         self.note("remove", id);
-        self.table().containers.retain(|info| info.id != id);
+        {
+            let mut table = self.table();
+            table.containers.retain(|info| info.id != id);
+            table.specs.remove(id);
+        }
         self.ended.notify_waiters();
         Ok(())
     }
 
     async fn image(&self, reference: &str) -> Result<Option<ImageInfo>> {
-        Ok(self.table().images.get(reference).cloned())
+        let table = self.table();
+        let found = table.images.get(reference).cloned();
+        // The image of pausing: a hollow node has no use for the program inside.
+        let built = table.hollow && reference.starts_with(crate::pause::REPOSITORY);
+        Ok(found.or_else(|| built.then(ImageInfo::default)))
     }
 
     async fn pull(&self, reference: &str, patience_seconds: u64) -> Result<()> {
         let mut table = self.table();
-        table.pulls.push(reference.to_owned());
-        if table.registry.contains(reference) {
+        if !table.hollow {
+            table.pulls.push(reference.to_owned());
+        }
+        if table.hollow || table.registry.contains(reference) {
             table
                 .images
                 .insert(reference.to_owned(), ImageInfo::default());

@@ -1,11 +1,10 @@
 //! What the kubelet needs from a container engine. Docker is the one served; the fake
-//! plays it in tests.
+//! plays it in tests and on hollow nodes.
 
 pub mod docker;
 mod docker_images;
 mod docker_spec;
 mod docker_streams;
-#[cfg(test)]
 pub mod fake;
 mod streams;
 
@@ -56,6 +55,8 @@ pub enum Role {
     Init,
     /// One of the pod's own.
     App,
+    /// Put into a running pod to look around (`kubectl debug`).
+    Ephemeral,
 }
 
 /// Where a container is in its life.
@@ -102,6 +103,14 @@ pub struct BindMount {
     pub propagation: Option<&'static str>,
 }
 
+/// One raw device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    pub host_path: String,
+    pub container_path: String,
+    pub read_only: bool,
+}
+
 /// Namespaces a container uses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Namespaces {
@@ -139,16 +148,23 @@ pub struct ContainerSpec {
     /// `NAME=value`.
     pub env: Vec<String>,
     pub working_dir: Option<String>,
+    /// E.g. `SIGUSR1`; `None` keeps the image's.
+    pub stop_signal: Option<String>,
     pub hostname: Option<String>,
     /// `uid` or `uid:gid`.
     pub user: Option<String>,
     pub groups: Vec<String>,
     pub namespaces: Namespaces,
     pub mounts: Vec<BindMount>,
+    pub devices: Vec<Device>,
     pub limits: Limits,
     pub privileged: bool,
     pub read_only_root: bool,
     pub no_new_privileges: bool,
+    /// `seccomp=…` and `apparmor=…`, in the engine's words.
+    pub security_opt: Vec<String>,
+    /// True: nothing of /proc is hidden or read-only.
+    pub unmasked_proc: bool,
     pub cap_add: Vec<String>,
     pub cap_drop: Vec<String>,
     pub sysctls: HashMap<String, String>,
@@ -167,6 +183,23 @@ pub struct ImageInfo {
     /// Bytes on disk.
     pub size: i64,
     pub labels: HashMap<String, String>,
+    /// User the image's program runs as: `uid`, `name`, `uid:gid` or empty.
+    pub user: String,
+    /// `repository:tag` and `repository@digest`.
+    pub names: Vec<String>,
+    /// When it was built.
+    pub created_at: Option<Timestamp>,
+}
+
+/// Name and password for a registry.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    pub username: String,
+    pub password: String,
+    /// In place of both.
+    pub identity_token: String,
+    /// Host the registry is known by, e.g. `index.docker.io`.
+    pub server: String,
 }
 
 /// One of a container's two outputs.
@@ -224,7 +257,7 @@ pub trait Runtime: Send + Sync + 'static {
     async fn create(&self, spec: &ContainerSpec) -> Result<String>;
     /// Starts a container made before.
     async fn start(&self, id: &str) -> Result<()>;
-    /// Sends the image's stop signal (SIGTERM unless it says otherwise).
+    /// Sends the stop signal of the container or its image (SIGTERM if neither names one).
     async fn ask_to_stop(&self, id: &str) -> Result<()>;
     /// Kills a container; one that has ended is no error.
     async fn kill(&self, id: &str) -> Result<()>;
@@ -236,6 +269,40 @@ pub trait Runtime: Send + Sync + 'static {
     async fn image(&self, reference: &str) -> Result<Option<ImageInfo>>;
     /// Fetches an image. `patience_seconds` bounds the wait for the registry's first word.
     async fn pull(&self, reference: &str, patience_seconds: u64) -> Result<()>;
+    /// Whether its containers live on this machine and so use its memory and disk.
+    fn shares_machine(&self) -> bool {
+        false
+    }
+    /// As [`Runtime::pull`], from a registry that wants to know who asks, telling how far
+    /// it is: bytes there and bytes in all, as far as they are known. An engine without
+    /// private registries takes every one for public.
+    async fn pull_as(
+        &self,
+        reference: &str,
+        patience_seconds: u64,
+        _credentials: Option<&Credentials>,
+        _progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<()> {
+        self.pull(reference, patience_seconds).await
+    }
+    /// Every image, to find those nobody uses; an engine that cannot run out of space has
+    /// none to show.
+    async fn images(&self) -> Result<Vec<ImageInfo>> {
+        Ok(Vec::new())
+    }
+    /// Removes an image under all its names; one in use is an error, a missing one none.
+    async fn remove_image(&self, _id: &str) -> Result<()> {
+        Ok(())
+    }
+    /// Gives a running container other limits. An engine that limits nothing has done so.
+    async fn update(&self, _id: &str, _limits: &Limits) -> Result<()> {
+        Ok(())
+    }
+    /// Bytes a container has written into its own file system and its log; none on an engine
+    /// whose containers do not live on this machine.
+    async fn written(&self, _id: &str) -> Result<u64> {
+        Ok(0)
+    }
     /// Builds an image from a tar archive holding a Dockerfile.
     async fn build(&self, tag: &str, context: Bytes, labels: HashMap<String, String>)
     -> Result<()>;

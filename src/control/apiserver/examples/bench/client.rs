@@ -18,9 +18,14 @@ pub fn get(path: &str) -> Vec<u8> {
 
 /// A POST of JSON.
 pub fn post(path: &str, body: &str) -> Vec<u8> {
+    with_body("POST", path, "application/json", body)
+}
+
+/// A request with a body of some type.
+pub fn with_body(method: &str, path: &str, kind: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
-        "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
 }

@@ -1,4 +1,4 @@
-//! `scripts/bench api`: the real `cadet-node server` on this machine's disk, over TLS,
+//! `scripts/bench api` and `scripts/bench scale` ([`scale`]). The former: the real `cadet-node server` on this machine's disk, over TLS,
 //! against the figures of upstream's kube-apiserver with etcd on a machine of two cores.
 //!
 //! Two processes take part: the server, whose CPU and memory are read from /proc, and this
@@ -7,8 +7,10 @@
 // A program, not the library: printing is its job.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod api_rows;
 mod client;
 mod figures;
+mod scale;
 mod server;
 
 use std::path::PathBuf;
@@ -35,14 +37,13 @@ struct Options {
     idle: Duration,
 }
 
-fn options() -> Result<Options> {
+fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
     let mut options = Options {
         server: "cadet-node".into(),
         json: None,
         load: Duration::from_secs(5),
         idle: Duration::from_secs(30),
     };
-    let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments
             .next()
@@ -60,8 +61,12 @@ fn options() -> Result<Options> {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let options = options()?;
+    let mut arguments = std::env::args().skip(1).peekable();
     let _ = rustls::crypto::ring::default_provider().install_default();
+    if arguments.next_if(|word| word == "scale").is_some() {
+        return scale::run(arguments).await;
+    }
+    let options = options(arguments)?;
     let mut figures = Figures::default();
     start(&options, &mut figures).await?;
 
@@ -80,7 +85,7 @@ async fn main() -> Result<()> {
     watches(&client, &mut figures).await?;
     drop(server);
 
-    print!("{}", figures.table());
+    print!("{}", figures.table(api_rows::ROWS));
     if let Some(path) = &options.json {
         std::fs::write(path, figures.json())?;
     }

@@ -18,18 +18,10 @@ use super::client::{self, Client};
 const TICKS: f64 = 100.0;
 
 pub struct Server {
-    child: Child,
+    process: Process,
     program: PathBuf,
     folder: tempfile::TempDir,
     port: u16,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Killed because nothing of it is kept; an error means that it is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Server {
@@ -45,9 +37,9 @@ impl Server {
             "podCidr": "10.244.0.0/24", "serviceCidr": "10.96.0.0/12", "apiPort": port,
         });
         std::fs::write(folder.path().join("node.json"), config.to_string())?;
-        let child = spawn(program, folder.path())?;
+        let process = Process(spawn(program, folder.path())?);
         let server = Server {
-            child,
+            process,
             program: program.to_owned(),
             folder,
             port,
@@ -76,8 +68,8 @@ impl Server {
         }
     }
 
-    /// The administrator, from the kubeconfig that the program prints.
-    pub fn client(&self) -> Result<Client> {
+    /// The administrator's kubeconfig, as the program prints it.
+    fn kubeconfig(&self) -> Result<Vec<u8>> {
         let out = Command::new(&self.program)
             .arg("--data")
             .arg(self.folder.path())
@@ -86,7 +78,28 @@ impl Server {
             .arg(self.folder.path().join("node.json"))
             .stderr(Stdio::null())
             .output()?;
-        let config: serde_json::Value = serde_json::from_slice(&out.stdout)?;
+        Ok(out.stdout)
+    }
+
+    /// Hollow nodes of this server, in a process of their own.
+    pub fn hollow(&self, nodes: usize) -> Result<Process> {
+        let kubeconfig = self.folder.path().join("kubeconfig");
+        std::fs::write(&kubeconfig, self.kubeconfig()?)?;
+        let log = std::fs::File::create(self.folder.path().join("hollow.log"))?;
+        let child = Command::new(&self.program)
+            .args(["hollow", "--nodes", &nodes.to_string(), "--kubeconfig"])
+            .arg(&kubeconfig)
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        Ok(Process(child))
+    }
+
+    /// The administrator.
+    pub fn client(&self) -> Result<Client> {
+        let config: serde_json::Value = serde_json::from_slice(&self.kubeconfig()?)?;
         let pem = |path: &str| BASE64.decode(str_at(&config, path));
         let mut roots = rustls::RootCertStore::empty();
         let authority = pem("/clusters/0/cluster/certificate-authority-data")?;
@@ -105,6 +118,29 @@ impl Server {
         })
     }
 
+    /// CPU time used so far, all threads.
+    pub fn cpu(&self) -> Duration {
+        self.process.cpu()
+    }
+
+    /// Resident memory, MiB.
+    pub fn resident_mib(&self) -> f64 {
+        self.process.resident_mib()
+    }
+}
+
+/// A child that ends with its owner.
+pub struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Killed because nothing of it is kept; an error means that it is gone already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Process {
     /// CPU time used so far, all threads.
     pub fn cpu(&self) -> Duration {
         let stat = self.proc("stat");
@@ -127,7 +163,7 @@ impl Server {
     }
 
     fn proc(&self, file: &str) -> String {
-        let path = format!("/proc/{}/{file}", self.child.id());
+        let path = format!("/proc/{}/{file}", self.0.id());
         std::fs::read_to_string(path).unwrap_or_default()
     }
 }
@@ -152,12 +188,12 @@ fn spawn(program: &Path, folder: &Path) -> Result<Child> {
 /// a server makes them once in its life.
 pub async fn time_to_ready(program: &Path) -> Result<f64> {
     let mut server = Server::start(program).await?;
-    server.child.kill()?;
-    server.child.wait()?;
+    server.process.0.kill()?;
+    server.process.0.wait()?;
     std::fs::remove_dir_all(server.folder.path().join("store"))?;
     let client = server.client()?;
     let begin = Instant::now();
-    server.child = spawn(program, server.folder.path())?;
+    server.process = Process(spawn(program, server.folder.path())?);
     loop {
         if let Ok(mut connection) = client.connect().await
             && let Ok(200) = connection.exchange(&client::get("/readyz")).await

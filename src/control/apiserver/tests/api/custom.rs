@@ -148,7 +148,8 @@ async fn objects_are_held_to_their_schema_and_rules() {
     let scale = format!("{path}/scale");
     client.patch(&scale, "merge", &wanted).await.expect(200);
     assert_eq!(client.get(&path).await.expect(200)["spec"]["crew"], 7);
-    let status = json!({"status": {"crew": 5}, "spec": {"crew": 1}});
+    let status = json!({"status": {"crew": 5}, "spec": {"crew": 1},
+        "metadata": {"labels": {"a": "b"}, "annotations": {"a": "b"}}});
     let now = client
         .patch(&format!("{path}/status"), "merge", &status)
         .await;
@@ -156,6 +157,11 @@ async fn objects_are_held_to_their_schema_and_rules() {
     assert_eq!(
         (&now["status"]["crew"], &now["spec"]["crew"]),
         (&json!(5), &json!(7))
+    );
+    let kept = now["metadata"].get("annotations").is_none();
+    assert!(
+        kept && now["metadata"]["labels"].get("a").is_none(),
+        "{now}"
     );
 }
 

@@ -51,13 +51,9 @@ async fn finalizers_and_preconditions_hold_a_deletion() {
     sent["metadata"]["finalizers"] = json!(["example.com/wait"]);
     let born = client.post(MAPS, &sent).await.expect(201);
     let wrong = json!({"preconditions": {"uid": "other"}});
-    assert!(
-        client
-            .delete(&path, &wrong)
-            .await
-            .refused(409)
-            .contains("Precondition failed: UID")
-    );
+    assert!(client.delete(&path, &wrong).await.refused(409).contains(
+        "ConfigMap \"m\": the UID in the precondition (other) does not match the UID in record"
+    ));
     let marked = client.delete(&path, &json!({})).await.expect(200);
     assert!(marked["metadata"]["deletionTimestamp"].is_string());
     let freed = json!({"metadata": {"finalizers": null}});

@@ -30,4 +30,5 @@ mod tls;
 mod watching;
 mod webhooks;
 mod wire;
+mod wording;
 mod workloads;

@@ -144,7 +144,43 @@ async fn a_token_speaks_for_its_account_as_long_as_that_lives() {
         (&json!(true), &json!(["vault"]))
     );
 
-    root.post(PODS, &pod("p")).await.expect(201);
+    let mut runs = pod("p");
+    runs["spec"]["serviceAccountName"] = json!("robot");
+    root.post(PODS, &runs).await.expect(201);
+    root.post(PODS, &pod("q")).await.expect(201);
+    root.post("/api/v1/nodes", &json!({"metadata": {"name": "n"}}))
+        .await
+        .expect(201);
+    for (reference, code, words) in [
+        (
+            json!({"apiVersion": "v1", "kind": "Pod", "name": "q"}),
+            400,
+            "cannot bind token for serviceaccount \"robot\" to pod running with different serviceaccount name.",
+        ),
+        (
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "q"}),
+            400,
+            "cannot bind token to object of type /v1, Kind=ConfigMap",
+        ),
+        (
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "q"}),
+            400,
+            "cannot bind token to object of type apps/v1, Kind=Deployment",
+        ),
+        (
+            json!({"apiVersion": "v1", "kind": "Secret", "name": "none"}),
+            404,
+            "secrets \"none\" not found",
+        ),
+        (
+            json!({"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "x"}),
+            409,
+            "Operation cannot be fulfilled on Node \"n\": the UID in the bound object reference (x) does not match the UID in record. The object might have been deleted and then recreated",
+        ),
+    ] {
+        let wanted = json!({"spec": {"boundObjectRef": reference}});
+        assert_eq!(root.post(&path, &wanted).await.refused(code), words);
+    }
     let bound =
         json!({"spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "p"}}});
     let for_pod = root.post(&path, &bound).await.expect(201)["status"]["token"].take();
@@ -192,7 +228,15 @@ async fn reviews_answer_who_and_whether() {
     for (verb, allowed) in [("list", true), ("delete", false)] {
         let status = jo.post(&path, &may(verb)).await.expect(201)["status"].take();
         assert_eq!(status["allowed"], allowed, "{verb}");
+        let reason = status["reason"].as_str().unwrap_or_default();
+        // The binding's name is made up by the server.
+        let by = reason.starts_with("RBAC: allowed by RoleBinding \"test-")
+            && reason.ends_with("/default\" of ClusterRole \"view\" to User \"jo\"");
+        assert_eq!((by, reason.is_empty()), (allowed, !allowed), "{reason}");
     }
+    // Who may do everything needs no binding.
+    let status = root.post(&path, &may("delete")).await.expect(201)["status"].take();
+    assert_eq!(status, json!({"allowed": true}));
     let mut about = may("list");
     about["spec"]["user"] = json!("jo");
     let path = format!("{REVIEWS}/subjectaccessreviews");
@@ -236,6 +280,36 @@ async fn acting_as_somebody_else_needs_leave() {
         message.contains("User \"jo\" cannot impersonate resource \"users\""),
         "{message}"
     );
+    for (header, value, said, kind) in [
+        (
+            "impersonate-uid",
+            "7",
+            "uids.authentication.k8s.io \"7\" is forbidden: User \"jo\" cannot impersonate resource \"uids\" in API group \"authentication.k8s.io\" at the cluster scope",
+            "uids",
+        ),
+        (
+            "impersonate-extra-scopes",
+            "all",
+            "userextras.authentication.k8s.io \"all\" is forbidden: User \"jo\" cannot impersonate resource \"userextras/scopes\" in API group \"authentication.k8s.io\" at the cluster scope",
+            "userextras",
+        ),
+    ] {
+        let role = json!({"metadata": {"name": format!("as-{kind}")}, "rules": [
+            {"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"], "resourceNames": ["amy"]}]});
+        root.post(&format!("{RBAC}/clusterroles"), &role)
+            .await
+            .expect(201);
+        let binding = json!({"metadata": {"name": format!("as-{kind}")}, "subjects": [{"kind": "User", "name": "jo"}],
+            "roleRef": {"kind": "ClusterRole", "name": format!("as-{kind}")}});
+        root.post(&format!("{RBAC}/clusterrolebindings"), &binding)
+            .await
+            .expect(201);
+        let headers = [("impersonate-user", "amy"), (header, value)];
+        let status = jo.send(Method::GET, PODS, &headers, "").await.expect(403);
+        assert_eq!(status["message"], said);
+        assert_eq!(status["details"]["kind"], kind);
+        assert_eq!(status["details"]["name"], value);
+    }
     let role = json!({"metadata": {"name": "actor"}, "rules": [
         {"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"]}]});
     let roles = format!("{RBAC}/clusterroles");
@@ -312,4 +386,30 @@ async fn accounts_find_out_who_signs_their_tokens() {
     let keys = account.get("/openid/v1/jwks").await.expect(200);
     assert_eq!(keys["keys"][0]["alg"], "ES256");
     assert_eq!(user(&app, "jo").get(path).await.code, 403);
+}
+
+#[tokio::test]
+async fn who_may_only_patch_makes_nothing_by_applying() {
+    let app = app().await;
+    let (root, jo) = (Client::new(&app, admin()), user(&app, "jo"));
+    let role = json!({"metadata": {"name": "patcher"}, "rules": [
+        {"verbs": ["get", "patch"], "apiGroups": [""], "resources": ["configmaps"]}]});
+    root.post(&format!("{RBAC}/clusterroles"), &role)
+        .await
+        .expect(201);
+    grant(&root, "patcher", json!({"kind": "User", "name": "jo"})).await;
+    let path = "/api/v1/namespaces/default/configmaps/m?fieldManager=jo";
+    let headers = [("content-type", "application/apply-patch+yaml")];
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"a": "1"}});
+    let apply = async |client: &Client| {
+        let body = map.to_string();
+        client.send(Method::PATCH, path, &headers, body).await
+    };
+    let said = apply(&jo).await.refused(403);
+    assert!(
+        said.contains("User \"jo\" cannot create resource \"configmaps\""),
+        "{said}"
+    );
+    apply(&root).await.expect(201);
+    apply(&jo).await.expect(200);
 }

@@ -58,6 +58,12 @@ async fn pages_of_one_list_show_one_moment() {
     }
     let expected: Vec<_> = (0..10).map(|n| format!("m{n:03}")).collect();
     assert_eq!(seen, expected);
+    // What is no limit, and a list of any moment, come whole.
+    for query in ["limit=-1", "limit=4&resourceVersion=0"] {
+        let all = client.get(&format!("{MAPS}?{query}")).await.expect(200);
+        assert_eq!(names(&all).len(), 10, "{query}");
+        assert!(all["metadata"].get("continue").is_none(), "{query}");
+    }
     assert_eq!(
         client
             .get(&format!("{MAPS}?limit=4&continue=AAAA"))
@@ -99,6 +105,45 @@ async fn lists_at_a_revision_are_exact_expired_or_too_early() {
     );
     let status = client.get(&exact(&versions[0])).await.expect(410);
     assert_eq!(status["reason"], "Expired");
+    assert_eq!(
+        status["message"],
+        "The resourceVersion for the provided list is too old."
+    );
+    // A list whose revision is forgotten goes on with what there is, if the client wishes.
+    let first = client.get(&format!("{MAPS}?limit=4")).await.expect(200);
+    let token = |list: &Value| {
+        let token = list["metadata"]["continue"].as_str();
+        token.expect("a token").to_owned()
+    };
+    let next = |token: &str| format!("{MAPS}?limit=4&continue={token}");
+    let old = token(&first);
+    let both = client
+        .get(&format!("{}&resourceVersion=5", next(&old)))
+        .await;
+    assert_eq!(
+        both.refused(400),
+        "specifying resource version is not allowed when using continue"
+    );
+    for n in 0..10 {
+        let more = config_map(&format!("n{n}"), "1");
+        client.post(MAPS, &more).await.expect(201);
+    }
+    let status = client.get(&next(&old)).await.expect(410);
+    assert_eq!(status["reason"], "Expired");
+    let said = status["message"].as_str().unwrap_or_default();
+    assert!(
+        said.contains("or use the continue token in this response"),
+        "{said}"
+    );
+    let rest = client.get(&next(&token(&status))).await.expect(200);
+    let last = names(&first).pop().expect("a name");
+    let found = names(&rest);
+    assert_eq!(found.len(), 4);
+    assert!(
+        found.iter().all(|name| *name > last),
+        "{found:?} after {last}"
+    );
+    client.get(&next(&token(&rest))).await.expect(200);
     let early = client.get(&format!("{MAPS}?resourceVersion=99999")).await;
     assert_eq!(early.headers["retry-after"], "1");
     let status = early.expect(504);
@@ -114,7 +159,7 @@ async fn lists_at_a_revision_are_exact_expired_or_too_early() {
                 .expect(200)
         )
         .len(),
-        10
+        20
     );
     assert_eq!(
         client

@@ -360,7 +360,7 @@ async fn the_service_kubernetes_leads_to_all_servers_that_live() {
     let a = Client::new(&app_a, admin());
     let stop = CancellationToken::new();
     let (stop_b, of_b) = (stop.clone(), app_b.clone());
-    let announcing = tokio::spawn(async move { of_b.announce(stop_b).await });
+    let announcing = tokio::spawn(async move { of_b.keep_among_endpoints(stop_b).await });
     let addresses = |endpoints: &Value| {
         let all = endpoints["subsets"][0]["addresses"].as_array().cloned();
         let all = all.unwrap_or_default();

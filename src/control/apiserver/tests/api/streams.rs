@@ -244,6 +244,19 @@ impl Forward {
         assert!(killed.expect("kill").success());
     }
 
+    /// What kubectl said on stderr until it was ended, which is when it has said `word`.
+    async fn end_after(mut self, word: &'static str) -> String {
+        let listen = move || {
+            let stderr = self.child.stderr.as_mut().expect("stderr");
+            let (mut said, mut byte) = (Vec::new(), [0]);
+            while !said.ends_with(word.as_bytes()) && stderr.read(&mut byte).expect("read") > 0 {
+                said.push(byte[0]);
+            }
+            String::from_utf8_lossy(&said).into_owned() + &self.end()
+        };
+        tokio::task::spawn_blocking(listen).await.expect("task")
+    }
+
     /// What kubectl said on stderr until it was ended.
     fn end(mut self) -> String {
         self.kill();
@@ -313,8 +326,7 @@ async fn a_port_where_nothing_listens_is_told_in_every_version() {
         let mut heard = Vec::new();
         // The connection is closed or reset.
         let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut heard)).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let said = forward.end();
+        let said = forward.end_after("refused").await;
         has(&said, &["an error occurred forwarding", "refused"]);
     }
     cluster.stop().await;
@@ -352,13 +364,19 @@ async fn a_server_that_stops_ends_its_streams() {
     let cluster = with_pod().await;
     let program = kubectls().pop().expect("a kubectl");
     let kubectl = Kubectl::new(&program, &cluster.kubeconfig);
-    let mut child = exec(&kubectl, "exec -i web", "sleep 60")
+    let mut child = exec(&kubectl, "exec -i web", "echo begun; sleep 60")
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .expect("spawn");
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut stdout = child.stdout.take().expect("stdout");
+    let first = tokio::task::spawn_blocking(move || {
+        let mut word = [0; 6];
+        stdout.read_exact(&mut word).map(|()| word)
+    });
+    let first = first.await.expect("task").expect("its first word");
+    assert_eq!(&first, b"begun\n");
     assert!(child.try_wait().expect("wait").is_none(), "it still runs");
     let begun = Instant::now();
     cluster.stop().await;

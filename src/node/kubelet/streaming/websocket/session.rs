@@ -164,7 +164,7 @@ struct Signs {
 /// Waits until the peer can be expected to know its channels.
 async fn ready(
     io: &mut (impl AsyncWrite + Unpin),
-    mut signs: watch::Receiver<Signs>,
+    signs: &mut watch::Receiver<Signs>,
 ) -> std::io::Result<()> {
     let end = tokio::time::Instant::now() + PATIENCE;
     for round in 1..=PINGS {
@@ -188,10 +188,10 @@ async fn writing(
     mut io: impl AsyncWrite + Unpin,
     layout: Layout,
     mut frames: mpsc::Receiver<Frame>,
-    signs: watch::Receiver<Signs>,
+    mut signs: watch::Receiver<Signs>,
 ) {
     let mut out = BytesMut::with_capacity(2 * PIECE);
-    if !matches!(layout, Layout::Plain) && ready(&mut io, signs).await.is_err() {
+    if !matches!(layout, Layout::Plain) && ready(&mut io, &mut signs).await.is_err() {
         return;
     }
     while let Some(frame) = frames.recv().await {
@@ -207,7 +207,11 @@ async fn writing(
         }
         out.clear();
         if last {
-            // The peer may have closed first; then there is nobody to tell.
+            // A peer that finds the connection closed while it still has a ping to answer may
+            // drop what it has not read (aiohttp does), so its own close comes first (RFC 6455,
+            // section 7.1.1). The reader ends with it; `Connection::finish` limits the wait.
+            let _ = signs.wait_for(|_| false).await;
+            // The peer may have closed all of it; then there is nobody to tell.
             let _ = io.shutdown().await;
             return;
         }
@@ -264,4 +268,38 @@ where
         session.connection.finish().await;
     };
     (inner, carry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_connection_stays_open_until_the_peer_has_closed_too() {
+        let (ours, mut peer) = tokio::io::duplex(4096);
+        let session = open(ours, Layout::Binary, &[0]);
+        // It speaks at once and reads late: the ping is still on its way when all is said.
+        peer.write_all(&[0x82, 0x82, 0, 0, 0, 0, 0, b'x'])
+            .await
+            .unwrap();
+        session
+            .output(1)
+            .send(Bytes::from_static(b"out"))
+            .await
+            .unwrap();
+        let finished = tokio::spawn(session.connection.finish());
+
+        let mut said = frame::ping(b"").to_vec();
+        said.extend_from_slice(&[0x82, 4, 1, b'o', b'u', b't']);
+        said.extend_from_slice(&frame::close(frame::NORMAL));
+        let mut heard = vec![0; said.len()];
+        peer.read_exact(&mut heard).await.unwrap();
+        assert_eq!(heard, said);
+        let open = tokio::time::timeout(Duration::from_millis(50), peer.read_u8()).await;
+        assert!(open.is_err(), "{open:?}");
+
+        peer.write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();
+        finished.await.unwrap();
+        assert_eq!(peer.read(&mut [0]).await.unwrap(), 0);
+    }
 }

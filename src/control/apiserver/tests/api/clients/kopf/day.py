@@ -3,15 +3,14 @@
 from kubernetes import watch
 
 from stage import (
-    GROUP, HERE, SONGS, Operator, core, customs, define_songs, names, song, status, until,
+    GROUP, HERE, SONGS, Operator, at_rest, core, customs, define_songs, song, status, until,
 )
-from say import has, in_time, refused, same, well
+from say import gone, has, in_time, refused, same, well
 
 
 def created():
     song("ode", words="joy")
-    found = until("ode", lambda s: status(s).get("phase") == "Sung"
-                  and status(s).get("beats") == 3 and status(s).get("playing"))
+    found = until("ode", lambda s: status(s).get("phase") == "Sung" and at_rest(s))
     same(found["metadata"]["finalizers"], [f"{GROUP}/finalizer"])
     same(found["status"]["create"], {"child": "ode-words"})
     has(found["metadata"]["annotations"], "kopf.zalando.org/last-handled-configuration")
@@ -47,7 +46,7 @@ def changed():
 def hopeless():
     song("bad", words="bad")
     until("bad", lambda s: "kopf.zalando.org/last-handled-configuration"
-          in s["metadata"].get("annotations", {}))
+          in s["metadata"].get("annotations", {}) and at_rest(s))
     refused(404, "NotFound", core.read_namespaced_config_map, "bad-words", HERE)
 
 
@@ -58,14 +57,13 @@ def resumed(operator):
     song("later", words="late")
     operator = Operator("--standalone")
     until("ode", lambda s: status(s).get("resumed") and status(s).get("echo") == "missed")
-    until("later", lambda s: status(s).get("phase") == "Sung")
+    until("later", lambda s: status(s).get("phase") == "Sung" and at_rest(s))
     return operator
 
 
 def deleted():
     customs.delete_namespaced_custom_object(*SONGS, "ode")
-    if "ode" in names():
-        until("ode", None)
+    gone("ode", customs.list_namespaced_custom_object, *SONGS, seconds=90)
     core.read_namespaced_config_map("ode-farewell", HERE)
 
 

@@ -2,7 +2,7 @@
 
 from kubernetes import watch
 
-from stage import HERE, Operator, customs, define, define_songs, song, status, until
+from stage import HERE, Operator, at_rest, customs, define, define_songs, song, status, until
 from say import in_time, same, well
 
 PEERS = ("kopf.dev", "v1", HERE, "kopfpeerings")
@@ -29,8 +29,8 @@ def present(count):
 
 
 def by(name):
-    """Sung by this one, and nothing is left to do: who stops then breaks nothing off."""
-    return lambda song: status(song).get("by") == name and status(song).get("beats") == 3
+    """Sung by this one, and nothing is left to do."""
+    return lambda song: status(song).get("by") == name and at_rest(song)
 
 
 define_songs()

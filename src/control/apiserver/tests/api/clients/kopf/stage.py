@@ -78,14 +78,13 @@ def song(name, **spec):
 
 
 def until(name, wanted):
-    """The first state of a song that is as wanted; None stands for deleted."""
+    """The first state of a song that is as wanted."""
     def work():
         watcher = watch.Watch()
         for event in watcher.stream(customs.list_namespaced_custom_object, *SONGS,
                                     field_selector=f"metadata.name={name}"):
-            found = None if event["type"] == "DELETED" else event["object"]
-            if (found is None) if wanted is None else (found and wanted(found)):
-                return found
+            if event["type"] != "DELETED" and wanted(event["object"]):
+                return event["object"]
     return in_time(work, 90)
 
 
@@ -93,5 +92,6 @@ def status(song):
     return song.get("status", {})
 
 
-def names():
-    return [s["metadata"]["name"] for s in customs.list_namespaced_custom_object(*SONGS)["items"]]
+def at_rest(song):
+    """Its timer has counted to its end and its daemon plays: who stops then breaks nothing off."""
+    return status(song).get("beats") == 3 and status(song).get("playing")

@@ -5,7 +5,7 @@ from kubernetes.dynamic.exceptions import (
     ConflictError, NotFoundError, ResourceNotFoundError, UnprocessibleEntityError,
 )
 
-from say import has, in_time, refused, same, well
+from say import gone, has, in_time, refused, same, well
 
 GROUP, HERE = "stable.example.com", "default"
 extensions, customs = client.ApiextensionsV1Api(), client.CustomObjectsApi()
@@ -164,16 +164,7 @@ def dynamically():
 
 def undone():
     extensions.delete_custom_resource_definition(f"crontabs.{GROUP}")
-
-    def gone():
-        watcher = watch.Watch()
-        for event in watcher.stream(extensions.list_custom_resource_definition):
-            if event["type"] == "DELETED":
-                watcher.stop()
-    # It may be gone already; a watch then has nothing to tell.
-    left = [d.metadata.name for d in extensions.list_custom_resource_definition().items]
-    if left:
-        in_time(gone)
+    gone(f"crontabs.{GROUP}", extensions.list_custom_resource_definition)
     refused(404, "NotFound", customs.list_cluster_custom_object, GROUP, "v1", "crontabs")
 
 

@@ -178,7 +178,7 @@ def deletions():
     wrong = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid="other"))
     message = refused(409, "Conflict", core.delete_namespaced_config_map, "guarded", HERE,
                       body=wrong)
-    has(message, "Precondition failed: UID in precondition: other")
+    has(message, "the UID in the precondition (other) does not match the UID in record")
     right = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid=born.metadata.uid))
     gone = core.delete_namespaced_config_map("guarded", HERE, body=right)
     same((gone["status"], gone["details"]["uid"]), ("Success", born.metadata.uid))

@@ -3,7 +3,7 @@
 import json
 import threading
 
-from kubernetes import client, config
+from kubernetes import client, config, watch
 from kubernetes.client.rest import ApiException
 
 config.load_kube_config()
@@ -54,6 +54,29 @@ def in_time(work, seconds=60):
     if "error" in result:
         raise result["error"]
     return result["value"]
+
+
+def gone(name, listing, *arguments, seconds=60):
+    """Waits until no object of this name is listed.
+
+    The watch goes on from the list: with none, a deletion between the two would be missed.
+    """
+    chosen = f"metadata.name={name}"
+
+    def work():
+        listed = listing(*arguments, field_selector=chosen)
+        if isinstance(listed, dict):
+            left, version = listed["items"], listed["metadata"]["resourceVersion"]
+        else:
+            left, version = listed.items, listed.metadata.resource_version
+        if not left:
+            return
+        for event in watch.Watch().stream(
+            listing, *arguments, field_selector=chosen, resource_version=version,
+        ):
+            if event["type"] == "DELETED":
+                return
+    in_time(work, seconds)
 
 
 def well():

@@ -1,0 +1,51 @@
+//! `cadet-node hollow`: many nodes in one process, without containers.
+
+use std::path::PathBuf;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio_util::sync::CancellationToken;
+
+use crate::Failure;
+use crate::server::stop_signal;
+
+/// How many nodes, and of which cluster.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many nodes to play
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(cadet_kubelet::hollow::MOST)))]
+    nodes: u32,
+    /// What the nodes' names begin with; a number follows
+    #[arg(long, default_value = "hollow-", value_name = "PREFIX")]
+    name_prefix: String,
+    /// Who and where: an administrator's kubeconfig
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: PathBuf,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If the kubeconfig is unusable.
+pub async fn run(args: &Args) -> Result<(), Failure> {
+    let stop = stop_signal()?;
+    let kubeconfig = Kubeconfig::read_from(&args.kubeconfig)?;
+    let options = KubeConfigOptions::default();
+    let mut settings = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    // Watches are quiet for as long as nothing changes.
+    settings.read_timeout = None;
+    // One pool of connections for all nodes.
+    let client = kube::Client::try_from(settings)?;
+    let shutdown = CancellationToken::new();
+    tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            stop.await;
+            shutdown.cancel();
+        }
+    });
+    tracing::info!(nodes = args.nodes, "hollow nodes start");
+    let version = cadet_apiserver::git_version();
+    cadet_kubelet::hollow::run_many(&args.name_prefix, args.nodes, &version, client, shutdown)
+        .await?;
+    Ok(())
+}

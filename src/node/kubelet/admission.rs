@@ -1,0 +1,335 @@
+//! Whether a pod that was bound here may start: room, node, sysctls. The scheduler has
+//! asked most of this already, but a manifest may name its node itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cadet_api::quantity::Quantity;
+use cadet_network::HostPort;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
+
+use crate::eviction::CRITICAL;
+use crate::manifest::{host_ports, is_sidecar};
+use crate::resources;
+use crate::static_pods::is_static;
+use crate::verdict::Over;
+
+/// Kernel settings any pod may change for itself (documentation of sysctls, "safe set").
+const SAFE: [&str; 12] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+];
+
+/// Taint of a node that is short of memory.
+const MEMORY_TAINT: &str = "node.kubernetes.io/memory-pressure";
+
+/// What the node has to give and what it is called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Thousandths of a CPU.
+    pub cpu_millis: i64,
+    /// Bytes.
+    pub memory: i64,
+    pub pods: usize,
+    /// Labels every node of ours has; a selector on others cannot be judged here.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Decides about a pod that has nothing on this node yet. `others` may hold it, too.
+///
+/// # Errors
+/// Reason and message for the failed pod's status, upstream's.
+pub fn admit(pod: &Pod, others: &[Arc<Pod>], room: &Room) -> Result<(), Over> {
+    let Some(spec) = &pod.spec else {
+        return Ok(());
+    };
+    sysctls(spec)?;
+    selector(spec, room)?;
+    let wanted = host_ports(pod);
+    let mut count = 0;
+    let mut used = (0, 0);
+    for other in others {
+        let phase = other.status.as_ref().and_then(|s| s.phase.as_deref());
+        let over = matches!(phase, Some("Succeeded" | "Failed"));
+        if over || other.metadata.uid == pod.metadata.uid || !comes_first(other, pod) {
+            continue;
+        }
+        count += 1;
+        if host_ports(other)
+            .iter()
+            .any(|has| wanted.iter().any(|one| collide(has, one)))
+        {
+            let why = "Predicate NodePorts failed: node(s) didn't have free ports for the \
+                       requested pod ports";
+            return Err(Over::rejected("NodePorts", why));
+        }
+        if let Some(spec) = &other.spec {
+            used.0 += request(spec, "cpu");
+            used.1 += request(spec, "memory");
+        }
+    }
+    let short = |reason, name: &str, asked: i64, used: i64, capacity: i64| {
+        Err(Over::rejected(
+            reason,
+            &format!(
+                "Node didn't have enough resource: {name}, requested: {asked}, used: {used}, \
+                 capacity: {capacity}"
+            ),
+        ))
+    };
+    if count + 1 > room.pods {
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        return short("OutOfpods", "pods", 1, number(count), number(room.pods));
+    }
+    let cpu = request(spec, "cpu");
+    if cpu > 0 && used.0 + cpu > room.cpu_millis {
+        return short("OutOfcpu", "cpu", cpu, used.0, room.cpu_millis);
+    }
+    let memory = request(spec, "memory");
+    if memory > 0 && used.1 + memory > room.memory {
+        return short("OutOfmemory", "memory", memory, used.1, room.memory);
+    }
+    Ok(())
+}
+
+/// Whether a pod may start although the machine is short of something: `conditions` are the
+/// Node's that hold. Those the cluster lives on always may, and while only memory is short
+/// those that have asked for theirs, or tolerate it.
+///
+/// # Errors
+/// Reason and message for the failed pod's status, upstream's.
+pub fn withstands(pod: &Pod, conditions: &[&str]) -> Result<(), Over> {
+    let Some(spec) = pod.spec.as_ref().filter(|_| !conditions.is_empty()) else {
+        return Ok(());
+    };
+    let critical = is_static(pod) || spec.priority.is_some_and(|priority| priority >= CRITICAL);
+    let only_memory = *conditions == ["MemoryPressure"];
+    let enough = || resources::class_name(spec) != "BestEffort" || tolerates_short_memory(spec);
+    if critical || (only_memory && enough()) {
+        return Ok(());
+    }
+    let why = format!("The node had condition: [{}]. ", conditions.join(" "));
+    Err(Over::rejected("Evicted", &why))
+}
+
+fn tolerates_short_memory(spec: &PodSpec) -> bool {
+    spec.tolerations.iter().flatten().any(|toleration| {
+        let names = toleration.key.as_deref().unwrap_or_default();
+        let effect = toleration.effect.as_deref().unwrap_or_default();
+        let exists = toleration.operator.as_deref() == Some("Exists");
+        let named = names == MEMORY_TAINT || (names.is_empty() && exists);
+        // The taint has no value.
+        let worth = exists || toleration.value.as_deref().unwrap_or_default().is_empty();
+        named && worth && matches!(effect, "" | "NoSchedule")
+    })
+}
+
+/// Of two pods that came together the older one has its place first; one that has begun
+/// keeps it.
+fn comes_first(other: &Pod, pod: &Pod) -> bool {
+    let begun = other.status.as_ref().and_then(|s| s.start_time.as_ref());
+    let age = |pod: &Pod| {
+        let meta = &pod.metadata;
+        let at = meta.creation_timestamp.as_ref().map(|at| at.0);
+        (at, meta.uid.clone())
+    };
+    begun.is_some() || age(other) < age(pod)
+}
+
+fn collide(a: &HostPort, b: &HostPort) -> bool {
+    let addresses = a.host_ip.is_none() || b.host_ip.is_none() || a.host_ip == b.host_ip;
+    addresses && a.protocol == b.protocol && a.host_port == b.host_port
+}
+
+fn sysctls(spec: &PodSpec) -> Result<(), Over> {
+    let context = spec.security_context.as_ref();
+    let asked = context.and_then(|context| context.sysctls.as_ref());
+    for sysctl in asked.into_iter().flatten() {
+        let name = sysctl.name.replace('/', ".");
+        let hosts = spec.host_network == Some(true) && name.starts_with("net.");
+        if !SAFE.contains(&name.as_str()) || hosts {
+            let why = format!("forbidden sysctl: \"{name}\" not allowlisted");
+            return Err(Over::rejected("SysctlForbidden", &why));
+        }
+    }
+    Ok(())
+}
+
+fn selector(spec: &PodSpec, room: &Room) -> Result<(), Over> {
+    let wanted = spec.node_selector.iter().flatten();
+    let mut known = wanted.filter_map(|(key, value)| Some((room.labels.get(key)?, value)));
+    if known.any(|(has, wanted)| has != wanted) {
+        let why = "Predicate NodeAffinity failed: node(s) didn't match Pod's node \
+                   affinity/selector";
+        return Err(Over::rejected("NodeAffinity", why));
+    }
+    Ok(())
+}
+
+/// What a pod asks for: its containers and sidecars together, or its greediest init
+/// container with the sidecars before it (KEP-753). CPU in thousandths.
+#[must_use]
+pub fn request(spec: &PodSpec, name: &str) -> i64 {
+    let read = |amounts: Option<&BTreeMap<String, Text>>| -> Option<i64> {
+        let quantity: Quantity = amounts?.get(name)?.0.parse().ok()?;
+        Some(if name == "cpu" {
+            quantity.millis()
+        } else {
+            quantity.value()
+        })
+    };
+    let of = |container: &k8s_openapi::api::core::v1::Container| {
+        let resources = container.resources.as_ref();
+        read(resources.and_then(|r| r.requests.as_ref())).unwrap_or(0)
+    };
+    let mut sidecars = 0;
+    let mut greediest = 0;
+    for container in spec.init_containers.iter().flatten() {
+        if is_sidecar(container) {
+            sidecars += of(container);
+            greediest = greediest.max(sidecars);
+        } else {
+            greediest = greediest.max(sidecars + of(container));
+        }
+    }
+    let together: i64 = spec.containers.iter().map(of).sum();
+    let whole = read(spec.resources.as_ref().and_then(|r| r.requests.as_ref()));
+    let overhead = read(spec.overhead.as_ref()).unwrap_or(0);
+    whole.unwrap_or_else(|| greediest.max(together + sidecars)) + overhead
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::pod;
+
+    fn room() -> Room {
+        Room {
+            cpu_millis: 2000,
+            memory: 1 << 30,
+            pods: 2,
+            labels: BTreeMap::from([("kubernetes.io/os".into(), "linux".into())]),
+        }
+    }
+
+    fn refusal(spec: serde_json::Value, others: &[Arc<Pod>]) -> (String, String) {
+        let over = admit(&pod(spec), others, &room()).unwrap_err();
+        (over.reason.into(), over.message)
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_in_upstreams_words() {
+        let cpu = |amount: &str| {
+            json!({"containers": [
+            {"name": "a", "resources": {"requests": {"cpu": amount}}}]})
+        };
+        let mut other = pod(cpu("500m"));
+        other.metadata.uid = Some("u-0".into());
+        let other = Arc::new(other);
+        assert_eq!(
+            refusal(cpu("1600m"), std::slice::from_ref(&other)),
+            (
+                "OutOfcpu".into(),
+                "Pod was rejected: Node didn't have enough resource: cpu, requested: 1600, \
+                 used: 500, capacity: 2000"
+                    .into()
+            )
+        );
+        assert_eq!(
+            admit(&pod(cpu("1500m")), std::slice::from_ref(&other), &room()),
+            Ok(())
+        );
+        let full = [other.clone(), other];
+        assert_eq!(refusal(json!({"containers": []}), &full).0, "OutOfpods");
+    }
+
+    #[test]
+    fn other_systems_and_unsafe_settings_are_refused() {
+        let windows = json!({"containers": [], "nodeSelector": {"kubernetes.io/os": "windows"}});
+        assert_eq!(refusal(windows, &[]).0, "NodeAffinity");
+        let unsafe_one = json!({"containers": [], "securityContext": {"sysctls": [
+            {"name": "kernel.msgmax", "value": "1"}]}});
+        assert_eq!(
+            refusal(unsafe_one, &[]),
+            (
+                "SysctlForbidden".into(),
+                "Pod was rejected: forbidden sysctl: \"kernel.msgmax\" not allowlisted".into()
+            )
+        );
+    }
+
+    #[test]
+    fn a_machine_that_is_short_of_something_takes_few_pods() {
+        let refused =
+            |spec: serde_json::Value, conditions: &[&str]| withstands(&pod(spec), conditions).err();
+        let effort = || json!({"containers": [{"name": "a"}]});
+        let asking = || {
+            json!({"containers": [
+            {"name": "a", "resources": {"requests": {"memory": "1Mi"}}}]})
+        };
+        let memory = ["MemoryPressure"];
+        assert_eq!(refused(effort(), &[]), None);
+        assert_eq!(
+            refused(effort(), &memory).map(|over| (over.reason, over.message)),
+            Some((
+                "Evicted",
+                "Pod was rejected: The node had condition: [MemoryPressure]. ".into()
+            ))
+        );
+        assert_eq!(refused(asking(), &memory), None);
+        assert!(refused(asking(), &["DiskPressure"]).is_some());
+        assert!(refused(asking(), &["MemoryPressure", "PIDPressure"]).is_some());
+        let mut tolerant = effort();
+        tolerant["tolerations"] = json!([{"key": MEMORY_TAINT, "operator": "Exists"}]);
+        assert_eq!(refused(tolerant, &memory), None);
+        let mut critical = effort();
+        critical["priority"] = json!(CRITICAL);
+        assert_eq!(refused(critical, &["DiskPressure"]), None);
+    }
+
+    #[test]
+    fn a_port_of_the_machine_is_given_once() {
+        let web = || {
+            json!({"containers": [
+            {"name": "a", "ports": [{"containerPort": 80, "hostPort": 8080}]}]})
+        };
+        let mut other = pod(web());
+        other.metadata.uid = Some("u-2".into());
+        let (web, later) = (web(), [Arc::new(other.clone())]);
+        assert_eq!(
+            admit(&pod(web.clone()), &later, &room()),
+            Ok(()),
+            "first come"
+        );
+        other.status =
+            serde_json::from_value(json!({"startTime": "2026-11-20T20:00:00Z"})).unwrap();
+        assert_eq!(refusal(web, &[Arc::new(other)]).0, "NodePorts");
+    }
+
+    #[test]
+    fn sidecars_count_with_those_they_serve() {
+        let spec: PodSpec = serde_json::from_value(json!({
+            "initContainers": [
+                {"name": "s", "restartPolicy": "Always", "resources": {"requests": {"cpu": "1"}}},
+                {"name": "i", "resources": {"requests": {"cpu": "2"}}},
+            ],
+            "containers": [{"name": "a", "resources": {"requests": {"cpu": "500m"}}}],
+        }))
+        .unwrap();
+        assert_eq!(request(&spec, "cpu"), 3000);
+        assert_eq!(request(&spec, "memory"), 0);
+    }
+}

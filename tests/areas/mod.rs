@@ -1,0 +1,99 @@
+//! What a cluster does with real containers, asked of it by the real kubectl. Each area is a
+//! file that cleans up after itself. Two suites play them all: `src/guest/tests/native` on what
+//! `cadet-node up` makes of a plain Linux machine, `tests/e2e` in Cadet's own machine.
+#![allow(dead_code)] // each suite uses its part
+
+mod ask;
+mod cluster;
+mod ingress;
+mod jobs;
+pub mod load;
+mod names;
+mod patience;
+mod pods;
+mod policies;
+mod probes;
+mod rollouts;
+mod scheduling;
+mod security;
+mod services;
+mod sets;
+mod volumes;
+mod workloads;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+pub use cluster::{BUSYBOX, Cluster, SERVE, Said, WAIT, shell};
+
+/// What is done in an area.
+type Play = fn(&dyn Cluster);
+
+/// Rows of a phase may be played side by side: most of the time all wait. Areas of a row come one
+/// after the other. Policies close the namespace to everybody, scheduling empties the node.
+const PHASES: &[&[&[(&str, Play)]]] = &[
+    &[
+        &[
+            ("pods", pods::play),
+            ("workloads", workloads::play),
+            ("rollouts", rollouts::play),
+            ("sets", sets::play),
+            ("jobs", jobs::play),
+        ],
+        &[
+            ("services", services::play),
+            ("names", names::play),
+            ("ingress", ingress::play),
+        ],
+        &[
+            ("volumes", volumes::play),
+            ("probes", probes::play),
+            ("security", security::play),
+        ],
+    ],
+    &[&[("policies", policies::play)]],
+    &[&[("scheduling", scheduling::play)]],
+];
+
+/// Plays all areas, or those that `CADET_AREAS` names (`pods,jobs`), each to its end whatever
+/// the others do. Returns the names of those that failed.
+pub fn play(cluster: &dyn Cluster) -> Vec<&'static str> {
+    let wanted = std::env::var("CADET_AREAS").unwrap_or_default();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.split(',').any(|one| one == name);
+    let mut failed = Vec::new();
+    let row = |areas: &[(&'static str, Play)]| -> Vec<&'static str> {
+        let wanted = areas.iter().filter(|(name, _)| is_wanted(name));
+        wanted
+            .filter(|(name, area)| !passes(cluster, name, *area))
+            .map(|(name, _)| *name)
+            .collect()
+    };
+    let row = &row;
+    for rows in PHASES {
+        std::thread::scope(|threads| {
+            let played: Vec<_> = rows
+                .iter()
+                .filter_map(|areas| {
+                    if cluster.is_fast() {
+                        return Some(threads.spawn(move || row(areas)));
+                    }
+                    failed.extend(row(areas));
+                    None
+                })
+                .collect();
+            for one in played {
+                failed.extend(one.join().expect("panics are caught inside"));
+            }
+        });
+    }
+    failed
+}
+
+#[allow(clippy::print_stdout)] // the test's own report
+fn passes(cluster: &dyn Cluster, name: &str, area: Play) -> bool {
+    let since = Instant::now();
+    let done = catch_unwind(AssertUnwindSafe(|| area(cluster))).is_ok();
+    let words = if done { "ok" } else { "FAILED" };
+    println!("{name}: {words} ({:.1} s)", since.elapsed().as_secs_f64());
+    done
+}

@@ -1,0 +1,24 @@
+//! A whole cluster in one process: API server on a memory store, controllers, scheduler and
+//! nodes, seen through the API alone. One file per area.
+
+#[path = "../support/cluster.rs"]
+mod cluster;
+
+mod autoscale;
+mod budgets;
+mod cronjob;
+mod daemonset;
+mod dns;
+mod endpoints;
+mod eviction;
+mod garbage;
+mod hollow;
+mod ingress;
+mod job;
+mod preemption;
+mod quota;
+mod replicas;
+mod rollouts;
+mod scheduling;
+mod statefulset;
+mod volumes;
