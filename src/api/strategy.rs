@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::resource::Resource;
 use crate::status::Status;
-use crate::{crd, defaults, field, json as place, meta, validate};
+use crate::{crd, defaults, field, json as place, meta, schema, validate};
 
 pub use crate::binding::bind_pod;
 
@@ -94,11 +94,17 @@ pub fn finish_name(object: &mut Value, suffix: &str) -> bool {
     true
 }
 
+/// Drops what upstream's server does not keep of a body: nulls, lists and maps without items.
+fn tidy(res: &Resource, object: &mut Value) {
+    place::drop_nulls(object);
+    meta::drop_empty(object);
+    schema::drop_empty(res, object);
+}
+
 /// Fills in the object's type and defaults before admission looks at it;
 /// [`prepare_create`] does the same again for what admission adds.
 pub fn complete(res: &Resource, object: &mut Value) {
-    place::drop_nulls(object);
-    meta::drop_empty(object);
+    tidy(res, object);
     set_type(res, object);
     defaults::apply(res, object);
 }
@@ -116,8 +122,7 @@ pub fn gives_fields(res: &Resource) -> bool {
 /// # Errors
 /// 422 with every wrong field, or 400 for data that cannot be decoded.
 pub fn prepare_create(res: &Resource, object: &mut Value) -> Result<Vec<String>, Status> {
-    place::drop_nulls(object);
-    meta::drop_empty(object);
+    tidy(res, object);
     set_type(res, object);
     meta::set(object, "generation", Value::Null);
     begin(res, object);
@@ -139,8 +144,7 @@ pub fn prepare_update(
     new: &mut Value,
     old: &Value,
 ) -> Result<Vec<String>, Status> {
-    place::drop_nulls(new);
-    meta::drop_empty(new);
+    tidy(res, new);
     set_type(res, new);
     // The uid is compared before it is carried over: writing to another object of the
     // same name is an error, not a merge.

@@ -2,11 +2,13 @@
 //! Built-in kinds come from a table of facts, custom kinds from their definitions; both are
 //! walked the same way by field validation, patches, server-side apply, protobuf and OpenAPI.
 
+mod absent;
 mod builtin;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use absent::drop_empty;
 pub use builtin::{FACTS, builtin, definition_of, name_of, names, of};
 
 /// A value that has no members of its own.
