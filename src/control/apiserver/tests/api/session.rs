@@ -142,7 +142,7 @@ fn play(steps: &[Step], program: &Path, kubeconfig: &Value) -> Vec<String> {
 async fn play_everywhere(script: &str) {
     // KUBECTL=path plays with that one only, SCRIPT=path plays another script: while one is
     // being written.
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/session"));
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/api/session"));
     let script = std::env::var_os("SCRIPT").map_or_else(|| folder.join(script), PathBuf::from);
     let steps = Arc::new(steps(&std::fs::read_to_string(script).expect("script")));
     let programs = match std::env::var_os("KUBECTL") {

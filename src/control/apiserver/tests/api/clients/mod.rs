@@ -90,7 +90,7 @@ impl Setting {
 }
 
 fn folder_of_scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/clients")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("api/clients")
 }
 
 /// Where `scripts/test` installs the clients.
