@@ -155,9 +155,7 @@ async fn the_slow_are_hung_up_on_and_watches_are_not() {
         ("http/1.1", "GET /version HTTP/1.1\r\nhost: localhost\r\n"),
     ]
     .map(|(protocol, beginning)| async move {
-        let mut stream = secured(server, door, protocol)
-            .await
-            .expect("handshake");
+        let mut stream = secured(server, door, protocol).await.expect("handshake");
         stream.write_all(beginning.as_bytes()).await.expect("write");
         until_the_end(stream).await;
     });
