@@ -59,11 +59,7 @@ pub fn script(checks: &[Check]) -> String {
 /// Asks inside a pod, which may be named by several words: `-n elsewhere web`.
 #[track_caller]
 pub fn come_true(cluster: &dyn Cluster, pod: &str, checks: &[Check]) {
-    let script = script(checks);
-    let mut words = vec!["exec"];
-    words.extend(pod.split(' '));
-    words.extend(["--", "sh", "-c", script.as_str()]);
-    let said = cluster.try_kubectl(&words);
+    let said = cluster.try_inside(pod, &script(checks));
     if said.code != 0 {
         // The last question is the one that went wrong.
         let number = said

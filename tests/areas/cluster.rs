@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub const BUSYBOX: &str = "busybox:test";
 
 /// Longest wait: under software emulation a few pods need minutes.
-const LONGEST: Duration = Duration::from_secs(240);
+const LONGEST: Duration = Duration::from_secs(480);
 /// Between two questions of a kubectl.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -56,10 +56,23 @@ pub trait Cluster: Sync {
         said.out.trim_end().to_owned()
     }
 
-    /// What one command prints inside a pod's first container; it must succeed.
+    /// What a line of shell prints inside a pod's first container; it must succeed. The pod may
+    /// be named by several words: `-n elsewhere web`, `web -c side`.
     #[track_caller]
     fn inside(&self, pod: &str, line: &str) -> String {
-        self.kubectl(&["exec", pod, "--", "sh", "-c", line])
+        let said = self.try_inside(pod, line);
+        assert!(said.code == 0, "{pod}: {line}: {said}");
+        said.out.trim_end().to_owned()
+    }
+
+    fn try_inside(&self, pod: &str, line: &str) -> Said {
+        // kubectl 1.30 to 1.33 drops what reaches it before it knows where to put it
+        // (kubernetes/kubernetes#131203). Once it has sent something, it knows.
+        let line = format!("read -r go; {line}");
+        let mut words = vec!["exec", "-i"];
+        words.extend(pod.split(' '));
+        words.extend(["--", "sh", "-c", line.as_str()]);
+        Said::fed(&mut self.kubectl_command(&words), b"go\n")
     }
 
     #[track_caller]
@@ -115,6 +128,25 @@ pub trait Cluster: Sync {
     #[track_caller]
     fn ready(&self, pod: &str) {
         self.until_condition(&format!("pod/{pod}"), "Ready");
+    }
+
+    /// Waits until a pod's first container was started again, once or more.
+    #[track_caller]
+    fn restarted(&self, pod: &str) {
+        let path = "jsonpath={.status.containerStatuses[0].restartCount}";
+        let count = ["get", "pod", pod, "-o", path];
+        self.until_said(&count, &|count| {
+            count.parse::<u32>().is_ok_and(|count| count > 0)
+        });
+    }
+
+    /// Waits until an object's line of `kubectl get`, with single blanks, begins so.
+    #[track_caller]
+    fn until_row(&self, object: &str, begin: &str) {
+        let row = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        self.until_said(&["get", object, "--no-headers"], &|text| {
+            row(text).starts_with(begin)
+        });
     }
 
     /// Waits until no object is left that `words` name.

@@ -216,7 +216,13 @@ fn members_of_a_stateful_set_have_names(cluster: &dyn Cluster) {
     }
     ask::come_true(cluster, "asks", &checks);
     // Its next pod has the same name and another address.
-    cluster.kubectl(&["delete", "pod", "db-0"]);
+    let uid = cluster.field("pod/db-0", ".metadata.uid");
+    cluster.forget(&["pod/db-0"]);
+    let state = "jsonpath={.metadata.uid} {.status.conditions[?(@.type==\"Ready\")].status}";
+    let state = ["get", "pod", "db-0", "--ignore-not-found", "-o", state];
+    cluster.until_said(&state, &|state| {
+        state.ends_with(" True") && !state.starts_with(&uid)
+    });
     ask::come_true(cluster, "asks", &[Check::page("db-0.db:8080", "db-0")]);
     let ip = cluster.field("pod/db-0", ".status.podIP");
     let name = nslookup("a", &format!("db-0.db.{DOMAIN}"));

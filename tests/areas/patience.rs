@@ -22,7 +22,7 @@ pub fn ended(cluster: &dyn Cluster, pod: &str, container: &str, field: &str) -> 
 /// A line of shell that waits for `condition`, but not for ever, and then runs `line`.
 pub fn once(condition: &str, line: &str) -> String {
     format!(
-        "tries=0; until {{ {condition}; }} || [ $tries = 600 ]; do \
+        "tries=0; until {{ {condition}; }} || [ $tries = 2400 ]; do \
          tries=$((tries + 1)); sleep 0.1; done; {line}"
     )
 }

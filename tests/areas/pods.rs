@@ -25,27 +25,19 @@ fn first_pod(cluster: &dyn Cluster) {
     let row = cluster.row("pod/first");
     assert!(row.starts_with("first 2/2 Running 0 "), "{row}");
     // Two pipes: which the engine reads first is its own affair.
-    let logs = cluster.kubectl(&["logs", "first", "-c", "app"]);
+    let logs = ["logs", "first", "-c", "app"];
+    let logs = cluster.until_said(&logs, &|logs| logs.lines().count() == 2);
     let mut lines: Vec<&str> = logs.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["hello", "oops"]);
 
-    let said = cluster.kubectl(&["exec", "first", "-c", "side", "--", "cat", "/etc/hostname"]);
+    let said = cluster.inside("first -c side", "cat /etc/hostname");
     assert_eq!(said, "first");
-    let failed = cluster.try_kubectl(&["exec", "first", "-c", "app", "--", "sh", "-c", "exit 7"]);
+    let failed = cluster.try_inside("first -c app", "exit 7");
     assert_eq!(failed.code, 7, "{failed}");
     // Containers of a pod share the network.
-    let page = [
-        "exec",
-        "first",
-        "-c",
-        "side",
-        "--",
-        "wget",
-        "-qO-",
-        "127.0.0.1:8080",
-    ];
-    assert_eq!(cluster.kubectl(&page), "first");
+    let page = "until wget -qO- 127.0.0.1:8080; do sleep 0.1; done";
+    assert_eq!(cluster.inside("first -c side", page), "first");
 
     let mut forward = cluster.kubectl_command(&["port-forward", "pod/first", ":8080"]);
     let mut forward = forward.stdout(Stdio::piped()).spawn().expect("kubectl");
@@ -102,16 +94,11 @@ fn a_sick_container_is_restarted(cluster: &dyn Cluster) {
     app["livenessProbe"] = json!({"exec": {"command": ["cat", "/tmp/ok"]},
         "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 30});
     cluster.pod("sick", json!({"containers": [app]}));
-    cluster.until("pod/sick", ".status.containerStatuses[0].restartCount", "1");
-    let told = cluster.kubectl(&["describe", "pod", "sick"]);
-    assert!(
-        told.contains("Liveness probe failed: cat: can't open '/tmp/ok'"),
-        "{told}"
-    );
-    assert!(
-        told.contains("Container app failed liveness probe, will be restarted"),
-        "{told}"
-    );
+    cluster.restarted("sick");
+    cluster.until_said(&["describe", "pod", "sick"], &|told| {
+        told.contains("Liveness probe failed: cat: can't open '/tmp/ok'")
+            && told.contains("Container app failed liveness probe, will be restarted")
+    });
     cluster.forget(&["pod/sick"]);
 }
 

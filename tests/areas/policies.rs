@@ -40,9 +40,10 @@ fn begin(cluster: &dyn Cluster) {
     );
     let mut app = shell("app", &serve);
     app["ports"] = json!([{"name": "http", "containerPort": 8080}]);
-    app["readinessProbe"] = json!({"httpGet": {"port": 8080}, "periodSeconds": 1});
+    app["readinessProbe"] = json!({"httpGet": {"port": 8080}, "periodSeconds": 1,
+        "timeoutSeconds": 20});
     app["livenessProbe"] = json!({"tcpSocket": {"port": 8080}, "periodSeconds": 1,
-        "initialDelaySeconds": 5, "failureThreshold": 10});
+        "initialDelaySeconds": 5, "timeoutSeconds": 20, "failureThreshold": 10});
     cluster.pod("server", json!({"containers": [app]}));
     // Pods wait for their namespace's account; it is a matter of moments.
     let account = ["get", "serviceaccount", "default", "-n", "elsewhere"];
@@ -146,8 +147,7 @@ impl<'a> Site<'a> {
         let (id, restarts) = self.cluster.container("server");
         assert_eq!(restarts, "0");
         self.cluster.kill_container(&id);
-        let count = ".status.containerStatuses[0].restartCount";
-        self.cluster.until("pod/server", count, "1");
+        self.cluster.restarted("server");
         self.cluster.ready("server");
         self.finds(STRANGER, &[(8080, NOBODY)]);
     }

@@ -120,8 +120,7 @@ fn waits(cluster: &dyn Cluster, pod: &str, reason: &str) {
 
 #[track_caller]
 fn row_begins(cluster: &dyn Cluster, pod: &str, wanted: &str) {
-    let row = cluster.row(&format!("pod/{pod}"));
-    assert!(row.starts_with(&format!("{pod} {wanted} ")), "{row}");
+    cluster.until_row(&format!("pod/{pod}"), &format!("{pod} {wanted} "));
 }
 
 fn those_without_an_image(cluster: &dyn Cluster) {
@@ -175,12 +174,10 @@ fn those_that_fail(cluster: &dyn Cluster) {
     row_begins(cluster, "once", "0/1 Error 0");
 
     waits(cluster, "missing", "CrashLoopBackOff");
-    let end = cluster.object("pod/missing");
-    let end = &end["status"]["containerStatuses"][0]["lastState"]["terminated"];
-    assert_eq!(
-        (&end["exitCode"], &end["reason"]),
-        (&json!(128), &json!("StartError"))
-    );
+    let end = format!("{STATUS}.lastState.terminated");
+    let end = format!("jsonpath={{{end}.exitCode}} {{{end}.reason}}");
+    let end = ["get", "pod/missing", "-o", end.as_str()];
+    cluster.until_said(&end, &|end| end == "128 StartError");
     told(
         cluster,
         "rude",
@@ -351,8 +348,12 @@ fn ordered_pod(cluster: &dyn Cluster) {
 fn order_is_kept(cluster: &dyn Cluster) {
     cluster.ready("ordered-end");
     row_begins(cluster, "ordered-end", "2/2 Running 0");
-    let read = format!("cat {ROOT}/order");
-    let order = cluster.node_says(&read);
+    let read = |lines: u32| {
+        let order = format!("{ROOT}/order");
+        let wait = format!("until [ $(wc -l < {order}) -ge {lines} ]; do sleep 0.1; done");
+        cluster.node_says(&format!("{wait}; cat {order}"))
+    };
+    let order = read(5);
     let order: Vec<&str> = order.lines().collect();
     assert_eq!(order[..3], ["setup", "sidecar up", "sidecar started"]);
     // A postStart hook runs beside the program, in no order.
@@ -361,22 +362,28 @@ fn order_is_kept(cluster: &dyn Cluster) {
     assert_eq!(both, ["app up", "hello"]);
 
     cluster.kubectl(&["delete", "pod", "ordered-end"]);
-    let order = cluster.node_says(&read);
+    let order = read(8);
     let order: Vec<&str> = order.lines().collect();
     assert_eq!(order[5..], ["goodbye", "app down", "sidecar down"]);
 }
 
 /// Its object stays until the finalizer is taken away, so that its end can be read.
 fn ending_pod(cluster: &dyn Cluster) {
-    let wait = "while true; do sleep 0.1; done";
+    // Ready when it has said what it does when it is asked to end.
+    let container = |name: &str, act: &str| {
+        let line = format!("trap '{act}' TERM; touch /up; while true; do sleep 0.1; done");
+        let mut container = shell(name, &line);
+        container["readinessProbe"] = probe(json!({"exec": {"command": ["test", "-e", "/up"]}}), 3);
+        container
+    };
     let containers = [
-        shell("polite", &format!("trap 'exit 0' TERM; {wait}")),
-        shell("grumpy", &format!("trap 'exit 7' TERM; {wait}")),
-        shell("stubborn", &format!("trap '' TERM; {wait}")),
+        container("polite", "exit 0"),
+        container("grumpy", "exit 7"),
+        container("stubborn", ""),
     ];
     cluster.create(&json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "ending", "finalizers": ["cadet.dev/area"]},
-        "spec": {"restartPolicy": "Never", "terminationGracePeriodSeconds": 5,
+        "spec": {"restartPolicy": "Never", "terminationGracePeriodSeconds": 15,
             "containers": containers}}));
 }
 

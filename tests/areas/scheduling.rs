@@ -287,7 +287,7 @@ fn a_node_is_emptied(cluster: &dyn Cluster) {
         let lose = "--delete-emptydir-data";
         cluster.try_kubectl(&["drain", node, ours, ignore, lose, patience])
     };
-    let blocked = drain("--timeout=5s");
+    let blocked = drain("--timeout=20s");
     let why = "Cannot evict pod as it would violate the pod's disruption budget.";
     assert!(
         blocked.code == 1 && blocked.err.contains(why),

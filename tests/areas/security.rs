@@ -508,9 +508,12 @@ fn ways_in(cluster: &dyn Cluster) {
     cluster.kubectl(&["cp", &here, "shared:/www/page", "-c", "serve"]);
     let size = cluster.inside("shared", "wc -c < /www/page");
     assert_eq!(size, text.len().to_string());
-    cluster.kubectl(&["cp", "shared:/www/page", &back, "-c", "serve"]);
-    let copied = std::fs::read_to_string(&back).expect("read");
-    assert!(copied == text, "{} of {} bytes", copied.len(), text.len());
+    // kubectl 1.30 to 1.33 may lose the beginning (kubernetes/kubernetes#131203).
+    let copy = || {
+        let said = cluster.try_kubectl(&["cp", "shared:/www/page", &back, "-c", "serve"]);
+        said.code == 0 && std::fs::read_to_string(&back).is_ok_and(|copied| copied == text)
+    };
+    assert!((0..10).any(|_| copy()), "it does not come back whole");
 
     let mut attach = cluster.kubectl_command(&["attach", "-i", "shared", "-c", "talk"]);
     let said = Said::fed(&mut attach, b"hello\n");

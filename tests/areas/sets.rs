@@ -26,7 +26,8 @@ pub fn play(cluster: &dyn Cluster) {
 /// A StatefulSet of two whose pods write their name into a log of their own.
 fn shelf() -> Value {
     let mut app = shell("app", &format!("hostname >> /data/log; {SERVE}"));
-    app["readinessProbe"] = json!({"httpGet": {"port": 8080}, "periodSeconds": 1});
+    app["readinessProbe"] =
+        json!({"httpGet": {"port": 8080}, "periodSeconds": 1, "timeoutSeconds": 20});
     app["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
     let claim = json!({"metadata": {"name": "data"},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}});

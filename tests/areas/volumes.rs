@@ -126,7 +126,7 @@ fn mounts_are_what_they_should_be(cluster: &dyn Cluster) {
             "tmpfs",
         ]
     );
-    let told = cluster.kubectl(&["exec", "files", "-c", "side", "--", "cat", "/shared/x"]);
+    let told = cluster.inside("files -c side", "cat /shared/x");
     assert_eq!(told, "shared");
 
     let told = cluster.inside(

@@ -7,7 +7,8 @@ use super::{Cluster, SERVE, shell};
 /// A Deployment whose pods serve their name.
 pub fn deployment(name: &str, replicas: u32) -> Value {
     let mut app = shell("app", SERVE);
-    app["readinessProbe"] = json!({"httpGet": {"port": 8080}, "periodSeconds": 1});
+    app["readinessProbe"] =
+        json!({"httpGet": {"port": 8080}, "periodSeconds": 1, "timeoutSeconds": 20});
     app["ports"] = json!([{"name": "http", "containerPort": 8080}]);
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
         "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}},
@@ -47,7 +48,7 @@ fn what_dies_comes_back(cluster: &dyn Cluster) {
     let (id, restarts) = cluster.container(name);
     assert_eq!(restarts, "0");
     cluster.kill_container(&id);
-    cluster.until(&first, ".status.containerStatuses[0].restartCount", "1");
+    cluster.restarted(name);
     cluster.ready(name);
 
     cluster.kubectl(&["delete", &first]);

@@ -97,25 +97,24 @@ spec:
   metrics: [{type: Resource, resource: {name: memory, target: {type: AverageValue, averageValue: 16Mi}}}]",
         )
         .await;
-    cluster
-        .until::<ReplicationController>("default", "web", |target| {
+    // What it says of the change, it says only until it looks again.
+    let (_, scaler) = tokio::join!(
+        cluster.until::<ReplicationController>("default", "web", |target| {
             let spec = target.and_then(|target| target.spec.as_ref());
             spec.is_some_and(|spec| spec.replicas == Some(3))
+        }),
+        cluster.until::<HorizontalPodAutoscaler>("default", "web", |scaler| {
+            let status = scaler.and_then(|scaler| scaler.status.as_ref());
+            status.is_some_and(|status| status.desired_replicas == 3)
         })
-        .await;
+    );
+    let scaler = scaler.expect("the autoscaler");
     cluster
         .until_event(
             "web",
             "SuccessfulRescale: New size: 3; reason: memory resource above target",
         )
         .await;
-    let scaler = cluster
-        .until::<HorizontalPodAutoscaler>("default", "web", |scaler| {
-            let status = scaler.and_then(|scaler| scaler.status.as_ref());
-            status.is_some_and(|status| status.desired_replicas == 3)
-        })
-        .await
-        .expect("the autoscaler");
     let conditions = scaler.status.and_then(|s| s.conditions).unwrap_or_default();
     let of = |kind: &str| {
         let found = conditions

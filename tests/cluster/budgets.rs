@@ -174,7 +174,7 @@ async fn a_drain_moves_pods_one_after_the_other() {
     let (_served, kubectl) = cluster.kubectl().await;
     has(
         &kubectl
-            .run("drain node-1 --ignore-daemonsets --timeout=60s")
+            .run("drain node-1 --ignore-daemonsets --timeout=240s")
             .await,
         &["node/node-1 cordoned", "node/node-1 drained"],
     );

@@ -155,11 +155,11 @@ async fn a_day_of_rollouts_with_kubectl() {
     let (_served, kubectl) = cluster.kubectl().await;
     cluster.create(&set("agent", "web:1", "", "")).await;
     has(
-        &kubectl.run("rollout status ds/agent --timeout=60s").await,
+        &kubectl.run("rollout status ds/agent --timeout=240s").await,
         &["daemon set \"agent\" successfully rolled out"],
     );
     kubectl.run("set image ds/agent c=web:2").await;
-    kubectl.run("rollout status ds/agent --timeout=60s").await;
+    kubectl.run("rollout status ds/agent --timeout=240s").await;
     until_placed(
         &cluster,
         "agent",
@@ -182,7 +182,7 @@ async fn a_day_of_rollouts_with_kubectl() {
         &kubectl.run("rollout undo ds/agent --to-revision=1").await,
         &["daemonset.apps/agent rolled back"],
     );
-    kubectl.run("rollout status ds/agent --timeout=60s").await;
+    kubectl.run("rollout status ds/agent --timeout=240s").await;
     let pods = until_placed(
         &cluster,
         "agent",
@@ -201,7 +201,7 @@ async fn a_day_of_rollouts_with_kubectl() {
         &kubectl.run("rollout restart ds/agent").await,
         &["daemonset.apps/agent restarted"],
     );
-    kubectl.run("rollout status ds/agent --timeout=60s").await;
+    kubectl.run("rollout status ds/agent --timeout=240s").await;
     cluster
         .until_all::<Pod>("app=agent", |now| {
             let new = now

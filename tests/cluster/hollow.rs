@@ -101,8 +101,9 @@ async fn many_pods_run_on_many_nodes() {
     // Pods of one owner are spread over all nodes.
     assert_eq!(by_node.len(), 10, "{by_node:?}");
     assert!(by_node.values().all(|n| (3..=7).contains(n)), "{by_node:?}");
-    let leases = kube::Api::<Lease>::namespaced(cluster.client.clone(), "kube-node-lease");
-    assert!(leases.get("hollow-7").await.is_ok());
+    cluster
+        .until::<Lease>("kube-node-lease", "hollow-7", |lease| lease.is_some())
+        .await;
     cluster.apply(&deployment(0)).await;
     cluster
         .until_all::<Pod>("app=web", |pods| pods.is_empty())

@@ -12,7 +12,7 @@ use cadet_ingress::{Config, Server};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use kube::{Client, ResourceExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::process::Command;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -86,7 +86,7 @@ endpoints: [{{addresses: [{}]}}]",
             self.http
         };
         let mut command = Command::new("curl");
-        command.args(["-sS", "--max-time", "20"]);
+        command.args(["-sS", "--max-time", "120"]);
         command.args(["--connect-to", &format!("::{}:{}", to.ip(), to.port())]);
         let output = command
             .args(words.split_whitespace())
@@ -123,6 +123,14 @@ async fn here() -> IpAddr {
         .expect("socket");
     socket.connect(("192.0.2.1", 9)).await.expect("a route");
     socket.local_addr().expect("address").ip()
+}
+
+/// An address where nobody listens, and what keeps others from taking it.
+async fn nowhere() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().expect("socket");
+    socket.bind((here().await, 0).into()).expect("bind");
+    let address = socket.local_addr().expect("address");
+    (socket, address)
 }
 
 /// A server that says its name and what it was asked.
@@ -227,10 +235,7 @@ async fn visitors_read_what_is_missing() {
     site.service("web", &[]).await;
     site.until(&words, |text| text.contains("no endpoint that is ready"))
         .await;
-    // Nobody listens there.
-    let closed = TcpListener::bind((here().await, 0)).await.expect("bind");
-    let nobody = closed.local_addr().expect("address");
-    drop(closed);
+    let (_held, nobody) = nowhere().await;
     site.service("web", &[nobody]).await;
     let text = site.until(&words, |text| text.ends_with(":502")).await;
     assert!(
@@ -250,9 +255,7 @@ async fn visitors_read_what_is_missing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn endpoints_take_turns_and_dead_ones_are_passed_over() {
     let site = Site::start().await;
-    let closed = TcpListener::bind((here().await, 0)).await.expect("bind");
-    let dead = closed.local_addr().expect("address");
-    drop(closed);
+    let (_held, dead) = nowhere().await;
     site.service("web", &[backend("one").await, backend("two").await, dead])
         .await;
     let rules = rule("shop.example", "/", "web");

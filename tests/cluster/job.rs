@@ -215,13 +215,17 @@ async fn a_failed_pod_is_replaced_after_a_while() {
     let pods = cluster
         .until_all::<Pod>(&labels("again"), |pods| pods.iter().any(Cluster::is_ready))
         .await;
-    end(&cluster, &pods[0].name_any(), "Failed").await;
     let counted = |job: Option<&Job>| {
         job.and_then(|job| job.status.as_ref())
             .and_then(|s| s.failed)
             == Some(1)
     };
-    let job = cluster.until::<Job>("default", "again", counted).await;
+    // Watched from before: the next pod comes in ten seconds.
+    let name = pods[0].name_any();
+    let (job, ()) = tokio::join!(
+        cluster.until::<Job>("default", "again", counted),
+        end(&cluster, &name, "Failed")
+    );
     assert_eq!(job.expect("a job").status.and_then(|s| s.active), None);
     let pods = cluster
         .until_all::<Pod>(&labels("again"), |pods| {
@@ -288,18 +292,12 @@ async fn a_suspended_job_has_no_pods() {
     cluster
         .until_all::<Pod>(&labels("rest"), |pods| pods.is_empty())
         .await;
+    // What was suspended counts for nothing.
+    let nothing = json!({"ready": 0, "terminating": 0, "uncountedTerminatedPods": {}});
     let rests = |job: Option<&Job>| {
-        job.is_some_and(|job| figures(job)["terminating"] == 0 && is(Some(job), "Suspended"))
+        job.is_some_and(|job| figures(job) == nothing && is(Some(job), "Suspended"))
     };
-    let again = cluster
-        .until("default", "rest", rests)
-        .await
-        .expect("a job");
-    assert_eq!(
-        figures(&again),
-        json!({"ready": 0, "terminating": 0, "uncountedTerminatedPods": {}}),
-        "what was suspended counts for nothing"
-    );
+    cluster.until("default", "rest", rests).await;
 
     kubectl.run(&set(false)).await;
     let runs = |job: Option<&Job>| job.is_some_and(|job| figures(job)["ready"] == 2);
@@ -372,11 +370,13 @@ async fn pods_of_a_smaller_or_deleted_job_go() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ended_job_may_clear_itself_away() {
     let cluster = Cluster::start().await;
-    cluster
-        .create(&job("brief", "exits-0", "  ttlSecondsAfterFinished: 0"))
-        .await;
+    let brief = job("brief", "exits-0", "  ttlSecondsAfterFinished: 0");
     let ended = |job: Option<&Job>| is(job, "Complete");
-    cluster.until("default", "brief", ended).await;
+    // Watched from before: it may be gone a moment after its end.
+    tokio::join!(
+        cluster.until("default", "brief", ended),
+        cluster.create(&brief)
+    );
     cluster
         .until::<Job>("default", "brief", |job| {
             job.is_none_or(|job| job.metadata.deletion_timestamp.is_some())

@@ -64,6 +64,12 @@ spec: {{containers: [{{name: c, image: {image}, resources: {{requests: {{cpu: 40
     until("requests.cpu", "400m").await;
     // One that ends by itself gives back as well, though it is still there.
     cluster.create(&pod("d", "exits-0")).await;
+    cluster
+        .until::<Pod>("default", "d", |pod| {
+            let status = pod.and_then(|pod| pod.status.as_ref());
+            status.is_some_and(|status| status.phase.as_deref() == Some("Succeeded"))
+        })
+        .await;
     until("pods", "1").await;
     cluster.create(&pod("e", "exits-0")).await;
 

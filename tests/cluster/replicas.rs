@@ -282,14 +282,15 @@ spec:
 async fn a_pod_is_available_after_it_was_ready_for_a_while() {
     let cluster = Cluster::start().await;
     let text = set("web", 1, "web").replace("  replicas: 1", "  replicas: 1\n  minReadySeconds: 1");
-    cluster.apply(&text).await;
     let figures = |set: Option<&ReplicaSet>| {
         let status = set.and_then(|set| set.status.clone()).unwrap_or_default();
         (status.ready_replicas, status.available_replicas)
     };
-    cluster
-        .until("default", "web", |set| figures(set) == (Some(1), None))
-        .await;
+    // Watched from before: it is so for a second only.
+    tokio::join!(
+        cluster.until("default", "web", |set| figures(set) == (Some(1), None)),
+        cluster.apply(&text)
+    );
     cluster
         .until("default", "web", |set| figures(set) == (Some(1), Some(1)))
         .await;

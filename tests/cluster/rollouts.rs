@@ -134,7 +134,7 @@ async fn a_day_of_rollouts_with_kubectl() {
         .run("annotate deployment/web kubernetes.io/change-cause=second")
         .await;
     kubectl
-        .run("rollout status deployment/web --timeout=60s")
+        .run("rollout status deployment/web --timeout=240s")
         .await;
     has(
         &kubectl.run("rollout history deployment/web").await,
@@ -159,7 +159,7 @@ async fn a_day_of_rollouts_with_kubectl() {
         &["deployment.apps/web rolled back"],
     );
     kubectl
-        .run("rollout status deployment/web --timeout=60s")
+        .run("rollout status deployment/web --timeout=240s")
         .await;
     let back = cluster
         .until_all::<ReplicaSet>("app=web", |sets| {
@@ -195,7 +195,7 @@ async fn a_day_of_rollouts_with_kubectl() {
     assert_eq!(sets.len(), 2, "nothing new while it is paused");
     kubectl.run("rollout resume deployment/web").await;
     kubectl
-        .run("rollout status deployment/web --timeout=60s")
+        .run("rollout status deployment/web --timeout=240s")
         .await;
     cluster
         .until_all::<ReplicaSet>("app=web", |sets| sizes(sets) == [0, 0, 5])
@@ -203,7 +203,7 @@ async fn a_day_of_rollouts_with_kubectl() {
 
     kubectl.run("rollout restart deployment/web").await;
     kubectl
-        .run("rollout status deployment/web --timeout=60s")
+        .run("rollout status deployment/web --timeout=240s")
         .await;
     cluster
         .until_all::<ReplicaSet>("app=web", |sets| sizes(sets) == [0, 0, 0, 5])

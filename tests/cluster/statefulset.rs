@@ -134,11 +134,11 @@ async fn a_day_of_rollouts_with_kubectl() {
     let (_served, kubectl) = cluster.kubectl().await;
     cluster.create(&set("web", 3, "web:1", "")).await;
     has(
-        &kubectl.run("rollout status sts/web --timeout=60s").await,
+        &kubectl.run("rollout status sts/web --timeout=240s").await,
         &["partitioned roll out complete: 3 new pods have been updated..."],
     );
     kubectl.run("set image sts/web c=web:2").await;
-    kubectl.run("rollout status sts/web --timeout=60s").await;
+    kubectl.run("rollout status sts/web --timeout=240s").await;
     until_images(&cluster, "web", &["web:2", "web:2", "web:2"]).await;
     has(
         &kubectl.run("rollout history sts/web").await,
@@ -156,7 +156,7 @@ async fn a_day_of_rollouts_with_kubectl() {
         &kubectl.run("rollout undo sts/web").await,
         &["statefulset.apps/web rolled back"],
     );
-    kubectl.run("rollout status sts/web --timeout=60s").await;
+    kubectl.run("rollout status sts/web --timeout=240s").await;
     let before = until_images(&cluster, "web", &["web:1", "web:1", "web:1"]).await;
     let mut numbers: Vec<i64> = cluster
         .until_all::<ControllerRevision>("app=web", |all| all.len() == 2)
@@ -181,7 +181,7 @@ async fn a_day_of_rollouts_with_kubectl() {
         &kubectl.run("rollout restart sts/web").await,
         &["statefulset.apps/web restarted"],
     );
-    kubectl.run("rollout status sts/web --timeout=60s").await;
+    kubectl.run("rollout status sts/web --timeout=240s").await;
     let old: Vec<_> = before.iter().map(ResourceExt::uid).collect();
     cluster
         .until_all::<Pod>("app=web", |pods| {
@@ -255,7 +255,10 @@ async fn every_pod_has_a_claim_of_its_own() {
         .create(&set("db", 2, "stuck", &format!("{policy}\n{CLAIMS}")))
         .await;
     let claims = cluster
-        .until_all::<PersistentVolumeClaim>("app=db", |claims| claims.len() == 2)
+        .until_all::<PersistentVolumeClaim>("app=db", |claims| {
+            let owned = |claim: &PersistentVolumeClaim| !claim.owner_references().is_empty();
+            claims.len() == 2 && claims.iter().all(owned)
+        })
         .await;
     let claimed: Vec<String> = claims.iter().map(ResourceExt::name_any).collect();
     assert_eq!(claimed, ["data-db-0", "data-db-1"]);
@@ -316,7 +319,7 @@ spec: {containers: [{name: c, image: web:0}]}",
         .await;
     for image in ["web:2", "web:3", "web:4"] {
         kubectl.run(&format!("set image sts/web c={image}")).await;
-        kubectl.run("rollout status sts/web --timeout=60s").await;
+        kubectl.run("rollout status sts/web --timeout=240s").await;
     }
     let other = cluster
         .until::<Pod>("default", "other", |pod| pod.is_some())

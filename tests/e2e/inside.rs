@@ -63,11 +63,7 @@ impl<'a> Inside<'a> {
         wait_for_boot();
         load::nothing_is_lost(&self.kubeconfig(), &kept);
         for name in pods {
-            self.until(
-                &format!("pod/{name}"),
-                ".status.containerStatuses[0].restartCount",
-                "1",
-            );
+            self.restarted(name);
             self.ready(name);
             self.forget(&[&format!("pod/{name}")]);
         }
@@ -102,6 +98,6 @@ impl Cluster for Inside<'_> {
 
     /// Under software emulation a container takes seconds.
     fn soon(&self) -> &str {
-        "--timeout=240s"
+        "--timeout=600s"
     }
 }

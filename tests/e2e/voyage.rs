@@ -13,7 +13,8 @@ const POD: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tutorials/01-telescope/manifests/telescope-pod.json"
 );
-const MINUTES: Duration = Duration::from_secs(60);
+/// A minute of a machine that has nothing else to do; others need more of them.
+const MINUTES: Duration = Duration::from_secs(180);
 
 /// A cluster under test, removed even when an assertion fails.
 struct Voyage {
@@ -97,7 +98,7 @@ impl Voyage {
         command.args([
             "-sS",
             "--max-time",
-            "20",
+            "120",
             "--socks5-hostname",
             &format!("127.0.0.1:{port}"),
         ]);
@@ -254,16 +255,13 @@ fn from_start_to_the_telescope_page_and_back() {
         "{wide}"
     );
     assert!(ip.starts_with("10.244."), "{ip}");
-    let described = v.kubectl_ok(&["describe", "pod", "telescope-pod"]).out;
+    let described = eventually("events say what was run", MINUTES, || {
+        let described = v.kubectl_ok(&["describe", "pod", "telescope-pod"]).out;
+        let reasons = ["Scheduled", "Started", "Substituted"];
+        let all = reasons.iter().all(|reason| described.contains(reason));
+        all.then_some(described)
+    });
     v.tell(&described);
-    assert!(
-        described.contains("Scheduled") && described.contains("Started"),
-        "{described}"
-    );
-    assert!(
-        described.contains("Substituted"),
-        "events must say what was run: {described}"
-    );
 
     v.tell("the page through SOCKS, by the pod's own address");
     let port = free_port();
@@ -303,8 +301,9 @@ fn from_start_to_the_telescope_page_and_back() {
         ["200", "201", "302", "303"].contains(&posted.out.as_str()),
         "{posted}"
     );
-    let page = v.chromium(&port, &url);
-    assert!(page.contains(title), "Chromium saw: {page}");
+    eventually("Chromium sees the post", MINUTES, || {
+        v.chromium(&port, &url).contains(title).then_some(())
+    });
 
     v.tell("the page by its Service's name, and as an Ingress");
     let dns = v.kubectl_ok(&["get", "service", "-n", "kube-system"]).out;

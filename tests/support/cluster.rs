@@ -18,7 +18,7 @@ use futures::TryStreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -35,7 +35,7 @@ pub mod program;
 pub mod tls;
 
 /// A test that waits longer has failed; what it waited for is in the message.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// See the module's opening. Ends when dropped.
 pub struct Cluster {
@@ -320,12 +320,21 @@ async fn watch_until<K: Kind, T>(
     config: watcher::Config,
     mut look: impl FnMut(Vec<K>) -> Result<T, Vec<K>>,
 ) -> T {
-    let mut changes = pin!(watcher(api, config));
+    let mut changes = pin!(watcher(api, config).default_backoff());
     let mut all: BTreeMap<(Option<String>, String), K> = BTreeMap::new();
     let mut complete = false;
     let mut last = Vec::new();
     let search = async {
-        while let Some(event) = changes.try_next().await.expect("watch") {
+        loop {
+            let event = match changes.try_next().await {
+                Ok(Some(event)) => event,
+                Ok(None) => unreachable!("watches do not end"),
+                // A watch that fell behind starts over by itself.
+                Err(error) => {
+                    tracing::warn!(%error, "a test's watch");
+                    continue;
+                }
+            };
             let key = |object: &K| (object.namespace(), object.name_any());
             match event {
                 watcher::Event::Init => all.clear(),
@@ -344,7 +353,6 @@ async fn watch_until<K: Kind, T>(
                 }
             }
         }
-        unreachable!("watches do not end")
     };
     match tokio::time::timeout(PATIENCE, search).await {
         Ok(found) => found,

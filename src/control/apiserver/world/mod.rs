@@ -182,13 +182,14 @@ impl World {
         } else {
             state.hub.skip(event.revision);
         }
-        drop(state);
+        // Before anybody can see the revision: who has waited for it decides by what it brought.
         if event.key().contains(RULES) {
             self.rules_changed.fetch_add(1, Ordering::Release);
         }
         if event.key().contains(HOOKS) {
             self.hooks_changed.fetch_add(1, Ordering::Release);
         }
+        drop(state);
         self.wake(event.revision);
     }
 

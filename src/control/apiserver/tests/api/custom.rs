@@ -78,12 +78,14 @@ async fn a_definition_serves_its_kind_at_once_and_takes_it_along_when_it_goes() 
     assert!(services.to_string().contains("v1.harbour.example"));
 
     let path = format!("{DEFINITIONS}/boats.harbour.example");
+    let mut events = client.watch(&format!("{DEFINITIONS}?watch=true")).await;
     client.delete(&path, &json!({})).await.expect(200);
-    for _ in 0..500 {
-        if client.get(&path).await.code == 404 {
+    loop {
+        let event = events.brief().await;
+        assert_ne!(event, "END");
+        if event == "DELETED boats.harbour.example" {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     assert_eq!(client.get(&path).await.code, 404);
     assert_eq!(client.get(BOATS).await.code, 404);

@@ -225,7 +225,7 @@ async fn kubectl_gets_raw_and_proxies() {
             .spawn()
             .expect("spawn");
         let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let first = tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await;
+        let first = tokio::time::timeout(Duration::from_secs(180), lines.next_line()).await;
         let first = first.expect("it starts").expect("text").expect("a line");
         let address = first.rsplit(' ').next().expect("address").to_owned();
         let url = format!("http://{address}{SERVICES}/web:http/proxy/page/");

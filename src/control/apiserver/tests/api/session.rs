@@ -118,7 +118,7 @@ fn play(steps: &[Step], program: &Path, kubeconfig: &Value) -> Vec<String> {
         };
         // By QUIT a kubectl that hangs tells where.
         let output = Command::new("timeout")
-            .args(["-s", "QUIT", "-k", "5", "60", "sh", "-c", words])
+            .args(["-s", "QUIT", "-k", "5", "240", "sh", "-c", words])
             .env("PATH", &path)
             .env("HOME", home.path())
             .env("KUBECONFIG", at("config"))

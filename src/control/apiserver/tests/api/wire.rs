@@ -174,6 +174,8 @@ async fn agent(authority: &Authority, finish: tokio::sync::oneshot::Receiver<()>
     let acceptor = tokio_rustls::TlsAcceptor::from(authority.server());
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.expect("accept");
+        // One is all: who comes later is refused.
+        drop(listener);
         let mut stream = acceptor.accept(stream).await.expect("handshake");
         let certificates = stream
             .get_ref()

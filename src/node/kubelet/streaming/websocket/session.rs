@@ -19,6 +19,9 @@ use crate::streaming::pipe::{Connection, Frame, Gone, Incoming, Outgoing, PIECE,
 /// a terminal's size for instance, has made them.
 const PINGS: u32 = 3;
 
+/// Time between them: on a busy machine the other thread may have to wait for its turn.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// Longest wait for the answers: every WebSocket library gives them, and who does not must not
 /// wait for ever.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -168,6 +171,9 @@ async fn ready(
 ) -> std::io::Result<()> {
     let end = tokio::time::Instant::now() + PATIENCE;
     for round in 1..=PINGS {
+        if round > 1 {
+            tokio::time::sleep(PAUSE).await;
+        }
         io.write_all(&frame::ping(b"")).await?;
         io.flush().await?;
         let heard = signs.wait_for(|signs| signs.spoke || signs.answers >= round);

@@ -92,6 +92,6 @@ fn ports_and_pods_come_back_when_rules_and_bridge_were_taken_away() {
 fn a_port_of_one_address_is_no_port_of_the_others() {
     let world = World::new();
     publish(&world, vec![port(Some(Ipv4Addr::LOCALHOST))]);
-    assert!(world.outside.tcp(&format!("{NODE}:{PORT}")).is_err());
+    assert!(world.outside.brief_tcp(&format!("{NODE}:{PORT}")).is_err());
     answers(&world.node, &format!("127.0.0.1:{PORT}"), "a", GATEWAY);
 }

@@ -24,7 +24,7 @@ fn passes(from: &Space, to: &str) {
 
 #[track_caller]
 fn stopped(from: &Space, to: &str) {
-    assert!(is_dropped(&from.tcp(to)), "{to} was reached");
+    assert!(is_dropped(&from.brief_tcp(to)), "{to} was reached");
 }
 
 const A: &str = "10.244.0.2:8080";
@@ -48,7 +48,7 @@ fn who_is_not_allowed_in_stays_out_but_the_node_never_does() {
     world.sync();
     stopped(world.pod("b"), A);
     stopped(&world.outside, A);
-    assert!(is_dropped(&world.pod("b").udp(A)));
+    assert!(is_dropped(&world.pod("b").brief_udp(A)));
     passes(&world.node, A);
     passes(world.pod("a"), A);
     // Its own calls are answered, and others are not concerned.
@@ -62,7 +62,7 @@ fn who_is_not_allowed_in_stays_out_but_the_node_never_does() {
     );
     world.sync();
     passes(world.pod("b"), A);
-    assert!(is_dropped(&world.pod("b").udp(A)));
+    assert!(is_dropped(&world.pod("b").brief_udp(A)));
     stopped(world.pod("c"), A);
     world
         .policies
@@ -161,7 +161,7 @@ fn a_connection_that_stands_goes_on() {
     world.policy("deny", json!({"podSelector": {}}));
     world.sync();
     assert!(crate::space::ask(&socket, A).is_ok());
-    assert!(is_dropped(&world.pod("b").udp(A)));
+    assert!(is_dropped(&world.pod("b").brief_udp(A)));
 }
 
 #[test]

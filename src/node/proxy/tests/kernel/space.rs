@@ -1,19 +1,23 @@
 //! A network namespace: a thread that lives in it and does what it is told. The kernel
 //! takes the namespace away with the thread.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
+use tokio::io::AsyncReadExt as _;
 use tokio::runtime::Runtime;
 
-/// How long a connection may take. What is dropped is known by it, so tests that expect
-/// that wait for as long.
-const PATIENCE: Duration = Duration::from_millis(400);
+/// How long an answer may take on the slowest machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long somebody waits who expects none.
+const BRIEF: Duration = Duration::from_millis(400);
 
 type Job = Box<dyn FnOnce(&Runtime) + Send>;
 
@@ -22,6 +26,9 @@ pub struct Space {
     thread: Option<JoinHandle<()>>,
     /// By which `/proc/ID/ns/net` is the namespace.
     pub id: u32,
+    /// The next call comes from this port. Each has one of its own: the kernel remembers for a
+    /// while where packets from a port went, and sends those of the next caller there as well.
+    port: AtomicU16,
 }
 
 impl Space {
@@ -48,6 +55,7 @@ impl Space {
             jobs: Some(jobs),
             thread: Some(thread),
             id,
+            port: AtomicU16::new(10_000),
         };
         space.sh("ip link set lo up");
         space
@@ -102,25 +110,50 @@ impl Space {
 
     /// Who answers by TCP, and the address it sees.
     pub fn tcp(&self, to: &str) -> std::io::Result<Answer> {
+        self.tcp_within(to, PATIENCE)
+    }
+
+    /// As [`Space::tcp`], by who expects no answer.
+    pub fn brief_tcp(&self, to: &str) -> std::io::Result<Answer> {
+        self.tcp_within(to, BRIEF)
+    }
+
+    fn tcp_within(&self, to: &str, patience: Duration) -> std::io::Result<Answer> {
         let to: SocketAddr = to.parse().expect("address");
-        self.run(move |_| {
-            let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+        let from = self.next_port();
+        let talk = async move {
+            let socket = tokio::net::TcpSocket::new_v4()?;
+            socket.bind(from)?;
+            let mut stream = socket.connect(to).await?;
             let mut text = String::new();
-            stream.read_to_string(&mut text)?;
+            stream.read_to_string(&mut text).await?;
             Ok(Answer::read(&text))
+        };
+        self.run(move |runtime| {
+            let answer = runtime.block_on(async { tokio::time::timeout(patience, talk).await });
+            answer.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
         })
     }
 
     /// Who answers by UDP, and the address it sees.
     pub fn udp(&self, to: &str) -> std::io::Result<Answer> {
-        let socket = self.run(|_| UdpSocket::bind("0.0.0.0:0"))?;
-        ask(&socket, to)
+        ask(&self.udp_socket(), to)
+    }
+
+    /// As [`Space::udp`], by who expects no answer.
+    pub fn brief_udp(&self, to: &str) -> std::io::Result<Answer> {
+        ask_within(&self.udp_socket(), to, BRIEF)
     }
 
     /// A UDP client that keeps its port.
     pub fn udp_socket(&self) -> UdpSocket {
-        self.run(|_| UdpSocket::bind("0.0.0.0:0")).expect("socket")
+        let from = self.next_port();
+        self.run(move |_| UdpSocket::bind(from)).expect("socket")
+    }
+
+    fn next_port(&self) -> SocketAddr {
+        let port = self.port.fetch_add(1, Ordering::Relaxed);
+        (std::net::Ipv4Addr::UNSPECIFIED, port).into()
     }
 }
 
@@ -136,8 +169,12 @@ impl Drop for Space {
 
 /// Sends and waits for an answer; a socket stays in the namespace it was made in.
 pub fn ask(socket: &UdpSocket, to: &str) -> std::io::Result<Answer> {
+    ask_within(socket, to, PATIENCE)
+}
+
+fn ask_within(socket: &UdpSocket, to: &str, patience: Duration) -> std::io::Result<Answer> {
     socket.connect(to)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(patience))?;
     socket.send(b"?")?;
     let mut buffer = [0; 64];
     let length = socket.recv(&mut buffer)?;

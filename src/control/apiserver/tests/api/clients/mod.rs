@@ -13,16 +13,16 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::process::Command;
 
 use crate::agent::Cluster;
 use crate::program::texts;
-use crate::streams::echo_server;
+use crate::streams::{closed_port, echo_server};
 
 /// Longer than any of these programs takes on a busy machine: a client that waits for what
 /// the server never sends shall fail its test, not hang it.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// A cluster as the programs expect it: the pod `web` whose main process is `cat`, the pod
 /// `two` with one of two containers stopped, an echoing port and a closed one.
@@ -31,6 +31,8 @@ struct Setting {
     home: tempfile::TempDir,
     echo: u16,
     closed: u16,
+    /// Keeps the closed port from being anybody else's.
+    _closed: TcpSocket,
 }
 
 impl Setting {
@@ -47,15 +49,13 @@ impl Setting {
         let home = tempfile::tempdir().expect("home");
         let config = cluster.kubeconfig.to_string();
         std::fs::write(home.path().join("config"), config).expect("kubeconfig");
-        let closed = {
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-            listener.local_addr().expect("address").port()
-        };
+        let (held, closed) = closed_port();
         Setting {
             cluster,
             home,
             echo: echo_server().await,
             closed,
+            _closed: held,
         }
     }
 

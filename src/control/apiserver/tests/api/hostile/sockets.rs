@@ -21,13 +21,22 @@ use tokio_rustls::client::TlsStream;
 use crate::support::config;
 use crate::tls::{Authority, Identity, Served};
 
-/// A server with little patience.
 async fn served() -> (App, Served) {
-    let store = LocalStore::open(MemoryDisk, Options::default()).expect("store");
-    let config = Config {
-        head_timeout: Duration::from_millis(500),
+    served_with(config()).await
+}
+
+/// One with little patience, yet enough for those who do what they can on a busy machine.
+async fn hasty() -> (App, Served) {
+    let head_timeout = Duration::from_secs(4);
+    served_with(Config {
+        head_timeout,
         ..config()
-    };
+    })
+    .await
+}
+
+async fn served_with(config: Config) -> (App, Served) {
+    let store = LocalStore::open(MemoryDisk, Options::default()).expect("store");
     let app = App::start(config, Arc::new(store)).await.expect("start");
     let served = Served::start(app.clone()).await;
     (app, served)
@@ -97,20 +106,23 @@ async fn plain_http_on_the_port_is_told_so() {
 
 #[tokio::test]
 async fn garbage_instead_of_tls_is_hung_up_on() {
-    let (_app, served) = served().await;
-    for garbage in [
+    let (_app, served) = hasty().await;
+    let server = &served;
+    let all = [
         &b"\0\0\0\0\0\0\0\0"[..],
         b"SSH-2.0-x\r\n",
         b"\x16\x03\x01\xff\xff\x01\xff\xff\xff",
         b"\x16\x03\x01\0\x05hello",
         b"\x80\x2e\x01\0\x02",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    ] {
-        let mut stream = TcpStream::connect(served.address).await.expect("connect");
+    ]
+    .map(|garbage| async move {
+        let mut stream = TcpStream::connect(server.address).await.expect("connect");
         stream.write_all(garbage).await.expect("write");
         let heard = until_the_end(stream).await;
         assert!(!heard.starts_with(b"HTTP/"), "{garbage:?}");
-    }
+    });
+    futures::future::join_all(all).await;
     others_are_served(&served).await;
     served.stop().await;
 }
@@ -118,7 +130,7 @@ async fn garbage_instead_of_tls_is_hung_up_on() {
 /// Who says nothing, or its head forever, is hung up on; a watch that waits is not.
 #[tokio::test]
 async fn the_slow_are_hung_up_on_and_watches_are_not() {
-    let (_app, served) = served().await;
+    let (_app, served) = hasty().await;
     let maps: Api<ConfigMap> =
         Api::default_namespaced(served.kube("watcher", "system:masters").await);
     let events = maps
@@ -128,25 +140,25 @@ async fn the_slow_are_hung_up_on_and_watches_are_not() {
     let mut events = Box::pin(events);
     let identity = served.identity("slow", "system:masters");
     // No handshake at all, and half of one.
-    for beginning in [&b""[..], b"\x16\x03\x01"] {
-        let mut stream = TcpStream::connect(served.address).await.expect("connect");
+    let (server, door) = (&served, &identity);
+    let speechless = [&b""[..], b"\x16\x03\x01"].map(|beginning| async move {
+        let mut stream = TcpStream::connect(server.address).await.expect("connect");
         stream.write_all(beginning).await.expect("write");
         until_the_end(stream).await;
-    }
+    });
     // A handshake, and then no word, half a preface, or half a head.
-    for (protocol, beginning) in [
+    let unfinished = [
         ("http/1.1", ""),
         ("h2", ""),
         ("h2", "PRI * HTTP"),
         ("h2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
         ("http/1.1", "GET /version HTTP/1.1\r\nhost: localhost\r\n"),
-    ] {
-        let mut stream = secured(&served, &identity, protocol)
-            .await
-            .expect("handshake");
+    ]
+    .map(|(protocol, beginning)| async move {
+        let mut stream = secured(server, door, protocol).await.expect("handshake");
         stream.write_all(beginning.as_bytes()).await.expect("write");
         until_the_end(stream).await;
-    }
+    });
     // A head that comes letter by letter is not saved by being always on its way.
     let stream = secured(&served, &identity, "http/1.1")
         .await
@@ -163,7 +175,11 @@ async fn the_slow_are_hung_up_on_and_watches_are_not() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    until_the_end(hear).await;
+    tokio::join!(
+        futures::future::join_all(speechless),
+        futures::future::join_all(unfinished),
+        until_the_end(hear),
+    );
     trickle.abort();
     let new = serde_json::from_value(crate::support::config_map("m", "1")).expect("typed");
     maps.create(&Default::default(), &new)

@@ -94,8 +94,9 @@ impl Kubectl {
         format!("{out}{err}")
     }
 
-    pub fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.home.path().join(name)).expect("file")
+    /// A file's text, if it is there.
+    pub fn find(&self, name: &str) -> Option<String> {
+        std::fs::read_to_string(self.home.path().join(name)).ok()
     }
 
     pub fn file(&self, name: &str, content: &Value) {

@@ -9,6 +9,7 @@ import zlib
 
 import helm_python as helm
 from kubernetes import client, watch
+from kubernetes.client.rest import ApiException
 
 SCRIPTS = os.environ["SCRIPTS"]
 sys.path.insert(0, os.path.join(SCRIPTS, "python"))
@@ -38,27 +39,38 @@ def replica_set(found):
 
 
 def control():
-    """Says of every Deployment that it is as it should be, in two steps as it happens."""
+    """Says of every Deployment that it is as it should be."""
     for event in watch.Watch().stream(apps.list_namespaced_deployment, HERE):
         found = event["object"]
-        generation, wanted = found.metadata.generation, found.spec.replicas
+        generation = found.metadata.generation
         if event["type"] == "DELETED" or found.status.observed_generation == generation:
             continue
-        name, replicas = found.metadata.name, replica_set(found)
-        # Of four, three are enough for Helm's older way of waiting; half of them never are.
-        for part in (wanted // 2, wanted):
-            counts = {"replicas": wanted, "readyReplicas": part, "availableReplicas": part,
-                      "observedGeneration": generation}
-            if part == wanted:
-                # Said before it is so: Helm may see it sooner than this thread goes on.
-                ready.append((name, wanted))
-            apps.patch_namespaced_replica_set_status(replicas, HERE, {"status": counts})
-            conditions = [
-                {"type": "Available", "status": "True", "reason": "x", "message": ""},
-                {"type": "Progressing", "status": "True", "message": "",
-                 "reason": "NewReplicaSetAvailable"}]
-            apps.patch_namespaced_deployment_status(name, HERE, {"status": {
-                **counts, "updatedReplicas": wanted, "conditions": conditions}})
+        try:
+            make_ready(found)
+        except ApiException as error:
+            # Helm has seen enough before the last word, and taken it away.
+            if error.status != 404:
+                raise
+
+
+def make_ready(found):
+    """In two steps as it happens."""
+    generation, wanted = found.metadata.generation, found.spec.replicas
+    name, replicas = found.metadata.name, replica_set(found)
+    # Of four, three are enough for Helm's older way of waiting; half of them never are.
+    for part in (wanted // 2, wanted):
+        counts = {"replicas": wanted, "readyReplicas": part, "availableReplicas": part,
+                  "observedGeneration": generation}
+        if part == wanted:
+            # Said before it is so: Helm may see it sooner than this thread goes on.
+            ready.append((name, wanted))
+        apps.patch_namespaced_replica_set_status(replicas, HERE, {"status": counts})
+        conditions = [
+            {"type": "Available", "status": "True", "reason": "x", "message": ""},
+            {"type": "Progressing", "status": "True", "message": "",
+             "reason": "NewReplicaSetAvailable"}]
+        apps.patch_namespaced_deployment_status(name, HERE, {"status": {
+            **counts, "updatedReplicas": wanted, "conditions": conditions}})
 
 
 def work():
@@ -85,23 +97,23 @@ with helm.Config(namespace=HERE) as helmet:
     for wait in ("watcher", "legacy"):
         name = f"waited-{wait}"
         print("install", name, flush=True)
-        made = helmet.install(CHART, name, {"job": True}, wait=wait, timeout=60)
+        made = helmet.install(CHART, name, {"job": True}, wait=wait, timeout=180)
         same(made["status"], "deployed")
         assert f"{name}-prepare" in done, done
         assert (name, 2) in ready, ready
         print("upgrade", name, flush=True)
-        made = helmet.upgrade(CHART, name, {"replicas": 4}, wait=wait, timeout=60)
+        made = helmet.upgrade(CHART, name, {"replicas": 4}, wait=wait, timeout=180)
         same((made["revision"], made["status"]), (2, "deployed"))
         assert (name, 4) in ready, ready
         print("uninstall", name, flush=True)
-        helmet.uninstall(name, wait=wait, timeout=60)
+        helmet.uninstall(name, wait=wait, timeout=180)
         names = [d.metadata.name for d in apps.list_namespaced_deployment(HERE).items]
         assert name not in names, names
     print("taken back", flush=True)
-    helmet.install(CHART, "demo", timeout=60)
+    helmet.install(CHART, "demo", timeout=180)
     try:
         helmet.upgrade(CHART, "demo", {"failing": True, "greeting": "bad"},
-                       rollback_on_failure=True, wait="watcher", timeout=60)
+                       rollback_on_failure=True, wait="watcher", timeout=180)
     except helm.HelmError as error:
         has(str(error), "must be between 1 and 65535, inclusive")
     else:

@@ -63,7 +63,7 @@ def resumed(operator):
 
 def deleted():
     customs.delete_namespaced_custom_object(*SONGS, "ode")
-    gone("ode", customs.list_namespaced_custom_object, *SONGS, seconds=90)
+    gone("ode", customs.list_namespaced_custom_object, *SONGS, seconds=240)
     core.read_namespaced_config_map("ode-farewell", HERE)
 
 

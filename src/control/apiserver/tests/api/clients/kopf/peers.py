@@ -44,10 +44,12 @@ try:
     high = Operator("--peering=stage", "--priority=200", name="high")
     same(present(2), [100, 200])
     low.says("Pausing operations in favour of")
+    # It is said first and done then: a song made in between would be sung by both.
+    low.says("Pausing the watch-stream for songs", after="Pausing operations in favour of")
     song("second", words="two")
     until("second", by("high"))
     high.stop("Possibly conflicting")
-    low.says("Resuming operations after the pause")
+    low.says("Resuming operations after the pause", after="Pausing operations in favour of")
     song("third", words="three")
     until("third", by("low"))
     low.stop("Possibly conflicting", "Pausing operations", "Resuming operations")

@@ -1,6 +1,6 @@
 """An operator: a Song asks for a ConfigMap with its words, and is told when it is sung."""
 
-import asyncio
+import logging
 import os
 
 import kopf
@@ -15,6 +15,13 @@ core = client.CoreV1Api()
 def configure(settings: kopf.OperatorSettings, **_):
     settings.persistence.finalizer = f"{GROUP}/finalizer"
     settings.posting.level = 20
+    # On a busy machine what is in the middle of something needs its time: left alone, kopf
+    # stops it at once and complains, or goes on from what it knows no better.
+    settings.background.instant_exit_timeout = 60
+    settings.queueing.exit_timeout = 60
+    settings.persistence.consistency_timeout = 60
+    # The streams themselves tell when a pause has reached them.
+    logging.getLogger("kopf._cogs.clients.watching").setLevel(logging.DEBUG)
 
 
 @kopf.on.create(GROUP, "v1", "songs")
@@ -72,16 +79,12 @@ def beat(patch, status, **_):
         patch.status["beats"] = status.get("beats", 0) + 1
 
 
-@kopf.daemon(GROUP, "v1", "songs", cancellation_timeout=5)
+@kopf.daemon(GROUP, "v1", "songs", cancellation_timeout=60)
 async def play(stopped, name, namespace, **_):
     # What a daemon puts into `patch` is sent when it ends, so it says this itself.
     client.CustomObjectsApi().patch_namespaced_custom_object_status(
         GROUP, "v1", namespace, "songs", name, {"status": {"playing": True}})
-    try:
-        while not stopped:
-            await asyncio.sleep(3600)
-    except asyncio.CancelledError:
-        pass
+    await stopped.wait()
 
 
 @kopf.index("", "v1", "configmaps", labels={"song": kopf.PRESENT})

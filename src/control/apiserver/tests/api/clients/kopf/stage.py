@@ -1,5 +1,6 @@
 """The stage of the scripts beside this file: the kind, the operator's process, and waiting."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -56,19 +57,24 @@ class Operator:
                 self.log.append(line)
                 self.heard.notify_all()
 
-    def says(self, words, seconds=60):
+    def says(self, words, after="", seconds=240):
+        """Waits for a line with these words, below the first one with `after`."""
+        def heard():
+            rest = itertools.dropwhile(lambda line: after not in line, self.log)
+            return any(words in line for line in rest)
+
         with self.heard:
-            said = self.heard.wait_for(lambda: any(words in line for line in self.log), seconds)
+            said = self.heard.wait_for(heard, seconds)
         assert said, f"no {words!r} in {''.join(self.log)}"
 
     def stop(self, *expected):
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(60)
-        self.reader.join(60)
+        code = self.process.wait(240)
+        self.reader.join(240)
         same(code, 0)
         for line in self.log:
             wanted = any(words in line for words in expected)
-            assert wanted or "[INFO " in line, line
+            assert wanted or "[INFO " in line or "[DEBUG " in line, line
 
 
 def song(name, **spec):
@@ -85,7 +91,7 @@ def until(name, wanted):
                                     field_selector=f"metadata.name={name}"):
             if event["type"] != "DELETED" and wanted(event["object"]):
                 return event["object"]
-    return in_time(work, 90)
+    return in_time(work, 240)
 
 
 def status(song):

@@ -132,7 +132,7 @@ async fn sung(songs: &Api<Song>, name: &str, generation: i64) -> Song {
 }
 
 async fn within<T>(work: impl Future<Output = T>) -> T {
-    let ended = tokio::time::timeout(Duration::from_secs(60), work).await;
+    let ended = tokio::time::timeout(Duration::from_secs(180), work).await;
     ended.expect("the controller acts")
 }
 

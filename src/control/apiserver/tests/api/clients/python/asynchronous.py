@@ -73,5 +73,5 @@ async def main():
     await commands()
 
 
-asyncio.run(asyncio.wait_for(main(), 120))
+asyncio.run(asyncio.wait_for(main(), 400))
 print("all is well")

@@ -147,7 +147,7 @@ def dynamically():
 
     def seen():
         kinds = []
-        for event in tabs.watch(namespace=HERE, resource_version=start, timeout=30):
+        for event in tabs.watch(namespace=HERE, resource_version=start, timeout=120):
             kinds.append(event["type"])
             if event["type"] == "DELETED":
                 return kinds

@@ -89,7 +89,7 @@ def leads(lock_of, holder_of):
 
     def lead():
         started.set()
-        ending.wait(60)
+        ending.wait(180)
         raise InterruptedError("the first is done: what follows is no failure")
 
     def elect(identity, begin, end):
@@ -99,12 +99,12 @@ def leads(lock_of, holder_of):
         threading.Thread(target=leaderelection.LeaderElection(settings).run, daemon=True).start()
 
     elect("first", lead, stopped.set)
-    assert started.wait(60)
+    assert started.wait(180)
     same(holder_of(), "first")
     elect("second", second_started.set, lambda: None)
     ending.set()
-    assert stopped.wait(60)
-    assert second_started.wait(60)
+    assert stopped.wait(180)
+    assert second_started.wait(180)
     same(holder_of(), "second")
 
 
@@ -125,7 +125,7 @@ def config_maps():
 
 for part in (tokens, classic, leases, config_maps):
     print(part.__name__, flush=True)
-    in_time(part, 120)
+    in_time(part, 240)
 well()
 # Whoever leads goes on for ever, also while Python would tidy up.
 os._exit(0)

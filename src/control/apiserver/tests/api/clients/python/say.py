@@ -37,7 +37,7 @@ def config_map(name, data=None, **metadata):
     )
 
 
-def in_time(work, seconds=60):
+def in_time(work, seconds=180):
     """Runs what waits for the server, in a thread, and gives what it returns."""
     result = {}
 
@@ -56,7 +56,7 @@ def in_time(work, seconds=60):
     return result["value"]
 
 
-def gone(name, listing, *arguments, seconds=60):
+def gone(name, listing, *arguments, seconds=180):
     """Waits until no object of this name is listed.
 
     The watch goes on from the list: with none, a deletion between the two would be missed.

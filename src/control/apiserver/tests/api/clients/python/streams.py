@@ -33,11 +33,11 @@ def simple():
 
 def apart():
     session = script("echo out; echo err >&2; exit 7")
-    session.run_forever(timeout=60)
+    session.run_forever(timeout=180)
     same((session.read_stdout(), session.read_stderr()), ("out\n", "err\n"))
     same(session.returncode, 7)
     session = script("true")
-    session.run_forever(timeout=60)
+    session.run_forever(timeout=180)
     same(session.returncode, 0)
     # The newest of what the library offers is spoken.
     same(session.subprotocol, "v5.channel.k8s.io")
@@ -46,40 +46,40 @@ def apart():
 def talk():
     session = script("read a; echo got $a; cat; echo end", stdin=True)
     session.write_stdin("one\n")
-    same(session.readline_stdout(timeout=60), "got one")
+    same(session.readline_stdout(timeout=180), "got one")
     session.write_stdin("two\n")
-    same(session.readline_stdout(timeout=60), "two")
+    same(session.readline_stdout(timeout=180), "two")
     # Only the fifth protocol can say that there is no more input.
     session.close_channel(0)
-    session.run_forever(timeout=60)
+    session.run_forever(timeout=180)
     same((session.read_stdout(), session.returncode), ("end\n", 0))
 
 
 def much():
     session = run("sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x", _preload_content=False)
-    session.run_forever(timeout=60)
+    session.run_forever(timeout=180)
     same(len(session.read_stdout()), 3_000_000)
     session = script("wc -c", stdin=True, binary=True)
     for _ in range(30):
         session.write_stdin(b"\x00\xff" * 5_000)
     session.close_channel(0)
-    session.run_forever(timeout=60)
+    session.run_forever(timeout=180)
     same(session.read_stdout().strip(), b"300000")
 
 
 def terminal():
     session = script("read line", stdin=True, tty=True)
     session.write_channel(4, '{"Width": 101, "Height": 31}')
-    has(session.readline_stdout(timeout=60), "resized to 101x31")
+    has(session.readline_stdout(timeout=180), "resized to 101x31")
     session.write_stdin("\n")
-    session.run_forever(timeout=60)
+    session.run_forever(timeout=180)
 
 
 def attach():
     session = stream(core.connect_get_namespaced_pod_attach, "web", HERE, stdin=True,
                      stdout=True, stderr=True, tty=False, _preload_content=False)
     session.write_stdin("to the main process\n")
-    same(session.readline_stdout(timeout=60), "to the main process")
+    same(session.readline_stdout(timeout=180), "to the main process")
     session.close()
 
 
@@ -108,7 +108,7 @@ def ports():
         sent, heard = b"e" * size, b""
         socket.sendall(sent)
         while len(heard) < size:
-            assert select.select([socket], [], [], 60)[0], f"only {len(heard)} of {size}"
+            assert select.select([socket], [], [], 180)[0], f"only {len(heard)} of {size}"
             part = socket.recv(65_536)
             assert part, f"ends after {len(heard)} of {size}"
             heard += part
@@ -116,7 +116,7 @@ def ports():
     assert forward.error(echo) is None
     # The other port tells on its own channel, and ends.
     refused_one = forward.socket(closed)
-    refused_one.settimeout(60)
+    refused_one.settimeout(180)
     same(refused_one.recv(1), b"")
     has(forward.error(closed), "refused")
     forward.close()
@@ -141,5 +141,5 @@ def logs():
 
 for part in (simple, apart, talk, much, terminal, attach, unhappy, ports, logs):
     print(part.__name__, flush=True)
-    in_time(part, 120)
+    in_time(part, 400)
 well()
