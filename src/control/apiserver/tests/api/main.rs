@@ -14,6 +14,7 @@ mod deleting;
 mod etcd;
 mod explain;
 mod hostile;
+mod journal;
 mod kubectl;
 mod objects;
 mod parts;
