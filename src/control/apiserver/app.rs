@@ -32,7 +32,7 @@ use crate::webhooks::Hooks;
 use crate::world::World;
 use crate::{
     bootstrap, connect, definitions, documents, endpoints, expiry, freshness, handlers, health,
-    openid, quota_status, respond,
+    openid, quota_status, respond, story,
 };
 
 /// What the server must be told.
@@ -194,6 +194,7 @@ impl App {
             .merge(documents::routes())
             .merge(openid::routes())
             .merge(journal::routes())
+            .merge(story::routes())
             .fallback(resources)
             .layer(axum::middleware::from_fn_with_state(self.clone(), guard))
             .with_state(self.clone())

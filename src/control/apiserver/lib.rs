@@ -46,6 +46,7 @@ mod respond;
 mod selection;
 mod serve;
 mod service;
+mod story;
 mod target;
 mod tls;
 mod usage;

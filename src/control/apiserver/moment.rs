@@ -12,6 +12,9 @@ use time::OffsetDateTime;
 pub struct Moment(i64);
 
 impl Moment {
+    /// Before everything.
+    pub const EPOCH: Moment = Moment(0);
+
     pub fn now() -> Moment {
         Moment::of(OffsetDateTime::now_utc())
     }

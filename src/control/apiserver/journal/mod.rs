@@ -13,7 +13,9 @@ mod routes;
 mod trail;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use cadet_store::Revision;
 use tokio::sync::Notify;
@@ -24,6 +26,9 @@ use ring::Ring;
 pub use entry::Entry;
 pub use routes::routes;
 pub use trail::{Trail, Writer, follow, wrote};
+
+/// Longest wait for the writer of a revision that is there already.
+const SOON: Duration = Duration::from_secs(1);
 
 /// See the module's opening.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ pub struct Journal {
     server: Arc<Writer>,
     /// Told of every entry.
     arrived: Notify,
+    /// Told of every writer.
+    wrote: Notify,
 }
 
 impl Journal {
@@ -47,6 +54,7 @@ impl Journal {
             remembered: remembered.max(1),
             server: Arc::new(Writer::server()),
             arrived: Notify::new(),
+            wrote: Notify::new(),
         }
     }
 
@@ -68,6 +76,22 @@ impl Journal {
         self.writers().get(&revision).cloned()
     }
 
+    /// As [`Journal::writer`], but waits for the word of a write that was only just done:
+    /// a change may be seen before its writer is told that it took place.
+    pub async fn writer_soon(&self, revision: Revision) -> Option<Arc<Writer>> {
+        let known = async {
+            loop {
+                let mut news = pin!(self.wrote.notified());
+                news.as_mut().enable();
+                if let Some(writer) = self.writer(revision) {
+                    return writer;
+                }
+                news.await;
+            }
+        };
+        tokio::time::timeout(SOON, known).await.ok()
+    }
+
     fn written(&self, revision: Revision, writer: Option<Arc<Writer>>) {
         let writer = writer.unwrap_or_else(|| Arc::clone(&self.server));
         let mut writers = self.writers();
@@ -75,6 +99,8 @@ impl Journal {
         while writers.len() > self.remembered {
             writers.pop_first();
         }
+        drop(writers);
+        self.wrote.notify_waiters();
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
