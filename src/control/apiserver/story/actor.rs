@@ -66,7 +66,10 @@ impl Actor {
             // Programs that give no name; only agents write the status of pods.
             _ if is_pod && str_at(record, "/subresource") == "status" => Actor::new("agent", ""),
             "unknown" => Actor::new("somebody", ""),
-            manager => Actor::new("you", manager.replacen('-', " ", 1)),
+            manager => Actor::new(
+                "you",
+                by_manager(manager).unwrap_or_else(|| manager.to_owned()),
+            ),
         }
     }
 
@@ -105,9 +108,8 @@ fn controller(writer: &Writer, object: &Object, orphaned: bool) -> String {
 /// The program, as its user would call it: `kubectl apply`.
 fn tool(writer: &Writer) -> String {
     let program = writer.agent.split(['/', ' ']).next().unwrap_or_default();
-    if let Some(verb) = writer.manager.strip_prefix("kubectl-") {
-        let verb = verb.strip_prefix("client-side-").unwrap_or(verb);
-        return format!("kubectl {verb}");
+    if let Some(command) = by_manager(&writer.manager) {
+        return command;
     }
     if program != "kubectl" {
         return program.to_owned();
@@ -120,6 +122,13 @@ fn tool(writer: &Writer) -> String {
         (verb, _) => verb,
     };
     format!("kubectl {verb}")
+}
+
+/// The command of kubectl that calls itself so.
+fn by_manager(manager: &str) -> Option<String> {
+    let verb = manager.strip_prefix("kubectl-")?;
+    let verb = verb.strip_prefix("client-side-").unwrap_or(verb);
+    Some(format!("kubectl {verb}"))
 }
 
 #[cfg(test)]

@@ -110,44 +110,47 @@ struct Begun {
 }
 
 fn begin(app: &App, asker: &str, hero: &Hero<'_>) -> Result<Begun, Status> {
+    // What is there first, then what changed: so nothing that is there is newer than the
+    // changes, and nothing is told twice.
+    let now = app.world.get(hero.resource, hero.namespace, hero.name);
+    let mut family: Vec<Arc<Object>> = Vec::new();
+    if let Some(now) = &now {
+        family.push(Arc::clone(now));
+        family.extend(app.world.descendants(&now.meta.uid));
+    }
+    let slices = all(app, "discovery.k8s.io", "endpointslices", hero);
+    let events = all(app, "", "events", hero);
     let changes = app.world.changes(0);
-    let now = app
-        .world
-        .get(hero.resource, hero.namespace, hero.name)
-        // Of the same moment as the changes, or a later one that is told by following.
-        .filter(|object| changes.last().is_none_or(|c| object.revision <= c.revision));
     let uid = match &now {
-        Some(object) => object.meta.uid.clone(),
+        Some(now) => now.meta.uid.clone(),
         None => {
             last_known(&changes, hero).ok_or_else(|| Status::not_found(hero.resource, hero.name))?
         }
     };
+    if now.is_none() {
+        family = app.world.descendants(&uid);
+    }
+    let touched: HashSet<&str> = changes.iter().filter_map(|c| uid_of(c)).collect();
+    let is_untouched = |object: &&Arc<Object>| !touched.contains(object.meta.uid.as_str());
+
     let mut teller = Teller::new(asker, &uid);
     if hero.resource.is("", "Node") {
         // Agents call their node by name in events.
         teller.also_called(hero.name);
     }
-    let mut family: Vec<Arc<Object>> = now.clone().into_iter().collect();
-    family.extend(app.world.descendants(&uid));
     for object in &family {
         teller.knows(&object.meta.uid);
     }
-    let touched: HashSet<&str> = changes.iter().filter_map(|c| uid_of(c)).collect();
-    for slice in all(app, "discovery.k8s.io", "endpointslices", hero) {
-        if !touched.contains(slice.meta.uid.as_str()) {
-            teller.knows_slice(&slice);
-        }
+    for slice in slices.iter().filter(is_untouched) {
+        teller.knows_slice(slice);
     }
     let mut lines = Vec::new();
-    for object in family
-        .iter()
-        .filter(|o| !touched.contains(o.meta.uid.as_str()))
-    {
+    for object in family.iter().filter(is_untouched) {
         lines.extend(teller.remembers(object));
     }
-    for event in all(app, "", "events", hero) {
-        if !touched.contains(event.meta.uid.as_str()) && teller.concerns(&event) {
-            lines.extend(teller.old_event(&event));
+    for event in events.iter().filter(is_untouched) {
+        if teller.concerns(event) {
+            lines.extend(teller.old_event(event));
         }
     }
     for change in &changes {
@@ -158,8 +161,8 @@ fn begin(app: &App, asker: &str, hero: &Hero<'_>) -> Result<Begun, Status> {
     // Agents' own times bring their acts before the writes that tell of them.
     lines.sort_by_key(|line| line.time);
     Ok(Begun {
+        alive: teller.is_alive(&uid),
         uid,
-        alive: now.is_some(),
         teller,
         lines,
         seen: changes.last().map_or(0, |change| change.revision),

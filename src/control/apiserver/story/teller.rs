@@ -81,6 +81,10 @@ impl Teller {
         self.services.seed(&slice.value(), &self.family);
     }
 
+    pub fn is_alive(&self, uid: &str) -> bool {
+        self.alive.contains(uid)
+    }
+
     /// Whether nothing of the family is left.
     pub fn is_over(&self) -> bool {
         self.alive.is_empty() && !self.ending.is_empty()
@@ -148,7 +152,11 @@ impl Teller {
     pub fn old_event(&mut self, object: &Object) -> Vec<Line> {
         let value = object.value();
         let exact = Moment::parse(str_at(&value, "/eventTime"));
-        let times = ["/lastTimestamp", "/firstTimestamp", "/metadata/creationTimestamp"];
+        let times = [
+            "/lastTimestamp",
+            "/firstTimestamp",
+            "/metadata/creationTimestamp",
+        ];
         let mut times = times.iter().map(|path| str_at(&value, path));
         let Some(at) = exact.or_else(|| times.find_map(Moment::parse)) else {
             return Vec::new();
@@ -225,12 +233,18 @@ impl Teller {
         if !told.is_empty() {
             lines.extend(self.placed.remove(&uid));
         }
-        if is_pod && old.node().is_none() && let Some(node) = new.node() {
+        if is_pod
+            && old.node().is_none()
+            && let Some(node) = new.node()
+        {
             let told = Told::new("scheduled", format!("→ node {node}"));
             let line = line(new, actor.clone(), told, when);
             self.placed.insert(uid, line);
         }
-        lines.extend(told.into_iter().map(|told| line(new, actor.clone(), told, when)));
+        lines.extend(
+            told.into_iter()
+                .map(|told| line(new, actor.clone(), told, when)),
+        );
         lines
     }
 
