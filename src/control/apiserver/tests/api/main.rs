@@ -25,6 +25,7 @@ mod rbac;
 mod reading;
 mod session;
 mod shared;
+mod story;
 mod streams;
 mod support;
 mod tls;
