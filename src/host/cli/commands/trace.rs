@@ -212,7 +212,7 @@ mod tests {
             &["pod/web", "x"],
             &["pod", "a/b"],
         ] {
-            let error = object_of(&words(bad)).map(drop).expect_err("refused");
+            let error = object_of(&words(bad)).expect_err("refused");
             assert_eq!(error.topic.id, "PROGRAM_USAGE", "{bad:?}");
         }
     }
