@@ -21,4 +21,5 @@ mod replicas;
 mod rollouts;
 mod scheduling;
 mod statefulset;
+mod trace;
 mod volumes;

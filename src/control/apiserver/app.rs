@@ -21,6 +21,7 @@ use crate::addresses::Addresses;
 use crate::admission::Ledger;
 use crate::call::Call;
 use crate::inflight::InFlight;
+use crate::journal::{self, Journal, Trail};
 use crate::metrics::{Asked, Metrics};
 use crate::object::BadRecord;
 use crate::ports::NodePorts;
@@ -31,7 +32,7 @@ use crate::webhooks::Hooks;
 use crate::world::World;
 use crate::{
     bootstrap, connect, definitions, documents, endpoints, expiry, freshness, handlers, health,
-    openid, quota_status, respond,
+    openid, quota_status, respond, story,
 };
 
 /// What the server must be told.
@@ -108,6 +109,7 @@ pub struct Inner {
     pub(crate) hooks: Hooks,
     pub(crate) usage: Usage,
     pub(crate) metrics: Metrics,
+    pub(crate) journal: Journal,
     pub(crate) in_flight: InFlight,
     pub(crate) stopping: CancellationToken,
     /// Ends only by a panic, a defect that health tells.
@@ -139,6 +141,7 @@ impl App {
         let world = Arc::new(world);
         let following = tokio::spawn(World::follow(Arc::downgrade(&world)));
         let (limit, patience) = config.in_flight;
+        let journal = Journal::new(config.watch_window);
         let app = App(Arc::new(Inner {
             config,
             world,
@@ -149,6 +152,7 @@ impl App {
             hooks: Hooks::default(),
             usage: Usage::default(),
             metrics: Metrics::default(),
+            journal,
             in_flight: InFlight::new(limit, patience),
             stopping: CancellationToken::new(),
             following,
@@ -189,6 +193,8 @@ impl App {
             .merge(health::routes())
             .merge(documents::routes())
             .merge(openid::routes())
+            .merge(journal::routes())
+            .merge(story::routes())
             .fallback(resources)
             .layer(axum::middleware::from_fn_with_state(self.clone(), guard))
             .with_state(self.clone())
@@ -255,6 +261,7 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
     };
     let path = request.uri().path().to_owned();
     let (asked, began) = (Asked::of(verb, &target), Instant::now());
+    let trail = Trail::of(&request, &user, &target, &parameters, asked);
     let attributes = Attributes {
         user: &user,
         verb,
@@ -287,13 +294,19 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
             };
             match place {
                 Err(status) => respond::status(&status),
-                Ok(_place) => answer(request, &path, call, next, limit).await,
+                Ok(_place) => {
+                    let answering = answer(request, &path, call, next, limit);
+                    journal::follow(trail.clone(), answering).await
+                }
             }
         }
     };
     tracing::debug!(user = %user.name, verb, %path, code = response.status().as_u16(), "request");
     let code = response.status().as_u16();
     app.metrics.count(asked, code, began.elapsed());
+    if let Some(trail) = trail {
+        trail.answered(&app, code);
+    }
     match newest {
         // Old news beat none, but whoever reads them is told.
         Err(error) if matches!(verb, "get" | "list" | "watch") => {

@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::admission::Request;
 use crate::app::App;
+use crate::journal;
 use crate::object::{Object, Parts, key_of, to_stored};
 
 /// Why a write did not take place.
@@ -100,13 +101,14 @@ async fn put(
         [] => store.commit(&key, change).await?,
         guards => store.commit_guarded(&key, change, guards).await?,
     };
-    app.world.reach(revision).await;
-    drop(announced);
-    // Usually the world has read it already; if somebody was faster since, read it here.
     let (namespace, name) = (
         json::str_at(value, "/metadata/namespace"),
         json::str_at(value, "/metadata/name"),
     );
+    journal::wrote(app, revision, name);
+    app.world.reach(revision).await;
+    drop(announced);
+    // Usually the world has read it already; if somebody was faster since, read it here.
     if let Some(object) = app.world.get(resource, namespace, name)
         && object.revision == revision
     {
@@ -140,6 +142,7 @@ pub async fn remove(app: &App, object: &Object) -> Result<Revision, Fault> {
         expect: object.revision,
     };
     let revision = app.world.store().commit(&key, change).await?;
+    journal::wrote(app, revision, &object.meta.name);
     app.world.reach(revision).await;
     Ok(revision)
 }

@@ -3,6 +3,7 @@
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
+use crate::cycle::Choice;
 use crate::pod::Pod;
 use crate::report::{News, tell};
 use crate::requests::{self, Said, Target};
@@ -33,7 +34,7 @@ impl Scheduler {
         });
     }
 
-    pub(crate) fn bind(&mut self, key: usize, slot: usize) {
+    pub(crate) fn bind(&mut self, key: usize, slot: usize, choice: Choice) {
         let Some(pod) = self.target(key) else { return };
         let node = self.node_name(slot);
         let (client, instance) = (self.client.clone(), self.instance.clone());
@@ -48,6 +49,7 @@ impl Scheduler {
                         action: "Binding",
                         note: format!("Successfully assigned {} to {node}", pod.full_name()),
                         related: None,
+                        why: Some(choice.words()),
                     };
                     tell(&client, &instance, &pod, news).await;
                     Outcome::Bound
@@ -94,6 +96,7 @@ impl Scheduler {
                     action: "Scheduling",
                     note: words,
                     related: None,
+                    why: None,
                 };
                 tell(&client, &instance, &pod, news).await;
             }
@@ -138,6 +141,7 @@ impl Scheduler {
                             action: "Preempting",
                             note: format!("Preempted by pod {} on node {node}", pod.uid),
                             related: Some(&pod),
+                            why: None,
                         };
                         tell(&client, &instance, &victim, news).await;
                     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use crate::cycle::Choice;
 use crate::filter::Bindings;
 use crate::requests;
 use crate::scheduler::{Outcome, Scheduler};
@@ -16,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// A pod whose claims are being bound.
 pub(crate) struct Held {
     slot: usize,
+    choice: Choice,
     bindings: Bindings,
     pub(crate) until: Instant,
     /// The node was seen on every claim that needs a volume made.
@@ -57,7 +59,14 @@ fn progress<'a>(
 
 impl Scheduler {
     /// Asks for the pod's volumes; it is bound when they are.
-    pub(crate) fn hold(&mut self, key: usize, slot: usize, bindings: Bindings, now: Instant) {
+    pub(crate) fn hold(
+        &mut self,
+        key: usize,
+        slot: usize,
+        choice: Choice,
+        bindings: Bindings,
+        now: Instant,
+    ) {
         let Some(pod) = self.target(key) else { return };
         let storage = &mut self.cache.storage;
         let claims: Vec<Claim> = bindings
@@ -71,6 +80,7 @@ impl Scheduler {
         }
         let held = Held {
             slot,
+            choice,
             bindings: bindings.clone(),
             until: now + PATIENCE,
             seen: false,
@@ -108,9 +118,9 @@ impl Scheduler {
         let claims = &self.cache.storage.claims;
         match progress(&held.bindings, held.seen, |name| claims.get(name)) {
             Progress::Bound => {
-                let slot = held.slot;
+                let (slot, choice) = (held.slot, held.choice);
                 self.held.remove(&key);
-                self.bind(key, slot);
+                self.bind(key, slot, choice);
             }
             Progress::Refused => self.release(key, now),
             Progress::Seen => held.seen = true,

@@ -18,8 +18,33 @@ const LEAST_PERCENT: usize = 5;
 /// Where a pod goes.
 #[derive(Debug)]
 pub enum Verdict {
-    Fits { slot: usize, bindings: Bindings },
+    Fits {
+        slot: usize,
+        bindings: Bindings,
+        choice: Choice,
+    },
     Nowhere(Box<Diagnosis>),
+}
+
+/// How much choice there was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// None: weaker pods were sent away from this node for it.
+    Promised,
+    /// So many nodes fitted, of so many.
+    Among { fitting: usize, nodes: usize },
+}
+
+impl Choice {
+    /// Why this node, in a few words for people.
+    pub fn words(self) -> String {
+        match self {
+            Choice::Promised => "room was made for it there".to_owned(),
+            Choice::Among { nodes: 1, .. } => "it fits, the only node".to_owned(),
+            Choice::Among { fitting: 1, nodes } => format!("the only one of {nodes} that fits"),
+            Choice::Among { fitting, .. } => format!("the best of {fitting} that fit"),
+        }
+    }
 }
 
 /// Why a pod fits nowhere.
@@ -98,15 +123,21 @@ impl Chooser {
             }
         };
         let nominated = cache.pod(key).and_then(|pod| pod.nominated);
-        let fitting = nominated
-            .filter(|slot| {
-                let facts = cache.facts(*slot).cloned();
-                facts.is_some_and(|facts| check(cache, &prepared, key, *slot, &facts).is_none())
-            })
-            .map_or_else(
-                || self.search(cache, &prepared, key, &mut diagnosis),
-                |slot| vec![slot],
-            );
+        let promised = nominated.filter(|slot| {
+            let facts = cache.facts(*slot).cloned();
+            facts.is_some_and(|facts| check(cache, &prepared, key, *slot, &facts).is_none())
+        });
+        let fitting = promised.map_or_else(
+            || self.search(cache, &prepared, key, &mut diagnosis),
+            |slot| vec![slot],
+        );
+        let choice = match promised {
+            Some(_) => Choice::Promised,
+            None => Choice::Among {
+                fitting: fitting.len(),
+                nodes,
+            },
+        };
         let best = match fitting.as_slice() {
             [] => {
                 diagnosis.prepared = Some(prepared);
@@ -120,6 +151,7 @@ impl Chooser {
         Verdict::Fits {
             slot: best,
             bindings: bindings.unwrap_or_default(),
+            choice,
         }
     }
 

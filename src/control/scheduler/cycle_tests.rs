@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::enough;
+use super::{Choice, Verdict, enough};
 use crate::pod::Place;
 use crate::testing::{World, cpu, priority};
 
@@ -53,4 +53,28 @@ fn room_kept_for_a_pod_is_not_given_to_a_weaker_one() {
     assert_eq!(w.cache.pod(strong).unwrap().place, Place::Assumed(slot));
     assert!(w.cache.nominated(slot).is_empty());
     assert!(w.choose(stronger).contains("1 Insufficient cpu"));
+}
+
+#[test]
+fn a_choice_says_why() {
+    let mut w = World::new();
+    let why = |w: &mut World, name: &str| {
+        let key = w.pod(name, cpu("1"));
+        match w.verdict(key) {
+            Verdict::Fits { choice, .. } => choice.words(),
+            Verdict::Nowhere(diagnosis) => panic!("{}", diagnosis.words()),
+        }
+    };
+    let slot = w.node("a", json!({}));
+    assert_eq!(why(&mut w, "p"), "it fits, the only node");
+    w.node("b", json!({"status": {"allocatable": {"cpu": "1m"}}}));
+    assert_eq!(why(&mut w, "q"), "the only one of 2 that fits");
+    w.node("c", json!({}));
+    assert_eq!(why(&mut w, "r"), "the best of 2 that fit");
+    let key = w.pod("s", cpu("1"));
+    w.cache.nominate(key, Some(slot));
+    match w.verdict(key) {
+        Verdict::Fits { choice, .. } => assert_eq!(choice, Choice::Promised),
+        Verdict::Nowhere(diagnosis) => panic!("{}", diagnosis.words()),
+    }
 }

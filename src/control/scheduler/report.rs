@@ -9,6 +9,8 @@ use tracing::warn;
 use crate::NAME;
 use crate::requests::{Target, send};
 
+/// Annotation of an event: why the scheduler decided so.
+const WHY: &str = "cadet.dev/why";
 /// Longest note the server takes, bytes.
 const NOTE_MAX: usize = 1024;
 
@@ -21,6 +23,8 @@ pub struct News<'a> {
     pub note: String,
     /// Another pod that has to do with it.
     pub related: Option<&'a Target>,
+    /// What upstream's note does not say; kept beside it, as the annotation [`WHY`].
+    pub why: Option<String>,
 }
 
 /// Who says so: the scheduler of this host.
@@ -55,6 +59,9 @@ fn event(pod: &Target, news: &News<'_>, instance: &str, now: OffsetDateTime) -> 
         "reportingInstance": instance,
         "eventTime": cadet_api::clock::rfc3339_micro(now),
     });
+    if let Some(why) = &news.why {
+        event["metadata"]["annotations"] = json!({WHY: why});
+    }
     if let Some(related) = news.related {
         event["related"] = reference(related);
     }
@@ -93,12 +100,17 @@ mod tests {
             action: "Scheduling",
             note: "ü".repeat(NOTE_MAX),
             related: Some(&pod),
+            why: Some("the only one of 3 that fits".into()),
         };
         let mut e = event(&pod, &news, "s-h", datetime!(2026-11-20 20:00:00.5 UTC));
         let events = find("", "v1", "events").unwrap();
         assert_eq!(fieldcheck::check(events, &e).unwrap(), Vec::<String>::new());
         strategy::prepare_create(events, &mut e).unwrap();
         assert_eq!(e["message"].as_str().unwrap().len(), NOTE_MAX);
+        assert_eq!(
+            e["metadata"]["annotations"][WHY],
+            "the only one of 3 that fits"
+        );
         assert_eq!(e["eventTime"], "2026-11-20T20:00:00.500000Z");
     }
 }

@@ -206,12 +206,16 @@ impl Scheduler {
         }
         let ask = pod.ask.clone();
         match self.chooser.choose(&mut self.cache, key, &ask) {
-            Verdict::Fits { slot, bindings } => {
+            Verdict::Fits {
+                slot,
+                bindings,
+                choice,
+            } => {
                 self.cache.assume(key, slot);
                 if bindings.is_empty() {
-                    self.bind(key, slot);
+                    self.bind(key, slot, choice);
                 } else {
-                    self.hold(key, slot, bindings, now);
+                    self.hold(key, slot, choice, bindings, now);
                 }
             }
             Verdict::Nowhere(diagnosis) => self.nowhere(key, &diagnosis, now),

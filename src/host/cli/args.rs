@@ -71,6 +71,8 @@ pub enum Command {
     Tunnel(commands::tunnel::TunnelArgs),
     /// Open a pod or Service in a browser that goes through the tunnel
     Open(commands::open::OpenArgs),
+    /// Tell an object's life, from the request to the running container and back
+    Trace(commands::trace::TraceArgs),
     /// Make, list and remove guest images
     Image(commands::image::ImageArgs),
     /// Look for what could keep Cadet from working on this laptop

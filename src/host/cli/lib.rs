@@ -16,7 +16,9 @@ mod kubeconfig;
 mod line;
 mod machine;
 mod programs;
+mod reach;
 mod start;
+mod story;
 mod terminal;
 mod topics;
 mod ui;
@@ -79,7 +81,11 @@ fn execute(cli: Cli, ui: Ui) -> (Ui, Result<u8>) {
     // These end in their own way: the signal is part of what they do.
     let own_signals = matches!(
         cli.command,
-        Command::Tunnel(_) | Command::Kubectl(_) | Command::Ssh(_) | Command::Logs(_)
+        Command::Tunnel(_)
+            | Command::Kubectl(_)
+            | Command::Ssh(_)
+            | Command::Logs(_)
+            | Command::Trace(_)
     );
     let outcome = runtime.block_on(async {
         if own_signals {
@@ -109,6 +115,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Kubectl(args) => commands::kubectl::run(cx, args).await,
         Command::Tunnel(args) => commands::tunnel::run(cx, args).await,
         Command::Open(args) => commands::open::run(cx, args).await,
+        Command::Trace(args) => commands::trace::run(cx, args).await,
         Command::Image(args) => commands::image::run(cx, args).await,
         Command::Doctor(args) => commands::doctor::run(cx, args).await,
         Command::Version => commands::version::run(cx),

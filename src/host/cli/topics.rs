@@ -270,6 +270,13 @@ pub const TOPICS: &[Topic] = &[
         "There is no such object in the cluster.",
     ),
     topic(
+        "CLUSTER_NO_STORY",
+        106,
+        "`cadet trace` asks the API server what it saw happen to an object. Only Cadet's own server \
+        remembers that, for as long as it runs; other clusters have the object's conditions and its \
+        events, which `kubectl describe` shows.",
+    ),
+    topic(
         "CLUSTER_NOT_READY",
         103,
         "The object exists but cannot be opened yet: a pod has an address \

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::{Event, EventSource, Node, ObjectReference, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -16,6 +16,8 @@ const QUEUE: usize = 1000;
 const REMEMBERED: usize = 2000;
 /// Tries before an event is given up while the API server is away.
 const TRIES: u32 = 5;
+/// Longest message of an event with an exact time, in bytes; upstream's limit.
+const EXACT_MAX: usize = 1024;
 const COMPONENT: &str = "kubelet";
 
 /// Colour of an event.
@@ -33,6 +35,8 @@ pub struct Note {
     pub severity: Severity,
     pub reason: &'static str,
     pub message: String,
+    /// When it happened; sending may take its time.
+    pub at: Timestamp,
 }
 
 /// Where workers drop what they have to tell.
@@ -73,6 +77,7 @@ impl EventSink {
             severity,
             reason,
             message: message.into(),
+            at: Timestamp::now(),
         });
     }
 
@@ -91,6 +96,7 @@ impl EventSink {
             severity,
             reason,
             message: message.to_owned(),
+            at: Timestamp::now(),
         });
     }
 
@@ -138,14 +144,17 @@ pub async fn deliver(client: kube::Client, node_name: String, mut notes: mpsc::R
 }
 
 async fn send(api: &Api<Event>, node: &str, note: &Note, entry: &Entry) -> kube::Result<()> {
-    let now = Time(Timestamp::now());
+    let at = Time(note.at);
     if entry.count > 1 {
-        let patch = json!({"count": entry.count, "lastTimestamp": now, "message": note.message});
+        let patch = json!({"count": entry.count, "lastTimestamp": at, "message": note.message});
         return api
             .patch(&entry.name, &PatchParams::default(), &Patch::Merge(patch))
             .await
             .map(drop);
     }
+    // Upstream's server takes no long message beside a time in microseconds, and wants an
+    // action there.
+    let exact = note.message.len() <= EXACT_MAX;
     let event = Event {
         metadata: ObjectMeta {
             name: Some(entry.name.clone()),
@@ -165,8 +174,10 @@ async fn send(api: &Api<Event>, node: &str, note: &Note, entry: &Entry) -> kube:
         reason: Some(note.reason.into()),
         message: Some(note.message.clone()),
         count: Some(1),
-        first_timestamp: Some(now.clone()),
-        last_timestamp: Some(now),
+        event_time: exact.then(|| MicroTime(note.at)),
+        action: exact.then(|| note.reason.into()),
+        first_timestamp: Some(at.clone()),
+        last_timestamp: Some(at),
         source: Some(EventSource {
             component: Some(COMPONENT.into()),
             host: Some(node.to_owned()),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use cadet_store::Revision;
 
+use crate::moment::Moment;
 use crate::object::Object;
 
 /// One change of one object. Its encodings are made once and shared by all who watch, as
@@ -14,6 +15,8 @@ pub struct Change {
     pub revision: Revision,
     pub current: Option<Arc<Object>>,
     pub previous: Option<Arc<Object>>,
+    /// When it arrived here.
+    pub at: Moment,
     lines: Mutex<Lines>,
 }
 
@@ -53,6 +56,7 @@ impl Change {
             revision,
             current,
             previous,
+            at: Moment::now(),
             lines: Mutex::default(),
         }
     }

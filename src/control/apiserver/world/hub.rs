@@ -178,6 +178,13 @@ impl Hub {
         }
     }
 
+    /// The changes in the window after a revision.
+    pub(super) fn after(&self, revision: Revision) -> Vec<Arc<Change>> {
+        let known = |change: &Arc<Change>| change.revision <= revision;
+        let start = self.window.partition_point(known);
+        self.window.range(start..).cloned().collect()
+    }
+
     /// A revision that nobody can see (its record could not be read).
     pub(super) fn skip(&mut self, revision: Revision) {
         self.newest = revision;

@@ -10,6 +10,7 @@
 mod announced;
 mod change;
 mod hub;
+mod past;
 mod shared;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 use bytes::Bytes;
 use cadet_api::resource::Resource;
 use cadet_store::{Revision, RevisionError, Store, WatchEnd};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 pub use change::{Change, What, line_of};
 pub use hub::{Scope, Subscription};
@@ -68,6 +69,8 @@ pub struct World {
     hooks_changed: AtomicU64,
     kinds: Kinds,
     announced: Announced,
+    /// Told of every change.
+    arrived: Notify,
 }
 
 /// Group and plural of a stored kind.
@@ -109,6 +112,7 @@ impl World {
             hooks_changed: AtomicU64::new(0),
             kinds,
             announced: Announced::default(),
+            arrived: Notify::new(),
         })
     }
 
@@ -191,6 +195,7 @@ impl World {
         }
         drop(state);
         self.wake(event.revision);
+        self.arrived.notify_waiters();
     }
 
     /// What this server serves.

@@ -13,5 +13,6 @@ pub mod ssh;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod trace;
 pub mod tunnel;
 pub mod version;
