@@ -158,6 +158,8 @@ pub fn lesson_for<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn full(text: &str) -> String {
@@ -215,6 +217,8 @@ mod tests {
             pull_instead: None,
             context: context.into(),
             always: false,
+            own: false,
+            build_args: BTreeMap::new(),
             says: String::new(),
         }
     }

@@ -1,12 +1,12 @@
 //! Images through Docker: look up, pull, build.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
 use bollard::models::ImageSummary;
 use bollard::query_parameters::{
-    BuildImageOptions, CreateImageOptions, ListImagesOptions, RemoveImageOptions,
+    BuildImageOptions, CreateImageOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions,
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -130,18 +130,30 @@ impl DockerRuntime {
         }
     }
 
+    pub(super) async fn tag_image(&self, image: &str, repository: &str, tag: &str) -> Result<()> {
+        let options = TagImageOptions {
+            repo: Some(repository.to_owned()),
+            tag: Some(tag.to_owned()),
+        };
+        let tagged = self.client().await?.tag_image(image, Some(options)).await;
+        tagged.map_err(self.failed("give an image a name"))
+    }
+
     pub(super) async fn build_image(
         &self,
         tag: &str,
         context: Bytes,
         labels: HashMap<String, String>,
+        arguments: &BTreeMap<String, String>,
     ) -> Result<()> {
+        let arguments: HashMap<_, _> = arguments.clone().into_iter().collect();
         let options = BuildImageOptions {
             dockerfile: "Dockerfile".into(),
             t: Some(tag.to_owned()),
             rm: true,
             forcerm: true,
             labels: Some(labels),
+            buildargs: Some(arguments).filter(|arguments| !arguments.is_empty()),
             ..BuildImageOptions::default()
         };
         let mut progress =
