@@ -77,12 +77,16 @@ class Tree:
                 self.add("/", path)
 
     def kept(self, *names):
-        """Adds files of packages that are not installed; returns the folder they are in."""
+        """Adds files of packages that are not installed, and what they depend on."""
         folder = self.unpack(*names)
+        for file in find_kept(names):
+            for group in field(file, "Depends").split(","):
+                choices = [one for part in group.split("|") for one in words(part)]
+                if not NEEDLESS.union(names).intersection(choices):
+                    self.installed(*choices[:1])
         for where, folders, files in os.walk(folder):
             for name in sorted(folders) + sorted(files):
                 self.add(folder, os.path.relpath(os.path.join(where, name), folder))
-        return folder
 
     def unpack(self, *names):
         """Unpacks packages that are not installed into a folder of their own."""
@@ -230,6 +234,14 @@ def package_files(name, architecture):
             with open(path, encoding="utf-8") as file:
                 return file.read().splitlines()
     fail(f"dpkg knows no files of the package {name}")
+
+
+def field(file, name):
+    """One field of a package that is not installed."""
+    said = subprocess.run(
+        ["dpkg-deb", "-f", file, name], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return said.stdout
 
 
 def find_kept(names):

@@ -20,12 +20,9 @@ def make(folder, out):
     """Makes a wheel of the one distribution unpacked in `folder`; returns its path."""
     modules = os.path.join(folder, "usr/lib/python3/dist-packages")
     (about,) = glob.glob(f"{modules}/*.dist-info") + glob.glob(f"{modules}/*.egg-info")
-    notes = {}
-    for path, content in read(about):
-        # The older form keeps the same metadata under another name.
-        name = "METADATA" if path == "PKG-INFO" else path
-        if name in ("METADATA", "entry_points.txt", "top_level.txt"):
-            notes[name] = content
+    said = dict(read(about))
+    notes = {name: said[name] for name in ("entry_points.txt", "top_level.txt") if name in said}
+    notes["METADATA"] = said.get("METADATA") or older_metadata(said)
     fields = email.parser.BytesHeaderParser().parsebytes(notes["METADATA"])
     name = re.sub(r"[-_.]+", "_", fields["Name"]).lower()
     stem = f"{name}-{fields['Version']}"
@@ -47,12 +44,24 @@ def make(folder, out):
     return wheel
 
 
+def older_metadata(said):
+    """Of an egg-info, which names what a module needs in a file of its own; parts of that file
+    that hold under a condition only come after a line in brackets."""
+    first, rest = said["PKG-INFO"].split(b"\n", 1)
+    always = said.get("requires.txt", b"").split(b"[")[0].split(b"\n")
+    needs = b"".join(b"Requires-Dist: " + line + b"\n" for line in always if line.strip())
+    return first + b"\n" + needs + rest
+
+
 def read(folder):
     """Every file below `folder`: path and content."""
     for where, folders, files in os.walk(folder):
         folders.sort()
         for file in sorted(files):
             path = os.path.join(where, file)
+            # A link to another package's file leads nowhere here.
+            if not os.path.exists(path):
+                continue
             with open(path, "rb") as opened:
                 yield os.path.relpath(path, folder), opened.read()
 
