@@ -16,13 +16,14 @@ import zipfile
 
 TAG = "py3-none-any"
 
-def make(folder, out):
-    """Makes a wheel of the one distribution unpacked in `folder`; returns its path."""
+def make(folder, needs, out):
+    """Makes a wheel of the one distribution unpacked in `folder`, which needs these others;
+    returns its path."""
     modules = os.path.join(folder, "usr/lib/python3/dist-packages")
     (about,) = glob.glob(f"{modules}/*.dist-info") + glob.glob(f"{modules}/*.egg-info")
     said = dict(read(about))
     notes = {name: said[name] for name in ("entry_points.txt", "top_level.txt") if name in said}
-    notes["METADATA"] = said.get("METADATA") or older_metadata(said)
+    notes["METADATA"] = said.get("METADATA") or older_metadata(said["PKG-INFO"], needs)
     fields = email.parser.BytesHeaderParser().parsebytes(notes["METADATA"])
     name = re.sub(r"[-_.]+", "_", fields["Name"]).lower()
     stem = f"{name}-{fields['Version']}"
@@ -44,13 +45,11 @@ def make(folder, out):
     return wheel
 
 
-def older_metadata(said):
-    """Of an egg-info, which names what a module needs in a file of its own; parts of that file
-    that hold under a condition only come after a line in brackets."""
-    first, rest = said["PKG-INFO"].split(b"\n", 1)
-    always = said.get("requires.txt", b"").split(b"[")[0].split(b"\n")
-    needs = b"".join(b"Requires-Dist: " + line + b"\n" for line in always if line.strip())
-    return first + b"\n" + needs + rest
+def older_metadata(text, needs):
+    """Of an egg-info, which does not say in its metadata what a module needs."""
+    first, rest = text.split(b"\n", 1)
+    lines = [first, *(f"Requires-Dist: {need}".encode() for need in needs), rest]
+    return b"\n".join(lines)
 
 
 def read(folder):
