@@ -7,7 +7,8 @@
 //!   else ──────────────────► pull image ─┴─ fails ──► lesson? build context : error
 //! ```
 
-use std::sync::{Arc, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cadet_api::install::LessonImage;
@@ -27,6 +28,9 @@ use crate::runtime::{ImageInfo, Runtime, RuntimeError};
 /// its time to give up, so where a stand-in exists nobody waits that long.
 const PATIENCE: u64 = 45;
 pub(crate) const PATIENCE_WITH_STAND_IN: u64 = 12;
+/// How long a registry that did not answer is not asked again for an image that has a
+/// stand-in: on a train, each new pod would wait for it anew.
+const SILENCE: Duration = Duration::from_secs(120);
 /// Between words about a pull that takes long.
 const PROGRESS: Duration = Duration::from_secs(10);
 
@@ -46,6 +50,8 @@ pub struct Images {
     config: Arc<dyn ConfigSource>,
     lessons: Lessons,
     events: EventSink,
+    /// Registries that did not answer, and when that was found out.
+    silent: Mutex<HashMap<String, Instant>>,
 }
 
 impl Images {
@@ -61,6 +67,7 @@ impl Images {
             config,
             lessons,
             events,
+            silent: Mutex::default(),
         }
     }
 
@@ -171,6 +178,14 @@ impl Images {
         wanted: &str,
         has_stand_in: bool,
     ) -> Result<(), RuntimeError> {
+        let named = Reference::parse(wanted).ok();
+        let registry = named.as_ref().map_or("", Reference::registry);
+        if has_stand_in && self.is_silent(registry) {
+            return Err(RuntimeError::RegistrySilent {
+                reference: wanted.to_owned(),
+                seconds: PATIENCE_WITH_STAND_IN,
+            });
+        }
         teller.say("Pulling", &format!("Pulling image \"{wanted}\""));
         let begun = Instant::now();
         let patience = if has_stand_in {
@@ -179,11 +194,12 @@ impl Images {
             PATIENCE
         };
         // The full name: Docker would fetch every tag of a name without one.
-        let full = Reference::parse(wanted).map_or_else(|_| wanted.to_owned(), |r| r.to_string());
-        let named = Reference::parse(wanted).ok();
+        let full = named
+            .as_ref()
+            .map_or_else(|| wanted.to_owned(), Reference::to_string);
         let keyring = self.keyring(teller).await;
         let credentials = named.as_ref().and_then(|named| keyring.find(named));
-        let told = std::sync::Mutex::new(begun);
+        let told = Mutex::new(begun);
         let progress = |there: u64, all: u64| {
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             if told.elapsed() >= PROGRESS {
@@ -196,9 +212,12 @@ impl Images {
                 teller.say("Pulling", &words);
             }
         };
-        self.runtime
+        let pulled = self
+            .runtime
             .pull_as(&full, patience, credentials, &progress)
-            .await?;
+            .await;
+        self.heard(registry, &pulled);
+        pulled?;
         let took = go_millis(begun.elapsed());
         let size = self
             .runtime
@@ -213,6 +232,23 @@ impl Images {
             ),
         );
         Ok(())
+    }
+
+    fn is_silent(&self, registry: &str) -> bool {
+        let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent
+            .get(registry)
+            .is_some_and(|since| since.elapsed() < SILENCE)
+    }
+
+    /// Remembers whether the registry answered at all.
+    fn heard(&self, registry: &str, pulled: &Result<(), RuntimeError>) {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(RuntimeError::RegistrySilent { .. }) = pulled {
+            silent.insert(registry.to_owned(), Instant::now());
+        } else {
+            silent.remove(registry);
+        }
     }
 
     /// The credentials of the pod's pull secrets.

@@ -1,6 +1,6 @@
 //! Pull policies and stand-ins against the fake engine.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -111,6 +111,23 @@ async fn without_a_registry_the_lessons_own_image_is_built_once_and_said() {
     std::fs::write(world.home.path().join("lessons/stand-in.tar"), "newer").unwrap();
     ensure(&world, "mongo", "Always").await.unwrap();
     assert_eq!(world.runtime.builds(), 2);
+}
+
+#[tokio::test]
+async fn a_silent_registry_is_not_waited_for_again_where_something_stands_in() {
+    let world = World::with_lessons(&[
+        lesson("docker.io/library/nginx", None, false),
+        lesson("docker.io/library/busybox", None, false),
+    ]);
+    for image in ["nginx", "busybox", "nginx"] {
+        ensure(&world, image, "Always").await.unwrap();
+    }
+    assert_eq!(world.runtime.pulls(), ["docker.io/library/nginx:latest"]);
+    // Where nothing stands in, asking is all there is; the answer counts for the others.
+    world.runtime.offer("docker.io/me/app:latest");
+    ensure(&world, "me/app", "Always").await.unwrap();
+    world.runtime.offer("docker.io/library/nginx:latest");
+    assert_eq!(ensure(&world, "nginx", "Always").await.unwrap(), "nginx");
 }
 
 #[tokio::test]

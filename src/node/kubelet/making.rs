@@ -77,7 +77,8 @@ fn has_script(context: &[u8]) -> bool {
     };
     for entry in entries {
         let Ok(entry) = entry else { return false };
-        if entry.path().is_ok_and(|path| *path == *Path::new(SCRIPT)) {
+        let Ok(path) = entry.path() else { continue };
+        if path.strip_prefix(".").unwrap_or(&path) == Path::new(SCRIPT) {
             return true;
         }
     }

@@ -203,8 +203,11 @@ impl Stocker<'_> {
     }
 
     async fn pull(&mut self, wanted: &str) -> Result<(), RuntimeError> {
-        let full = Reference::parse(wanted).map_or_else(|_| wanted.to_owned(), |r| r.to_string());
-        let registry = full.split('/').next().unwrap_or_default().to_owned();
+        let named = Reference::parse(wanted);
+        let full = named
+            .as_ref()
+            .map_or_else(|_| wanted.to_owned(), Reference::to_string);
+        let registry = named.map_or_else(|_| String::new(), |named| named.registry().to_owned());
         if let Some((_, seconds)) = self.silent.iter().find(|(known, _)| *known == registry) {
             return Err(RuntimeError::RegistrySilent {
                 reference: full,

@@ -178,7 +178,7 @@ mod tests {
                 let Part::Script(_, script) = part else {
                     continue;
                 };
-                assert!(script.starts_with("#!/usr/bin/env python3\n"), "{name}");
+                assert!(script.starts_with("#!/usr/bin/python3\n"), "{name}");
                 for line in script.lines() {
                     let module = line.strip_prefix("import ").unwrap_or_default();
                     let ours = files
