@@ -33,11 +33,24 @@ const EXIT_NETWORK: u8 = 48;
 /// What `--crash` ends with.
 const EXIT_CRASH: u8 = 1;
 
-/// How long open requests may go on after SIGTERM; a pod gets 30 s before SIGKILL.
+/// After SIGTERM new requests are still answered for a while: those who send them learn a
+/// moment later than we do that the pod leaves.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long open requests may go on after that; a pod gets 30 s before SIGKILL.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// `None` while the program runs; the exit code once it is to stop.
-pub type Stop = watch::Sender<Option<u8>>;
+/// What the program is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Runs,
+    /// Asked to stop, and still answering.
+    Leaving,
+    /// Takes no new requests, and ends with this code when the open ones are answered.
+    Ends(u8),
+}
+
+/// Where the state is set.
+pub type Stop = watch::Sender<State>;
 
 /// Why the program could not run.
 #[derive(Debug, thiserror::Error)]
@@ -105,8 +118,8 @@ async fn run() -> Result<u8, RunError> {
         }
         Mode::Serve | Mode::Proxy(_) => {}
     }
-    let stop: Arc<Stop> = Arc::new(watch::channel(None).0);
-    let mut stopping = stop.subscribe();
+    let stop: Arc<Stop> = Arc::new(watch::channel(State::Runs).0);
+    let stopping = stop.subscribe();
     let port = config.port;
     let failed = |source| RunError::Listen { port, source };
     let listener = listen(port).await.map_err(failed)?;
@@ -132,7 +145,10 @@ async fn run() -> Result<u8, RunError> {
         }
     }
     info!("goodbye");
-    Ok(stopping.borrow_and_update().unwrap_or(0))
+    match *stopping.borrow() {
+        State::Ends(code) => Ok(code),
+        State::Runs | State::Leaving => Ok(0),
+    }
 }
 
 /// Turns SIGTERM and SIGINT into a stop.
@@ -141,28 +157,41 @@ fn follow_signals(stop: Arc<Stop>) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
         tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM received, finishing open requests"),
+            _ = terminate.recv() => {
+                info!("SIGTERM received, not ready any more");
+                pass_on(&stop, State::Leaving);
+                tokio::time::sleep(LINGER).await;
+                info!("finishing open requests");
+            }
             _ = interrupt.recv() => info!("SIGINT received, finishing open requests"),
         }
-        stop.send_if_modified(|code| {
-            let first = code.is_none();
-            *code = code.or(Some(0));
-            first
-        });
+        pass_on(&stop, State::Ends(0));
     });
     Ok(())
 }
 
+/// Sets the state, unless the program ends already, perhaps with a code that was asked for.
+fn pass_on(stop: &Stop, next: State) {
+    stop.send_if_modified(|state| {
+        let goes_on = !matches!(state, State::Ends(_));
+        if goes_on {
+            *state = next;
+        }
+        goes_on
+    });
+}
+
 /// Returns when open requests have had their time.
-async fn after_drain(mut stopping: watch::Receiver<Option<u8>>) {
+async fn after_drain(mut stopping: watch::Receiver<State>) {
     stopped(&mut stopping).await;
     tokio::time::sleep(DRAIN).await;
 }
 
-/// Returns when the program is to stop.
-async fn stopped(stopping: &mut watch::Receiver<Option<u8>>) {
+/// Returns when no new requests are to be taken.
+async fn stopped(stopping: &mut watch::Receiver<State>) {
+    let ends = |state: &State| matches!(state, State::Ends(_));
     // Without a sender nobody can ask any more; whoever waits here ends with the program.
-    if stopping.wait_for(Option::is_some).await.is_err() {
+    if stopping.wait_for(ends).await.is_err() {
         std::future::pending::<()>().await;
     }
 }

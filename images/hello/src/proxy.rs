@@ -10,11 +10,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::State;
+
 /// After a connection that could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Forwards until the program is to stop, then until the last connection has ended.
-pub async fn run(listener: TcpListener, target: String, mut stopping: watch::Receiver<Option<u8>>) {
+pub async fn run(listener: TcpListener, target: String, mut stopping: watch::Receiver<State>) {
     let mut open = JoinSet::new();
     loop {
         tokio::select! {

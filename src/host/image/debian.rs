@@ -217,7 +217,7 @@ async fn compress(tools: &Tools, space: &Workspace, sink: Sink<'_>) -> Result<()
 fn keep() -> String {
     format!(
         "set -e; mkdir -p \"$1/{dir}\"; cd \"$1/{dir}\"; \
-         APT_CONFIG=\"$MMDEBSTRAP_APT_CONFIG\" apt-get -q download \
+         APT_CONFIG=\"${{MMDEBSTRAP_APT_CONFIG:?}}\" apt-get -q download \
          -o APT::Sandbox::User=root {names}",
         dir = recipe::KEPT_DIR,
         names = recipe::kept().join(" "),

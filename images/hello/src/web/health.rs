@@ -60,3 +60,31 @@ fn turn(what: &AtomicBool, switch: &Switch, name: &str) -> Response {
     info!("{}", words.trim_end());
     say(StatusCode::OK, words)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::access_log::AccessLog;
+    use crate::config::Config;
+    use crate::web::App;
+    use crate::{State as Stage, Stop};
+
+    async fn answers(stage: Stage) -> (StatusCode, StatusCode) {
+        let config = Config::new(std::iter::empty(), |_| None).unwrap();
+        let stop: Arc<Stop> = Arc::new(tokio::sync::watch::channel(stage).0);
+        let app = App::new(config, AccessLog::open(None).unwrap(), stop);
+        let health = healthz(State(app.clone())).await.status();
+        (health, readyz(State(app)).await.status())
+    }
+
+    #[tokio::test]
+    async fn who_leaves_is_healthy_and_not_ready() {
+        let ok = StatusCode::OK;
+        assert_eq!(answers(Stage::Runs).await, (ok, ok));
+        let away = StatusCode::SERVICE_UNAVAILABLE;
+        assert_eq!(answers(Stage::Leaving).await, (ok, away));
+        assert_eq!(answers(Stage::Ends(0)).await, (ok, away));
+    }
+}

@@ -58,7 +58,7 @@ impl App {
     }
 
     fn is_stopping(&self) -> bool {
-        self.stop.borrow().is_some()
+        *self.stop.borrow() != crate::State::Runs
     }
 }
 
@@ -69,7 +69,7 @@ impl App {
 pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
-    mut stopping: watch::Receiver<Option<u8>>,
+    mut stopping: watch::Receiver<crate::State>,
 ) -> io::Result<()> {
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service)

@@ -73,7 +73,7 @@ pub async fn exit(State(app): Shared, Query(exit): Query<Exit>) -> Response {
         );
     };
     info!("GET /exit: ending with code {code}");
-    app.stop.send_replace(Some(code));
+    app.stop.send_replace(crate::State::Ends(code));
     say(
         StatusCode::OK,
         format!("{} ends with code {code}\n", app.config.host),
