@@ -15,8 +15,11 @@ use k8s_openapi::jiff::Timestamp;
 use super::docker::DockerRuntime;
 use super::{Credentials, ImageInfo, Result, RuntimeError};
 
-/// A pull or build that reports no progress for this long is given up.
+/// A pull that reports no progress for this long is given up.
 const STALL: Duration = Duration::from_secs(120);
+/// The same for a step of a build: unpacking a root file system is one, and an emulated
+/// processor takes minutes for a large one.
+const BUILD_STALL: Duration = Duration::from_secs(600);
 
 impl DockerRuntime {
     pub(super) async fn find_image(&self, reference: &str) -> Result<Option<ImageInfo>> {
@@ -161,11 +164,11 @@ impl DockerRuntime {
                 .await?
                 .build_image(options, None, Some(bollard::body_full(context)));
         loop {
-            let item = tokio::time::timeout(STALL, progress.next())
+            let item = tokio::time::timeout(BUILD_STALL, progress.next())
                 .await
                 .map_err(|_| RuntimeError::Failed {
                     act: "build an image",
-                    reason: format!("no progress for {} s", STALL.as_secs()),
+                    reason: format!("no progress for {} s", BUILD_STALL.as_secs()),
                 })?;
             let Some(item) = item else { return Ok(()) };
             let line = item.map_err(self.failed("build an image"))?;
