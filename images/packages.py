@@ -70,7 +70,7 @@ class Tree:
             wanted.add(name)
             todo.extend(known[name][1])
         for name in names:
-            if name not in wanted:
+            if name not in known and name not in provided:
                 fail(f"the package {name} is not installed on this machine")
         for name in sorted(wanted):
             for path in package_files(name, known[name][0]):
