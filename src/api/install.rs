@@ -1,5 +1,7 @@
 //! What the host tells a guest node at installation: the one document both programs read.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Where a node keeps the folders of volumes that were made on it: the control plane names
@@ -67,7 +69,8 @@ fn default_lessons_dir() -> String {
 /// One image name that lessons use and how a node may serve it, from `lessons.json`.
 ///
 /// A manifest written in 2015 names images that no longer exist or no longer accept
-/// its flags. The agent consults this table and reports in an event what it ran.
+/// its flags, and on a train no registry answers. The agent consults this table and reports
+/// in an event what it ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LessonImage {
@@ -81,12 +84,19 @@ pub struct LessonImage {
     /// Reference to pull instead when the registry answers, e.g. `docker.io/library/mongo:4.0`.
     #[serde(default)]
     pub pull_instead: Option<String>,
-    /// Name of the build context (`lessons/<name>.tar`) used when nothing can be pulled,
-    /// or always if `pull_instead` is absent and `always` is set.
+    /// Name of the build context (`lessons/<name>.tar`) used when nothing can be pulled, or
+    /// always if `always` or `own` is set.
     pub context: String,
     /// True: never ask the registry, the stand-in is what the lesson wants.
     #[serde(default)]
     pub always: bool,
+    /// True: the name is Cadet's own. No registry is asked; the image is built under the name
+    /// itself, unless somebody else has built one of that name.
+    #[serde(default)]
+    pub own: bool,
+    /// Arguments of the build; `{tag}` in a value stands for the tag that was asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub build_args: BTreeMap<String, String>,
     /// One sentence for the event: what was run in place of what, and why.
     pub says: String,
 }

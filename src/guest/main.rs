@@ -10,6 +10,7 @@ mod credentials;
 mod datastore;
 mod election;
 mod hollow;
+mod images;
 mod names;
 mod notify;
 mod pause;
@@ -58,6 +59,9 @@ enum Verb {
     Agent(AgentArgs),
     /// Play many nodes that have no containers, for tests of scale
     Hollow(hollow::Args),
+    /// Put the images of a lesson into Docker: pull them, or build what stands in for them
+    #[command(hide = true)]
+    Images(images::Args),
     /// Hold a pod's network open; the first process of every pod
     Pause,
     /// Print an administrator's kubeconfig with its keys
@@ -139,6 +143,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             log_to_journal();
             runtime()?.block_on(hollow::run(&args))
         }
+        Verb::Images(args) => runtime()?.block_on(images::run(&args)),
         Verb::Pause => Ok(()),
         Verb::Kubeconfig(arg) => {
             let config = config::read(&arg.config)?;

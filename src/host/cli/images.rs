@@ -1,4 +1,7 @@
-//! Choosing, finding, fetching and making the guest's base image.
+//! Choosing, finding, fetching and making the guest's base image; the images of lessons.
+
+pub mod contexts;
+pub mod lessons;
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +13,8 @@ use cadet_vm::{Disk, DiskFormat, Emulator, Machine, MachineConfig, QmpEndpoint, 
 
 use crate::error::{CliError, Result};
 use crate::{Context, machine};
+
+pub use lessons::lesson_images;
 
 /// How long the image host may take to show itself.
 const PROBE: Duration = Duration::from_secs(3);

@@ -199,6 +199,15 @@ pub const TOPICS: &[Topic] = &[
         "Making the guest image failed. Nothing half-made is kept.",
     ),
     topic(
+        "IMAGE_LESSON",
+        69,
+        "A lesson needs a container image that no registry gave and that could not be built in the \
+        machine either. Cadet's own images are always built there; nginx, busybox and python come \
+        from a registry or from Debian packages, which the Debian guest carries and an Ubuntu guest \
+        fetches with apt. With the internet back, `cadet image lesson` puts all of them into the \
+        cluster; that is also what to do before a journey.",
+    ),
+    topic(
         "NET_PORT_TAKEN",
         71,
         "Another program listens on that port of 127.0.0.1.",

@@ -145,6 +145,7 @@ impl Build<'_> {
         }
         command
             .arg("--essential-hook=tar-in overlay.tar /")
+            .arg(format!("--customize-hook={}", keep()))
             .arg("--customize-hook=chroot \"$1\" sh /cadet-customize")
             .arg("--customize-hook=download /boot/vmlinuz.out vmlinuz")
             .arg("--customize-hook=download /boot/initrd.out initrd")
@@ -209,6 +210,18 @@ async fn compress(tools: &Tools, space: &Workspace, sink: Sink<'_>) -> Result<()
         }
     }
     crate::fetch::remove(&space.path("root.raw"))
+}
+
+/// The hook that fetches packages without installing them: with mmdebstrap's own apt settings
+/// (see HOOKS in mmdebstrap(1)), so from the guest's mirrors and for its architecture.
+fn keep() -> String {
+    format!(
+        "set -e; mkdir -p \"$1/{dir}\"; cd \"$1/{dir}\"; \
+         APT_CONFIG=\"${{MMDEBSTRAP_APT_CONFIG:?}}\" apt-get -q download \
+         -o APT::Sandbox::User=root {names}",
+        dir = recipe::KEPT_DIR,
+        names = recipe::kept().join(" "),
+    )
 }
 
 /// The files of the recipe as a tar archive owned by root.
@@ -280,6 +293,19 @@ mod tests {
         assert_eq!(seen.len(), recipe::FILES.len() + 2);
         assert_eq!(seen["etc/initramfs-tools/hooks/cadet"], 0o755);
         assert_eq!(seen["etc/docker/daemon.json"], 0o644);
+    }
+
+    #[test]
+    fn packages_are_kept_by_name() {
+        let hook = keep();
+        assert!(
+            hook.contains("cd \"$1/usr/share/cadet/packages\""),
+            "{hook}"
+        );
+        assert!(
+            hook.contains(" nginx nginx-common busybox-static "),
+            "{hook}"
+        );
     }
 
     #[test]

@@ -96,12 +96,25 @@ pub const FINISH: &str = guest!("finish.sh");
 /// Makes a disk image of the root.
 pub const ASSEMBLE: &str = guest!("assemble.sh");
 const PACKAGES: &str = guest!("packages");
+const KEPT: &str = guest!("kept");
+/// Where the kept packages lie in the guest; images/packages.py looks for them there.
+pub const KEPT_DIR: &str = "usr/share/cadet/packages";
 
 /// Debian packages of the guest.
 pub fn packages(arch: Arch) -> Vec<String> {
-    let lines = PACKAGES.lines().map(str::trim);
-    let names = lines.filter(|l| !l.is_empty() && !l.starts_with('#'));
-    names.map(|n| n.replace("{arch}", arch.name())).collect()
+    names(PACKAGES)
+        .map(|n| n.replace("{arch}", arch.name()))
+        .collect()
+}
+
+/// Debian packages that lie in the guest without being installed.
+pub fn kept() -> Vec<String> {
+    names(KEPT).map(str::to_owned).collect()
+}
+
+fn names(list: &str) -> impl Iterator<Item = &str> {
+    let lines = list.lines().map(str::trim);
+    lines.filter(|l| !l.is_empty() && !l.starts_with('#'))
 }
 
 /// Hash of all that decides what the built guest contains, package versions aside.
@@ -115,7 +128,7 @@ pub fn hash(arch: Arch, suite: &str, mirrors: &[String]) -> String {
     feed(&FORMAT.to_string());
     feed(arch.name());
     feed(suite);
-    for text in mirrors.iter().chain(&packages(arch)) {
+    for text in mirrors.iter().chain(&packages(arch)).chain(&kept()) {
         feed(text);
     }
     for file in FILES {
@@ -138,10 +151,20 @@ mod tests {
         for arch in [Arch::Amd64, Arch::Arm64] {
             let names = packages(arch);
             assert!(names.contains(&format!("linux-image-cloud-{arch}")));
-            for name in &names {
+            for name in names.iter().chain(&kept()) {
                 let ok = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
                 assert!(name.chars().all(ok), "{name:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_stand_ins_find_what_is_kept() {
+        let tool = include_str!("../../../images/packages.py");
+        assert!(tool.contains(&format!("KEPT = \"/{KEPT_DIR}\"")));
+        let installed = packages(Arch::Amd64);
+        for name in kept() {
+            assert!(!installed.contains(&name), "{name} is installed as well");
         }
     }
 

@@ -1,36 +1,36 @@
 //! Getting images: pull policies, and the stand-ins of the lesson table.
 //!
 //! ```text
-//!   lesson says always ─────────────────────────────► build context
+//!   lesson says always, or the name is our own ─────► build context
 //!   policy Never / IfNotPresent and present ────────► use it
 //!   lesson names another ──► pull that ──┐
 //!   else ──────────────────► pull image ─┴─ fails ──► lesson? build context : error
 //! ```
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use cadet_api::install::LessonImage;
 use k8s_openapi::api::core::v1::{Container, Pod};
-use sha2::{Digest as _, Sha256};
-use tokio::sync::Mutex;
 
 use crate::backoff::go_millis;
 use crate::credentials::Keyring;
 use crate::env::ConfigSource;
 use crate::events::{EventSink, Severity};
 use crate::labels;
+use crate::lessons::{BuildError, Built, Lessons, stand_in_tag};
 use crate::manifest::field_path;
-use crate::reference::{Reference, lesson_for};
-use crate::runtime::{Runtime, RuntimeError};
+use crate::reference::Reference;
+use crate::runtime::{ImageInfo, Runtime, RuntimeError};
 
 /// Seconds a registry has for its first word. Without internet the resolver alone takes
 /// its time to give up, so where a stand-in exists nobody waits that long.
 const PATIENCE: u64 = 45;
-const PATIENCE_WITH_STAND_IN: u64 = 12;
+pub(crate) const PATIENCE_WITH_STAND_IN: u64 = 12;
+/// How long a registry that did not answer is not asked again for an image that has a
+/// stand-in: on a train, each new pod would wait for it anew.
+const SILENCE: Duration = Duration::from_secs(120);
 /// Between words about a pull that takes long.
 const PROGRESS: Duration = Duration::from_secs(10);
 
@@ -43,55 +43,6 @@ pub struct ImageError {
     pub later: Option<(&'static str, String)>,
 }
 
-/// Reading the lesson table failed.
-#[derive(Debug, thiserror::Error)]
-pub enum LessonsError {
-    #[error("could not read the lesson images from {path}: {source}")]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("the lesson images in {path} are malformed: {source}")]
-    Parse {
-        path: PathBuf,
-        source: serde_json::Error,
-    },
-}
-
-/// The lesson table and where its build contexts lie.
-#[derive(Debug, Default)]
-pub struct Lessons {
-    entries: Vec<LessonImage>,
-    contexts: PathBuf,
-}
-
-impl Lessons {
-    /// Reads `lessons.json` in `dir`; the contexts are `dir/lessons/NAME.tar`. No file
-    /// means no lessons.
-    ///
-    /// # Errors
-    /// If the file exists but cannot be read or understood.
-    pub fn load(dir: &Path) -> Result<Self, LessonsError> {
-        let path = dir.join("lessons.json");
-        let contexts = dir.join("lessons");
-        let text = match std::fs::read_to_string(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self {
-                    entries: Vec::new(),
-                    contexts,
-                });
-            }
-            other => other.map_err(|source| LessonsError::Read {
-                path: path.clone(),
-                source,
-            })?,
-        };
-        let entries =
-            serde_json::from_str(&text).map_err(|source| LessonsError::Parse { path, source })?;
-        Ok(Self { entries, contexts })
-    }
-}
-
 /// Gets images for all pods of the node.
 pub struct Images {
     runtime: Arc<dyn Runtime>,
@@ -99,8 +50,8 @@ pub struct Images {
     config: Arc<dyn ConfigSource>,
     lessons: Lessons,
     events: EventSink,
-    /// One build per context at a time; others wait and find it done.
-    builds: Mutex<HashMap<String, Arc<Mutex<()>>>>,
+    /// Registries that did not answer, and when that was found out.
+    silent: Mutex<HashMap<String, Instant>>,
 }
 
 impl Images {
@@ -116,7 +67,7 @@ impl Images {
             config,
             lessons,
             events,
-            builds: Mutex::default(),
+            silent: Mutex::default(),
         }
     }
 
@@ -150,14 +101,17 @@ impl Images {
             .flatten()
             .cloned()
             .collect();
-        let lesson = lesson_for(&self.lessons.entries, &reference, &words);
+        let lesson = self.lessons.find(&reference, &words);
         if let Some(lesson) = lesson.filter(|lesson| lesson.always) {
-            return self.stand_in(&teller, lesson, None).await;
+            return self.stand_in(&teller, lesson, &reference, None).await;
         }
         let policy = pull_policy(container, &reference);
+        if let Some(lesson) = lesson.filter(|lesson| lesson.own && policy != "Never") {
+            return self.own(&teller, lesson, &reference).await;
+        }
         let present = self.present(&teller, image).await?;
         match (policy, present) {
-            ("Never", false) => {
+            ("Never", None) => {
                 let message =
                     format!("Container image \"{image}\" is not present with pull policy of Never");
                 teller.warn("ErrImageNeverPull", &message);
@@ -168,8 +122,13 @@ impl Images {
                     later: None,
                 });
             }
-            ("Never" | "IfNotPresent", true) => {
-                teller.say("Pulled", &present_words(image));
+            ("Never" | "IfNotPresent", Some(found)) => {
+                let lesson = lesson.filter(|lesson| !lesson.own);
+                match lesson.filter(|_| found.labels.contains_key(labels::CONTEXT)) {
+                    // Put under this name by the start of a lesson.
+                    Some(lesson) => teller.substituted(lesson, image, None),
+                    None => teller.say("Pulled", &present_words(image)),
+                }
                 return Ok(image.to_owned());
             }
             _ => {}
@@ -180,26 +139,27 @@ impl Images {
         match self.pull(&teller, wanted, lesson.is_some()).await {
             Ok(()) => {
                 if let Some(lesson) = lesson.filter(|lesson| lesson.pull_instead.is_some()) {
-                    teller.say(
-                        "Substituted",
-                        &format!(
-                            "{} Running \"{wanted}\" in place of \"{image}\".",
-                            lesson.says
-                        ),
-                    );
+                    teller.substituted(lesson, wanted, None);
                 }
                 Ok(wanted.to_owned())
             }
             Err(error) => match lesson {
-                Some(lesson) => self.stand_in(&teller, lesson, Some(&error)).await,
+                Some(lesson) => {
+                    self.stand_in(&teller, lesson, &reference, Some(&error))
+                        .await
+                }
                 None => Err(teller.pull_failed(&error)),
             },
         }
     }
 
-    async fn present(&self, teller: &Teller<'_>, image: &str) -> Result<bool, ImageError> {
+    async fn present(
+        &self,
+        teller: &Teller<'_>,
+        image: &str,
+    ) -> Result<Option<ImageInfo>, ImageError> {
         match self.runtime.image(image).await {
-            Ok(found) => Ok(found.is_some()),
+            Ok(found) => Ok(found),
             Err(error) => {
                 let message = format!("Failed to inspect image \"{image}\": {error}");
                 teller.warn("InspectFailed", &message);
@@ -218,6 +178,14 @@ impl Images {
         wanted: &str,
         has_stand_in: bool,
     ) -> Result<(), RuntimeError> {
+        let named = Reference::parse(wanted).ok();
+        let registry = named.as_ref().map_or("", Reference::registry);
+        if has_stand_in && self.is_silent(registry) {
+            return Err(RuntimeError::RegistrySilent {
+                reference: wanted.to_owned(),
+                seconds: PATIENCE_WITH_STAND_IN,
+            });
+        }
         teller.say("Pulling", &format!("Pulling image \"{wanted}\""));
         let begun = Instant::now();
         let patience = if has_stand_in {
@@ -226,11 +194,12 @@ impl Images {
             PATIENCE
         };
         // The full name: Docker would fetch every tag of a name without one.
-        let full = Reference::parse(wanted).map_or_else(|_| wanted.to_owned(), |r| r.to_string());
-        let named = Reference::parse(wanted).ok();
+        let full = named
+            .as_ref()
+            .map_or_else(|| wanted.to_owned(), Reference::to_string);
         let keyring = self.keyring(teller).await;
         let credentials = named.as_ref().and_then(|named| keyring.find(named));
-        let told = std::sync::Mutex::new(begun);
+        let told = Mutex::new(begun);
         let progress = |there: u64, all: u64| {
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             if told.elapsed() >= PROGRESS {
@@ -243,9 +212,12 @@ impl Images {
                 teller.say("Pulling", &words);
             }
         };
-        self.runtime
+        let pulled = self
+            .runtime
             .pull_as(&full, patience, credentials, &progress)
-            .await?;
+            .await;
+        self.heard(registry, &pulled);
+        pulled?;
         let took = go_millis(begun.elapsed());
         let size = self
             .runtime
@@ -260,6 +232,23 @@ impl Images {
             ),
         );
         Ok(())
+    }
+
+    fn is_silent(&self, registry: &str) -> bool {
+        let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent
+            .get(registry)
+            .is_some_and(|since| since.elapsed() < SILENCE)
+    }
+
+    /// Remembers whether the registry answered at all.
+    fn heard(&self, registry: &str, pulled: &Result<(), RuntimeError>) {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(RuntimeError::RegistrySilent { .. }) = pulled {
+            silent.insert(registry.to_owned(), Instant::now());
+        } else {
+            silent.remove(registry);
+        }
     }
 
     /// The credentials of the pod's pull secrets.
@@ -290,70 +279,53 @@ impl Images {
         keyring
     }
 
-    /// Builds the lesson's own image, unless that was done before, and says so.
+    /// Builds what stands in for the image, unless that was done before, and says so.
     async fn stand_in(
         &self,
         teller: &Teller<'_>,
         lesson: &LessonImage,
+        reference: &Reference,
         because: Option<&RuntimeError>,
     ) -> Result<String, ImageError> {
-        let tag = format!("cadet.local/lessons/{}:latest", lesson.context);
-        self.build(lesson, &tag).await.map_err(|error| {
-            let message = format!(
-                "could not build the stand-in for \"{}\": {error}",
-                teller.image
-            );
-            teller.warn("Failed", &message);
-            ImageError {
-                reason: "ErrImagePull",
-                message,
-                later: Some(teller.back_off(&error)),
-            }
-        })?;
-        let why = because.map_or(String::new(), |error| format!(" ({error})"));
-        teller.say(
-            "Substituted",
-            &format!(
-                "{} Running \"{tag}\" in place of \"{}\"{why}.",
-                lesson.says, teller.image
-            ),
-        );
+        let tag = stand_in_tag(lesson);
+        let begin = || {
+            let words = format!("Building what stands in for image \"{}\"", teller.image);
+            teller.say("Building", &words);
+        };
+        self.lessons
+            .build(&*self.runtime, lesson, reference, &tag, &begin)
+            .await
+            .map_err(|error| teller.not_built(&error))?;
+        teller.substituted(lesson, &tag, because);
         Ok(tag)
     }
 
-    async fn build(&self, lesson: &LessonImage, tag: &str) -> Result<(), String> {
-        let gate = self
-            .builds
-            .lock()
-            .await
-            .entry(tag.to_owned())
-            .or_default()
-            .clone();
-        let _only_one = gate.lock().await;
-        let path = self
+    /// Builds an image of Cadet's own name; no registry has it.
+    async fn own(
+        &self,
+        teller: &Teller<'_>,
+        lesson: &LessonImage,
+        reference: &Reference,
+    ) -> Result<String, ImageError> {
+        let image = teller.image;
+        let begin = || teller.say("Building", &format!("Building image \"{image}\""));
+        let begun = Instant::now();
+        let built = self
             .lessons
-            .contexts
-            .join(format!("{}.tar", lesson.context));
-        let tar = tokio::fs::read(&path)
+            .build(&*self.runtime, lesson, reference, image, &begin)
             .await
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        let digest = hex(&Sha256::digest(&tar));
-        let found = self
-            .runtime
-            .image(tag)
-            .await
-            .map_err(|error| error.to_string())?;
-        let is_current =
-            found.is_some_and(|info| info.labels.get(labels::CONTEXT) == Some(&digest));
-        if is_current {
-            return Ok(());
+            .map_err(|error| teller.not_built(&error))?;
+        match built {
+            Built::Now => {
+                let took = go_millis(begun.elapsed());
+                teller.say(
+                    "Pulled",
+                    &format!("Successfully built image \"{image}\" on this machine in {took}."),
+                );
+            }
+            Built::Before | Built::ByOthers => teller.say("Pulled", &present_words(image)),
         }
-        tracing::info!(tag, context = %path.display(), "building a lesson image");
-        let labels = HashMap::from([(labels::CONTEXT.to_owned(), digest)]);
-        self.runtime
-            .build(tag, Bytes::from(tar), labels)
-            .await
-            .map_err(|error| error.to_string())
+        Ok(image.to_owned())
     }
 }
 
@@ -368,11 +340,6 @@ fn pull_policy<'a>(container: &'a Container, reference: &Reference) -> &'a str {
 
 fn present_words(image: &str) -> String {
     format!("Container image \"{image}\" already present on machine and can be accessed by the pod")
-}
-
-/// Lower-case hexadecimal text of `bytes`.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 struct Teller<'a> {
@@ -395,6 +362,27 @@ impl Teller<'_> {
 
     fn warn(&self, reason: &'static str, message: &str) {
         self.tell(Severity::Warning, reason, message);
+    }
+
+    /// Says that `running` runs in place of the image, and why.
+    fn substituted(&self, lesson: &LessonImage, running: &str, because: Option<&RuntimeError>) {
+        let why = because.map_or_else(String::new, |error| format!(" ({error})"));
+        let words = format!(
+            "{} Running \"{running}\" in place of \"{}\"{why}.",
+            lesson.says, self.image
+        );
+        self.say("Substituted", &words);
+    }
+
+    fn not_built(&self, error: &BuildError) -> ImageError {
+        let cause = error.to_string();
+        let message = format!("could not build what runs as \"{}\": {cause}", self.image);
+        self.warn("Failed", &message);
+        ImageError {
+            reason: "ErrImagePull",
+            message,
+            later: Some(self.back_off(&cause)),
+        }
     }
 
     fn back_off(&self, cause: &str) -> (&'static str, String) {

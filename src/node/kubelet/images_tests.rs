@@ -1,5 +1,8 @@
 //! Pull policies and stand-ins against the fake engine.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use serde_json::json;
 
 use super::*;
@@ -13,6 +16,8 @@ fn lesson(repository: &str, pull_instead: Option<&str>, always: bool) -> LessonI
         pull_instead: pull_instead.map(str::to_owned),
         context: "stand-in".into(),
         always,
+        own: false,
+        build_args: BTreeMap::new(),
         says: "The old one is gone.".into(),
     }
 }
@@ -109,6 +114,23 @@ async fn without_a_registry_the_lessons_own_image_is_built_once_and_said() {
 }
 
 #[tokio::test]
+async fn a_silent_registry_is_not_waited_for_again_where_something_stands_in() {
+    let world = World::with_lessons(&[
+        lesson("docker.io/library/nginx", None, false),
+        lesson("docker.io/library/busybox", None, false),
+    ]);
+    for image in ["nginx", "busybox", "nginx"] {
+        ensure(&world, image, "Always").await.unwrap();
+    }
+    assert_eq!(world.runtime.pulls(), ["docker.io/library/nginx:latest"]);
+    // Where nothing stands in, asking is all there is; the answer counts for the others.
+    world.runtime.offer("docker.io/me/app:latest");
+    ensure(&world, "me/app", "Always").await.unwrap();
+    world.runtime.offer("docker.io/library/nginx:latest");
+    assert_eq!(ensure(&world, "nginx", "Always").await.unwrap(), "nginx");
+}
+
+#[tokio::test]
 async fn with_a_registry_the_lesson_names_what_is_pulled() {
     let entry = lesson(
         "docker.io/library/mongo",
@@ -138,6 +160,76 @@ async fn always_asks_no_registry() {
         STAND_IN
     );
     assert!(world.runtime.pulls().is_empty());
+}
+
+fn own() -> LessonImage {
+    let build_args = BTreeMap::from([("VERSION".to_owned(), "{tag}".to_owned())]);
+    LessonImage {
+        tags: vec!["1".into(), "2".into()],
+        own: true,
+        build_args,
+        ..lesson("docker.io/library/hello", None, false)
+    }
+}
+
+#[tokio::test]
+async fn names_of_our_own_are_built_by_version_and_never_pulled() {
+    let mut world = World::with_lessons(&[own()]);
+    world.runtime.offer("docker.io/library/hello:1");
+    for image in ["hello:1", "hello:2", "hello:1"] {
+        assert_eq!(ensure(&world, image, "Always").await.unwrap(), image);
+    }
+    assert_eq!(world.runtime.builds(), 2);
+    assert_eq!(world.runtime.arguments("hello:2")["VERSION"], "2");
+    assert!(world.runtime.pulls().is_empty());
+    let told = world.told();
+    assert_eq!(told[0], "Building: Building image \"hello:1\"");
+    assert!(
+        told[1].starts_with("Pulled: Successfully built image \"hello:1\" on this machine in "),
+        "{told:?}"
+    );
+    assert_eq!(
+        told.last().unwrap(),
+        "Pulled: Container image \"hello:1\" already present on machine and can be accessed by the pod"
+    );
+
+    // No version but those of the table: a wrong name fails as everywhere.
+    let error = ensure(&world, "hello:9", "IfNotPresent").await.unwrap_err();
+    assert_eq!(error.reason, "ErrImagePull");
+    // Never means never.
+    world.runtime.forget_images();
+    let error = ensure(&world, "hello:1", "Never").await.unwrap_err();
+    assert_eq!(error.reason, "ErrImageNeverPull");
+}
+
+#[tokio::test]
+async fn what_the_learner_built_under_our_name_is_left_alone() {
+    let world = World::with_lessons(&[own()]);
+    world.runtime.load("hello:1");
+    for policy in ["IfNotPresent", "Always", "Never"] {
+        assert_eq!(ensure(&world, "hello:1", policy).await.unwrap(), "hello:1");
+    }
+    assert_eq!(world.runtime.builds(), 0);
+}
+
+#[tokio::test]
+async fn a_stand_in_under_the_images_own_name_is_said() {
+    let mut world = World::with_lessons(&[lesson("docker.io/library/nginx", None, false)]);
+    let labels = HashMap::from([(labels::CONTEXT.to_owned(), "x".to_owned())]);
+    world
+        .runtime
+        .build("nginx:latest", Bytes::new(), labels)
+        .await
+        .unwrap();
+    let run = ensure(&world, "nginx:latest", "IfNotPresent")
+        .await
+        .unwrap();
+    assert_eq!(run, "nginx:latest");
+    let told = world.told();
+    assert!(
+        told[0].starts_with("Substituted: The old one is gone."),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]

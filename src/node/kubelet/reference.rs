@@ -77,6 +77,12 @@ impl Reference {
             digest: digest.map(str::to_owned),
         })
     }
+
+    /// The registry's host, e.g. `docker.io`.
+    #[must_use]
+    pub fn registry(&self) -> &str {
+        self.repository.split('/').next().unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Reference {
@@ -158,6 +164,8 @@ pub fn lesson_for<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn full(text: &str) -> String {
@@ -179,6 +187,9 @@ mod tests {
         assert_eq!(full("localhost/x"), "localhost/x:latest");
         assert_eq!(full("localhost:5000/a/b:v1"), "localhost:5000/a/b:v1");
         assert_eq!(full("gcr.io/p/q_r"), "gcr.io/p/q_r:latest");
+        assert_eq!(Reference::parse("mongo").unwrap().registry(), "docker.io");
+        let local = Reference::parse("localhost:5000/a/b").unwrap();
+        assert_eq!(local.registry(), "localhost:5000");
         let digest = format!("sha256:{}", "a".repeat(64));
         assert_eq!(
             full(&format!("busybox@{digest}")),
@@ -215,6 +226,8 @@ mod tests {
             pull_instead: None,
             context: context.into(),
             always: false,
+            own: false,
+            build_args: BTreeMap::new(),
             says: String::new(),
         }
     }

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
-use crate::images::hex;
+use crate::lessons::hex;
 
 /// On a static pod and its mirror: digest of the manifest.
 pub const HASH: &str = "kubernetes.io/config.hash";

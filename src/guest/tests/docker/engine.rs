@@ -1,7 +1,7 @@
 //! A Docker Engine of the test's own: no bridge, no rules, everything in one folder.
 
 #[path = "../../../../tests/areas/image.rs"]
-mod image;
+pub mod image;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

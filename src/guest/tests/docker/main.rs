@@ -10,5 +10,6 @@ mod failures;
 mod life;
 mod probes;
 mod security;
+mod stand_ins;
 mod usage;
 mod volumes;

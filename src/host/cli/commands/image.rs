@@ -1,4 +1,4 @@
-//! `cadet image`: list, make and remove base images.
+//! `cadet image`: list, make and remove base images; put images of lessons into the cluster.
 
 use cadet_image::Cache;
 use cadet_state::Store;
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::Context;
 use crate::error::{CliError, Result};
-use crate::images;
+use crate::{images, line};
 
 /// Flags of `cadet image`.
 #[derive(Debug, Args)]
@@ -32,6 +32,14 @@ enum ImageCommand {
         /// Name in the catalogue [default: the guest built from packages]
         name: Option<String>,
     },
+    /// Put the container images of lessons into the running cluster, for instance before a journey
+    #[command(
+        after_help = "Examples:\n  cadet image lesson                all of them\n  cadet image lesson nginx python   those of these names"
+    )]
+    Lesson {
+        /// Names as in lessons: hello, nginx, python … [default: all]
+        names: Vec<String>,
+    },
     /// Read a prepared image and compare its checksums
     Verify {
         /// Name in the catalogue
@@ -49,6 +57,7 @@ pub async fn run(cx: &Context, args: ImageArgs) -> Result<u8> {
     match args.command {
         ImageCommand::List => list(cx),
         ImageCommand::Build { name } => build(cx, name).await,
+        ImageCommand::Lesson { names } => lesson(cx, names).await,
         ImageCommand::Verify { name } => verify(cx, &name),
         ImageCommand::Rm { name } => remove(cx, &name),
     }
@@ -123,6 +132,28 @@ async fn build(cx: &Context, name: Option<String>) -> Result<u8> {
     );
     if cx.ui.json() {
         cx.ui.object(&json!({"type": "done", "image": name, "dir": base.dir, "bytes": base.size(), "versions": base.manifest.versions}));
+    }
+    Ok(0)
+}
+
+async fn lesson(cx: &Context, names: Vec<String>) -> Result<u8> {
+    let names = if names.is_empty() {
+        images::lessons::sets()?.into_keys().collect()
+    } else {
+        names
+    };
+    cx.ui.step_started("images", 1, 1);
+    let session = line::connect(cx).await?;
+    let told = images::lesson_images(&session, &names, &|text| cx.ui.progress(text, None)).await;
+    session.close().await;
+    let instead = told?;
+    cx.ui.step_done(&names.join(", "), None);
+    for sentence in &instead {
+        cx.ui.warn("image", sentence);
+    }
+    if cx.ui.json() {
+        cx.ui
+            .object(&json!({"type": "done", "images": names, "instead": instead}));
     }
     Ok(0)
 }

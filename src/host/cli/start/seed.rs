@@ -1,33 +1,15 @@
 //! Step `seed`: keys, node configuration, lesson images and cadet-node on one disk.
 
 use async_trait::async_trait;
-use cadet_api::install::{IngressPorts, LessonImage, NodeConfig};
+use cadet_api::install::{IngressPorts, NodeConfig};
 use cadet_seed::{HostKey, Lesson};
 
 use super::{Note, Step, Voyage};
 use crate::error::{CliError, Result};
-use crate::world::World;
-use crate::{line, machine, programs};
+use crate::{images, line, machine, programs};
 
 /// See the module.
 pub struct Seed;
-
-/// Which old image names lessons use, and what stands in for them.
-const LESSONS: &str = include_str!("../../../../images/lessons.yaml");
-
-/// The lesson images that can be built in the guest: name, Dockerfile, program.
-const CONTEXTS: [(&str, &str, &str); 2] = [
-    (
-        "telescope",
-        include_str!("../../../../images/telescope/Dockerfile"),
-        "telescope",
-    ),
-    (
-        "mongo",
-        include_str!("../../../../images/mongo/Dockerfile"),
-        "mongod",
-    ),
-];
 
 #[async_trait]
 impl Step for Seed {
@@ -51,7 +33,7 @@ impl Step for Seed {
         let name = v.cx.name.as_str();
         let program = programs::cadet_node(&v.cx.world)?;
         let cadet_node = std::fs::read(&program).map_err(|e| machine::io("read", &program, &e))?;
-        let contexts = contexts(&v.cx.world)?;
+        let contexts = images::contexts::all(&v.cx.world)?;
         let disk = cadet_seed::Machine {
             hostname: name,
             user: line::USER,
@@ -108,67 +90,21 @@ fn node_config(name: &str) -> Result<String> {
 }
 
 fn lessons_table() -> Result<String> {
-    let table: Vec<LessonImage> = serde_saphyr::from_str(LESSONS)
-        .map_err(|e| internal("images/lessons.yaml cannot be read", &e))?;
+    let table = images::lessons::table()?;
     serde_json::to_string_pretty(&table).map_err(|e| internal("lessons.json could not be made", &e))
-}
-
-fn contexts(world: &World) -> Result<Vec<(&'static str, Vec<u8>)>> {
-    CONTEXTS
-        .iter()
-        .map(|(name, dockerfile, program)| {
-            let file = programs::lesson_app(world, program)?;
-            let bytes = std::fs::read(&file).map_err(|e| machine::io("read", &file, &e))?;
-            let tar = context(dockerfile.as_bytes(), program, &bytes)
-                .map_err(|e| internal("a build context could not be made", &e))?;
-            Ok((*name, tar))
-        })
-        .collect()
-}
-
-/// A build context: the same inputs give the same bytes.
-fn context(dockerfile: &[u8], program: &str, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut tar = tar::Builder::new(Vec::new());
-    for (path, mode, content) in [("Dockerfile", 0o644, dockerfile), (program, 0o755, bytes)] {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(mode);
-        header.set_mtime(0);
-        tar.append_data(&mut header, path, content)?;
-    }
-    tar.into_inner()
 }
 
 #[cfg(test)]
 mod tests {
+    use cadet_api::install::LessonImage;
+
     use super::*;
 
     #[test]
-    fn the_lesson_table_names_contexts_that_exist() {
+    fn lessons_json_is_what_the_guest_reads() {
         let table: Vec<LessonImage> = serde_json::from_str(&lessons_table().unwrap()).unwrap();
+        assert_eq!(table, images::lessons::table().unwrap());
         assert!(!table.is_empty());
-        for entry in table {
-            assert!(
-                CONTEXTS.iter().any(|(name, ..)| *name == entry.context),
-                "{}",
-                entry.context
-            );
-        }
-    }
-
-    #[test]
-    fn dockerfiles_copy_the_program_of_their_context() {
-        for (name, dockerfile, program) in CONTEXTS {
-            assert!(dockerfile.contains(program), "{name}");
-            assert!(
-                dockerfile.contains("FROM scratch"),
-                "{name} must build without a registry"
-            );
-        }
-        assert_eq!(
-            context(b"FROM scratch", "a", b"x").unwrap(),
-            context(b"FROM scratch", "a", b"x").unwrap()
-        );
     }
 
     #[test]

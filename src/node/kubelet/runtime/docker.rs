@@ -1,7 +1,7 @@
 //! Docker through its socket.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -394,7 +394,22 @@ impl Runtime for DockerRuntime {
         context: Bytes,
         labels: HashMap<String, String>,
     ) -> Result<()> {
-        self.build_image(tag, context, labels).await
+        self.build_image(tag, context, labels, &BTreeMap::new())
+            .await
+    }
+
+    async fn build_with(
+        &self,
+        tag: &str,
+        context: Bytes,
+        labels: HashMap<String, String>,
+        arguments: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        self.build_image(tag, context, labels, arguments).await
+    }
+
+    async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<()> {
+        self.tag_image(image, repository, tag).await
     }
 
     async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent>>> {

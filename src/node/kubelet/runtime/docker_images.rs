@@ -1,12 +1,12 @@
 //! Images through Docker: look up, pull, build.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
 use bollard::models::ImageSummary;
 use bollard::query_parameters::{
-    BuildImageOptions, CreateImageOptions, ListImagesOptions, RemoveImageOptions,
+    BuildImageOptions, CreateImageOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions,
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -15,8 +15,11 @@ use k8s_openapi::jiff::Timestamp;
 use super::docker::DockerRuntime;
 use super::{Credentials, ImageInfo, Result, RuntimeError};
 
-/// A pull or build that reports no progress for this long is given up.
+/// A pull that reports no progress for this long is given up.
 const STALL: Duration = Duration::from_secs(120);
+/// The same for a step of a build: unpacking a root file system is one, and an emulated
+/// processor takes minutes for a large one.
+const BUILD_STALL: Duration = Duration::from_secs(600);
 
 impl DockerRuntime {
     pub(super) async fn find_image(&self, reference: &str) -> Result<Option<ImageInfo>> {
@@ -130,18 +133,30 @@ impl DockerRuntime {
         }
     }
 
+    pub(super) async fn tag_image(&self, image: &str, repository: &str, tag: &str) -> Result<()> {
+        let options = TagImageOptions {
+            repo: Some(repository.to_owned()),
+            tag: Some(tag.to_owned()),
+        };
+        let tagged = self.client().await?.tag_image(image, Some(options)).await;
+        tagged.map_err(self.failed("give an image a name"))
+    }
+
     pub(super) async fn build_image(
         &self,
         tag: &str,
         context: Bytes,
         labels: HashMap<String, String>,
+        arguments: &BTreeMap<String, String>,
     ) -> Result<()> {
+        let arguments: HashMap<_, _> = arguments.clone().into_iter().collect();
         let options = BuildImageOptions {
             dockerfile: "Dockerfile".into(),
             t: Some(tag.to_owned()),
             rm: true,
             forcerm: true,
             labels: Some(labels),
+            buildargs: Some(arguments).filter(|arguments| !arguments.is_empty()),
             ..BuildImageOptions::default()
         };
         let mut progress =
@@ -149,11 +164,11 @@ impl DockerRuntime {
                 .await?
                 .build_image(options, None, Some(bollard::body_full(context)));
         loop {
-            let item = tokio::time::timeout(STALL, progress.next())
+            let item = tokio::time::timeout(BUILD_STALL, progress.next())
                 .await
                 .map_err(|_| RuntimeError::Failed {
                     act: "build an image",
-                    reason: format!("no progress for {} s", STALL.as_secs()),
+                    reason: format!("no progress for {} s", BUILD_STALL.as_secs()),
                 })?;
             let Some(item) = item else { return Ok(()) };
             let line = item.map_err(self.failed("build an image"))?;

@@ -1,7 +1,7 @@
 //! An engine made of a table, for tests and hollow nodes: it remembers what it was asked
 //! and does nothing by itself.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -25,6 +25,8 @@ struct Table {
     registry: HashSet<String>,
     pulls: Vec<String>,
     builds: usize,
+    /// Arguments of builds, by the image's name.
+    arguments: HashMap<String, BTreeMap<String, String>>,
     made: usize,
     deaf: HashSet<String>,
     refuses_start: HashSet<String>,
@@ -81,6 +83,11 @@ impl FakeRuntime {
 
     pub fn builds(&self) -> usize {
         self.table().builds
+    }
+
+    /// Arguments the image of this name was last built with.
+    pub fn arguments(&self, tag: &str) -> BTreeMap<String, String> {
+        self.table().arguments.get(tag).cloned().unwrap_or_default()
     }
 
     pub fn pulls(&self) -> Vec<String> {
@@ -347,6 +354,34 @@ impl Runtime for FakeRuntime {
                 ..ImageInfo::default()
             },
         );
+        Ok(())
+    }
+
+    async fn build_with(
+        &self,
+        tag: &str,
+        context: Bytes,
+        labels: HashMap<String, String>,
+        arguments: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        self.table()
+            .arguments
+            .insert(tag.to_owned(), arguments.clone());
+        self.build(tag, context, labels).await
+    }
+
+    async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<()> {
+        let mut table = self.table();
+        let found = table.images.get(image).cloned();
+        let found = found.ok_or_else(|| RuntimeError::Refused {
+            status: 404,
+            message: format!("No such image: {image}"),
+        })?;
+        // As Docker, which knows its own registry's images by their short names.
+        let short = repository.strip_prefix("docker.io/").unwrap_or(repository);
+        let short = short.strip_prefix("library/").unwrap_or(short);
+        table.images.insert(format!("{short}:{tag}"), found.clone());
+        table.images.insert(format!("{repository}:{tag}"), found);
         Ok(())
     }
 

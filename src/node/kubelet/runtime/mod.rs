@@ -10,7 +10,7 @@ mod streams;
 
 pub use streams::{Attached, ExecRequest, Input, Output, Streams, Terminal};
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -306,6 +306,19 @@ pub trait Runtime: Send + Sync + 'static {
     /// Builds an image from a tar archive holding a Dockerfile.
     async fn build(&self, tag: &str, context: Bytes, labels: HashMap<String, String>)
     -> Result<()>;
+    /// As [`Runtime::build`], with arguments for the Dockerfile. An engine whose images are
+    /// not made of anything needs none.
+    async fn build_with(
+        &self,
+        tag: &str,
+        context: Bytes,
+        labels: HashMap<String, String>,
+        _arguments: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        self.build(tag, context, labels).await
+    }
+    /// Gives an image one more name: a repository in full, and a tag.
+    async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<()>;
     /// Changes of our containers. The stream ends or yields an error when the engine
     /// goes away; whoever listens must then look at everything again.
     async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent>>>;

@@ -117,6 +117,10 @@ impl Runtime for Engine {
         unused()
     }
 
+    async fn tag(&self, _: &str, _: &str, _: &str) -> Result<()> {
+        unused()
+    }
+
     async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent>>> {
         unused()
     }
