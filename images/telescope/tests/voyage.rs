@@ -38,7 +38,7 @@ fn it_waits_for_the_database_and_finds_it() {
         page.body.contains("stand-in for MongoDB, not MongoDB"),
         "the page names its database"
     );
-    assert_eq!(browser.get(&app, "/readyz").status, 200);
+    browser.wait_for(&app, "/readyz", 200);
 
     database.kill();
     browser.wait_for(&app, "/", 503);
@@ -54,6 +54,8 @@ fn posts_votes_and_comments_outlive_crashes() {
     let database = Program::mongod(folder.path(), port);
     let app = Program::telescope(port);
     let (mut ann, mut bob) = (Browser::default(), Browser::default());
+    // Its first connection may take it longer than it lets a page wait.
+    ann.wait_for(&app, "/", 200);
 
     let fields = [
         ("url", "https://Example.com/pods"),
@@ -147,6 +149,7 @@ fn posts_votes_and_comments_outlive_crashes() {
     assert_eq!(app.terminate().code(), Some(0));
 
     let app = Program::telescope(port);
+    ann.wait_for(&app, "/", 200);
     check(&mut ann, &app);
     database.kill();
     let _database = Program::mongod(folder.path(), port);
@@ -167,6 +170,7 @@ fn foreign_forms_and_bad_input_are_refused() {
     let _database = Program::mongod(folder.path(), port);
     let app = Program::telescope(port);
     let mut browser = Browser::default();
+    Browser::default().wait_for(&app, "/", 200);
     let good = [("url", "http://example.com/a"), ("title", "A")];
 
     // No cookie, no token, somebody else's token.
@@ -244,7 +248,7 @@ fn many_posts_are_paged() {
     let _database = Program::mongod(folder.path(), port);
     let app = Program::telescope(port);
     let mut browser = Browser::default();
-    browser.get(&app, "/");
+    browser.wait_for(&app, "/", 200);
     let token = browser
         .get(&app, "/submit")
         .between("name=\"token\" value=\"", "\"")

@@ -38,11 +38,14 @@ impl Entry {
         let right = matches!(str_at(value, "/operation"), "Apply" | "Update")
             && !str_at(value, "/apiVersion").is_empty()
             && str_at(value, "/fieldsType") == "FieldsV1";
-        let mut whole = value.clone();
-        if value.get("fieldsV1").is_none() {
-            whole["fieldsV1"] = json!({});
+        if !right {
+            return None;
         }
-        Entry::read(&whole).filter(|_| right)
+        let mut whole = value.as_object()?.clone();
+        whole
+            .entry("fieldsV1")
+            .or_insert_with(|| Value::Object(Map::new()));
+        Entry::read(&Value::Object(whole))
     }
 
     pub fn write(&self) -> Value {

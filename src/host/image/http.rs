@@ -171,15 +171,15 @@ mod tests {
     #[tokio::test]
     async fn a_closed_port_and_a_name_that_cannot_exist_are_unreachable() {
         let client = client(&Network::default()).unwrap();
-        let port = {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap().port()
-        };
+        // Held, and nobody listens.
+        let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+        nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let closed = nobody.local_addr().unwrap();
         for url in [
-            format!("http://127.0.0.1:{port}/x"),
+            format!("http://{closed}/x"),
             "http://does-not-exist.invalid/x".to_owned(),
         ] {
-            let trouble = trouble_reaching(&client, &url, Duration::from_secs(20)).await;
+            let trouble = trouble_reaching(&client, &url, Duration::from_secs(60)).await;
             assert!(trouble.is_some_and(|t| t.contains(&url)));
             let error = text(&client, &url, 10).await.unwrap_err();
             assert!(matches!(error, ImageError::Unreachable { .. }), "{error}");

@@ -253,13 +253,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pid_file = dir.path().join("pid");
         let script = format!("echo $$ > {}; exec sleep 600", pid_file.display());
-        let started = tokio::time::timeout(Duration::from_millis(500), sh(&script)).await;
-        assert!(started.is_err());
-        let pid = loop {
-            match std::fs::read_to_string(&pid_file).map(|t| t.trim().parse::<u32>()) {
-                Ok(Ok(pid)) => break pid,
-                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+        let started = async {
+            loop {
+                match std::fs::read_to_string(&pid_file).map(|t| t.trim().parse::<u32>()) {
+                    Ok(Ok(pid)) => break pid,
+                    _ => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
             }
+        };
+        let pid = tokio::select! {
+            ended = sh(&script) => panic!("{ended:?}"),
+            pid = started => pid,
         };
         let alive = || {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -206,7 +206,7 @@ mod tests {
     use tokio::net::UnixListener;
 
     const GREETING: &str = r#"{"QMP":{"version":{"qemu":{"micro":2,"minor":0,"major":10},"package":""},"capabilities":["oob"]}}"#;
-    const LONG: Duration = Duration::from_secs(30);
+    const LONG: Duration = Duration::from_secs(120);
 
     /// A stand-in that answers each request line with the next scripted block.
     fn server(path: &Path, blocks: Vec<&'static str>) -> tokio::task::JoinHandle<String> {

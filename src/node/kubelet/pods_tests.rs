@@ -4,6 +4,7 @@ use futures::channel::mpsc;
 use serde_json::json;
 
 use super::*;
+use crate::runtime::State;
 use crate::testing::{World, pod};
 
 type Changes = mpsc::UnboundedSender<watcher::Result<watcher::Event<Pod>>>;
@@ -46,9 +47,14 @@ impl Stage {
         self.send(watcher::Event::InitDone);
     }
 
-    /// Waits until as many containers exist.
+    /// Waits until as many containers exist, and all of them run.
     async fn until(&self, containers: usize) {
-        while self.world.runtime.containers().len() != containers {
+        loop {
+            let all = self.world.runtime.containers();
+            let running = all.iter().filter(|c| c.state == State::Running).count();
+            if (all.len(), running) == (containers, containers) {
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -72,7 +78,9 @@ async fn a_pod_comes_runs_and_goes_and_a_stop_of_the_agent_leaves_it_alone() {
     assert_eq!(stage.world.runtime.containers(), before);
     stage.send(watcher::Event::Delete(web()));
     stage.until(0).await;
-    assert!(stage.table.pods().is_empty());
+    while !stage.table.pods().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     stage.list(&[web()]);
     stage.until(2).await;
     stage.shutdown.cancel();
@@ -115,7 +123,9 @@ async fn an_object_that_lingers_after_its_end_is_not_started_again() {
         serde_json::from_value(json!("2026-11-20T20:00:00Z")).unwrap();
     stage.send(watcher::Event::Apply(deleted.clone()));
     stage.until(0).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    while stage.world.api.deleted.lock().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     stage.send(watcher::Event::Apply(deleted));
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(stage.world.runtime.containers().is_empty());

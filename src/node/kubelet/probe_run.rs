@@ -387,19 +387,12 @@ mod tests {
 
     #[tokio::test]
     async fn failures_read_like_upstreams() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        // The port is ours all the time; at first nobody listens.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let port = socket.local_addr().unwrap().port();
         let silent = check(json!({"httpGet": {"host": "127.0.0.1", "port": port}})).unwrap();
         let runtime = FakeRuntime::default();
-        let moment = Duration::from_millis(50);
-        assert_eq!(
-            silent.run(&runtime, "x", moment).await.unwrap_err(),
-            format!(
-                "Get \"http://127.0.0.1:{port}/\": context deadline exceeded \
-                 (Client.Timeout exceeded while awaiting headers)"
-            )
-        );
-        drop(listener);
         let minute = Duration::from_secs(60);
         let refused = format!("dial tcp 127.0.0.1:{port}: connect: connection refused");
         assert_eq!(
@@ -408,5 +401,14 @@ mod tests {
         );
         let tcp = check(json!({"tcpSocket": {"host": "127.0.0.1", "port": port}})).unwrap();
         assert_eq!(tcp.run(&runtime, "x", minute).await.unwrap_err(), refused);
+        let _listener = socket.listen(8).unwrap();
+        let moment = Duration::from_millis(500);
+        assert_eq!(
+            silent.run(&runtime, "x", moment).await.unwrap_err(),
+            format!(
+                "Get \"http://127.0.0.1:{port}/\": context deadline exceeded \
+                 (Client.Timeout exceeded while awaiting headers)"
+            )
+        );
     }
 }

@@ -90,8 +90,11 @@ mod tests {
         let pid = std::process::id();
         let (dialled, accepted) = tokio::join!(dial(pid, port), listener.accept());
         assert_eq!(dialled.unwrap().local_addr().unwrap(), accepted.unwrap().1);
-        drop(listener);
-        let refused = dial(pid, port).await.unwrap_err().to_string();
+        // Held, and nobody listens.
+        let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+        nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let closed = nobody.local_addr().unwrap().port();
+        let refused = dial(pid, closed).await.unwrap_err().to_string();
         assert!(refused.contains("dial tcp4 127.0.0.1"), "{refused}");
         assert!(refused.contains("connect: connection refused"), "{refused}");
     }

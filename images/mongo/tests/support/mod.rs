@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bson::{Document, doc};
 
 /// Far longer than a start takes; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A running server.
 pub struct Mongod {

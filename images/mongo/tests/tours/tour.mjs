@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { Long, MongoClient, ObjectId } from "mongodb";
 
-const client = new MongoClient(process.argv[2], { serverSelectionTimeoutMS: 20000 });
+const client = new MongoClient(process.argv[2], { serverSelectionTimeoutMS: 120000 });
 await client.connect();
 const db = client.db();
 

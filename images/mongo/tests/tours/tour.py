@@ -9,7 +9,7 @@ from pymongo import ASCENDING, DESCENDING, InsertOne, MongoClient, ReturnDocumen
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure
 
 url = sys.argv[1]
-client = MongoClient(url, serverSelectionTimeoutMS=20000)
+client = MongoClient(url, serverSelectionTimeoutMS=120000)
 db = client.get_default_database()
 
 

@@ -192,6 +192,9 @@ fn a_record_is_cleared_edited_and_begun_anew() {
         json!([]),
         json!([{"manager": "x", "operation": "Own", "apiVersion": "v1", "fieldsType": "FieldsV1"}]),
         json!([{"manager": "x", "operation": "Apply", "fieldsType": "FieldsV1"}]),
+        json!([[], "x", 1, null]),
+        json!([{"manager": "x", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1",
+            "fieldsV1": []}]),
         json!([{"manager": "x", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV2"}]),
     ] {
         let mut new = sent(odd);

@@ -9,6 +9,7 @@ use cadet_store::{
     Change, CommitError, EtcdOptions, EtcdStore, OpenError, Options, RevisionError, Store, Tls,
     WatchEnd,
 };
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
 #[allow(dead_code)] // a part of it is enough here
@@ -393,8 +394,12 @@ async fn tls_shows_and_asks_for_certificates() {
 #[tokio::test]
 async fn of_several_endpoints_one_that_answers_is_enough() {
     let etcd = Etcd::start();
+    // Held, and nobody listens.
+    let nobody = TcpSocket::new_v4().expect("socket");
+    nobody.bind(([127, 0, 0, 1], 0).into()).expect("bind");
+    let closed = nobody.local_addr().expect("address").to_string();
     let options = EtcdOptions {
-        endpoints: vec![format!("127.0.0.1:{}", etcd::free_port()), etcd.endpoint()],
+        endpoints: vec![closed, etcd.endpoint()],
         ..etcd.options()
     };
     let a = EtcdStore::open(options).await.expect("open");

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cadet_apiserver::{App, Keys, User};
 use cadet_kubelet::{Config, PORT, ServerTls};
@@ -179,10 +180,13 @@ impl Cluster {
         self.agent = Some(Agent { threads, stop });
     }
 
-    /// The agent dies where it stands, as with SIGKILL.
+    /// The agent dies where it stands, as with SIGKILL; its port is free then.
     pub fn kill_agent(&mut self) {
         if let Some(agent) = self.agent.take() {
-            agent.threads.shutdown_background();
+            // Threads of a runtime may not wait for those of another.
+            let longest = Duration::from_secs(10);
+            let died = std::thread::spawn(move || agent.threads.shutdown_timeout(longest));
+            died.join().expect("it dies");
         }
     }
 
@@ -279,7 +283,7 @@ impl Cluster {
             if let Some(found) = events.iter().find(|event| event.starts_with(words)) {
                 return found.clone();
             }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 

@@ -73,7 +73,9 @@ fn what_is_missing_is_named_and_awaited() {
         let words = "FailedMount: MountVolume.SetUp failed for volume \"v\" : \
                      configmap \"much-later\" not found";
         cluster.event("mounts", words).await;
-        let pod = cluster.api::<Pod>().get("mounts").await.expect("get");
+        let pod = cluster
+            .until("mounts", |pod| !state(pod, 0).is_empty())
+            .await;
         assert_eq!(
             (state(&pod, 0).as_str(), phase(&pod)),
             ("ContainerCreating", "Pending")
@@ -132,10 +134,9 @@ fn mounted_maps_follow_changes_in_one_step() {
             let seen = cluster
                 .exec("web", &["sh", "-c", "cd /v/..data; cat a b"])
                 .await;
-            assert!(
-                ["11", "22"].contains(&seen.as_str()),
-                "never a mixture: {seen}"
-            );
+            // The folder may be taken away under the reader's feet: then it sees less, or nothing.
+            let mixed = seen.contains('1') && seen.contains('2');
+            assert!(!mixed, "never a mixture: {seen}");
             if seen == "22" {
                 break;
             }
@@ -155,7 +156,7 @@ fn a_port_of_the_machine_leads_to_its_pod() {
         let uid = cluster.ready("web").await.metadata.uid.unwrap_or_default();
         let curl = |code: &str| {
             let mut curl = std::process::Command::new("curl");
-            curl.args(["-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}"]);
+            curl.args(["-s", "-m", "60", "-o", "/dev/null", "-w", "%{http_code}"]);
             curl.arg("http://127.0.0.1:8080/");
             let output = curl.output().expect("curl");
             assert_eq!(String::from_utf8_lossy(&output.stdout), code);

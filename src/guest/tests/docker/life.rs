@@ -1,5 +1,7 @@
 //! How pods begin, fail, come back and end.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
@@ -82,7 +84,8 @@ fn init_containers_sidecars_and_debuggers_keep_their_order() {
             ),
         );
         sidecar["restartPolicy"] = json!("Always");
-        sidecar["startupProbe"] = json!({"periodSeconds": 1, "failureThreshold": 30,
+        sidecar["startupProbe"] = json!({"periodSeconds": 1, "failureThreshold": 300,
+            "timeoutSeconds": 20,
             "exec": {"command": ["test", "-e", "/up"]}});
         let app = format!(
             "trap 'sleep 0.5; echo app down >> {log}; exit 0' TERM; \
@@ -90,7 +93,7 @@ fn init_containers_sidecars_and_debuggers_keep_their_order() {
         );
         let folder = cluster.engine.folder().join("log");
         let mut spec = json!({
-            "terminationGracePeriodSeconds": 10,
+            "terminationGracePeriodSeconds": 60,
             "volumes": [{"name": "log", "hostPath":
                 {"path": folder.display().to_string(), "type": "DirectoryOrCreate"}}],
             "initContainers": [shell("setup", &format!("echo setup >> {log}")), sidecar],
@@ -105,13 +108,17 @@ fn init_containers_sidecars_and_debuggers_keep_their_order() {
         let pod = cluster.ready("web").await;
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let order = || std::fs::read_to_string(folder.join("order")).expect("read");
+        // Without a probe a container is ready before its first line has run.
+        while !order().ends_with("app up\n") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         assert_eq!(order(), "setup\nsidecar up\napp up\n");
 
         // kubectl debug, without its terminal.
         let debugger = json!({"spec": {"ephemeralContainers": [{"name": "debug",
             "image": crate::engine::BUSYBOX, "targetContainerName": "app",
             "terminationMessagePolicy": "FallbackToLogsOnError",
-            "command": ["sh", "-c", "ps | grep -c 'trap .slee[p]'; exit 1"]}]}});
+            "command": ["sh", "-c", "ps | grep 'trap .slee[p]' > /dev/null && echo 1; exit 1"]}]}});
         let pods = cluster.api::<Pod>();
         let patch = kube::api::Patch::Strategic(debugger);
         pods.patch_subresource("ephemeralcontainers", "web", &Default::default(), &patch)
@@ -152,7 +159,8 @@ fn hooks_run_and_a_failing_one_kills() {
             "preStop": {"exec": {"command": ["sh", "-c", "echo goodbye >> /log/words"]}}});
         let pod = cluster.pod(
             "polite",
-            json!({"containers": [app], "volumes": [{"name": "log",
+            json!({"containers": [app], "terminationGracePeriodSeconds": 60,
+            "volumes": [{"name": "log",
             "hostPath": {"path": folder.display().to_string(), "type": "DirectoryOrCreate"}}]}),
         );
         let uid = pod.await.metadata.uid.unwrap_or_default();
@@ -182,7 +190,8 @@ fn hooks_run_and_a_failing_one_kills() {
 fn containers_of_a_pod_share_what_they_should() {
     play(|| async {
         let cluster = Cluster::start().await;
-        let look = "sleep 0.5; wget -qO- http://127.0.0.1:8080/ > /dev/termination-log; \
+        let look = "until wget -qO- http://127.0.0.1:8080/ > /dev/termination-log; \
+                    do sleep 0.1; done; \
                     ps | grep -q 'http[d]' && echo seen >> /dev/termination-log; exit 0";
         let serve = "mkdir -p /www; echo from the neighbour > /www/index.html; \
                      exec httpd -f -p 8080 -h /www";

@@ -13,7 +13,7 @@ fn readiness_follows_the_server_and_liveness_restarts_it() {
         let mut app = shell("app", SERVE);
         app["ports"] = json!([{"name": "http", "containerPort": 8080}]);
         app["readinessProbe"] = json!({"periodSeconds": 1, "failureThreshold": 1,
-            "httpGet": {"path": "/ok", "port": "http"}});
+            "timeoutSeconds": 20, "httpGet": {"path": "/ok", "port": "http"}});
         cluster.pod("web", json!({"containers": [app]})).await;
         cluster.ready("web").await;
         cluster.exec("web", &["rm", "/www/ok"]).await;
@@ -30,7 +30,7 @@ fn readiness_follows_the_server_and_liveness_restarts_it() {
 
         let mut app = shell("app", "touch /tmp/ok; sleep 2; rm /tmp/ok; sleep 1000");
         app["livenessProbe"] = json!({"periodSeconds": 1, "failureThreshold": 1,
-            "terminationGracePeriodSeconds": 1,
+            "terminationGracePeriodSeconds": 1, "timeoutSeconds": 20,
             "exec": {"command": ["cat", "/tmp/ok"]}});
         let slow = json!({"containers": [app], "terminationGracePeriodSeconds": 600});
         cluster.pod("sick", slow).await;
@@ -49,21 +49,23 @@ fn readiness_follows_the_server_and_liveness_restarts_it() {
 fn a_slow_starter_is_given_time_and_tcp_is_enough() {
     play(|| async {
         let cluster = Cluster::start().await;
-        let mut app = shell("app", &format!("sleep 2; {SERVE}"));
-        app["startupProbe"] = json!({"periodSeconds": 1, "failureThreshold": 30,
-            "tcpSocket": {"port": 8080}});
+        let wait = "until test -e /go; do sleep 0.1; done";
+        let mut app = shell("app", &format!("{wait}; {SERVE}"));
+        app["startupProbe"] = json!({"periodSeconds": 1, "failureThreshold": 300,
+            "timeoutSeconds": 20, "tcpSocket": {"port": 8080}});
         app["livenessProbe"] = json!({"periodSeconds": 1, "failureThreshold": 1,
-            "tcpSocket": {"port": 8080}});
+            "timeoutSeconds": 20, "tcpSocket": {"port": 8080}});
         cluster.pod("slow", json!({"containers": [app]})).await;
         let pod = cluster.running("slow").await;
         assert_eq!(status(&pod, 0)["started"], false);
-        let pod = cluster.ready("slow").await;
-        assert_eq!(status(&pod, 0)["restartCount"], 0);
         let words = "Unhealthy: Startup probe failed: dial tcp 10.244.7.";
         let told = cluster.event("slow", words).await;
         assert!(
             told.ends_with(":8080: connect: connection refused"),
             "{told}"
         );
+        cluster.exec("slow", &["touch", "/go"]).await;
+        let pod = cluster.ready("slow").await;
+        assert_eq!(status(&pod, 0)["restartCount"], 0);
     });
 }

@@ -45,15 +45,20 @@ pub fn play(cluster: &mut Cluster) {
 
 /// Kills a process with SIGKILL in the middle of writing.
 fn under_load(cluster: &Cluster, victim: &str, round: usize) {
-    let pids = cluster.machine.processes(victim);
-    assert_eq!(pids.len(), 1, "{victim}: {pids:?}");
+    // A program it starts has its command line until it is another one.
+    let pid = loop {
+        match cluster.machine.processes(victim)[..] {
+            [one] => break Pid::from_raw(one),
+            _ => std::thread::sleep(std::time::Duration::from_millis(10)),
+        }
+    };
     let takes_all = victim == "supervise";
     let after = if takes_all {
         After::Ends
     } else {
         After::GoesOn
     };
-    let death = || kill(Pid::from_raw(pids[0]), Signal::SIGKILL).expect("kill");
+    let death = || kill(pid, Signal::SIGKILL).expect("kill");
     let kubeconfig = cluster.kubeconfig();
     let acknowledged = load::under_load(&kubeconfig, &round.to_string(), after, death);
     if takes_all {

@@ -205,7 +205,7 @@ impl areas::Cluster for Cluster {
     }
 
     fn soon(&self) -> &str {
-        "--timeout=60s"
+        "--timeout=300s"
     }
 }
 

@@ -107,7 +107,10 @@ fn a_taken_port_of_ingresses_is_told_and_can_be_changed() {
             said.out.contains("cadet-node up --ingress-http-port 8080"),
             "{said}"
         );
-        TcpStream::connect("127.0.0.1:443").expect("the other port is served");
+        // The other port is served, soon; nextest ends a test that waits for ever.
+        while TcpStream::connect("127.0.0.1:443").is_err() {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
 
         let words = ["--ingress-http-port", "8080"];
         let said = Said::of(&mut cluster.machine.up_with(&words));

@@ -14,7 +14,9 @@ fn requests_go_through_the_proxy_except_to_excluded_hosts() {
     // SAFETY: the test's server threads do not read the environment, and no other test runs here.
     unsafe {
         std::env::set_var("http_proxy", &proxy.base);
-        std::env::set_var("no_proxy", "127.0.0.1");
+        for name in ["no_proxy", "NO_PROXY"] {
+            std::env::set_var(name, "127.0.0.1");
+        }
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -8,7 +8,7 @@ use cadet_tunnel::exec::ExitStatus;
 use cadet_tunnel::shell::{Request, WindowSize};
 use cadet_tunnel::upload::Destination;
 use cadet_tunnel::{Cipher, Tuning, Tunnel, TunnelError, keys};
-use support::{Sshd, free_port};
+use support::{Sshd, free_port, patient};
 use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
@@ -18,7 +18,7 @@ async fn programs_run_with_streams_and_status() {
         let tunnel = sshd
             .tunnel_with(Tuning {
                 cipher,
-                ..Tuning::default()
+                ..patient()
             })
             .await;
         let out = tunnel.exec("echo out; echo err >&2; exit 7").await.unwrap();
@@ -46,11 +46,10 @@ async fn a_wrong_host_key_is_refused_at_once() {
     let mut target = sshd.target();
     let other = keys::generate("other").unwrap();
     target.host_key = other.public.clone();
-    let error =
-        Tunnel::wait_until_ready(target, Tuning::default(), Duration::from_secs(60), |_| true)
-            .await
-            .err()
-            .unwrap();
+    let error = Tunnel::wait_until_ready(target, patient(), Duration::from_secs(180), |_| true)
+        .await
+        .err()
+        .unwrap();
     match error {
         TunnelError::HostKeyMismatch { shown, pinned, .. } => {
             assert_eq!(shown, keys::fingerprint(&sshd.host.public).unwrap());
@@ -65,10 +64,7 @@ async fn a_wrong_client_key_is_named() {
     let sshd = Sshd::start();
     let mut target = sshd.target();
     target.client_key = keys::generate("stranger").unwrap().private;
-    let error = Tunnel::connect(target, Tuning::default())
-        .await
-        .err()
-        .unwrap();
+    let error = Tunnel::connect(target, patient()).await.err().unwrap();
     assert!(
         matches!(error, TunnelError::AuthRefused { .. }),
         "{error:?}"
@@ -79,7 +75,7 @@ async fn a_wrong_client_key_is_named() {
 async fn nothing_there_and_nothing_said_differ() {
     let sshd = Sshd::prepare();
     let mut target = sshd.target();
-    let error = Tunnel::connect(target.clone(), Tuning::default())
+    let error = Tunnel::connect(target.clone(), patient())
         .await
         .err()
         .unwrap();
@@ -90,7 +86,7 @@ async fn nothing_there_and_nothing_said_differ() {
     target.address = silent.local_addr().unwrap();
     let tuning = Tuning {
         banner_timeout: Duration::from_millis(200),
-        ..Tuning::default()
+        ..patient()
     };
     let error = Tunnel::connect(target, tuning).await.err().unwrap();
     assert!(matches!(error, TunnelError::NoBanner { .. }), "{error:?}");
@@ -103,8 +99,8 @@ async fn waiting_ends_when_the_server_comes_up() {
     let (failed, mut first_failure) = tokio::sync::mpsc::unbounded_channel();
     let waiting = tokio::spawn(Tunnel::wait_until_ready(
         target,
-        Tuning::default(),
-        Duration::from_secs(60),
+        patient(),
+        Duration::from_secs(180),
         move |waiting| {
             assert!(waiting.error.is_transient());
             failed.send(waiting.attempts).is_ok()
@@ -121,8 +117,8 @@ async fn the_caller_can_stop_waiting() {
     let sshd = Sshd::prepare();
     let result = Tunnel::wait_until_ready(
         sshd.target(),
-        Tuning::default(),
-        Duration::from_secs(60),
+        patient(),
+        Duration::from_secs(180),
         |waiting| waiting.attempts < 3,
     )
     .await;
@@ -142,13 +138,14 @@ async fn a_killed_server_is_found_again() {
     let tunnel = sshd.tunnel().await;
     assert!(tunnel.exec("true").await.unwrap().status.success());
 
+    let started = sshd.dir().join("started");
     let running = {
-        let tunnel = tunnel.clone();
-        tokio::spawn(async move { tunnel.exec("echo started; sleep 600").await })
+        let (tunnel, line) = (tunnel.clone(), format!("touch {}", started.display()));
+        tokio::spawn(async move { tunnel.exec(&format!("{line}; sleep 600")).await })
     };
-    // Its channel must be open before the cut; this one was opened after it.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(tunnel.exec("true").await.unwrap().status.success());
+    while !started.exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     sshd.kill();
     let cut = running.await.unwrap();
     assert!(
@@ -177,10 +174,7 @@ async fn it_comes_back_on_another_port_without_being_asked() {
     first.launch();
     tunnel.retarget(first.address);
     // No request is made: the event alone brings it back.
-    for _ in 0..600 {
-        if tunnel.stats().snapshot().sessions == 2 {
-            break;
-        }
+    while tunnel.stats().snapshot().sessions < 2 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(tunnel.is_up().await);
@@ -192,9 +186,9 @@ async fn a_lost_machine_gives_up_after_its_patience() {
     let mut sshd = Sshd::start();
     let tuning = Tuning {
         patience: Duration::from_millis(500),
-        ..Tuning::default()
+        ..patient()
     };
-    let tunnel = sshd.tunnel_with(tuning).await;
+    let tunnel = sshd.tunnel_with(tuning.clone()).await;
     sshd.kill();
     tunnel.close().await;
     let error = tunnel.exec("true").await.err().unwrap();
@@ -203,13 +197,7 @@ async fn a_lost_machine_gives_up_after_its_patience() {
         "{error:?}"
     );
 
-    let lazy = Tunnel::lazy(
-        sshd.target(),
-        Tuning {
-            patience: Duration::from_millis(500),
-            ..Tuning::default()
-        },
-    );
+    let lazy = Tunnel::lazy(sshd.target(), tuning);
     let error = lazy.exec("true").await.err().unwrap();
     assert!(matches!(error, TunnelError::NotReady { .. }), "{error:?}");
 }
@@ -223,7 +211,16 @@ async fn abandoned_programs_free_their_channels() {
         let run = tunnel.exec("cat /dev/zero");
         let _ = tokio::time::timeout(Duration::from_millis(30), run).await;
     }
-    assert!(tunnel.exec("true").await.unwrap().status.success());
+    // A channel is free once its program has ended.
+    let mut tries = 0..600;
+    let status = loop {
+        match tunnel.exec("true").await {
+            Ok(done) => break done.status,
+            Err(error) => assert!(tries.next().is_some(), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(status.success());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use cadet_tunnel::forward::Forward;
 use cadet_tunnel::socks5::{Credentials, Socks5};
 use cadet_tunnel::{Tuning, Tunnel};
-use support::{Sshd, free_port};
+use support::{Sshd, closed_port, free_port, patient};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -75,7 +75,7 @@ async fn connect(proxy: SocketAddr, to: SocketAddr) -> TcpStream {
 async fn curl(arguments: &[&str]) -> std::process::Output {
     let mut command = Command::new("curl");
     command
-        .args(["-sS", "--max-time", "60", "--noproxy", ""])
+        .args(["-sS", "--max-time", "300", "--noproxy", ""])
         .args(arguments);
     tokio::task::spawn_blocking(move || command.output().unwrap())
         .await
@@ -142,8 +142,8 @@ async fn failures_have_their_own_codes() {
     let tunnel = sshd.tunnel().await;
     let proxy = socks(&tunnel, None).await;
     let local = [127, 0, 0, 1];
-    // Nothing listens there.
-    assert_eq!(ask(proxy, 1, 1, &local, free_port()).await.1, 5);
+    let (_nobody, closed) = closed_port();
+    assert_eq!(ask(proxy, 1, 1, &local, closed).await.1, 5);
     // A name that cannot exist (RFC 6761).
     let mut name = vec![14];
     name.extend(b"no.one.invalid");
@@ -157,7 +157,10 @@ async fn failures_have_their_own_codes() {
     // IPv6, where nothing listens.
     let v6 = std::net::Ipv6Addr::LOCALHOST.octets();
     assert!([3, 4, 5].contains(&ask(proxy, 1, 4, &v6, free_port()).await.1));
-    assert_eq!(tunnel.stats().snapshot().connections_open, 0);
+    // Each is over soon after its answer.
+    while tunnel.stats().snapshot().connections_open != 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,7 +168,7 @@ async fn a_machine_that_is_down_is_an_unreachable_network() {
     let sshd = Sshd::prepare();
     let tuning = Tuning {
         patience: Duration::from_millis(100),
-        ..Tuning::default()
+        ..patient()
     };
     let tunnel = Tunnel::lazy(sshd.target(), tuning);
     let proxy = socks(&tunnel, None).await;
@@ -270,7 +273,7 @@ async fn a_slow_reader_slows_nobody_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let tuning = Tuning {
         spill_dir: Some(dir.path().into()),
-        ..Tuning::default()
+        ..patient()
     };
     let tunnel = sshd.tunnel_with(tuning).await;
     let proxy = socks(&tunnel, None).await;
@@ -284,6 +287,10 @@ async fn a_slow_reader_slows_nobody_and_loses_nothing() {
         quick.read_exact(&mut back).await.unwrap();
         assert_eq!(back, [n; 1000]);
     }
+    // More has come by now than memory may hold, or will soon.
+    while tunnel.stats().snapshot().bytes_spilled == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let mut seen = Vec::with_capacity(SIZE);
     slow.read_to_end(&mut seen).await.unwrap();
     assert_eq!(seen.len(), SIZE);
@@ -291,11 +298,6 @@ async fn a_slow_reader_slows_nobody_and_loses_nothing() {
         .chunks(65_536)
         .all(|c| c.iter().enumerate().all(|(i, b)| *b == (i % 251) as u8));
     assert!(intact, "bytes came out of order");
-    let stats = tunnel.stats().snapshot();
-    assert!(
-        stats.bytes_spilled > 0,
-        "the test did not fill memory: {stats:?}"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -379,7 +381,8 @@ async fn a_forwarded_port_leads_there_and_resets_if_nothing_is_there() {
     running.await.unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 
-    let nowhere = Forward::bind(tunnel, loopback(0), "127.0.0.1", free_port())
+    let (_nobody, closed) = closed_port();
+    let nowhere = Forward::bind(tunnel, loopback(0), "127.0.0.1", closed)
         .await
         .unwrap();
     let address = nowhere.local_addr();

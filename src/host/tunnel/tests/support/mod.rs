@@ -8,10 +8,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cadet_tunnel::keys::{self, KeyPair};
 use cadet_tunnel::{Target, Tuning, Tunnel};
+use tokio::net::TcpSocket;
 
 /// A running server and the keys that open it; killed when dropped.
 pub struct Sshd {
@@ -22,13 +24,40 @@ pub struct Sshd {
     pub address: SocketAddr,
 }
 
-/// A loopback port that was free a moment ago.
+/// A loopback port that is free, another one each time. It lies below those that are given to
+/// who asks for any (ip_local_port_range in ip(7)): nobody gets it before it is used. Every
+/// process begins elsewhere.
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    const COUNT: u32 = 17_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97) % COUNT;
+    let nth = || NEXT.fetch_add(1, Ordering::Relaxed);
+    std::iter::repeat_with(nth)
+        .take(COUNT as usize)
+        .filter_map(|n| u16::try_from(12_000 + (first + n) % COUNT).ok())
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .expect("one of them is free")
+}
+
+/// A loopback port where nobody listens for as long as the socket is held.
+pub fn closed_port() -> (TcpSocket, u16) {
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody
+        .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        .unwrap();
+    let port = nobody.local_addr().unwrap().port();
+    (nobody, port)
+}
+
+/// Bounds for a machine that has other work as well.
+pub fn patient() -> Tuning {
+    Tuning {
+        connect_timeout: Duration::from_secs(60),
+        banner_timeout: Duration::from_secs(120),
+        handshake_timeout: Duration::from_secs(180),
+        patience: Duration::from_secs(180),
+        ..Tuning::default()
+    }
 }
 
 fn me() -> String {
@@ -102,7 +131,8 @@ impl Sshd {
             .spawn()
             .expect("this test needs OpenSSH's server: apt-get install openssh-server");
         self.child = Some(child);
-        for _ in 0..500 {
+        let mut alive = || matches!(self.child.as_mut().map(Child::try_wait), Some(Ok(None)));
+        while alive() {
             if std::net::TcpStream::connect(self.address).is_ok() {
                 return;
             }
@@ -148,7 +178,7 @@ impl Sshd {
 
     /// A connected tunnel.
     pub async fn tunnel(&self) -> Tunnel {
-        self.tunnel_with(Tuning::default()).await
+        self.tunnel_with(patient()).await
     }
 
     /// A connected tunnel with other bounds.
