@@ -127,7 +127,7 @@ impl Space {
             let mut stream = socket.connect(to).await?;
             let mut text = String::new();
             stream.read_to_string(&mut text).await?;
-            Ok(Answer::read(&text))
+            Ok::<_, std::io::Error>(Answer::read(&text))
         };
         self.run(move |runtime| {
             let answer = runtime.block_on(async { tokio::time::timeout(patience, talk).await });
