@@ -4,7 +4,6 @@
 
 mod cluster;
 mod configuration;
-mod cost;
 mod engine;
 mod failures;
 mod life;
