@@ -168,11 +168,19 @@ pub fn explain(facts: &Facts, pod: &Value, text: &str) -> Option<Answer> {
     )
 }
 
+fn list_of_pods(service: &Value) -> String {
+    crate::words::labels(cadet_api::json::map_at(service, "/spec/selector"))
+}
+
 fn server_is_down(facts: &Facts, subject: &str, wanted: &str) -> Option<Answer> {
     let (namespace, service) = DNS;
     let missing = facts.is_absent(Kind::Service, namespace, service);
+    // Cadet's own agents serve names without pods; then there is no selector, and no endpoint.
+    let by_pods = facts
+        .find(Kind::Service, namespace, service)
+        .is_some_and(|found| !list_of_pods(found).is_empty());
     let silent = facts.has_all(Kind::EndpointSlice, namespace)
-        && facts.find(Kind::Service, namespace, service).is_some()
+        && by_pods
         && !facts
             .within(Kind::EndpointSlice, namespace)
             .filter(|slice| slice["metadata"]["labels"]["kubernetes.io/service-name"] == service)
