@@ -71,6 +71,8 @@ pub enum Command {
     Tunnel(commands::tunnel::TunnelArgs),
     /// Open a pod or Service in a browser that goes through the tunnel
     Open(commands::open::OpenArgs),
+    /// Tell why a pod, a Service or another object is as it is, and what to type next
+    Why(commands::why::WhyArgs),
     /// Make, list and remove guest images
     Image(commands::image::ImageArgs),
     /// Look for what could keep Cadet from working on this laptop

@@ -16,10 +16,12 @@ mod kubeconfig;
 mod line;
 mod machine;
 mod programs;
+mod reach;
 mod start;
 mod terminal;
 mod topics;
 mod ui;
+mod why;
 mod world;
 
 use std::process::ExitCode;
@@ -109,6 +111,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Kubectl(args) => commands::kubectl::run(cx, args).await,
         Command::Tunnel(args) => commands::tunnel::run(cx, args).await,
         Command::Open(args) => commands::open::run(cx, args).await,
+        Command::Why(args) => commands::why::run(cx, args).await,
         Command::Image(args) => commands::image::run(cx, args).await,
         Command::Doctor(args) => commands::doctor::run(cx, args).await,
         Command::Version => commands::version::run(cx),

@@ -20,7 +20,7 @@ fn target(autoscaler: &Value) -> (Option<Kind>, &str, &str) {
 }
 
 /// What is still to be fetched.
-pub fn wants(_facts: &Facts, autoscaler: &Value) -> Vec<Want> {
+pub fn wants(autoscaler: &Value) -> Vec<Want> {
     match target(autoscaler) {
         (Some(kind), _, name) => vec![Want::object(kind, ns(autoscaler), name)],
         _ => Vec::new(),

@@ -46,6 +46,16 @@ fn users<'a>(facts: &'a Facts, claim: &'a Value) -> Vec<&'a Value> {
 /// Why a claim is as it is.
 #[must_use]
 pub fn explain(facts: &Facts, claim: &Value) -> Answer {
+    told(facts, claim, true)
+}
+
+/// The same for a pod that waits for it: the pod is not asked again.
+#[must_use]
+pub fn explain_for_pod(facts: &Facts, claim: &Value) -> Answer {
+    told(facts, claim, false)
+}
+
+fn told(facts: &Facts, claim: &Value, ask_pods: bool) -> Answer {
     let subject = format!("pvc/{}", name(claim));
     let describe = kubectl(ns(claim), &format!("describe pvc {}", name(claim)));
     let since = ago(str_at(claim, "/metadata/creationTimestamp"), facts.now);
@@ -86,7 +96,7 @@ pub fn explain(facts: &Facts, claim: &Value) -> Answer {
     let said = failed.or(last).map_or("", events::message);
     let answer = by_class(facts, claim, &subject)
         .or_else(|| by_volume_name(facts, claim, &subject, said))
-        .or_else(|| waits(facts, claim, &subject))
+        .or_else(|| waits(facts, claim, &subject, ask_pods))
         .or_else(|| refused(&subject, said))
         .or_else(|| no_class(facts, claim, &subject, said))
         .or_else(|| nobody_makes_it(facts, claim, &subject));
@@ -273,7 +283,7 @@ fn by_volume_name(facts: &Facts, claim: &Value, subject: &str, said: &str) -> Op
 }
 
 /// Its class makes volumes where the first pod is, and there is none yet.
-fn waits(facts: &Facts, claim: &Value, subject: &str) -> Option<Answer> {
+fn waits(facts: &Facts, claim: &Value, subject: &str, ask_pods: bool) -> Option<Answer> {
     let class = facts.find(Kind::StorageClass, "", class_of(claim))?;
     let selected =
         claim["metadata"]["annotations"]["volume.kubernetes.io/selected-node"].is_string();
@@ -294,21 +304,19 @@ fn waits(facts: &Facts, claim: &Value, subject: &str) -> Option<Answer> {
     if !str_at(first, "/spec/nodeName").is_empty() {
         return None;
     }
-    // Of two that wait for each other the pod knows why: unless it blames the claim.
-    let behind = pod::explain(facts, first);
-    let blames_us = matches!(behind.cause, Cause::ClaimUnbound | Cause::Unknown);
-    let headline = format!(
-        "{subject} waits for pod/{}, which has no node yet: {}",
-        name(first),
-        behind.headline
-    );
-    match behind.is_fault() && !blames_us {
-        true => Some(behind.told_as(headline)),
-        false => Some(Answer::new(
-            Cause::ClaimWaits,
-            format!("{subject} waits until pod/{} has a node.", name(first)),
-        )),
+    let behind = ask_pods.then(|| pod::explain(facts, first));
+    if let Some(behind) =
+        behind.filter(|behind| behind.is_fault() && behind.cause != Cause::ClaimUnbound)
+    {
+        let headline = format!(
+            "{subject} waits for pod/{}, which has no node yet: {}",
+            name(first),
+            behind.headline
+        );
+        return Some(behind.told_as(headline));
     }
+    let headline = format!("{subject} waits until pod/{} has a node.", name(first));
+    Some(Answer::new(Cause::ClaimWaits, headline))
 }
 
 /// The maker of volumes said no.

@@ -67,7 +67,7 @@ fn after<'a>(line: &'a str, mark: &str) -> Option<&'a str> {
 }
 
 /// What has to be known to judge a complaint.
-pub fn wants(_facts: &Facts, namespace: &str, text: &str) -> Vec<Want> {
+pub fn wants(namespace: &str, text: &str) -> Vec<Want> {
     let Some((_, wanted)) = complaint(text) else {
         return Vec::new();
     };
@@ -168,7 +168,7 @@ pub fn explain(facts: &Facts, pod: &Value, text: &str) -> Option<Answer> {
     )
 }
 
-fn list_of_pods(service: &Value) -> String {
+fn selector_of(service: &Value) -> String {
     crate::words::labels(cadet_api::json::map_at(service, "/spec/selector"))
 }
 
@@ -178,7 +178,7 @@ fn server_is_down(facts: &Facts, subject: &str, wanted: &str) -> Option<Answer> 
     // Cadet's own agents serve names without pods; then there is no selector, and no endpoint.
     let by_pods = facts
         .find(Kind::Service, namespace, service)
-        .is_some_and(|found| !list_of_pods(found).is_empty());
+        .is_some_and(|found| !selector_of(found).is_empty());
     let silent = facts.has_all(Kind::EndpointSlice, namespace)
         && by_pods
         && !facts

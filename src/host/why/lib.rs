@@ -66,7 +66,7 @@ pub fn wants(facts: &Facts) -> Vec<Want> {
             Kind::Service => service::wants(facts, subject),
             Kind::Ingress => ingress::wants(facts, subject),
             Kind::Claim => claim::wants(facts, subject),
-            Kind::Autoscaler => autoscaler::wants(facts, subject),
+            Kind::Autoscaler => autoscaler::wants(subject),
             Kind::Node => Vec::new(),
             _ => workload::wants(facts, *kind, subject),
         });
@@ -109,4 +109,19 @@ pub fn reason(facts: &Facts) -> Option<String> {
         Mood::Fine | Mood::Unknown => false,
     };
     says.then(|| answer.headline.trim_end_matches('.').to_owned())
+}
+
+/// A name that may have been meant, if the object that was asked about does not exist.
+#[must_use]
+pub fn similar(facts: &Facts) -> Option<&str> {
+    let Target {
+        kind,
+        namespace,
+        name,
+    } = &facts.target;
+    let known = facts
+        .all(*kind)
+        .filter(|object| facts::ns(object) == namespace)
+        .map(facts::name);
+    words::nearest(name, known)
 }

@@ -10,6 +10,9 @@ use crate::facts::{Facts, name, ns};
 use crate::kind::Kind;
 use crate::words::kubectl;
 
+/// Pod, ReplicaSet, Deployment, and two of other people's kinds.
+const OWNERS: usize = 5;
+
 /// Kind and name of the controller that an object names.
 #[must_use]
 pub fn controller(object: &Value) -> Option<(Kind, &str)> {
@@ -27,7 +30,9 @@ pub fn root(facts: &Facts, pod: &Value) -> (Kind, String) {
     let namespace = ns(pod);
     let mut found = (Kind::Pod, name(pod).to_owned());
     let mut above = controller(pod).map(|(kind, name)| (kind, name.to_owned()));
-    while let Some((kind, name)) = above {
+    // Nobody owns themselves, but nothing keeps an object from saying so.
+    for _ in 0..OWNERS {
+        let Some((kind, name)) = above else { break };
         above = facts
             .find(kind, namespace, &name)
             .and_then(controller)

@@ -34,7 +34,7 @@ fn refusals(text: &str) -> Vec<(Access, &str)> {
 }
 
 /// Asks whether it is still refused.
-pub fn wants(_facts: &Facts, text: &str) -> Vec<Want> {
+pub fn wants(text: &str) -> Vec<Want> {
     let mut wants: Vec<Want> = refusals(text)
         .into_iter()
         .map(|(access, _)| Want::Access(access))

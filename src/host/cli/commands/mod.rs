@@ -15,3 +15,4 @@ pub mod status;
 pub mod stop;
 pub mod tunnel;
 pub mod version;
+pub mod why;

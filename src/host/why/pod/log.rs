@@ -36,8 +36,8 @@ pub fn wants(case: &Case<'_>) -> Vec<Want> {
         }
     }
     for part in case.parts() {
-        wants.extend(rights::wants(case.facts, lines(case, &part)));
-        wants.extend(dns::wants(case.facts, ns(case.pod), lines(case, &part)));
+        wants.extend(rights::wants(lines(case, &part)));
+        wants.extend(dns::wants(ns(case.pod), lines(case, &part)));
     }
     wants
 }

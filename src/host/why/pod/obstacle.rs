@@ -226,10 +226,9 @@ fn neighbours(case: &Case<'_>, reason: &str) -> Answer {
     let headline = format!("{subject} is Pending because {words}.");
     let mut answer = Answer::new(Cause::PodAffinity, headline);
     let rules = format!("{path}/requiredDuringSchedulingIgnoredDuringExecution");
-    let terms = if path.is_empty() {
-        &[][..]
-    } else {
-        list_at(case.pod, &rules)
+    let terms: &[Value] = match path {
+        "" => &[],
+        _ => list_at(case.pod, &rules),
     };
     for term in terms {
         let text = labels(map_at(term, "/labelSelector/matchLabels"));

@@ -148,11 +148,13 @@ pub fn reasons(sentence: &str) -> (usize, Vec<(usize, String)>) {
         let counted = part
             .split_once(' ')
             .and_then(|(number, words)| Some((number.parse::<usize>().ok()?, words.to_owned())));
-        match (counted, found.last_mut()) {
-            (Some(one), _) => found.push(one),
+        if let Some(one) = counted {
+            found.push(one);
+        } else if let Some(last) = found.last_mut() {
             // A comma inside of a reason.
-            (None, Some(last)) => last.1 = format!("{}, {part}", last.1),
-            (None, None) => found.push((nodes, part.to_owned())),
+            last.1 = format!("{}, {part}", last.1);
+        } else {
+            found.push((nodes, part.to_owned()));
         }
     }
     found.sort_by(|a, b| b.0.cmp(&a.0).then(rank(&a.1).cmp(&rank(&b.1))));

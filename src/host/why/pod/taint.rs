@@ -60,20 +60,20 @@ pub fn explain(case: &Case<'_>) -> Answer {
     let lone = all.len() == 1;
     if is("node.kubernetes.io/not-ready") || is("node.kubernetes.io/unreachable") {
         let headline = format!("{subject} is Pending because its nodes are not ready.");
-        let first = all.first().map_or("", |(node, _)| node);
+        let first = all.first().map_or("", |(node, _)| *node);
         return evidence(Answer::new(Cause::NodeDead, headline))
             .then(format!("cadet why node/{first}"));
     }
     if is("-pressure") {
         let headline = format!("{subject} is Pending because its nodes are short of a resource.");
-        let first = all.first().map_or("", |(node, _)| node);
+        let first = all.first().map_or("", |(node, _)| *node);
         return evidence(Answer::new(Cause::NodePressure, headline))
             .then(format!("cadet why node/{first}"));
     }
     if is("node.kubernetes.io/unschedulable") && lone {
         let headline =
             format!("{subject} is Pending because the node is cordoned: it takes no new pods.");
-        let first = all.first().map_or("", |(node, _)| node);
+        let first = all.first().map_or("", |(node, _)| *node);
         return evidence(Answer::new(Cause::Cordoned, headline))
             .then(format!("kubectl uncordon {first}"));
     }

@@ -60,24 +60,27 @@ pub fn unbound(case: &Case<'_>, sentence: &str) -> Option<Answer> {
     if !waits {
         return None;
     }
-    let mut found = claims(case.pod)
+    let waiting: Vec<&Value> = claims(case.pod)
         .into_iter()
         .filter_map(|name| case.facts.find(Kind::Claim, ns(case.pod), name))
-        .filter(|claim| str_at(claim, "/status/phase") != "Bound");
-    let Some(claim) = found.next() else {
+        .filter(|claim| str_at(claim, "/status/phase") != "Bound")
+        .collect();
+    let mut told: Vec<(&str, Answer)> = waiting
+        .into_iter()
+        .map(|claim| (name(claim), claim::explain_for_pod(case.facts, claim)))
+        .collect();
+    // Of several the one that is at fault; others only wait for the pod.
+    told.sort_by_key(|(_, answer)| !answer.is_fault());
+    let Some((claim, behind)) = told.into_iter().next() else {
         let headline = format!("{subject} is Pending because a claim of it has no volume yet.");
         return Some(Answer::new(Cause::ClaimUnbound, headline).then(case.kubectl("get pvc")));
     };
-    let behind = claim::explain(case.facts, claim);
     let headline = match behind.is_fault() {
         true => format!(
             "{subject} is Pending because of its claim: {}",
             behind.headline
         ),
-        false => format!(
-            "{subject} is Pending because its claim {} has no volume yet.",
-            name(claim)
-        ),
+        false => format!("{subject} is Pending because its claim {claim} has no volume yet."),
     };
     let cause = match behind.is_fault() {
         true => behind.cause,
