@@ -259,7 +259,7 @@ pub fn explain_cron(facts: &Facts, cron: &Value) -> Answer {
     }
     if let Some(told) = told {
         let headline = format!(
-            "Nothing is wrong with {subject}: its last job: {}",
+            "Nothing is wrong with {subject}; of its last job: {}",
             told.headline
         );
         return Answer::new(Cause::NothingWrong, headline)

@@ -137,7 +137,11 @@ pub fn judge(subject: &str, namespace: &str, text: &str, edit: &str) -> Answer {
     }
     if text.contains(" is invalid: ") {
         let why = text.split(" is invalid: ").nth(1).unwrap_or(text);
-        let headline = format!("{makes} their template is not valid: {}", short(why, 140));
+        let why = short(why, 140);
+        let headline = format!(
+            "{makes} their template is not valid: {}.",
+            why.trim_end_matches('.')
+        );
         return Answer::new(Cause::Invalid, headline).then(edit);
     }
     let headline = format!("{makes} the API server refuses them.");

@@ -70,9 +70,11 @@ pub fn explain(facts: &Facts, subject: &str, text: &str) -> Option<Answer> {
         access.verb
     );
     let mut answer = Answer::new(Cause::Rbac, headline).with("log", short(line, 220));
-    if checked {
-        answer = answer.with("asked", "the API server still says no");
-    }
+    answer = match checked {
+        true => answer.with("asked", "the API server still says no"),
+        // What a log says may have been mended since.
+        false => answer.unsure(),
+    };
     Some(grant(answer, &access, &what))
 }
 

@@ -91,22 +91,29 @@ pub fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> 
     Some(inner)
 }
 
-/// How many single changes lead from one word to another (Levenshtein): to find what was
-/// meant by a misspelt name.
+/// How many slips lead from one word to another: letters that are wrong, lacking, too many or
+/// exchanged with their neighbour (optimal string alignment). To find what was meant.
 #[must_use]
 pub fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let mut rows = vec![vec![0; other.len() + 1]; one.len() + 1];
+    for i in 0..=one.len() {
+        for j in 0..=other.len() {
+            if i == 0 || j == 0 {
+                rows[i][j] = i + j;
+                continue;
+            }
+            let wrong = rows[i - 1][j - 1] + usize::from(one[i - 1] != other[j - 1]);
+            let mut best = wrong.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+            let exchanged =
+                i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1];
+            if exchanged {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
         }
     }
-    row[other.len()]
+    rows[one.len()][other.len()]
 }
 
 /// The nearest of some names, if it may have been meant.
@@ -148,6 +155,7 @@ mod tests {
     #[test]
     fn misspelt_names_are_recognised_and_others_are_not() {
         assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!((distance("wbe", "web"), distance("", "ab")), (1, 2));
         assert_eq!(
             nearest("frontent", ["frontend", "db"].into_iter()),
             Some("frontend")

@@ -20,10 +20,10 @@ pub fn explain(case: &Case<'_>, part: &Part<'_>) -> Option<Answer> {
         .or_else(|| as_root(case, part, text))
         .unwrap_or_else(|| {
             let headline = format!(
-                "{} does not start because its {} cannot be configured: {}",
+                "{} does not start because its {} cannot be configured: {}.",
                 case.subject(),
                 part.title(),
-                short(text, 120)
+                short(text, 120).trim_end_matches('.')
             );
             Answer::new(Cause::ContainerConfig, headline).then(owner::edit(case.facts, case.pod))
         });
