@@ -19,6 +19,9 @@ mod security;
 mod services;
 mod sets;
 mod volumes;
+mod why;
+mod why_faults;
+mod why_registry;
 mod workloads;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,7 +55,8 @@ const PHASES: &[&[&[(&str, Play)]]] = &[
         ],
     ],
     &[&[("policies", policies::play)]],
-    &[&[("scheduling", scheduling::play)]],
+    // Both close the node for a while.
+    &[&[("scheduling", scheduling::play), ("why", why::play)]],
 ];
 
 /// Plays all areas, or those that `CADET_AREAS` names (`pods,jobs`), each to its end whatever

@@ -1,5 +1,6 @@
 //! What components said about an object.
 
+use cadet_api::clock;
 use cadet_api::json::str_at;
 use serde_json::Value;
 
@@ -48,6 +49,26 @@ pub fn time(event: &Value) -> &str {
     .map(|path| str_at(event, path))
     .find(|text| !text.is_empty())
     .unwrap_or_default()
+}
+
+/// When it was said first.
+#[must_use]
+pub fn first_time(event: &Value) -> &str {
+    match str_at(event, "/firstTimestamp") {
+        "" => time(event),
+        at => at,
+    }
+}
+
+/// Whether it was said in a run that began and ended then. Equal events are counted, so all that
+/// is known of one is its first and its last time; components and nodes round differently.
+#[must_use]
+pub fn is_within(event: &Value, began: &str, ended: &str) -> bool {
+    let times = [first_time(event), time(event), began, ended].map(clock::parse);
+    let [Some(first), Some(last), Some(began), Some(ended)] = times else {
+        return false;
+    };
+    (last - began).whole_seconds() >= -1 && (first - ended).whole_seconds() <= 2
 }
 
 /// The sentence.

@@ -94,6 +94,7 @@ pub fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> 
 /// How many slips lead from one word to another: letters that are wrong, lacking, too many or
 /// exchanged with their neighbour (optimal string alignment). To find what was meant.
 #[must_use]
+#[allow(clippy::needless_range_loop)] // a table, whose cells look at their neighbours
 pub fn distance(one: &str, other: &str) -> usize {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
     let mut rows = vec![vec![0; other.len() + 1]; one.len() + 1];

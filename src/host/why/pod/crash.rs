@@ -92,6 +92,9 @@ fn judge(case: &Case<'_>, part: &Part<'_>, end: &Value, code: i64) -> Answer {
     if let Some(answer) = probe::killed(case, part, end) {
         return answer;
     }
+    if let Some(answer) = start::hook_failed(case, part, end) {
+        return answer;
+    }
     let words = log::last_words(case, part);
     if words.contains("exec format error") {
         return start::foreign(case, part);

@@ -43,7 +43,7 @@ pub fn explain(case: &Case<'_>, part: &Part<'_>) -> Option<Answer> {
     }
     let said = said(case, part);
     let answer = judge(case, part, image, said);
-    let since = events::latest(&case.events, &["Pulling"]).map(first_time);
+    let since = events::latest(&case.events, &["Pulling"]).map(events::first_time);
     Some(
         answer.with("registry", short(cause_of(said), 260)).since(
             since
@@ -51,13 +51,6 @@ pub fn explain(case: &Case<'_>, part: &Part<'_>) -> Option<Answer> {
                 .or_else(|| case.since_created()),
         ),
     )
-}
-
-fn first_time(event: &Value) -> &str {
-    match str_at(event, "/firstTimestamp") {
-        "" => events::time(event),
-        at => at,
-    }
 }
 
 /// The whole of what was said; back-off messages of older kubelets lack the cause.
@@ -326,7 +319,7 @@ fn pulling(case: &Case<'_>, part: &Part<'_>, image: &str) -> Option<Answer> {
     let begun = mine
         .iter()
         .filter(|event| str_at(event, "/reason") == "Pulling")
-        .map(|event| first_time(event))
+        .map(|event| events::first_time(event))
         .min()?;
     let text = events::message(last);
     let share = text.split("\": ").nth(1).unwrap_or_default();

@@ -91,21 +91,12 @@ pub fn killed(case: &Case<'_>, part: &Part<'_>, end: &Value) -> Option<Answer> {
             str_at(event, "/reason") == "Killing"
                 && events::is_of(event, part.name())
                 && events::message(event).contains(&words)
-                && is_between(events::time(event), began, ended)
+                && events::is_within(event, began, ended)
         })
     })?;
     let said = failure(case, part, probe, began).unwrap_or_default();
     let start = format!("{} is restarted again and again", case.subject());
     Some(because(case, part, probe, said, &start))
-}
-
-fn is_between(at: &str, began: &str, ended: &str) -> bool {
-    match (clock::parse(at), clock::parse(began), clock::parse(ended)) {
-        (Some(at), Some(began), Some(ended)) => {
-            (at - began).whole_seconds() >= -1 && (at - ended).whole_seconds() <= 2
-        }
-        _ => false,
-    }
 }
 
 /// What a probe was answered last, in this run.

@@ -75,13 +75,7 @@ fn judge(case: &Case<'_>, part: &Part<'_>, said: &str) -> Answer {
     let edit = owner::edit(case.facts, case.pod);
     let program = between(said, "exec: \"", "\"").map_or_else(|| command(part), str::to_owned);
     if part.waiting() == "PostStartHookError" || said.contains("PostStartHook") {
-        let headline = format!(
-            "{subject} does not stay up because the postStart hook of {} fails.",
-            part.title()
-        );
-        return Answer::new(Cause::HookFailed, headline)
-            .then(case.logs(part, true))
-            .then(edit);
+        return hook(case, part);
     }
     if said.contains("exec format error") {
         return foreign(case, part);
@@ -142,6 +136,30 @@ fn judge(case: &Case<'_>, part: &Part<'_>, said: &str) -> Answer {
     );
     Answer::new(Cause::ContainerStart, headline)
         .then(case.kubectl(&format!("describe pod {}", name(case.pod))))
+}
+
+fn hook(case: &Case<'_>, part: &Part<'_>) -> Answer {
+    let headline = format!(
+        "{} does not stay up because the postStart hook of {} fails.",
+        case.subject(),
+        part.title()
+    );
+    let hook = &part.spec["lifecycle"]["postStart"];
+    Answer::new(Cause::HookFailed, headline)
+        .with("hook", short(&hook.to_string(), 120))
+        .then(case.logs(part, true))
+        .then(owner::edit(case.facts, case.pod))
+}
+
+/// A container that the kubelet ended because its hook had failed.
+pub fn hook_failed(case: &Case<'_>, part: &Part<'_>, end: &Value) -> Option<Answer> {
+    let (began, ended) = (str_at(end, "/startedAt"), str_at(end, "/finishedAt"));
+    let told = case.events.iter().any(|event| {
+        str_at(event, "/reason") == "FailedPostStartHook"
+            && events::is_of(event, part.name())
+            && events::is_within(event, began, ended)
+    });
+    told.then(|| hook(case, part))
 }
 
 /// A program made for another processor.

@@ -158,11 +158,20 @@ fn a_command_that_is_not_there() {
 
 #[test]
 fn a_hook_that_fails() {
-    shows(
+    let world = shows(
         app(),
         waiting("PostStartHookError", "command 'false' exited with 1: "),
-    )
-    .says("HOOK_FAILED", &["postStart hook"]);
+    );
+    world.says("HOOK_FAILED", &["postStart hook"]);
+    // Later only the end of the container is seen, which is a good one.
+    let world = shows(app(), crashed(0, "Completed")).event_at(
+        Kind::Pod,
+        "web",
+        "FailedPostStartHook",
+        "PostStartHook failed",
+        "2026-01-01T00:08:10Z",
+    );
+    world.says("HOOK_FAILED", &["postStart hook"]);
 }
 
 #[test]
