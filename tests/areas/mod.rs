@@ -20,8 +20,6 @@ mod services;
 mod sets;
 mod volumes;
 mod why;
-mod why_faults;
-mod why_registry;
 mod workloads;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

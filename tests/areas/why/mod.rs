@@ -2,15 +2,24 @@
 //! moment the fault shows. All are planted at once and then asked about one by one; while a
 //! fault has not shown yet the answer may be "not yet" or "I do not know", never another fault.
 
+mod around;
+mod objects;
+mod pods;
+mod registry;
+
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::why_faults::{self, Fault, NS, SMALL};
+use self::objects::{Fault, shy};
 use super::{Cluster, Said};
 
+/// Namespace of the faults.
+pub const NS: &str = "why";
+/// One whose quota is used up.
+pub const SMALL: &str = "why-small";
 /// Longest until a fault shows: images are tried again after a while, metrics take their time.
 const LONGEST: Duration = Duration::from_secs(300);
 /// Between two questions.
@@ -29,7 +38,7 @@ pub fn play(cluster: &dyn Cluster) {
     };
     let _restored = Restored(cluster);
     begin(cluster);
-    let faults = why_faults::all(cluster.node());
+    let faults = all(cluster.node());
     for fault in &faults {
         for object in &fault.objects {
             cluster.create(object);
@@ -43,6 +52,35 @@ pub fn play(cluster: &dyn Cluster) {
     }
     asker.speaks_to_people();
     the_node_itself(cluster, &asker);
+}
+
+/// All of them.
+fn all(node: &str) -> Vec<Fault> {
+    let mut all = pods::placing();
+    all.extend(pods::images());
+    all.extend(pods::beginnings());
+    all.extend(pods::ends());
+    all.extend(pods::probes());
+    all.extend(around::services());
+    all.extend(around::names_and_rights());
+    all.extend(around::controllers());
+    // What is well is told as well.
+    all.push(Fault::of(
+        "pod/web",
+        "NOTHING_WRONG",
+        &["Running and ready"],
+    ));
+    all.push(Fault::of(
+        "service/web",
+        "NOTHING_WRONG",
+        &["somebody answers"],
+    ));
+    all.push(Fault::of(
+        &format!("node/{node}"),
+        "NOTHING_WRONG",
+        &["is Ready"],
+    ));
+    all
 }
 
 /// Of the e2e suite it is the package's own; scripts/test names it for the others.
@@ -176,11 +214,11 @@ fn the_node_itself(cluster: &dyn Cluster, asker: &Asker<'_>) {
     let node = cluster.node();
     let about_node = format!("node/{node}");
     cluster.kubectl(&["taint", "node", node, "why=closed:NoSchedule"]);
-    cluster.create(&why_faults::shy("shy"));
+    cluster.create(&shy("shy"));
     asker.finds(&Fault::of("pod/shy", "TAINT", &["why=closed:NoSchedule"]));
     cluster.kubectl(&["taint", "node", node, "why:NoSchedule-"]);
     cluster.kubectl(&["cordon", node]);
-    cluster.create(&why_faults::shy("late"));
+    cluster.create(&shy("late"));
     asker.finds(&Fault::of(
         "pod/late",
         "NODE_CORDONED",
