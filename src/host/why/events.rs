@@ -106,15 +106,6 @@ pub fn latest<'a>(events: &[&'a Value], reasons: &[&str]) -> Option<&'a Value> {
         .copied()
 }
 
-/// The latest event whose message has these words.
-#[must_use]
-pub fn saying<'a>(events: &[&'a Value], words: &str) -> Option<&'a Value> {
-    let mut from_the_end = events.iter().rev();
-    from_the_end
-        .find(|event| message(event).contains(words))
-        .copied()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

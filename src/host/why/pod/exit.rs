@@ -1,7 +1,7 @@
 //! What exit codes mean.
 
 /// Names of the signals that end containers (signal(7)).
-const SIGNALS: [(i64, &str, &str); 9] = [
+const SIGNALS: &[(i64, &str, &str)] = &[
     (2, "SIGINT", "it was interrupted"),
     (
         4,

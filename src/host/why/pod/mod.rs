@@ -283,9 +283,9 @@ pub(crate) fn wants(facts: &Facts, pod: &Value) -> Vec<Want> {
     } else {
         wants.push(Want::object(Kind::Node, "", node));
     }
-    for owner in [crate::owner::controller(pod)].into_iter().flatten() {
-        wants.push(Want::object(owner.0, namespace, owner.1));
-        let above = facts.find(owner.0, namespace, owner.1);
+    if let Some((kind, name)) = crate::owner::controller(pod) {
+        wants.push(Want::object(kind, namespace, name));
+        let above = facts.find(kind, namespace, name);
         if let Some((kind, name)) = above.and_then(crate::owner::controller) {
             wants.push(Want::object(kind, namespace, name));
         }
