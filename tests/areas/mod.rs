@@ -20,6 +20,7 @@ mod security;
 mod services;
 mod sets;
 mod volumes;
+mod why;
 mod workloads;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,7 +54,8 @@ const PHASES: &[&[&[(&str, Play)]]] = &[
         ],
     ],
     &[&[("policies", policies::play)]],
-    &[&[("scheduling", scheduling::play)]],
+    // Both close the node for a while.
+    &[&[("scheduling", scheduling::play), ("why", why::play)]],
 ];
 
 /// What is played under software emulation, where all areas take twenty minutes: what rests

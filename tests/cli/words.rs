@@ -18,6 +18,7 @@ fn help_names_every_verb_with_an_example() {
         "tunnel",
         "open",
         "trace",
+        "why",
         "image",
         "doctor",
         "version",

@@ -73,6 +73,8 @@ pub enum Command {
     Open(commands::open::OpenArgs),
     /// Tell an object's life, from the request to the running container and back
     Trace(commands::trace::TraceArgs),
+    /// Tell why a pod, a Service or another object is as it is, and what to type next
+    Why(commands::why::WhyArgs),
     /// Make, list and remove guest images
     Image(commands::image::ImageArgs),
     /// Look for what could keep Cadet from working on this laptop

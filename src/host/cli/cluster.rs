@@ -255,6 +255,42 @@ pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
         .find(|c| c["type"] == kind)
 }
 
+/// What a server answered: any code, any text.
+pub struct Reply {
+    pub code: u16,
+    pub text: String,
+}
+
+impl Cluster {
+    /// Asks for `path`, or posts `body` to it, and takes every answer for what it is.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words.
+    pub async fn reply(&self, path: &str, body: Option<&Value>) -> Result<Reply, String> {
+        let url = format!("{}{path}", self.server);
+        let request = match body {
+            None => self.client.get(url),
+            Some(body) => {
+                let request = self.client.post(url);
+                request
+                    .header("content-type", "application/json")
+                    .body(body.to_string())
+            }
+        };
+        let response = request
+            .timeout(ANSWER_DEADLINE)
+            .send()
+            .await
+            .map_err(|e| chain(&e))?;
+        let code = response.status().as_u16();
+        let bytes = response.bytes().await.map_err(|e| chain(&e))?;
+        Ok(Reply {
+            code,
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

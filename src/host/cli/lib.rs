@@ -22,6 +22,7 @@ mod story;
 mod terminal;
 mod topics;
 mod ui;
+mod why;
 mod world;
 
 use std::process::ExitCode;
@@ -116,6 +117,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Tunnel(args) => commands::tunnel::run(cx, args).await,
         Command::Open(args) => commands::open::run(cx, args).await,
         Command::Trace(args) => commands::trace::run(cx, args).await,
+        Command::Why(args) => commands::why::run(cx, args).await,
         Command::Image(args) => commands::image::run(cx, args).await,
         Command::Doctor(args) => commands::doctor::run(cx, args).await,
         Command::Version => commands::version::run(cx),

@@ -16,3 +16,4 @@ pub mod stop;
 pub mod trace;
 pub mod tunnel;
 pub mod version;
+pub mod why;
