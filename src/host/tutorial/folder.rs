@@ -144,6 +144,33 @@ impl Folder {
     }
 }
 
+/// Why a path cannot be one of a lesson's files; None where it can. Lessons are read on every
+/// system, so the narrowest rules hold.
+pub fn unsound_path(path: &str) -> Option<&'static str> {
+    if path.is_empty() {
+        return Some("is empty");
+    }
+    if path.starts_with('/') || path.contains(':') {
+        return Some("starts outside the lesson folder");
+    }
+    if path.contains('\\') {
+        return Some("has a backslash; parts are parted by /");
+    }
+    if path
+        .chars()
+        .any(|c| c.is_control() || "*?\"<>|".contains(c))
+    {
+        return Some("has a character that not every system takes in names");
+    }
+    if path.split('/').any(|part| part == "..") {
+        return Some("leaves the lesson folder");
+    }
+    if path.split('/').any(|part| part.is_empty() || part == ".") {
+        return Some("has an empty part");
+    }
+    (path == LESSON).then_some("is the lesson itself")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +230,25 @@ mod tests {
         let folder = Folder::read(&root).unwrap();
         assert!(!folder.files.contains_key("big.bin"));
         assert!(folder.findings[0].text.contains("1048577 bytes"));
+    }
+
+    #[test]
+    fn paths_stay_below_the_folder() {
+        assert_eq!(unsound_path("app/main.py"), None);
+        for bad in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../b",
+            "a//b",
+            "./a",
+            "a\\b",
+            "C:/x",
+            "a?",
+        ] {
+            assert!(unsound_path(bad).is_some(), "{bad}");
+        }
+        assert!(unsound_path("lesson.md").is_some());
     }
 
     #[test]

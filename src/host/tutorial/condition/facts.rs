@@ -88,11 +88,6 @@ impl Facts {
         }
     }
 
-    /// Forgets watched objects, for another step.
-    pub fn forget(&mut self) {
-        *self = Facts::default();
-    }
-
     /// The uids of all watched objects, sorted.
     pub fn uids(&self) -> BTreeSet<String> {
         let objects = self.objects.iter().flat_map(|(_, objects)| objects);

@@ -30,21 +30,26 @@ pub fn is_ready(pod: &Value) -> bool {
 /// One line per container: `mongo: running`, `web: pulling image "web:2"`.
 pub fn containers(pod: &Value, events: &[Value]) -> Vec<String> {
     let mut out = Vec::new();
-    for (names, statuses) in [
-        ("/spec/initContainers", "/status/initContainerStatuses"),
-        ("/spec/containers", "/status/containerStatuses"),
+    for (names, statuses, init) in [
+        (
+            "/spec/initContainers",
+            "/status/initContainerStatuses",
+            true,
+        ),
+        ("/spec/containers", "/status/containerStatuses", false),
     ] {
         let statuses = list_at(pod, statuses);
         for container in list_at(pod, names) {
             let name = str_at(container, "/name");
-            let status = statuses.iter().find(|s| str_at(s, "/name") == name);
-            let said = match status {
-                Some(status) if bool_at(status, "/ready") => match running(status) {
-                    true => "running".to_owned(),
-                    false => "done".to_owned(),
-                },
-                Some(status) => container_trouble(pod, status, events)
-                    .unwrap_or_else(|| "running, not ready".to_owned()),
+            let said = match statuses.iter().find(|s| str_at(s, "/name") == name) {
+                Some(status) if int_at(status, "/state/terminated/exitCode") == Some(0) => {
+                    "done".to_owned()
+                }
+                Some(status) if running(status) && bool_at(status, "/ready") => {
+                    "running".to_owned()
+                }
+                Some(status) => container_trouble(pod, status, init, events)
+                    .unwrap_or_else(|| "waiting".to_owned()),
                 None => "waiting".to_owned(),
             };
             out.push(format!("{name}: {said}"));
@@ -87,10 +92,14 @@ fn trouble(pod: &Value, events: &[Value]) -> Option<String> {
             false => format!("no node takes it ({message})"),
         });
     }
-    let lists = ["/status/initContainerStatuses", "/status/containerStatuses"];
-    for status in lists.into_iter().flat_map(|list| list_at(pod, list)) {
-        if let Some(trouble) = container_trouble(pod, status, events) {
-            return Some(trouble);
+    for (list, init) in [
+        ("/status/initContainerStatuses", true),
+        ("/status/containerStatuses", false),
+    ] {
+        for status in list_at(pod, list) {
+            if let Some(trouble) = container_trouble(pod, status, init, events) {
+                return Some(trouble);
+            }
         }
     }
     let statuses = list_at(pod, "/status/containerStatuses");
@@ -109,7 +118,7 @@ fn trouble(pod: &Value, events: &[Value]) -> Option<String> {
 }
 
 /// What keeps one container from running and being ready; None where nothing does.
-fn container_trouble(pod: &Value, status: &Value, events: &[Value]) -> Option<String> {
+fn container_trouble(pod: &Value, status: &Value, init: bool, events: &[Value]) -> Option<String> {
     let name = str_at(status, "/name");
     let image = str_at(status, "/image");
     if let Some(waiting) = status.pointer("/state/waiting") {
@@ -152,6 +161,11 @@ fn container_trouble(pod: &Value, status: &Value, events: &[Value]) -> Option<St
             }
             _ => format!("container {name} ended with exit code {code}"),
         });
+    }
+    if init && running(status) {
+        // A helper that stays (KEP-753) has started once it says so.
+        let started = bool_at(status, "/started") && bool_at(status, "/ready");
+        return (!started).then(|| format!("init container {name} is at work"));
     }
     if running(status) && !bool_at(status, "/ready") {
         let probe = latest(pod, events)
@@ -208,15 +222,12 @@ fn failure(pod: &Value) -> Option<String> {
     if !message.is_empty() {
         return Some(message);
     }
-    let statuses = list_at(pod, "/status/containerStatuses").iter();
-    let codes = statuses.filter_map(|status| {
+    let mut statuses = list_at(pod, "/status/containerStatuses").iter();
+    statuses.find_map(|status| {
         let code = int_at(status, "/state/terminated/exitCode").filter(|code| *code != 0)?;
-        Some(format!(
-            "container {} ended with exit code {code}",
-            str_at(status, "/name")
-        ))
-    });
-    codes.into_iter().next()
+        let name = str_at(status, "/name");
+        Some(format!("container {name} ended with exit code {code}"))
+    })
 }
 
 fn in_brackets(message: &str) -> String {

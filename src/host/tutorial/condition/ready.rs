@@ -269,12 +269,19 @@ fn with_pods(
     if own.ready {
         return own;
     }
-    let selector = match str_at(object, "/kind") {
-        "ReplicationController" => json!({"matchLabels": map_at(object, "/spec/selector")}),
-        _ => object
-            .pointer("/spec/selector")
-            .cloned()
-            .unwrap_or_default(),
+    // A ReplicationController's selector is a plain map. (Objects of a list do not say their
+    // kind.)
+    let selector = match object.pointer("/spec/selector") {
+        Some(map)
+            if map
+                .get("matchLabels")
+                .or(map.get("matchExpressions"))
+                .is_none() =>
+        {
+            json!({"matchLabels": map})
+        }
+        Some(selector) => selector.clone(),
+        None => Value::Null,
     };
     let Ok(selector) = LabelSelector::from_object(&selector) else {
         return own;
