@@ -13,6 +13,7 @@
 
 pub mod command;
 pub mod condition;
+pub mod curl;
 pub mod engine;
 pub mod event;
 pub mod finding;

@@ -65,7 +65,10 @@ impl KindName {
             let named = row.singular == self.name
                 || row.plural == self.name
                 || row.short_names.contains(&self.name.as_str());
-            let grouped = self.group.as_deref().is_none_or(|group| group == row.gv.group);
+            let grouped = self
+                .group
+                .as_deref()
+                .is_none_or(|group| group == row.gv.group);
             // `events` is in two groups: the core one has the older, wider habits.
             let wanted = self.group.is_some() || row.gv.group != "events.k8s.io";
             named && grouped && wanted && !row.is_converted() && !row.transient
@@ -300,7 +303,9 @@ fn needs_of(kind: &KindName, namespace: &Option<String>, wanted: &Wanted) -> Vec
             also("endpointslice");
             also("pod");
         }
-        Some(("apps", _) | ("batch", "Job")) if wanted.ready.is_some() => {
+        Some(("apps", _) | ("batch", "Job") | ("", "ReplicationController"))
+            if wanted.ready.is_some() =>
+        {
             also("pod");
             also("event");
         }
