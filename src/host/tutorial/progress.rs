@@ -44,6 +44,9 @@ pub struct StepProgress {
     /// Whether what the step shows was done here.
     #[serde(default)]
     pub ran: bool,
+    /// Whether the scripts of the step have run in the machine.
+    #[serde(default)]
+    pub scripted: bool,
     /// The uids of the watched objects that were there when the step began; None before.
     #[serde(default)]
     pub before: Option<Vec<String>>,

@@ -20,6 +20,8 @@ pub struct Facts {
     pub fetched: BTreeMap<Probe, Fetched>,
     /// What the step shows was done here, and ended as it should.
     pub ran: bool,
+    /// What of it ended as it should not, in words.
+    pub failed: Option<String>,
     /// The learner said `next`.
     pub said: bool,
 }

@@ -56,10 +56,18 @@ pub fn judge(condition: &Condition, facts: &Facts) -> Verdict {
         What::File(path, expect) => file(path, expect, facts),
         What::Asked(ask) => asked(ask, facts),
         What::Done if facts.ran || facts.said => Verdict::yes("done"),
-        What::Done => Verdict {
-            live: vec!["waits for you".to_owned()],
-            ..Verdict::no("this step waits until you have done it: run it here, or go on with next")
-        },
+        What::Done => not_done(facts),
+    }
+}
+
+fn not_done(facts: &Facts) -> Verdict {
+    let reason = match &facts.failed {
+        Some(failed) => format!("{failed}; run it again, or go on with next"),
+        None => "nothing shows it from outside: run it here, or go on with next".to_owned(),
+    };
+    Verdict {
+        live: vec!["waits for you".to_owned()],
+        ..Verdict::no(reason)
     }
 }
 

@@ -14,6 +14,11 @@
 //! asked anew when a watched object changes, and besides, with pauses that grow from a quarter
 //! of a second to two, while it is all that is missing.
 
+pub(crate) mod session;
+pub(crate) mod sources;
+mod turn;
+pub(crate) mod work;
+
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -29,7 +34,7 @@ use crate::world::{World, WorldError};
 /// [`Event`]s, whose receiver may be dropped.
 ///
 /// # Errors
-/// The place cannot be made ready, or progress cannot be kept.
+/// The place cannot be made ready. All that fails later is told as [`Event::Trouble`].
 pub async fn drive(
     world: Arc<dyn World>,
     lesson: Arc<Lesson>,
@@ -37,7 +42,25 @@ pub async fn drive(
     verbs: mpsc::Receiver<Verb>,
     events: mpsc::UnboundedSender<Event>,
 ) -> Result<LessonProgress, WorldError> {
-    session::Session::new(world, lesson, progress, events)
+    session::Session::new(world, lesson, progress, events, true)
         .play(verbs)
         .await
 }
+
+/// As [`drive`], for tests of a lesson: progress is not kept.
+pub(crate) async fn rehearse(
+    world: Arc<dyn World>,
+    lesson: Arc<Lesson>,
+    progress: LessonProgress,
+    verbs: mpsc::Receiver<Verb>,
+    events: mpsc::UnboundedSender<Event>,
+) -> Result<LessonProgress, WorldError> {
+    session::Session::new(world, lesson, progress, events, false)
+        .play(verbs)
+        .await
+}
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

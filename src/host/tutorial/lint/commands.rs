@@ -159,18 +159,20 @@ fn one(command: &Command, place: Place, findings: &mut Findings) {
             "put the word in single quotes, so that it works in the learner's own terminal",
         );
     }
-    if place == Place::Reset
-        && command.program() == "kubectl"
-        && let kubectl = Kubectl::of(command.arguments())
-        && kubectl.verb == "delete"
-        && !kubectl.has(&["--ignore-not-found"])
-    {
+    if place == Place::Reset && deletes_what_may_be_gone(command) {
         findings.error(
             line,
             "this reset fails when there is nothing to delete",
             "add --ignore-not-found",
         );
     }
+}
+
+fn deletes_what_may_be_gone(command: &Command) -> bool {
+    let kubectl = Kubectl::of(command.arguments());
+    command.program() == "kubectl"
+        && kubectl.verb == "delete"
+        && !kubectl.has(&["--ignore-not-found", "--all"])
 }
 
 fn kubectl(command: &Command, findings: &mut Findings) {

@@ -67,9 +67,9 @@ fn one(step: &Step, findings: &mut Findings) {
 
 /// What a step does must be undone.
 fn undone(step: &Step, findings: &mut Findings) {
-    let changing = of_step(step)
-        .into_iter()
-        .find(|(command, place)| *place != Place::Reset && changes(command));
+    let changing = of_step(step).into_iter().find(|(command, place)| {
+        !matches!(place, Place::Reset | Place::Mistake) && changes(command)
+    });
     let guest = step.guest_blocks().next().map(|guest| guest.line);
     let at = changing.map(|(command, _)| command.line).or(guest);
     if let (None, Some(at)) = (&step.reset, at) {
