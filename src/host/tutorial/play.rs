@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::engine::rehearse;
 use crate::engine::session::anew;
@@ -17,7 +18,7 @@ use crate::engine::work::{self, Action, Voice};
 use crate::event::{Event, How, LiveCondition, Verb};
 use crate::model::{Lesson, Mistake};
 use crate::progress::LessonProgress;
-use crate::world::World;
+use crate::world::{World, WorldError};
 
 /// How to play.
 #[derive(Debug, Clone)]
@@ -113,7 +114,15 @@ pub async fn play(
         troubles: Vec::new(),
     };
     let mut played = 0;
-    while played < lesson.steps.len() {
+    // Images are built and loaded here, which takes its time.
+    let shown = |event: &Event| matches!(event, Event::StepShown { .. });
+    let ready = player
+        .hear("the place to be made ready", PREPARING, shown)
+        .await;
+    let ready = ready
+        .map_err(|failure| report.failures.push(failure))
+        .is_ok();
+    while ready && played < lesson.steps.len() {
         let step = player.step(played, &options).await;
         let failed = !step.failures.is_empty();
         report.steps.push(step);
@@ -124,8 +133,7 @@ pub async fn play(
     }
     // Where the engine is through it is gone already, and hears nothing.
     player.ask(Verb::Quit).await;
-    player.drain().await;
-    match engine.await {
+    match player.end(engine).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => report.failures.push(error.what),
         Err(error) => report
@@ -138,6 +146,12 @@ pub async fn play(
     report.seconds = began.elapsed().as_secs_f64();
     report
 }
+
+/// How the engine ends.
+type Ended = Result<LessonProgress, WorldError>;
+
+/// How many deadlines making the place ready may take.
+const PREPARING: u32 = 4;
 
 /// The learner's part, played.
 struct Player {
@@ -207,7 +221,7 @@ impl Player {
         }
         self.ask(Verb::Next).await;
         let went_on = self
-            .hear("the next step", |event| match event {
+            .hear("the next step", 1, |event| match event {
                 Event::StepShown { step, .. } => *step == index + 1,
                 Event::LessonCompleted { .. } => true,
                 _ => false,
@@ -222,7 +236,7 @@ impl Player {
     async fn untouched(&mut self, index: usize) -> Result<(), String> {
         self.ask(Verb::Check).await;
         let heard = self
-            .hear("the first look at the step", |event| {
+            .hear("the first look at the step", 1, |event| {
                 matches!(event, Event::Checked { .. } | Event::Completed { .. })
             })
             .await?;
@@ -263,16 +277,25 @@ impl Player {
         self.ask(Verb::Status).await;
         let waited = format!("\"not yet, because\" to have \"{}\"", mistake.says);
         let heard = self
-            .hear(&waited, |event| match event {
+            .hear(&waited, 1, |event| match event {
                 Event::NotYet { reason, .. } => reason.to_lowercase().contains(&wanted),
                 Event::Completed { .. } => true,
                 _ => false,
             })
             .await?;
-        if matches!(heard, Event::Completed { .. }) {
-            return Err("the step completes although the mistake was made".to_owned());
+        let mut completes = matches!(heard, Event::Completed { .. });
+        if !completes {
+            // Not even with everything asked anew.
+            self.ask(Verb::Check).await;
+            let judged =
+                |event: &Event| matches!(event, Event::Checked { .. } | Event::Completed { .. });
+            let heard = self.hear("a look at the mistake", 1, judged).await?;
+            completes = !matches!(heard, Event::Checked { holds: false, .. });
         }
-        Ok(())
+        match completes {
+            true => Err("the step completes although the mistake was made".to_owned()),
+            false => Ok(()),
+        }
     }
 
     async fn perform(&self, actions: Vec<Action>) -> Result<(), String> {
@@ -287,7 +310,7 @@ impl Player {
         let mut failures = Vec::new();
         for index in (0..played).rev() {
             let done = self.perform(work::of_reset(&self.lesson, index)).await;
-            let failure = |why| format!("step {} cannot be reset: {why}", index + 1);
+            let failure = |why: String| format!("step {} cannot be reset: {why}", index + 1);
             failures.extend(done.err().map(failure));
         }
         failures.extend(
@@ -303,9 +326,9 @@ impl Player {
         let _ = self.verbs.send(verb).await;
     }
 
-    /// Waits for an event that `wanted` takes.
+    /// Waits for an event that `wanted` takes, so many deadlines.
     async fn hear(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Result<Event, String> {
-        let until = tokio::time::Instant::now() + self.deadline;
+        let until = tokio::time::Instant::now() + self.deadline * deadlines;
         loop {
             let missed = match tokio::time::timeout_at(until, self.heard.recv()).await {
                 Ok(Some(event)) => {
@@ -321,7 +344,7 @@ impl Player {
             let mut text = match missed {
                 Missed::Time => format!(
                     "waited {} s in vain for {what}; {}",
-                    self.deadline.as_secs(),
+                    (self.deadline * deadlines).as_secs(),
                     self.standing()
                 ),
                 Missed::End => format!("the engine ended before {what}"),
@@ -351,12 +374,18 @@ impl Player {
         self.voice.say(event.clone());
     }
 
-    /// Passes on what the engine said last.
-    async fn drain(&mut self) {
-        let until = tokio::time::Instant::now() + self.deadline;
-        while let Ok(Some(event)) = tokio::time::timeout_at(until, self.heard.recv()).await {
+    /// Waits for the engine to end, and passes on what it said last.
+    async fn end(&mut self, mut engine: JoinHandle<Ended>) -> Result<Ended, JoinError> {
+        let ended = loop {
+            tokio::select! {
+                ended = &mut engine => break ended,
+                Some(event) = self.heard.recv() => self.note(&event),
+            }
+        };
+        while let Ok(event) = self.heard.try_recv() {
             self.note(&event);
         }
+        ended
     }
 
     /// Where the step stands, for a failure's text.

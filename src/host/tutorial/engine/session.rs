@@ -82,12 +82,18 @@ impl Session {
             self.finish();
             return Ok(self.progress);
         }
-        if !self.prepare(&mut verbs).await? {
+        let Some(early) = self.prepare(&mut verbs).await? else {
             return Ok(self.progress);
-        }
+        };
         self.open(self.progress.step).await;
-        loop {
-            let flow = tokio::select! {
+        let mut flow = Flow::On;
+        for verb in early {
+            if flow == Flow::On {
+                flow = self.verb(verb).await;
+            }
+        }
+        while flow == Flow::On {
+            flow = tokio::select! {
                 verb = verbs.recv() => match verb {
                     Some(verb) => self.verb(verb).await,
                     None => Flow::Leave,
@@ -95,28 +101,29 @@ impl Session {
                 // The session holds a sender itself, so this never ends.
                 Some((turn, news)) = self.inbox.recv() => self.news(turn, news).await,
             };
-            if flow == Flow::Leave {
-                break;
-            }
         }
         self.close().await;
         self.save();
         Ok(self.progress)
     }
 
-    /// Makes the place ready. False when the learner leaves meanwhile.
-    async fn prepare(&self, verbs: &mut mpsc::Receiver<Verb>) -> Result<bool, WorldError> {
+    /// Makes the place ready; what is asked for meanwhile waits for the first step. None when the
+    /// learner leaves.
+    async fn prepare(
+        &self,
+        verbs: &mut mpsc::Receiver<Verb>,
+    ) -> Result<Option<Vec<Verb>>, WorldError> {
         let lesson = self.lesson.name.clone();
         self.voice.say(Event::Preparing { lesson });
         let sink = self.voice.sink();
+        let mut early = Vec::new();
         let mut ready = self.world.prepare(&self.lesson, &sink);
         loop {
             tokio::select! {
-                done = &mut ready => return done.map(|()| true),
+                done = &mut ready => return done.map(|()| Some(early)),
                 verb = verbs.recv() => match verb {
-                    Some(Verb::Quit | Verb::Interrupt) | None => return Ok(false),
-                    // There is no step yet that any other verb could be about.
-                    Some(_) => {}
+                    Some(Verb::Quit | Verb::Interrupt) | None => return Ok(None),
+                    Some(verb) => early.push(verb),
                 },
             }
         }
