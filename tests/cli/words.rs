@@ -17,6 +17,7 @@ fn help_names_every_verb_with_an_example() {
         "kubectl",
         "tunnel",
         "open",
+        "tutorial",
         "image",
         "doctor",
         "version",

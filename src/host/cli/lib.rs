@@ -13,6 +13,7 @@ mod from_image;
 mod from_rooms;
 mod images;
 mod kubeconfig;
+mod lessons;
 mod line;
 mod machine;
 mod programs;
@@ -38,6 +39,17 @@ pub(crate) struct Context {
     pub world: World,
     pub name: ProfileName,
     pub ui: Ui,
+}
+
+impl Context {
+    /// The same for work that goes on beside this.
+    pub fn again(&self) -> Self {
+        Self {
+            world: self.world.clone(),
+            name: self.name.clone(),
+            ui: self.ui.again(),
+        }
+    }
 }
 
 /// Runs the program: parses, dispatches, prints the error if there is one.
@@ -79,7 +91,11 @@ fn execute(cli: Cli, ui: Ui) -> (Ui, Result<u8>) {
     // These end in their own way: the signal is part of what they do.
     let own_signals = matches!(
         cli.command,
-        Command::Tunnel(_) | Command::Kubectl(_) | Command::Ssh(_) | Command::Logs(_)
+        Command::Tunnel(_)
+            | Command::Kubectl(_)
+            | Command::Ssh(_)
+            | Command::Logs(_)
+            | Command::Tutorial(_)
     );
     let outcome = runtime.block_on(async {
         if own_signals {
@@ -110,6 +126,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Tunnel(args) => commands::tunnel::run(cx, args).await,
         Command::Open(args) => commands::open::run(cx, args).await,
         Command::Image(args) => commands::image::run(cx, args).await,
+        Command::Tutorial(args) => commands::tutorial::run(cx, args).await,
         Command::Doctor(args) => commands::doctor::run(cx, args).await,
         Command::Version => commands::version::run(cx),
         Command::Completion(args) => commands::completion::run(args),

@@ -14,4 +14,5 @@ pub mod start;
 pub mod status;
 pub mod stop;
 pub mod tunnel;
+pub mod tutorial;
 pub mod version;
