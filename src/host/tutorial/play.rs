@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::engine::rehearse;
-use crate::engine::session::anew;
 use crate::engine::sources::Post;
 use crate::engine::work::{self, Action, Voice};
 use crate::event::{Event, How, LiveCondition, Verb};
@@ -197,6 +196,7 @@ impl Player {
                     Err(failure) => {
                         let text = format!("mistake in line {}: {failure}", mistake.line);
                         report.failures.push(text);
+                        break;
                     }
                 }
             }
@@ -313,11 +313,8 @@ impl Player {
             let failure = |why: String| format!("step {} cannot be reset: {why}", index + 1);
             failures.extend(done.err().map(failure));
         }
-        failures.extend(
-            anew(self.world.as_ref(), &self.lesson, &self.voice)
-                .await
-                .err(),
-        );
+        let cleaned = self.world.clean(&self.lesson, &self.voice.sink()).await;
+        failures.extend(cleaned.err().map(|error| error.what));
         failures
     }
 

@@ -164,3 +164,78 @@ fn fresh(lesson: &Lesson) -> Vec<StepProgress> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folder::{Folder, LESSON};
+
+    fn lesson(titles: &[&str]) -> Lesson {
+        let mut text = "---\nformat: 1\ntitle: T\nsummary: S\nminutes: 1\n---\n".to_owned();
+        for title in titles {
+            text.push_str(&format!(
+                "## {title}\n\nWords.\n\n```watch\n- done: true\n```\n"
+            ));
+        }
+        let files = std::collections::BTreeMap::from([(LESSON.to_owned(), text.into_bytes())]);
+        crate::load::sound(&Folder::from_files("01-t", files)).unwrap()
+    }
+
+    #[test]
+    fn progress_survives_its_bytes() {
+        let mut progress = LessonProgress::new(&lesson(&["One", "Two"]), 7);
+        progress.steps[0].state = StepState::Completed(How::Solved);
+        progress.steps[1].before = Some(vec!["u".to_owned()]);
+        let again = LessonProgress::decode(&progress.encode()).unwrap();
+        assert_eq!(again, progress);
+        assert_eq!((again.left(), again.first_open()), (1, 1));
+    }
+
+    #[test]
+    fn other_versions_are_told() {
+        let mut value: serde_json::Value =
+            serde_json::from_slice(&LessonProgress::new(&lesson(&["One"]), 0).encode()).unwrap();
+        value["format"] = 2.into();
+        let decode = |value: &serde_json::Value| {
+            LessonProgress::decode(value.to_string().as_bytes()).unwrap_err()
+        };
+        assert_eq!(decode(&value), ProgressError::Version { found: 2 });
+        value["format"] = 1.into();
+        value["steps"] = "many".into();
+        assert!(matches!(decode(&value), ProgressError::Damaged(_)));
+        assert!(matches!(
+            LessonProgress::decode(b"{}"),
+            Err(ProgressError::Damaged(_))
+        ));
+        assert!(matches!(
+            LessonProgress::decode(b"\0"),
+            Err(ProgressError::Damaged(_))
+        ));
+    }
+
+    #[test]
+    fn a_changed_text_keeps_the_steps_it_still_has() {
+        let mut progress = LessonProgress::new(&lesson(&["One", "Two", "Three"]), 0);
+        progress.steps[0].state = StepState::Completed(How::Done);
+        progress.steps[2].hints = 2;
+        progress.step = 1;
+        let new = lesson(&["Zero", "One", "Three"]);
+        assert!(progress.adopt(&new));
+        let titles: Vec<&str> = progress.steps.iter().map(|s| s.title.as_str()).collect();
+        assert_eq!(titles, ["Zero", "One", "Three"]);
+        assert_eq!(progress.step, 0);
+        assert!(progress.steps[1].state.left());
+        assert_eq!(progress.steps[2].hints, 2);
+        assert!(!progress.adopt(&new), "nothing changed since");
+    }
+
+    #[test]
+    fn a_finished_lesson_that_grew_is_open_again() {
+        let mut progress = LessonProgress::new(&lesson(&["One"]), 0);
+        progress.steps[0].state = StepState::Completed(How::Done);
+        progress.step = 1;
+        progress.finished = Some(5);
+        progress.adopt(&lesson(&["One", "Two"]));
+        assert_eq!((progress.step, progress.finished), (1, None));
+    }
+}

@@ -14,7 +14,7 @@
 //! asked anew when a watched object changes, and besides, with pauses that grow from a quarter
 //! of a second to two, while it is all that is missing.
 
-pub(crate) mod session;
+mod session;
 pub(crate) mod sources;
 mod turn;
 pub(crate) mod work;

@@ -574,7 +574,7 @@ impl Session {
 }
 
 /// Undoes the place and makes it anew.
-pub(crate) async fn anew(world: &dyn World, lesson: &Lesson, voice: &Voice) -> Outcome {
+async fn anew(world: &dyn World, lesson: &Lesson, voice: &Voice) -> Outcome {
     let sink = voice.sink();
     let cleaned = world.clean(lesson, &sink).await;
     let ready = match cleaned {
