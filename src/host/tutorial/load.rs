@@ -56,6 +56,11 @@ const SHOWN: [&str; 33] = [
     "markdown",
 ];
 
+/// Whether a block of this kind is only shown.
+pub(crate) fn is_shown(info: &str) -> bool {
+    SHOWN.contains(&info.to_lowercase().as_str())
+}
+
 /// A lesson with what was found while reading it.
 pub struct Loaded {
     pub lesson: Lesson,
@@ -258,7 +263,7 @@ impl Reader<'_> {
             .split_once(char::is_whitespace)
             .unwrap_or((&fence.info, ""));
         let Some(sort) = MACHINERY.into_iter().find(|known| *known == sort) else {
-            if !SHOWN.contains(&sort.to_lowercase().as_str()) {
+            if !is_shown(sort) {
                 let known = MACHINERY
                     .into_iter()
                     .chain(SHOWN)

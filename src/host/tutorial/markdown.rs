@@ -58,6 +58,16 @@ pub(crate) fn pieces(text: &str, first: u32) -> Vec<Piece> {
             end(&mut prose, &mut out);
             let title = title.to_owned();
             out.push(Piece::Step { title, line });
+        } else if content.trim_start().starts_with("<!--") {
+            // The author's own notes end the paragraph, and are shown to nobody.
+            end(&mut prose, &mut out);
+            let mut last = content;
+            while !last.contains("-->") {
+                let Some((_, next)) = lines.next() else {
+                    break;
+                };
+                last = next;
+            }
         } else {
             match &mut prose {
                 Some((text, _)) => {
@@ -186,6 +196,16 @@ mod tests {
             [fence("text", "a\n  b\nc\n", 1)]
         );
         assert_eq!(pieces("``` a`b\n", 1), [prose("``` a`b", 1)]);
+    }
+
+    #[test]
+    fn notes_of_the_author_are_left_out() {
+        let text = "a\n<!-- one -->\nb\n<!--\n## no\n```run\n-->\nc\n";
+        assert_eq!(
+            pieces(text, 1),
+            [prose("a", 1), prose("b", 3), prose("c", 8)]
+        );
+        assert_eq!(pieces("<!-- open\n## no\n", 1), []);
     }
 
     #[test]

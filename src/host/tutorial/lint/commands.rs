@@ -61,7 +61,7 @@ fn add<'a>(out: &mut Vec<(&'a Command, Place)>, script: Option<&'a Script>, plac
 }
 
 /// Whether the command changes the cluster or the engine in the guest.
-pub(super) fn changes(command: &Command) -> bool {
+pub(crate) fn changes(command: &Command) -> bool {
     match command.program() {
         "kubectl" => Kubectl::of(command.arguments()).changes(),
         "docker" => matches!(
@@ -94,7 +94,7 @@ fn docker_verb(command: &Command) -> &str {
     words.find(|word| !word.starts_with('-')).unwrap_or("")
 }
 
-fn endless(command: &Command) -> bool {
+pub(crate) fn endless(command: &Command) -> bool {
     match command.program() {
         "kubectl" => Kubectl::of(command.arguments()).endless(),
         "docker" => match docker_verb(command) {

@@ -3,7 +3,7 @@
 
 /// A kubectl command taken apart.
 #[derive(Debug, Default)]
-pub(super) struct Kubectl<'a> {
+pub(crate) struct Kubectl<'a> {
     /// `create`, `get`, `rollout` …; "" where there is none.
     pub verb: &'a str,
     /// The word after the verb, where it is no flag: `status` of `rollout status`.

@@ -5,9 +5,9 @@
 //! [`commands`] judges programs and their words, [`files`] the files they name, [`steps`] what
 //! a step must have, [`page`] how it reads, [`needs`] how lessons lead to each other.
 
-mod commands;
+pub(crate) mod commands;
 mod files;
-mod kubectl;
+pub(crate) mod kubectl;
 mod needs;
 mod page;
 mod steps;
