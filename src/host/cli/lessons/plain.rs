@@ -65,7 +65,9 @@ impl Plain {
         while let Some(end) = self.part.find('\n') {
             let rest = self.part.split_off(end + 1);
             let line = std::mem::replace(&mut self.part, rest);
-            ui::say(line.trim_end_matches(['\n', '\r']));
+            // Of a line that a program wrote over and over, the last state counts.
+            let line = line.trim_end_matches(['\n', '\r']);
+            ui::say(line.rsplit('\r').next().unwrap_or_default());
         }
     }
 

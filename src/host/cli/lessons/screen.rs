@@ -24,6 +24,8 @@ enum Mode {
 /// See the module.
 pub struct Screen {
     term: Term,
+    /// Columns, where the terminal is not asked.
+    columns: Option<usize>,
     lesson: Arc<Lesson>,
     mode: Mode,
     step: usize,
@@ -40,8 +42,13 @@ pub struct Screen {
 impl Screen {
     /// A screen on standard output.
     pub fn new(lesson: Arc<Lesson>) -> Self {
+        Self::on(Term::buffered_stdout(), lesson)
+    }
+
+    fn on(term: Term, lesson: Arc<Lesson>) -> Self {
         Self {
-            term: Term::stdout(),
+            term,
+            columns: None,
             lesson,
             mode: Mode::Preparing,
             step: 0,
@@ -55,7 +62,8 @@ impl Screen {
 
     /// One column is left free, where some terminals break the line.
     fn paper(&self) -> Paper {
-        let columns = usize::from(self.term.size().1).saturating_sub(1);
+        let terminal = || usize::from(self.term.size().1);
+        let columns = self.columns.unwrap_or_else(terminal).saturating_sub(1);
         Paper {
             width: columns.clamp(20, 90),
             colour: console::colors_enabled(),
@@ -101,6 +109,7 @@ impl Screen {
             let _ = self.term.write_line(line);
             self.drawn += 1;
         }
+        let _ = self.term.flush();
     }
 
     fn live(&self) -> Vec<String> {
@@ -110,6 +119,9 @@ impl Screen {
             lines.push(String::new());
             let reason = self.reason.as_deref();
             lines.extend(page::live(&self.conditions, reason, paper));
+        }
+        if self.mode == Mode::Preparing {
+            lines.push("making the place ready: files, namespace, images …".to_owned());
         }
         let can_run = self.can_run();
         let pressed: &[(&str, &str)] = match self.mode {
@@ -150,7 +162,9 @@ impl Screen {
         };
         let rest = self.part.split_off(end + 1);
         let whole = std::mem::replace(&mut self.part, rest);
-        let lines: Vec<String> = whole.lines().map(str::to_owned).collect();
+        // Of a line that a program wrote over and over, the last state counts.
+        let last = |line: &str| line.rsplit('\r').next().unwrap_or_default().to_owned();
+        let lines: Vec<String> = whole.lines().map(last).collect();
         self.say(&lines);
     }
 
@@ -176,7 +190,10 @@ impl Voice for Screen {
     fn event(&mut self, event: &Event) {
         let paper = self.paper();
         match event {
-            Event::Preparing { .. } => self.mode = Mode::Preparing,
+            Event::Preparing { .. } => {
+                self.mode = Mode::Preparing;
+                self.say(&[]);
+            }
             Event::StepShown { step, .. } => {
                 self.step = *step;
                 self.mode = Mode::Open;
@@ -309,3 +326,7 @@ pub fn spent(seconds: u64) -> String {
         _ => format!("{} min {} s", seconds / 60, seconds % 60),
     }
 }
+
+#[cfg(all(test, unix))]
+#[path = "screen_tests.rs"]
+mod tests;

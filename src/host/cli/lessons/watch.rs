@@ -259,6 +259,99 @@ mod tests {
         );
     }
 
+    /// A server that answers with what `answer` says of path and query.
+    async fn served(answer: fn(&str) -> (u16, String)) -> Cluster {
+        let app = axum::Router::new().fallback(move |uri: axum::http::Uri| async move {
+            let (code, body) = answer(&uri.to_string());
+            (axum::http::StatusCode::from_u16(code).unwrap(), body)
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Cluster::plain(format!("http://{address}"))
+    }
+
+    fn pod(version: u32) -> Value {
+        json!({"metadata": {"name": "web", "resourceVersion": version.to_string()}})
+    }
+
+    fn event(kind: &str, version: u32) -> String {
+        format!("{}\n", json!({"type": kind, "object": pod(version)}))
+    }
+
+    async fn all_of(mut changes: mpsc::Receiver<Change>) -> Vec<Change> {
+        let mut out = Vec::new();
+        while let Some(change) = changes.recv().await {
+            out.push(change);
+        }
+        out
+    }
+
+    #[tokio::test]
+    async fn a_round_is_the_list_and_every_change_after_it() {
+        let cluster = served(|asked| {
+            let body = match asked {
+                "/api/v1/namespaces/shop/pods" => {
+                    json!({"metadata": {"resourceVersion": "7"}, "items": [pod(5)]}).to_string()
+                }
+                "/api/v1/namespaces/shop/pods?watch=true&resourceVersion=7" => {
+                    event("MODIFIED", 8) + &event("BOOKMARK", 9) + &event("DELETED", 10)
+                }
+                other => return (500, other.to_owned()),
+            };
+            (200, body)
+        })
+        .await;
+        let (tell, changes) = mpsc::channel(16);
+        let mut said = Some("away".to_owned());
+        let ended = round(&cluster, &need("pod", None), &tell, &mut said).await;
+        assert!(matches!(ended, Ok(Round::Again)));
+        assert_eq!(said, None, "an outage after this is another one");
+        drop(tell);
+        assert_eq!(
+            all_of(changes).await,
+            [
+                Change::All(vec![pod(5)]),
+                Change::Set(pod(8)),
+                Change::Gone(pod(10))
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_is_not_known_yet_is_waited_for() {
+        let cluster = served(|asked| {
+            let body = match asked {
+                "/apis" => json!({"groups": []}),
+                DEFINITIONS => json!({"metadata": {"resourceVersion": "3"}, "items": []}),
+                _ if asked.starts_with(DEFINITIONS) => return (200, event("ADDED", 4)),
+                other => return (500, other.to_owned()),
+            };
+            (200, body.to_string())
+        })
+        .await;
+        let (tell, changes) = mpsc::channel(16);
+        let ended = round(&cluster, &need("rocket", None), &tell, &mut None).await;
+        assert!(matches!(ended, Ok(Round::Again)));
+        drop(tell);
+        assert_eq!(all_of(changes).await, [Change::All(Vec::new())]);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_breaks_the_round_and_nobody_listening_ends_it() {
+        let cluster = served(|_| (403, r#"{"message": "no"}"#.to_owned())).await;
+        let (tell, changes) = mpsc::channel(16);
+        let ended = round(&cluster, &need("pod", None), &tell, &mut None).await;
+        assert!(matches!(
+            ended,
+            Ok(Round::Broken(Failure::Status { code: 403, .. }))
+        ));
+        drop(changes);
+        let cluster = served(|_| (200, r#"{"items": []}"#.to_owned())).await;
+        let ended = round(&cluster, &need("pod", None), &tell, &mut None).await;
+        assert!(ended.is_err());
+    }
+
     #[test]
     fn what_was_lost_names_the_command_that_helps() {
         let e = crate::error::CliError::new("GUEST_NOT_RUNNING", "the machine is off")

@@ -60,27 +60,35 @@ pub fn run(cx: &Context, what: Option<&str>) -> Result<u8> {
 /// A folder of a lesson, a folder of lessons, or the name of one of Cadet's.
 fn named(cx: &Context, what: &str, images: &[String]) -> Result<(Vec<Folder>, Vec<Finding>)> {
     let path = Path::new(what);
-    if path.join("lesson.md").exists() || (path.is_dir() && !has_lessons(path)?) {
-        let folder = library::read(path)?;
-        // Other lessons are those beside it, and Cadet's own.
-        let mut around = library::folders(&cx.world).unwrap_or_default();
-        if let Some(beside) = std::path::absolute(path)
-            .ok()
-            .as_deref()
-            .and_then(Path::parent)
-        {
-            around.extend(library::below(beside)?);
-        }
-        let findings = lint(&folder, &Known::new(&around, images));
-        return Ok((vec![folder], findings));
+    if path.join("lesson.md").exists() {
+        return beside(cx, path, images);
     }
-    if path.is_dir() {
+    if path.is_dir() && has_lessons(path)? {
         let folders = library::below(path)?;
         let findings = lint_all(&folders, images);
         return Ok((folders, findings));
     }
-    let folder = library::find_folder(&cx.world, what)?;
-    let around = library::folders(&cx.world)?;
+    match library::find_folder(&cx.world, what) {
+        Ok(folder) => {
+            let around = library::folders(&cx.world)?;
+            let findings = lint(&folder, &Known::new(&around, images));
+            Ok((vec![folder], findings))
+        }
+        // A folder that is to become a lesson is told what it lacks.
+        Err(_) if path.is_dir() => beside(cx, path, images),
+        Err(e) => Err(e),
+    }
+}
+
+/// The lesson in folder `path`; other lessons are those beside it, and Cadet's own.
+fn beside(cx: &Context, path: &Path, images: &[String]) -> Result<(Vec<Folder>, Vec<Finding>)> {
+    let folder = library::read(path)?;
+    // An author need not have Cadet's lessons.
+    let mut around = library::folders(&cx.world).unwrap_or_default();
+    let whole = std::path::absolute(path).map_err(|e| machine::io("find", path, &e))?;
+    if let Some(parent) = whole.parent() {
+        around.extend(library::below(parent)?);
+    }
     let findings = lint(&folder, &Known::new(&around, images));
     Ok((vec![folder], findings))
 }

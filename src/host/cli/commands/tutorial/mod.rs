@@ -66,6 +66,9 @@ enum TutorialCommand {
     New {
         /// Name of the lesson: the folder ./NAME is made
         name: String,
+        /// Its title
+        #[arg(long)]
+        title: Option<String>,
     },
     /// Make a lesson of a Killercoda scenario
     Import {
@@ -80,7 +83,7 @@ enum TutorialCommand {
 /// Flags of `start`.
 #[derive(Debug, Args)]
 struct StartArgs {
-    /// Name or number of the lesson; the one you were in by default
+    /// Name, number or folder of the lesson; the one you were in by default
     name: Option<String>,
     /// Go to this step
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -111,7 +114,7 @@ struct ResetArgs {
     after_help = "Examples:\n  cadet tutorial play telescope --mistakes\n  cadet tutorial play --all --timeout 10m -o json"
 )]
 struct PlayArgs {
-    /// Lessons to play, in this order
+    /// Lessons to play, in this order: names, or folders
     #[arg(value_name = "NAME", required_unless_present = "all")]
     names: Vec<String>,
     /// Play all that this cluster can play
@@ -155,7 +158,7 @@ pub async fn run(cx: &Context, args: TutorialArgs) -> Result<u8> {
         TutorialCommand::Status(which) => steps::status(cx, which.lesson),
         TutorialCommand::Lint { lesson } => lint::run(cx, lesson.as_deref()),
         TutorialCommand::Play(args) => play::run(cx, args).await,
-        TutorialCommand::New { name } => new::run(cx, &name),
+        TutorialCommand::New { name, title } => new::run(cx, &name, title.as_deref()),
         TutorialCommand::Import { dir, to } => import::run(cx, &dir, to.as_deref()),
     }
 }

@@ -244,12 +244,9 @@ fn show(cx: &Context, lesson: &Lesson, kept: &LessonProgress) -> Result<u8> {
     if kept.step >= lesson.steps.len() {
         return finished(cx, lesson);
     }
-    cx.ui.line(format!(
-        "{} · {} of {} steps done",
-        lesson.title,
-        kept.left(),
-        lesson.steps.len()
-    ));
+    let (left, total) = (kept.left(), lesson.steps.len());
+    let head = format!("{} · {left} of {total} steps done", lesson.title);
+    cx.ui.line(ui::wrap(&head, ui::columns()));
     cx.ui.line("");
     for line in page::step(lesson, kept.step, paper()) {
         cx.ui.line(line.trim_end());
