@@ -84,7 +84,10 @@ pub(crate) fn changes(command: &Command) -> bool {
                 | "image"
                 | "container"
         ),
-        "cadet" => command.argv.get(1).is_some_and(|verb| verb == "image"),
+        "cadet" => matches!(
+            (command.argv.get(1).map(String::as_str), command.argv.get(2).map(String::as_str)),
+            (Some("image" | "node"), Some(what)) if !matches!(what, "list" | "ls")
+        ),
         _ => false,
     }
 }
@@ -172,7 +175,7 @@ fn deletes_what_may_be_gone(command: &Command) -> bool {
     let kubectl = Kubectl::of(command.arguments());
     command.program() == "kubectl"
         && kubectl.verb == "delete"
-        && !kubectl.has(&["--ignore-not-found", "--all"])
+        && !kubectl.has(&["--ignore-not-found", "--all", "-l", "--selector"])
 }
 
 fn kubectl(command: &Command, findings: &mut Findings) {
