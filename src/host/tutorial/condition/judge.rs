@@ -280,20 +280,7 @@ fn too_few_or_many(
             (None, None) => format!("there is no {singular}{place} yet"),
         };
     }
-    let adjective = match wanted {
-        Wanted {
-            ready: Some(true),
-            fits,
-            ..
-        } if fits.is_empty() => " ready",
-        Wanted {
-            ready: Some(false),
-            fits,
-            ..
-        } if fits.is_empty() => " not ready",
-        other if *other == Wanted::default() => "",
-        _ => " as wanted",
-    };
+    let adjective = adjective(wanted);
     match many.count {
         Compare {
             op: Order::Equal,
@@ -309,6 +296,19 @@ fn too_few_or_many(
             format!("there are still {fitting} {plural}{adjective} ({names})")
         }
         count => format!("{fitting} {plural}{adjective}; wanted is {count}"),
+    }
+}
+
+/// What the objects that count are like, in words that go on after the kind.
+fn adjective(wanted: &Wanted) -> &'static str {
+    let more = !wanted.fits.is_empty() || wanted.restarts.is_some();
+    match (wanted.ready, wanted.since_step, more) {
+        (_, _, true) => " as wanted",
+        (Some(true), true, false) => " new and ready",
+        (Some(true), false, false) => " ready",
+        (Some(false), _, false) => " not ready",
+        (None, true, false) => " made in this step",
+        (None, false, false) => "",
     }
 }
 

@@ -327,3 +327,26 @@ fn names_and_numbers_are_used_once() {
     assert!(has("the folder `loose` has no number"), "{told:#?}");
     assert_eq!(told.len(), 3, "{told:#?}");
 }
+
+/// The lesson in the page for authors is one that can be played.
+#[test]
+fn the_example_of_the_readme_is_sound() {
+    let readme = include_str!("../../../../tutorials/README.md");
+    let (_, rest) = readme.split_once("````markdown\n").expect("an example");
+    let (example, _) = rest.split_once("````\n").expect("its end");
+    let files = [
+        (LESSON, example.as_bytes().to_vec()),
+        ("manifests/hello.yaml", b"kind: Deployment\n".to_vec()),
+    ];
+    let files = files.map(|(path, bytes)| (path.to_owned(), bytes));
+    let folder = Folder::from_files("20-comes-back", BTreeMap::from(files));
+    let known = Known {
+        lessons: BTreeMap::from([("create".to_owned(), vec![])]),
+        images: Some(BTreeSet::from(["hello".to_owned()])),
+    };
+    let findings = lint(&folder, &known);
+    assert!(findings.is_empty(), "{findings:#?}");
+    let lesson = crate::load::sound(&folder).unwrap();
+    assert_eq!(lesson.steps.len(), 3);
+    assert!(lesson.steps.iter().all(|step| step.mistakes.len() == 1));
+}
