@@ -348,6 +348,17 @@ fn a_damaged_database_gives_progress_back() {
 }
 
 #[test]
+fn a_database_that_somebody_keeps_open_is_told() {
+    let home = Sealed::new();
+    library(&home);
+    begun(&home);
+    let held = cadet_state::Store::open(&home.state()).unwrap();
+    run(&home, &["status"]).fails_with("HOST_PROFILE_BUSY", 31);
+    drop(held);
+    assert!(ok(&home, &["status"]).out.contains("Step 2 of 2"));
+}
+
+#[test]
 fn a_lesson_open_elsewhere_is_told() {
     let home = Sealed::new();
     library(&home);

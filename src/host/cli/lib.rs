@@ -1,6 +1,6 @@
 //! The command line of Cadet: the only room that knows the terminal, the home
 //! directory and the environment. Verbs are in `commands`, the steps of a start in
-//! `start`, the words for what goes wrong in `error` and `topics`.
+//! `start`, the world lessons act in in `lessons`, the words for what goes wrong in `error` and `topics`.
 
 mod accelerator;
 mod args;

@@ -87,7 +87,7 @@ impl Programs {
         };
         #[cfg(unix)]
         {
-            if looks && command.program() == "kubectl" {
+            if looks && command.program() == "kubectl" && answers_to_any_name() {
                 process.arg0(LOOKS);
             }
             process.process_group(0);
@@ -118,6 +118,20 @@ impl Programs {
             }
         })
     }
+}
+
+/// Whether the kubectl on the PATH is kubectl itself: k3s and others are many programs in one,
+/// and ask for their name to know which.
+#[cfg(unix)]
+fn answers_to_any_name() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join("kubectl"))
+        .find(|file| file.is_file());
+    let real = found.and_then(|file| std::fs::canonicalize(file).ok());
+    real.as_deref()
+        .and_then(std::path::Path::file_name)
+        .is_some_and(|name| name.to_string_lossy().starts_with("kubectl"))
 }
 
 fn failed(program: &str, e: &std::io::Error) -> WorldError {

@@ -30,7 +30,7 @@ pub fn run(cx: &Context, from: &Path, to: Option<&Path>) -> Result<u8> {
     new::write(&folder, &lesson.files)?;
     if cx.ui.json() {
         cx.ui.object(
-            &json!({"type": "done", "folder": folder, "files": lesson.files.len(),
+            &json!({"type": "done", "folder": folder.display().to_string(), "files": lesson.files.len(),
             "notes": lesson.notes}),
         );
         return Ok(0);
