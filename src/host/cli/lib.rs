@@ -1,6 +1,7 @@
 //! The command line of Cadet: the only room that knows the terminal, the home
 //! directory and the environment. Verbs are in `commands`, the steps of a start in
-//! `start`, the world lessons act in in `lessons`, the words for what goes wrong in `error` and `topics`.
+//! `start`, lessons on this laptop in `lessons`, the words for what goes wrong in
+//! `error` and `topics`.
 
 mod accelerator;
 mod args;

@@ -177,11 +177,24 @@ pub async fn choose(cx: &Context, plain: bool) -> Result<u8> {
         .iter()
         .position(|row| Some(&row.name) == open.as_ref() && row.state != State::Done);
     let first = begun.or_else(|| rows.iter().position(|row| row.state == State::New));
-    let chosen = dialoguer::Select::new()
-        .with_prompt("Which lesson? (arrows, Enter; q leaves)")
-        .items(&lines)
-        .default(first.unwrap_or(0))
-        .interact_opt()
+    let default = first.unwrap_or(0);
+    let asked = tokio::task::spawn_blocking(move || {
+        dialoguer::Select::new()
+            .with_prompt("Which lesson? (arrows, Enter; q leaves)")
+            .items(&lines)
+            .default(default)
+            .interact_opt()
+    });
+    let chosen = tokio::select! {
+        chosen = asked => chosen,
+        _ = crate::interrupted() => {
+            // The choice hides it; a terminal that is gone needs none.
+            let _ = console::Term::stderr().show_cursor();
+            return Err(CliError::exit_like(130));
+        }
+    };
+    let chosen = chosen
+        .map_err(|e| CliError::new("PROGRAM_INTERNAL", "the choice broke off").why(e.to_string()))?
         .map_err(|e| {
             CliError::new("PROGRAM_INTERRUPTED", "nothing was chosen").why(e.to_string())
         })?;
