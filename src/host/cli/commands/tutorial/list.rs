@@ -169,6 +169,9 @@ pub async fn choose(cx: &Context, plain: bool) -> Result<u8> {
         return list(cx);
     }
     let rows = rows(cx)?;
+    if rows.is_empty() {
+        return list(cx);
+    }
     // dialoguer puts two columns before each line.
     let width = ui::columns().saturating_sub(3);
     let lines: Vec<String> = rows.iter().map(|row| row.line(width)).collect();
