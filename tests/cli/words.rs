@@ -19,6 +19,7 @@ fn help_names_every_verb_with_an_example() {
         "open",
         "trace",
         "why",
+        "tutorial",
         "image",
         "doctor",
         "version",

@@ -8,6 +8,7 @@ mod areas;
 #[path = "../areas/image.rs"]
 mod image;
 mod inside;
+mod lessons;
 #[path = "../support/mod.rs"]
 mod support;
 mod voyage;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::inside::Inside;
+use crate::lessons;
 use crate::support::{Run, Sealed, eventually, free_port};
 
 const POD: &str = concat!(
@@ -15,6 +16,8 @@ const POD: &str = concat!(
 );
 /// A minute of a machine that has nothing else to do; others need more of them.
 const MINUTES: Duration = Duration::from_secs(180);
+/// What the largest lesson asks for.
+const LESSON_MEMORY: &str = "2g";
 
 /// A cluster under test, removed even when an assertion fails.
 struct Voyage {
@@ -213,6 +216,12 @@ fn from_start_to_the_telescope_page_and_back() {
 
     v.tell("the base image is made or found");
     v.home.ok(&["image", "build", "debian-13"]);
+
+    if std::env::var_os("CADET_LESSONS_ONLY").is_some() {
+        v.home.ok(&["start", "--memory", LESSON_MEMORY]);
+        lessons::play(&v.home, |text| v.tell(text));
+        return;
+    }
 
     v.tell("start is killed in the middle, twice; the third finishes it");
     for seconds in [2, 9] {
@@ -430,7 +439,19 @@ fn from_start_to_the_telescope_page_and_back() {
         v.answers(&port, &format!("http://{ip}/"))
     });
 
-    v.tell("delete leaves no process, file or context");
+    v.kubectl_ok(&[
+        "delete",
+        "pod/telescope-pod",
+        "service/page",
+        "ingress/page",
+        "endpointslice/page-1",
+        "--ignore-not-found",
+    ]);
+    v.home.ok(&["stop"]);
+    v.home.ok(&["start", "--memory", LESSON_MEMORY]);
+    lessons::play(&v.home, |text| v.tell(text));
+
+    v.tell("delete leaves no process, file or context; a learner's progress stays");
     v.home.ok(&["delete", "--yes"]);
     assert_eq!(v.qemu_pids(), Vec::<u32>::new());
     let left: Vec<_> = v
@@ -438,6 +459,7 @@ fn from_start_to_the_telescope_page_and_back() {
         .files()
         .into_iter()
         .filter(|p| !p.starts_with(v.home.home().join("state.sled")))
+        .filter(|p| !p.starts_with(v.home.home().join("lessons")))
         .collect();
     assert!(left.is_empty(), "{left:?}");
     let config = std::fs::read_to_string(v.home.kubeconfig()).unwrap();

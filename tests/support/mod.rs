@@ -130,6 +130,27 @@ impl Run {
         }
     }
 
+    /// Runs with `input` on standard input.
+    pub fn fed(command: &mut Command, input: &str) -> Self {
+        use std::io::Write;
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let mut stdin = child.stdin.take().expect("piped");
+        // A program that ended before it read everything tells why by itself.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        let output = child.wait_with_output().expect("the program ended");
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Wants the error `id` with exit code `code`, a reason or fix, and no panic.
     #[track_caller]
     pub fn fails_with(&self, id: &str, code: i32) -> &Self {

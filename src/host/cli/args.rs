@@ -14,7 +14,7 @@ use crate::ui::Output;
     disable_help_subcommand = true,
     arg_required_else_help = true,
     max_term_width = 90,
-    after_help = "First steps:\n  cadet start                     boot the machine and its cluster\n  kubectl get nodes               use it with the kubectl you have\n  cadet open pod/telescope-pod    a pod's own address in a browser\n  cadet delete                    remove everything again\n\nErrors have ids: `cadet help HOST_DISK_FULL` tells the long story."
+    after_help = "First steps:\n  cadet start                     boot the machine and its cluster\n  kubectl get nodes               use it with the kubectl you have\n  cadet tutorial                  lessons that check themselves\n  cadet open pod/telescope-pod    a pod's own address in a browser\n  cadet delete                    remove everything again\n\nErrors have ids: `cadet help HOST_DISK_FULL` tells the long story."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -75,6 +75,8 @@ pub enum Command {
     Trace(commands::trace::TraceArgs),
     /// Tell why a pod, a Service or another object is as it is, and what to type next
     Why(commands::why::WhyArgs),
+    /// Learn Kubernetes in steps that check themselves
+    Tutorial(commands::tutorial::TutorialArgs),
     /// Make, list and remove guest images
     Image(commands::image::ImageArgs),
     /// Look for what could keep Cadet from working on this laptop

@@ -1,5 +1,5 @@
 //! The laptop's small Kubernetes client: enough to see whether the cluster answers,
-//! the node is Ready and where a pod or Service can be reached.
+//! the node is Ready, where a pod or Service can be reached, and what a lesson waits for.
 
 use std::time::Duration;
 
@@ -27,6 +27,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// True if the server says that there is no such thing.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Status { code: 404, .. })
+    }
+
     /// As an error for people; `path` is what was asked for.
     pub fn told(self, path: &str) -> CliError {
         match self {
@@ -112,6 +117,18 @@ impl Cluster {
         })
     }
 
+    /// A client of a server without TLS.
+    #[cfg(test)]
+    pub fn plain(server: String) -> Self {
+        // Fails only if a provider is set already, which is then the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]);
+        Self {
+            client: client.build().expect("a client"),
+            server,
+        }
+    }
+
     /// The object at `path`.
     ///
     /// # Errors
@@ -126,6 +143,27 @@ impl Cluster {
     /// What came instead.
     pub async fn try_get(&self, path: &str) -> Result<Value, Failure> {
         let request = self.client.get(format!("{}{path}", self.server));
+        answer(request.timeout(ANSWER_DEADLINE)).await
+    }
+
+    /// Makes `object` in the collection at `path`.
+    ///
+    /// # Errors
+    /// What came instead.
+    pub async fn create(&self, path: &str, object: &Value) -> Result<Value, Failure> {
+        let request = self.client.post(format!("{}{path}", self.server));
+        let request = request
+            .header("content-type", "application/json")
+            .body(object.to_string());
+        answer(request.timeout(ANSWER_DEADLINE)).await
+    }
+
+    /// Asks for the end of the object at `path`; its finalizers may take their time.
+    ///
+    /// # Errors
+    /// What came instead.
+    pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        let request = self.client.delete(format!("{}{path}", self.server));
         answer(request.timeout(ANSWER_DEADLINE)).await
     }
 
@@ -208,10 +246,7 @@ impl Cluster {
                 return Ok(Some(item.clone()));
             }
         }
-        let version = list["metadata"]["resourceVersion"].as_str().unwrap_or("0");
-        let join = if path.contains('?') { '&' } else { '?' };
-        let url = format!("{path}{join}watch=true&resourceVersion={version}");
-        let mut lines = self.lines(&url).await?;
+        let mut lines = self.lines(&watch_of(path, &list)).await?;
         while let Some(event) = lines.next().await? {
             if event["type"] != "ERROR" && event["type"] != "DELETED" && done(&event["object"]) {
                 return Ok(Some(event["object"].clone()));
@@ -219,6 +254,13 @@ impl Cluster {
         }
         Ok(None)
     }
+}
+
+/// The path of a watch that goes on where `list`, the answer from `path`, ended.
+pub fn watch_of(path: &str, list: &Value) -> String {
+    let version = list["metadata"]["resourceVersion"].as_str().unwrap_or("0");
+    let join = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{join}watch=true&resourceVersion={version}")
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> Result<Value, Failure> {
@@ -294,6 +336,28 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_watch_goes_on_where_the_list_ended() {
+        let list = serde_json::json!({"metadata": {"resourceVersion": "7"}});
+        assert_eq!(
+            watch_of("/api/v1/pods", &list),
+            "/api/v1/pods?watch=true&resourceVersion=7"
+        );
+        assert_eq!(
+            watch_of("/api/v1/pods?labelSelector=a", &list),
+            "/api/v1/pods?labelSelector=a&watch=true&resourceVersion=7"
+        );
+    }
+
+    #[test]
+    fn refusals_carry_the_words_of_the_server() {
+        let status = br#"{"kind": "Status", "message": "pods \"x\" not found"}"#;
+        let error = refused(404, status);
+        assert!(error.is_not_found());
+        assert_eq!(error.told("/x").what, "pods \"x\" not found");
+        assert_eq!(refused(502, b"bad gateway").told("/x").what, "bad gateway");
+    }
 
     #[test]
     fn ready_is_read_from_the_conditions() {

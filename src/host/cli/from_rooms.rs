@@ -46,6 +46,18 @@ impl From<StateError> for CliError {
             )
             .why(format!("{} is locked", path.display()))
             .fix("wait for it to end, or end it, then repeat the command"),
+            StateError::BadLesson { name } => CliError::new(
+                "LESSON_UNKNOWN",
+                format!("{name:?} cannot be the name of a lesson"),
+            )
+            .why("letters, digits, - and _ make one, 60 at most")
+            .fix("cadet tutorial"),
+            StateError::LessonOpen { profile, holder } => CliError::new(
+                "LESSON_OPEN",
+                format!("a lesson is open with profile {profile}"),
+            )
+            .why(holder.clone())
+            .fix("press the keys there: Enter, h, s, r, q; or leave it with q"),
             StateError::Locked { profile, holder } => CliError::new(
                 "HOST_PROFILE_BUSY",
                 format!("profile {profile} is being changed by another command"),

@@ -1,6 +1,7 @@
 //! The command line of Cadet: the only room that knows the terminal, the home
 //! directory and the environment. Verbs are in `commands`, the steps of a start in
-//! `start`, the words for what goes wrong in `error` and `topics`.
+//! `start`, lessons on this laptop in `lessons`, the words for what goes wrong in
+//! `error` and `topics`.
 
 mod accelerator;
 mod args;
@@ -13,6 +14,7 @@ mod from_image;
 mod from_rooms;
 mod images;
 mod kubeconfig;
+mod lessons;
 mod line;
 mod machine;
 mod programs;
@@ -41,6 +43,17 @@ pub(crate) struct Context {
     pub world: World,
     pub name: ProfileName,
     pub ui: Ui,
+}
+
+impl Context {
+    /// The same for work that goes on beside this.
+    pub fn again(&self) -> Self {
+        Self {
+            world: self.world.clone(),
+            name: self.name.clone(),
+            ui: self.ui.again(),
+        }
+    }
 }
 
 /// Runs the program: parses, dispatches, prints the error if there is one.
@@ -87,6 +100,7 @@ fn execute(cli: Cli, ui: Ui) -> (Ui, Result<u8>) {
             | Command::Ssh(_)
             | Command::Logs(_)
             | Command::Trace(_)
+            | Command::Tutorial(_)
     );
     let outcome = runtime.block_on(async {
         if own_signals {
@@ -119,6 +133,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Trace(args) => commands::trace::run(cx, args).await,
         Command::Why(args) => commands::why::run(cx, args).await,
         Command::Image(args) => commands::image::run(cx, args).await,
+        Command::Tutorial(args) => commands::tutorial::run(cx, args).await,
         Command::Doctor(args) => commands::doctor::run(cx, args).await,
         Command::Version => commands::version::run(cx),
         Command::Completion(args) => commands::completion::run(args),

@@ -48,6 +48,66 @@ pub const TOPICS: &[Topic] = &[
         examples.",
     ),
     topic(
+        "LESSON_UNKNOWN",
+        15,
+        "There is no lesson of that name. `cadet tutorial` lists all. Lessons lie beside the program \
+        or in its sources; CADET_TUTORIALS names another folder, with one folder per lesson in it.",
+    ),
+    topic(
+        "LESSON_EXISTS",
+        11,
+        "`cadet tutorial new` and `import` write a new folder and never over an old one. Choose \
+        another name, or move what is there.",
+    ),
+    topic(
+        "LESSON_INVALID",
+        18,
+        "A lesson's files have mistakes, so it is not played: half a lesson teaches less than none. \
+        `cadet tutorial lint NAME` tells each with file, line and what to do; tutorials/README.md \
+        describes the format.",
+    ),
+    topic(
+        "LESSON_NOT_STARTED",
+        13,
+        "The command is about the lesson you are in, and you are in none. `cadet tutorial` lists \
+        them and lets you choose; `--lesson NAME` names one.",
+    ),
+    topic(
+        "LESSON_OPEN",
+        11,
+        "A lesson is open in another terminal with the same profile. Both would keep progress, and \
+        the later one would win, so there is one at a time. What you want to do can be done there \
+        with a key. When that terminal is closed, however it is closed, the lesson is free again.",
+    ),
+    topic(
+        "LESSON_WORLD",
+        19,
+        "The lesson could not go on because something around it failed: the cluster, the machine, \
+        the lesson folder, the disk. Your progress up to the last completed step is kept; the same \
+        command goes on from there.",
+    ),
+    topic(
+        "LESSON_FAILED",
+        19,
+        "A lesson was played unattended and did not do what its text promises: a step did not \
+        complete in time, a mistake was not noticed, or its reason was not the one the author \
+        wrote. The lines above say which step. With `--keep` the cluster stays as it was then.",
+    ),
+    topic(
+        "LESSON_PROGRESS",
+        38,
+        "What was kept of your progress in one lesson cannot be read: it was damaged, or another \
+        version of Cadet wrote it. Other lessons are not touched. `cadet tutorial reset --lesson \
+        NAME` begins that one anew and leaves the old text on the disk beside the records.",
+    ),
+    topic(
+        "LESSON_CLUSTER",
+        28,
+        "The lesson needs more nodes than this cluster has. The other lessons work on one node. A \
+        further node is any Linux machine with Docker on which `cadet-node agent` runs and joins \
+        this cluster.",
+    ),
+    topic(
         "RESOURCE_CPUS",
         24,
         "The machine cannot have that number of processors: at least 1, and not \

@@ -179,7 +179,10 @@ impl Ui {
             self.object(&json!({"type": "warning", "subject": subject, "message": text}));
             return;
         }
-        let print = || self.mark("!", subject, text, "", console::Style::new().yellow());
+        // What does not fit beside its subject goes on below itself.
+        let room = columns().saturating_sub(14).max(20);
+        let broken = wrap(text, room).replace('\n', "\n              ");
+        let print = || self.mark("!", subject, &broken, "", console::Style::new().yellow());
         match self.running().as_ref().and_then(|r| r.bar.clone()) {
             Some(bar) => bar.suspend(print),
             None => print(),
@@ -223,10 +226,40 @@ impl Ui {
     }
 }
 
+/// Columns of the terminal; where the output is none, what COLUMNS says, or 80.
+pub fn columns() -> usize {
+    let terminal = console::Term::stdout();
+    if terminal.is_term() {
+        return terminal.size().1.into();
+    }
+    let named = std::env::var("COLUMNS").ok();
+    let named = named.and_then(|text| text.parse().ok());
+    named.filter(|columns| *columns > 0).unwrap_or(80)
+}
+
 /// Prints a line; a reader that went away (`cadet … | head`) is no error of ours.
 pub fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Breaks `text` between words so that no line is longer than `width`.
+pub fn wrap(text: &str, width: usize) -> String {
+    let mut out = String::new();
+    let mut used = 0;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            out.push('\n');
+            used = 0;
+        } else if used > 0 {
+            out.push(' ');
+            used += 1;
+        }
+        out.push_str(word);
+        used += length;
+    }
+    out
 }
 
 fn first_line(text: &str) -> &str {
@@ -264,6 +297,12 @@ pub fn duration(d: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_stories_are_broken_between_words() {
+        assert_eq!(wrap("aa bb  cc dd", 5), "aa bb\ncc dd");
+        assert_eq!(wrap("toolongword x", 5), "toolongword\nx");
+    }
 
     #[test]
     fn sizes_and_times_read_well() {

@@ -21,10 +21,15 @@ pub struct World {
     pub node_program: Option<PathBuf>,
     /// Another image catalogue: a classroom mirror, or a test.
     pub catalog: Option<PathBuf>,
+    /// Another folder of lessons.
+    pub tutorials: Option<PathBuf>,
+    /// Another folder for the learner's own copies of lesson files.
+    pub lessons: Option<PathBuf>,
 }
 
 impl World {
-    /// Reads CADET_HOME, CADET_CACHE, CADET_CA_FILE, CADET_NODE_BINARY, CADET_CATALOG and KUBECONFIG.
+    /// Reads CADET_HOME, CADET_CACHE, CADET_CA_FILE, CADET_NODE_BINARY, CADET_CATALOG,
+    /// CADET_TUTORIALS, CADET_LESSONS and KUBECONFIG.
     ///
     /// # Errors
     /// HOST_NOT_READABLE when there is no home directory at all.
@@ -55,7 +60,25 @@ impl World {
             programs: program.parent().unwrap_or(Path::new(".")).to_path_buf(),
             node_program: path("CADET_NODE_BINARY"),
             catalog: path("CADET_CATALOG"),
+            tutorials: path("CADET_TUTORIALS"),
+            lessons: path("CADET_LESSONS"),
         })
+    }
+
+    /// The learner's own folder of a lesson.
+    ///
+    /// # Errors
+    /// HOST_NOT_READABLE when there is no home directory to put it into.
+    pub fn lesson_folder(&self, lesson: &str) -> Result<PathBuf> {
+        if let Some(named) = &self.lessons {
+            let named = std::path::absolute(named).unwrap_or_else(|_| named.clone());
+            return Ok(named.join(lesson));
+        }
+        let dirs = directories::BaseDirs::new().ok_or_else(|| {
+            CliError::new("HOST_NOT_READABLE", "your home directory is not known")
+                .fix("CADET_LESSONS=/some/folder cadet tutorial")
+        })?;
+        Ok(dirs.home_dir().join("cadet-lessons").join(lesson))
     }
 
     /// The files of `name`.

@@ -2,15 +2,16 @@
 //!
 //! Only the command line opens this room. `names` is the one place that spells
 //! file names; `record` is what is remembered of a profile; `store` keeps records
-//! in sled, with a readable copy beside each profile; `lock` lets one command at a
-//! time change a profile.
+//! in sled, with a readable copy beside each profile; `lessons` keeps learners' progress
+//! there as well; `lock` lets one command at a time change a profile.
 
+mod lessons;
 mod lock;
 mod names;
 mod record;
 mod store;
 
-pub use lock::ProfileLock;
+pub use lock::{LessonLock, ProfileLock};
 pub use names::{Home, ProfileName, ProfilePaths};
 pub use record::{Base, Phase, Ports, Profile, Spec};
 pub use store::{Recovered, Store};
@@ -23,6 +24,9 @@ pub enum Error {
     /// The profile name cannot be used as a host name and folder name.
     #[error("profile name {name:?} cannot be used: {reason}")]
     BadName { name: String, reason: &'static str },
+    /// The name cannot be the name of a lesson.
+    #[error("{name:?} cannot be the name of a lesson")]
+    BadLesson { name: String },
     /// A folder of the Cadet home could not be made or used.
     #[error("cannot create {path}: {source}")]
     Create {
@@ -56,6 +60,9 @@ pub enum Error {
     /// Another command is changing this profile.
     #[error("another cadet command ({holder}) is working on profile {profile}")]
     Locked { profile: String, holder: String },
+    /// A lesson is open with this profile.
+    #[error("a lesson is open with profile {profile} ({holder})")]
+    LessonOpen { profile: String, holder: String },
 }
 
 /// Result of this room.

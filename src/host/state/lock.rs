@@ -1,7 +1,8 @@
-//! One command at a time may change a profile.
+//! One command at a time may change a profile, one may be in a lesson with it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use crate::store::private_dir;
 use crate::{Error, Home, ProfileName, Result};
@@ -20,40 +21,75 @@ impl ProfileLock {
     /// [`Error::Locked`] with the other command and its process id.
     pub fn take(home: &Home, name: &ProfileName, command: &str) -> Result<Self> {
         private_dir(&home.profiles())?;
-        let path = home.profile_lock(name);
-        let failed = |source| Error::Create {
-            path: path.clone(),
-            source,
-        };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // The text is for people only; without it the message is still true.
-                if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
-                    holder = "unknown process".into();
-                }
-                return Err(Error::Locked {
-                    profile: name.to_string(),
-                    holder,
-                });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        match hold(&home.profile_lock(name), command)? {
+            Held::Mine(file) => Ok(Self { _file: file }),
+            Held::By(holder) => Err(Error::Locked {
+                profile: name.to_string(),
+                holder,
+            }),
         }
-        let text = format!("cadet {command}, process {}", std::process::id());
-        file.set_len(0)
-            .and_then(|()| file.seek(SeekFrom::Start(0)))
-            .and_then(|_| file.write_all(text.as_bytes()))
-            .map_err(failed)?;
-        Ok(Self { _file: file })
     }
+}
+
+/// Held while somebody is in a lesson: two at once would keep each other's progress.
+#[derive(Debug)]
+pub struct LessonLock {
+    _file: File,
+}
+
+impl LessonLock {
+    /// Takes it for `command`, or says who has it.
+    ///
+    /// # Errors
+    /// [`Error::LessonOpen`] with the other command and its process id.
+    pub fn take(home: &Home, name: &ProfileName, command: &str) -> Result<Self> {
+        private_dir(&home.all_lessons())?;
+        match hold(&home.lesson_lock(name), command)? {
+            Held::Mine(file) => Ok(Self { _file: file }),
+            Held::By(holder) => Err(Error::LessonOpen {
+                profile: name.to_string(),
+                holder,
+            }),
+        }
+    }
+}
+
+enum Held {
+    Mine(File),
+    By(String),
+}
+
+/// Locks the file at `path` and writes into it who did.
+fn hold(path: &Path, command: &str) -> Result<Held> {
+    let failed = |source| Error::Create {
+        path: path.to_path_buf(),
+        source,
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // The text is for people only; without it the message is still true.
+            if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
+                holder = "unknown process".into();
+            }
+            return Ok(Held::By(holder));
+        }
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
+    }
+    let text = format!("cadet {command}, process {}", std::process::id());
+    file.set_len(0)
+        .and_then(|()| file.seek(SeekFrom::Start(0)))
+        .and_then(|_| file.write_all(text.as_bytes()))
+        .map_err(failed)?;
+    Ok(Held::Mine(file))
 }
 
 #[cfg(test)]

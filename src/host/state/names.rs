@@ -180,6 +180,10 @@ impl ProfilePaths {
     pub fn pid(&self) -> PathBuf {
         self.dir.join("qemu.pid")
     }
+    /// Files of lessons that are played unattended.
+    pub fn play(&self) -> PathBuf {
+        self.dir.join("play")
+    }
     /// Control socket of a background tunnel.
     pub fn tunnel_socket(&self) -> PathBuf {
         self.dir.join("tunnel.sock")

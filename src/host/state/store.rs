@@ -158,10 +158,41 @@ impl Store {
             }
         }
         profiles.sort();
+        store.recover_lessons()?;
         Ok(Recovered { aside, profiles })
     }
 
-    fn flush(&self) -> Result<()> {
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    pub(crate) fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let found = self.db.get(key).map_err(|e| self.corrupt(e))?;
+        Ok(found.map(|bytes| bytes.to_vec()))
+    }
+
+    pub(crate) fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let rows = self.db.scan_prefix(prefix);
+        rows.map(|row| {
+            let (key, value) = row.map_err(|e| self.corrupt(e))?;
+            Ok((key.to_vec(), value.to_vec()))
+        })
+        .collect()
+    }
+
+    /// Durable after [`Store::flush`].
+    pub(crate) fn write(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        let written = self.db.insert(key, value);
+        written.map(|_| ()).map_err(|e| self.corrupt(e))
+    }
+
+    /// Durable after [`Store::flush`].
+    pub(crate) fn erase(&self, key: &[u8]) -> Result<()> {
+        let erased = self.db.remove(key);
+        erased.map(|_| ()).map_err(|e| self.corrupt(e))
+    }
+
+    pub(crate) fn flush(&self) -> Result<()> {
         let path = self.home.database();
         self.db.flush().map_err(|e| match e {
             sled::Error::Io(source) => Error::Write {
@@ -228,7 +259,7 @@ pub(crate) fn private_dir(path: &Path) -> Result<()> {
 }
 
 /// Writes beside, syncs, renames: a reader sees the old text or the new, never half.
-fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |source| Error::Write {
         path: path.into(),
         source,

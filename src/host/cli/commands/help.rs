@@ -34,7 +34,7 @@ pub fn run(args: HelpArgs) -> Result<u8> {
             "{} (exit {})\n\n{}",
             topic.id,
             topic.exit,
-            wrap(topic.story, 78)
+            ui::wrap(topic.story, 78)
         ));
         return Ok(0);
     }
@@ -48,34 +48,4 @@ pub fn run(args: HelpArgs) -> Result<u8> {
         format!("there is no command and no error id {topic:?}"),
     )
     .fix("cadet help\ncadet help errors"))
-}
-
-/// Breaks `text` between words so that no line is longer than `width`.
-fn wrap(text: &str, width: usize) -> String {
-    let mut out = String::new();
-    let mut used = 0;
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if used > 0 && used + 1 + length > width {
-            out.push('\n');
-            used = 0;
-        } else if used > 0 {
-            out.push(' ');
-            used += 1;
-        }
-        out.push_str(word);
-        used += length;
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::wrap;
-
-    #[test]
-    fn long_stories_are_broken_between_words() {
-        assert_eq!(wrap("aa bb  cc dd", 5), "aa bb\ncc dd");
-        assert_eq!(wrap("toolongword x", 5), "toolongword\nx");
-    }
 }

@@ -15,5 +15,6 @@ pub mod status;
 pub mod stop;
 pub mod trace;
 pub mod tunnel;
+pub mod tutorial;
 pub mod version;
 pub mod why;
