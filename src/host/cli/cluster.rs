@@ -1,5 +1,5 @@
 //! The laptop's small Kubernetes client: enough to see whether the cluster answers,
-//! the node is Ready and where a pod or Service can be reached.
+//! the node is Ready, where a pod or Service can be reached, and what a lesson waits for.
 
 use std::time::Duration;
 
@@ -18,15 +18,71 @@ pub struct Cluster {
 }
 
 /// What came of one request.
-enum Failure {
+#[derive(Debug)]
+pub enum Failure {
     /// The server could not be reached or broke off.
     Connection(String),
     /// The server answered with a Status.
     Status { code: u16, message: String },
 }
 
+impl Failure {
+    /// True if the server says that there is no such thing.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Status { code: 404, .. })
+    }
+
+    /// As an error for people; `path` is what was asked for.
+    pub fn told(self, path: &str) -> CliError {
+        match self {
+            Self::Connection(why) => {
+                CliError::new("CLUSTER_API_TIMEOUT", "the API server does not answer")
+                    .why(why)
+                    .fix("cadet status")
+            }
+            Self::Status { code: 404, message } => CliError::new("CLUSTER_NOT_FOUND", message),
+            Self::Status { code, message } => {
+                CliError::new("CLUSTER_API", message).why(format!("HTTP {code} from {path}"))
+            }
+        }
+    }
+}
+
+/// Answers of a server that goes on telling, one JSON document a line: a watch, a journal.
+pub struct Lines {
+    response: reqwest::Response,
+    buffer: Vec<u8>,
+}
+
+impl Lines {
+    /// The next document; None when the server ended the answer.
+    ///
+    /// # Errors
+    /// [`Failure::Connection`] when the line broke.
+    pub async fn next(&mut self) -> Result<Option<Value>, Failure> {
+        loop {
+            while let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                // What is no JSON is a line that was cut off: the next list tells all.
+                if let Ok(document) = serde_json::from_slice(&line) {
+                    return Ok(Some(document));
+                }
+            }
+            let chunk = self.response.chunk().await;
+            match chunk.map_err(|e| Failure::Connection(chain(&e)))? {
+                Some(chunk) => self.buffer.extend_from_slice(&chunk),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
 /// No single answer may take longer; `status` must never hang.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How requests of this client call themselves in the server's journal, so that they can be
+/// told from the learner's own.
+pub const AGENT: &str = concat!("cadet/", env!("CARGO_PKG_VERSION"));
 
 impl Cluster {
     /// A client for `access`; connects on first use.
@@ -49,6 +105,7 @@ impl Cluster {
         let identity = reqwest::Identity::from_pem(&identity).map_err(|e| bad(&e))?;
         let client = reqwest::Client::builder()
             .no_proxy()
+            .user_agent(AGENT)
             .tls_certs_only([ca])
             .identity(identity)
             .connect_timeout(Duration::from_secs(2))
@@ -65,39 +122,60 @@ impl Cluster {
     /// # Errors
     /// CLUSTER_NOT_FOUND, CLUSTER_API_TIMEOUT or CLUSTER_API.
     pub async fn get(&self, path: &str) -> Result<Value> {
-        self.try_get(path).await.map_err(|failure| match failure {
-            Failure::Connection(why) => {
-                CliError::new("CLUSTER_API_TIMEOUT", "the API server does not answer")
-                    .why(why)
-                    .fix("cadet status")
-            }
-            Failure::Status { code: 404, message } => CliError::new("CLUSTER_NOT_FOUND", message),
-            Failure::Status { code, message } => {
-                CliError::new("CLUSTER_API", message).why(format!("HTTP {code} from {path}"))
-            }
-        })
+        self.try_get(path).await.map_err(|e| e.told(path))
     }
 
-    async fn try_get(&self, path: &str) -> Result<Value, Failure> {
-        let connection = |e: reqwest::Error| Failure::Connection(chain(&e));
-        let response = self
-            .client
-            .get(format!("{}{path}", self.server))
-            .timeout(ANSWER_DEADLINE)
-            .send()
+    /// The object at `path`.
+    ///
+    /// # Errors
+    /// What came instead.
+    pub async fn try_get(&self, path: &str) -> Result<Value, Failure> {
+        let request = self.client.get(format!("{}{path}", self.server));
+        answer(request.timeout(ANSWER_DEADLINE)).await
+    }
+
+    /// Makes `object` in the collection at `path`.
+    ///
+    /// # Errors
+    /// What came instead.
+    pub async fn create(&self, path: &str, object: &Value) -> Result<Value, Failure> {
+        let request = self.client.post(format!("{}{path}", self.server));
+        let request = request
+            .header("content-type", "application/json")
+            .body(object.to_string());
+        answer(request.timeout(ANSWER_DEADLINE)).await
+    }
+
+    /// Asks for the end of the object at `path`; its finalizers may take their time.
+    ///
+    /// # Errors
+    /// What came instead.
+    pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        let request = self.client.delete(format!("{}{path}", self.server));
+        answer(request.timeout(ANSWER_DEADLINE)).await
+    }
+
+    /// Opens an answer that goes on: a watch, a journal.
+    ///
+    /// # Errors
+    /// What came instead.
+    pub async fn lines(&self, path: &str) -> Result<Lines, Failure> {
+        let request = self.client.get(format!("{}{path}", self.server));
+        // The head must come soon; what follows takes as long as it takes.
+        let response = tokio::time::timeout(ANSWER_DEADLINE, request.send())
             .await
-            .map_err(connection)?;
-        let code = response.status().as_u16();
-        let body = response.bytes().await.map_err(connection)?;
-        if code == 200 {
-            return serde_json::from_slice(&body)
-                .map_err(|e| Failure::Connection(format!("the answer is not JSON: {e}")));
+            .map_err(|_| Failure::Connection("no answer in time".into()))?
+            .map_err(|e| Failure::Connection(chain(&e)))?;
+        if response.status().is_success() {
+            return Ok(Lines {
+                response,
+                buffer: Vec::new(),
+            });
         }
-        let message = serde_json::from_slice::<Value>(&body)
-            .ok()
-            .and_then(|v| v["message"].as_str().map(str::to_string))
-            .unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
-        Err(Failure::Status { code, message })
+        let code = response.status().as_u16();
+        let text = response.text().await;
+        let message = text.map_err(|e| Failure::Connection(chain(&e)))?;
+        Err(refused(code, message.as_bytes()))
     }
 
     /// Waits until /readyz says ok; the caller sets the deadline. A server that is
@@ -156,35 +234,42 @@ impl Cluster {
                 return Ok(Some(item.clone()));
             }
         }
-        let version = list["metadata"]["resourceVersion"].as_str().unwrap_or("0");
-        let join = if path.contains('?') { '&' } else { '?' };
-        let url = format!(
-            "{}{path}{join}watch=true&resourceVersion={version}",
-            self.server
-        );
-        let connection = |e: reqwest::Error| Failure::Connection(chain(&e));
-        let mut response = self.client.get(url).send().await.map_err(connection)?;
-        if !response.status().is_success() {
-            let code = response.status().as_u16();
-            let message = response.text().await.map_err(connection)?;
-            return Err(Failure::Status { code, message });
-        }
-        let mut buffer = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(connection)? {
-            buffer.extend_from_slice(&chunk);
-            while let Some(end) = buffer.iter().position(|b| *b == b'\n') {
-                let line: Vec<u8> = buffer.drain(..=end).collect();
-                let Ok(event) = serde_json::from_slice::<Value>(&line) else {
-                    continue;
-                };
-                if event["type"] != "ERROR" && event["type"] != "DELETED" && done(&event["object"])
-                {
-                    return Ok(Some(event["object"].clone()));
-                }
+        let mut lines = self.lines(&watch_of(path, &list)).await?;
+        while let Some(event) = lines.next().await? {
+            if event["type"] != "ERROR" && event["type"] != "DELETED" && done(&event["object"]) {
+                return Ok(Some(event["object"].clone()));
             }
         }
         Ok(None)
     }
+}
+
+/// The path of a watch that goes on where `list`, the answer from `path`, ended.
+pub fn watch_of(path: &str, list: &Value) -> String {
+    let version = list["metadata"]["resourceVersion"].as_str().unwrap_or("0");
+    let join = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{join}watch=true&resourceVersion={version}")
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Result<Value, Failure> {
+    let connection = |e: reqwest::Error| Failure::Connection(chain(&e));
+    let response = request.send().await.map_err(connection)?;
+    let code = response.status();
+    let body = response.bytes().await.map_err(connection)?;
+    if code.is_success() {
+        return serde_json::from_slice(&body)
+            .map_err(|e| Failure::Connection(format!("the answer is not JSON: {e}")));
+    }
+    Err(refused(code.as_u16(), &body))
+}
+
+/// What a Status says, or the body as it is.
+fn refused(code: u16, body: &[u8]) -> Failure {
+    let message = serde_json::from_slice::<Value>(body)
+        .ok()
+        .and_then(|v| v["message"].as_str().map(str::to_string))
+        .unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+    Failure::Status { code, message }
 }
 
 /// True if `node` carries condition Ready=True.
@@ -203,6 +288,28 @@ pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_watch_goes_on_where_the_list_ended() {
+        let list = serde_json::json!({"metadata": {"resourceVersion": "7"}});
+        assert_eq!(
+            watch_of("/api/v1/pods", &list),
+            "/api/v1/pods?watch=true&resourceVersion=7"
+        );
+        assert_eq!(
+            watch_of("/api/v1/pods?labelSelector=a", &list),
+            "/api/v1/pods?labelSelector=a&watch=true&resourceVersion=7"
+        );
+    }
+
+    #[test]
+    fn refusals_carry_the_words_of_the_server() {
+        let status = br#"{"kind": "Status", "message": "pods \"x\" not found"}"#;
+        let error = refused(404, status);
+        assert!(error.is_not_found());
+        assert_eq!(error.told("/x").what, "pods \"x\" not found");
+        assert_eq!(refused(502, b"bad gateway").told("/x").what, "bad gateway");
+    }
 
     #[test]
     fn ready_is_read_from_the_conditions() {
