@@ -13,8 +13,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, watch};
 
+use crate::listen::{self, SocketFile};
 use crate::stats::Snapshot;
-use crate::{Result, Tunnel, TunnelError, listen};
+use crate::{Result, Tunnel, TunnelError};
 
 /// Time for one question and its answer; the answerer only reads counters.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -66,8 +67,9 @@ pub struct ForwardStatus {
 
 /// The answering side, bound but not yet answering.
 pub struct Control {
+    /// Goes before its listener.
+    _file: SocketFile,
     listener: UnixListener,
-    path: PathBuf,
 }
 
 impl Control {
@@ -76,14 +78,15 @@ impl Control {
     /// # Errors
     /// [`TunnelError::ControlTaken`] if a tunnel answers there; [`TunnelError::LocalIo`].
     pub async fn bind(path: &Path) -> Result<Self> {
+        let (listener, file) = listen::bind_unix(path).await?;
         Ok(Self {
-            listener: listen::bind_unix(path).await?,
-            path: path.into(),
+            _file: file,
+            listener,
         })
     }
 
     /// Answers until somebody asks to stop (returns true) or `shutdown` is ready
-    /// (returns false). The socket is removed.
+    /// (returns false). The socket is removed then, or with a control that never answers.
     pub async fn run(
         self,
         tunnel: Tunnel,
@@ -93,10 +96,10 @@ impl Control {
     ) -> bool {
         let stop = Arc::new(Notify::new());
         tokio::pin!(shutdown);
-        let asked = loop {
+        loop {
             tokio::select! {
-                () = &mut shutdown => break false,
-                () = stop.notified() => break true,
+                () = &mut shutdown => return false,
+                () = stop.notified() => return true,
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         let (tunnel, doors, stop) =
@@ -116,11 +119,7 @@ impl Control {
                     }
                 },
             }
-        };
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::warn!(%error, path = %self.path.display(), "cannot remove the control socket");
         }
-        asked
     }
 }
 

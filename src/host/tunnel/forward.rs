@@ -52,7 +52,7 @@ impl Forward {
             ..
         } = self;
         listen::serve(
-            listener,
+            &listener,
             shutdown,
             |(stream, peer): (TcpStream, SocketAddr)| {
                 let (tunnel, host) = (tunnel.clone(), host.clone());

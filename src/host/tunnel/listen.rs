@@ -3,7 +3,9 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 #[cfg(unix)]
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -62,12 +64,13 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener> {
         })
 }
 
-/// Binds a Unix socket, mode 0600. A socket nobody answers at is taken over.
+/// Binds a Unix socket, mode 0600. A socket nobody answers at is taken over. The file goes
+/// with the second half of what is returned.
 ///
 /// # Errors
 /// [`TunnelError::ControlTaken`] if somebody answers there; [`TunnelError::LocalIo`].
 #[cfg(unix)]
-pub(crate) async fn bind_unix(path: &Path) -> Result<UnixListener> {
+pub(crate) async fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile)> {
     let failed = |source| TunnelError::LocalIo {
         doing: format!("create the socket {}", path.display()),
         source,
@@ -84,9 +87,49 @@ pub(crate) async fn bind_unix(path: &Path) -> Result<UnixListener> {
         }
         Err(error) => return Err(failed(error)),
     };
-    let private: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    let private = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(path, private).map_err(failed)?;
-    Ok(listener)
+    let file = SocketFile {
+        path: path.into(),
+        id: identity(path).map_err(failed)?,
+    };
+    Ok((listener, file))
+}
+
+/// The file of a bound Unix socket; removed when dropped, unless another tunnel has bound
+/// one of that name since: a profile may be deleted and made again under us. Drop it before
+/// its listener, which keeps the inode's number from being used again.
+#[cfg(unix)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    id: (u64, u64),
+}
+
+#[cfg(unix)]
+impl SocketFile {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+#[cfg(unix)]
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if !identity(&self.path).is_ok_and(|id| id == self.id) {
+            return;
+        }
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "cannot remove a socket");
+        }
+    }
+}
+
+/// Device and inode.
+#[cfg(unix)]
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let about = std::fs::symlink_metadata(path)?;
+    Ok((about.dev(), about.ino()))
 }
 
 /// Accepts until `shutdown` is ready, then ends every connection.
@@ -140,17 +183,31 @@ mod tests {
     #[cfg(unix)]
     #[tokio::test]
     async fn a_socket_is_private_and_taken_over_only_from_the_dead() {
-        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.sock");
         // Left behind by a killed process: bound once, never removed.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let alive = bind_unix(&path).await.unwrap();
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        let (alive, file) = bind_unix(&path).await.unwrap();
+        let mode = std::fs::metadata(file.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let second = bind_unix(&path).await;
         assert!(matches!(second, Err(TunnelError::ControlTaken { .. })));
+        drop(file);
+        assert!(!path.exists());
         drop(alive);
-        assert!(bind_unix(&path).await.is_ok());
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn the_file_of_a_successor_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.sock");
+        let (_listener, file) = bind_unix(&path).await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let (_successor, successors_file) = bind_unix(&path).await.unwrap();
+        drop(file);
+        assert!(path.exists());
+        drop(successors_file);
+        assert!(!path.exists());
     }
 }

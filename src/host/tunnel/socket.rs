@@ -1,16 +1,18 @@
 //! A local Unix socket that leads to a Unix socket of the guest, such as Docker's.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::listen::{self, SocketFile};
 use crate::relay::relay;
-use crate::{Result, Tunnel, listen};
+use crate::{Result, Tunnel};
 
 /// A bound local socket; nothing is accepted before [`SocketForward::run`].
 pub struct SocketForward {
+    /// Goes before its listener.
+    file: SocketFile,
     listener: UnixListener,
-    path: PathBuf,
     tunnel: Tunnel,
     remote: String,
 }
@@ -23,9 +25,10 @@ impl SocketForward {
     /// [`crate::TunnelError::ControlTaken`] if somebody answers there;
     /// [`crate::TunnelError::LocalIo`].
     pub async fn bind(tunnel: Tunnel, local: &Path, remote: &str) -> Result<Self> {
+        let (listener, file) = listen::bind_unix(local).await?;
         Ok(Self {
-            listener: listen::bind_unix(local).await?,
-            path: local.into(),
+            file,
+            listener,
             tunnel,
             remote: remote.into(),
         })
@@ -33,19 +36,19 @@ impl SocketForward {
 
     /// The local socket.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Serves until `shutdown` is ready; open connections end with it, and the socket is
     /// removed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
+            file,
             listener,
-            path,
             tunnel,
             remote,
         } = self;
-        listen::serve(listener, shutdown, |stream: UnixStream| {
+        listen::serve(&listener, shutdown, |stream: UnixStream| {
             let (tunnel, remote) = (tunnel.clone(), remote.clone());
             async move {
                 match tunnel.open_unix(&remote).await {
@@ -58,8 +61,6 @@ impl SocketForward {
             }
         })
         .await;
-        if let Err(error) = std::fs::remove_file(&path) {
-            tracing::warn!(%error, path = %path.display(), "cannot remove a socket");
-        }
+        drop(file);
     }
 }

@@ -85,7 +85,7 @@ impl Socks5 {
             ..
         } = self;
         listen::serve(
-            listener,
+            &listener,
             shutdown,
             |(stream, peer): (TcpStream, SocketAddr)| {
                 let (tunnel, credentials) = (tunnel.clone(), credentials.clone());
