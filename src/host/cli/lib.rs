@@ -5,9 +5,12 @@
 mod accelerator;
 mod args;
 mod browse;
+mod build_context;
 mod cluster;
+mod cluster_images;
 mod commands;
 mod computer;
+mod doors;
 mod error;
 mod from_image;
 mod from_rooms;
@@ -16,6 +19,7 @@ mod kubeconfig;
 mod line;
 mod machine;
 mod programs;
+mod serve;
 mod start;
 mod terminal;
 mod topics;
@@ -108,6 +112,8 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Logs(args) => commands::logs::run(cx, args).await,
         Command::Kubectl(args) => commands::kubectl::run(cx, args).await,
         Command::Tunnel(args) => commands::tunnel::run(cx, args).await,
+        Command::Service(args) => commands::service::run(cx, args).await,
+        Command::DockerEnv(args) => commands::docker_env::run(cx, args).await,
         Command::Open(args) => commands::open::run(cx, args).await,
         Command::Image(args) => commands::image::run(cx, args).await,
         Command::Doctor(args) => commands::doctor::run(cx, args).await,

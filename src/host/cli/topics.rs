@@ -248,6 +248,13 @@ pub const TOPICS: &[Topic] = &[
         "cadet-node did not come up inside the machine.",
     ),
     topic(
+        "GUEST_DOCKER",
+        89,
+        "Docker in the machine, or `docker save` on this computer, refused or failed. Its own words \
+        are the reason; with -o json they are in the error. `cadet ssh -- docker info` shows whether \
+        the engine itself is well.",
+    ),
+    topic(
         "CLUSTER_API_TIMEOUT",
         102,
         "The API server did not answer in time. `cadet logs` shows what \
