@@ -2,7 +2,8 @@
 //!
 //! `cadet delete` asks the tunnel to end. Where nobody could ask (a home that was removed by
 //! hand, a delete that was killed), the end of the session is the moment to look whether the
-//! machine may ever come back.
+//! machine may ever come back. A machine whose files were removed may run on without them:
+//! nothing tells that, so a glance at one file a minute does.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,7 +14,8 @@ use cadet_tunnel::Tunnel;
 
 /// First pause between two looks while there is no session.
 const FIRST: Duration = Duration::from_secs(1);
-/// Longest pause: a machine that is off is no reason to keep the laptop awake.
+/// Longest pause, and the one while a session is up: a tunnel is no reason to keep the laptop
+/// awake.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Returns when the profile made at `created` is no more. While its machine is only off, the
@@ -21,13 +23,20 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub async fn until_gone(files: &ProfilePaths, created: u64, tunnel: &Tunnel) {
     let mut pause = FIRST;
     loop {
-        tunnel.down().await;
+        tokio::select! {
+            () = tunnel.down() => {}
+            () = tokio::time::sleep(LONGEST) => {}
+        }
         match look(files, created) {
             Seen::Gone => return,
             Seen::There { ssh: Some(port) } if port != tunnel.address().port() => {
                 tunnel.retarget(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
             }
             Seen::There { .. } => {}
+        }
+        if tunnel.is_up().await {
+            pause = FIRST;
+            continue;
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST),
