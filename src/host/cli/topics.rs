@@ -201,12 +201,14 @@ pub const TOPICS: &[Topic] = &[
     topic(
         "NET_PORT_TAKEN",
         71,
-        "Another program listens on that port of 127.0.0.1.",
+        "Another program listens on that port of 127.0.0.1. Ports of Services never end like this: \
+        the tunnel maps them to free ones, and `cadet tunnel --status` shows which.",
     ),
     topic(
         "NET_TUNNEL_DOWN",
         73,
-        "No tunnel is running for this profile.",
+        "No tunnel is running for this profile. It carries the SOCKS proxy, the Services' ports on \
+        127.0.0.1 and Docker's socket; `cadet open`, `service` and `docker-env` start one by themselves.",
     ),
     topic(
         "NET_TUNNEL",
