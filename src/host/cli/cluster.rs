@@ -117,6 +117,18 @@ impl Cluster {
         })
     }
 
+    /// A client of a server without TLS.
+    #[cfg(test)]
+    pub fn plain(server: String) -> Self {
+        // Fails only if a provider is set already, which is then the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]);
+        Self {
+            client: client.build().expect("a client"),
+            server,
+        }
+    }
+
     /// The object at `path`.
     ///
     /// # Errors

@@ -75,9 +75,6 @@ mod tests {
     use axum::extract::{Query, State};
     use axum::response::{IntoResponse, Response};
     use axum::routing::get;
-    use base64::Engine as _;
-    use base64::prelude::BASE64_STANDARD as BASE64;
-    use cadet_api::kubeconfig::Access;
     use cadet_tunnel::{Target, Tuning};
     use serde_json::json;
 
@@ -120,22 +117,14 @@ mod tests {
         Body::from_stream(lines).into_response()
     }
 
-    async fn serve(api: Arc<Api>) -> Access {
+    /// Its address.
+    async fn serve(api: Arc<Api>) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
         let app = Router::new().route("/api/v1/services", get(services));
         let app = app.with_state(api);
         tokio::spawn(async move { axum::serve(listener, app).await });
-        let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec!["localhost".to_string()]).unwrap();
-        let cert = BASE64.encode(params.self_signed(&key).unwrap().pem());
-        Access {
-            name: "cadet".into(),
-            server,
-            ca: cert.clone(),
-            cert,
-            key: BASE64.encode(key.serialize_pem()),
-        }
+        server
     }
 
     fn service(name: &str, port: u16, address: &str) -> Value {
@@ -152,12 +141,10 @@ mod tests {
 
     #[tokio::test]
     async fn doors_come_and_go_with_the_events_of_a_watch() {
-        // Fails only if it was done already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let api = Arc::new(Api::default());
         let (web, shop) = (free(), free());
         let first = api.round(&[service("web", web, "10.96.0.7")]);
-        let access = serve(api.clone()).await;
+        let server = serve(api.clone()).await;
         let nowhere = Target {
             address: "127.0.0.1:9".parse().unwrap(),
             user: "cadet".into(),
@@ -168,7 +155,7 @@ mod tests {
         let (publish, mut seen) = watch::channel(Doors::default());
         let told = RefCell::new(Vec::new());
         let keeping = keep(
-            || Cluster::new(&access),
+            || Ok(Cluster::plain(server.clone())),
             &tunnel,
             &publish,
             |event| told.borrow_mut().push(event.text()),
