@@ -221,6 +221,7 @@ mod tests {
     use cadet_tunnel::{Target, Tuning};
     use serde_json::json;
 
+    use super::super::quiet;
     use super::*;
 
     /// Never used: listening needs no session.
@@ -232,10 +233,6 @@ mod tests {
             host_key: String::new(),
         };
         Hall::new(Tunnel::lazy(target, Tuning::default()))
-    }
-
-    fn free() -> u16 {
-        cadet_vm::ports::free(1).unwrap()[0]
     }
 
     fn balanced(name: &str, created: &str, port: u16) -> Value {
@@ -252,7 +249,7 @@ mod tests {
     #[tokio::test]
     async fn a_changed_service_moves_its_door_and_an_unchanged_one_keeps_it() {
         let mut hall = hall();
-        let (old, new) = (free(), free());
+        let [old, new] = quiet::ports();
         hall.take(Change::All(vec![balanced(
             "web",
             "2026-01-01T00:00:00Z",
@@ -293,7 +290,7 @@ mod tests {
         let mut hall = hall();
         let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
         let taken = foreign.local_addr().unwrap().port();
-        let shared = free();
+        let [shared] = quiet::ports();
         hall.take(Change::All(vec![
             balanced("younger", "2026-01-02T00:00:00Z", shared),
             balanced("older", "2026-01-01T00:00:00Z", shared),

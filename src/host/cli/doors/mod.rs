@@ -18,6 +18,8 @@ pub mod event;
 mod follow;
 mod hall;
 mod place;
+#[cfg(test)]
+mod quiet;
 mod wanted;
 pub mod work;
 
@@ -135,14 +137,10 @@ mod tests {
         })
     }
 
-    fn free() -> u16 {
-        cadet_vm::ports::free(1).unwrap()[0]
-    }
-
     #[tokio::test]
     async fn doors_come_and_go_with_the_events_of_a_watch() {
         let api = Arc::new(Api::default());
-        let (web, shop) = (free(), free());
+        let [web, shop] = quiet::ports();
         let first = api.round(&[service("web", web, "10.96.0.7")]);
         let server = serve(api.clone()).await;
         let nowhere = Target {
