@@ -73,6 +73,12 @@ fn verbs_on_a_profile_that_does_not_exist_say_so() {
         &["tunnel"],
         &["tunnel", "--stop"],
         &["open", "pod/x"],
+        &["service", "x"],
+        &["service", "x", "--url"],
+        &["docker-env"],
+        &["image", "list", "--cluster"],
+        &["image", "rm", "--cluster", "hello:1"],
+        &["image", "load", "hello:1"],
     ] {
         home.run(args).fails_with("GUEST_NOT_FOUND", 85);
     }
@@ -161,4 +167,57 @@ fn a_taken_port_is_named() {
         .fails_with("PROGRAM_USAGE", 14);
     home.run(&["tunnel", "--port", "70000"])
         .fails_with("PROGRAM_USAGE", 14);
+}
+
+#[test]
+fn names_that_are_none_are_refused_before_anything_is_asked() {
+    let home = Sealed::new();
+    home.profile("cadet");
+    let folder = home.dir.path().join("app");
+    std::fs::create_dir(&folder).unwrap();
+    let folder = folder.to_str().unwrap();
+    for args in [
+        &["service", ""][..],
+        &["service", "a/b"],
+        &["service", "pod/x"],
+        &["service", "x", "-n", "../kube-system"],
+        &["docker-env", "--shell", "csh"],
+        &["image", "load", "nowhere.tar"],
+        &["image", "load", folder],
+        &["image", "load", "--", "-q"],
+        &["image", "rm", "--cluster", "a b"],
+        &["image", "build", "-t", "a;b", folder],
+        // No Dockerfile, no folder, no name.
+        &["image", "build", "-t", "hello:1", folder],
+        &["image", "build", "-t", "hello:1", "/nowhere/at/all"],
+        &["image", "build", folder],
+        &["image", "build", "--no-cache", folder],
+    ] {
+        home.run(args).fails_with("PROGRAM_USAGE", 14);
+    }
+    // The old form means a base image, as ever.
+    home.run(&["image", "build", "windows-95"])
+        .fails_with("IMAGE_UNKNOWN", 65);
+}
+
+#[test]
+fn docker_env_prints_nothing_a_shell_would_run_when_it_fails() {
+    let home = Sealed::new();
+    home.profile("cadet");
+    let run = home.run(&["docker-env"]);
+    run.fails_with("GUEST_NOT_RUNNING", 83);
+    assert!(run.out.is_empty(), "{run}");
+    for (shell, wanted) in [
+        ("bash", "unset DOCKER_HOST;"),
+        ("zsh", "unset DOCKER_HOST;"),
+        ("fish", "set -e DOCKER_HOST;"),
+        (
+            "powershell",
+            "Remove-Item Env:DOCKER_HOST -ErrorAction SilentlyContinue",
+        ),
+        ("cmd", "SET DOCKER_HOST="),
+    ] {
+        let back = home.ok(&["docker-env", "--unset", "--shell", shell]);
+        assert_eq!(back.out.trim_end(), wanted);
+    }
 }

@@ -47,6 +47,9 @@ fn status_and_list_of_a_machine_that_is_off() {
         &["logs"],
         &["tunnel", "--port", &port],
         &["open", "pod/x"],
+        &["service", "x"],
+        &["docker-env"],
+        &["image", "list", "--cluster"],
     ] {
         home.run(args).fails_with("GUEST_NOT_RUNNING", 83);
     }

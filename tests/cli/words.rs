@@ -16,6 +16,8 @@ fn help_names_every_verb_with_an_example() {
         "logs",
         "kubectl",
         "tunnel",
+        "service",
+        "docker-env",
         "open",
         "trace",
         "why",

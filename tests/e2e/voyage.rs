@@ -348,6 +348,9 @@ fn from_start_to_the_telescope_page_and_back() {
         page.contains(title).then_some(())
     });
 
+    v.tell("a Service at its own port of the laptop, the engine at a socket");
+    crate::doors::play(&v.home);
+
     v.tell("logs through the API server");
     let logs = v
         .kubectl_ok(&["logs", "telescope-pod", "-c", "telescope"])

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use crate::find::{Browser, Family, System, World};
 use crate::{BrowserError, Result};
 
-/// What to show and through which proxy.
+/// What to show and through which proxy, if any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     url: String,
     port: u16,
-    proxy: SocketAddr,
+    proxy: Option<SocketAddr>,
 }
 
 impl Page {
@@ -21,6 +21,18 @@ impl Page {
     /// # Errors
     /// [`BrowserError::BadUrl`].
     pub fn new(url: &str, proxy: SocketAddr) -> Result<Self> {
+        Self::read(url, Some(proxy))
+    }
+
+    /// An address of this computer, which needs no proxy.
+    ///
+    /// # Errors
+    /// [`BrowserError::BadUrl`].
+    pub fn direct(url: &str) -> Result<Self> {
+        Self::read(url, None)
+    }
+
+    fn read(url: &str, proxy: Option<SocketAddr>) -> Result<Self> {
         let bad = || BrowserError::BadUrl { url: url.into() };
         let (rest, default) = match url.split_once("://") {
             Some(("http", rest)) => (rest, 80),
@@ -63,7 +75,10 @@ impl Page {
 
     /// The same request without a browser; can be pasted into a shell.
     pub fn curl(&self) -> String {
-        format!("curl --socks5-hostname {} '{}'", self.proxy, self.url)
+        match self.proxy {
+            Some(proxy) => format!("curl --socks5-hostname {proxy} '{}'", self.url),
+            None => format!("curl '{}'", self.url),
+        }
     }
 }
 
@@ -99,11 +114,13 @@ impl Plan {
     fn chromium(&mut self, page: &Page, profile: &Path, world: &World) {
         let mut say = |text: String| self.arguments.push(text);
         say(format!("--user-data-dir={}", profile.display()));
-        say(format!("--proxy-server=socks5://{}", page.proxy));
-        // Pod and cluster names exist only in the guest: never ask this computer.
-        say("--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1".into());
-        // Chromium exempts loopback from proxies unless told not to.
-        say("--proxy-bypass-list=<-loopback>".into());
+        if let Some(proxy) = page.proxy {
+            say(format!("--proxy-server=socks5://{proxy}"));
+            // Pod and cluster names exist only in the guest: never ask this computer.
+            say("--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1".into());
+            // Chromium exempts loopback from proxies unless told not to.
+            say("--proxy-bypass-list=<-loopback>".into());
+        }
         // A pod may listen on a port browsers refuse, such as 6000.
         say(format!("--explicitly-allowed-ports={}", page.port));
         for quiet in [
@@ -127,21 +144,20 @@ impl Plan {
     }
 
     fn firefox(&mut self, page: &Page, profile: &Path) {
-        let text = [
-            // 1 is "manual proxy" in Firefox's own numbering.
-            "user_pref(\"network.proxy.type\", 1);".to_owned(),
-            format!(
-                "user_pref(\"network.proxy.socks\", \"{}\");",
-                page.proxy.ip()
-            ),
-            format!(
-                "user_pref(\"network.proxy.socks_port\", {});",
-                page.proxy.port()
-            ),
-            "user_pref(\"network.proxy.socks_version\", 5);".into(),
-            "user_pref(\"network.proxy.socks_remote_dns\", true);".into(),
-            "user_pref(\"network.proxy.no_proxies_on\", \"\");".into(),
-            "user_pref(\"network.proxy.allow_hijacking_localhost\", true);".into(),
+        let mut lines = match page.proxy {
+            Some(proxy) => vec![
+                // 1 is "manual proxy" in Firefox's own numbering.
+                "user_pref(\"network.proxy.type\", 1);".to_owned(),
+                format!("user_pref(\"network.proxy.socks\", \"{}\");", proxy.ip()),
+                format!("user_pref(\"network.proxy.socks_port\", {});", proxy.port()),
+                "user_pref(\"network.proxy.socks_version\", 5);".into(),
+                "user_pref(\"network.proxy.socks_remote_dns\", true);".into(),
+                "user_pref(\"network.proxy.no_proxies_on\", \"\");".into(),
+                "user_pref(\"network.proxy.allow_hijacking_localhost\", true);".into(),
+            ],
+            None => Vec::new(),
+        };
+        lines.extend([
             format!(
                 "user_pref(\"network.security.ports.banned.override\", \"{}\");",
                 page.port
@@ -162,9 +178,8 @@ impl Plan {
             "user_pref(\"dom.security.https_first\", false);".into(),
             "user_pref(\"dom.security.https_only_mode\", false);".into(),
             String::new(),
-        ]
-        .join("\n");
-        self.profile_files.push(("user.js", text));
+        ]);
+        self.profile_files.push(("user.js", lines.join("\n")));
         self.arguments = vec![
             "--no-remote".into(),
             "--new-instance".into(),
@@ -265,6 +280,30 @@ mod tests {
         let as_root = Plan::new(&browser, &page, Path::new("/tmp/p"), &world(true));
         assert!(as_root.arguments.iter().any(|a| a == "--no-sandbox"));
         assert_eq!(as_root.warnings.len(), 1);
+    }
+
+    #[test]
+    fn a_page_of_this_computer_goes_through_no_proxy() {
+        let page = Page::direct("http://127.0.0.1:6000/").unwrap();
+        assert_eq!(page.curl(), "curl 'http://127.0.0.1:6000/'");
+        assert!(Page::direct("file:///etc/passwd").is_err());
+        for (family, name) in [(Family::Chromium, "Chromium"), (Family::Firefox, "Firefox")] {
+            let browser = Browser {
+                program: name.into(),
+                family,
+                name: name.into(),
+            };
+            let plan = Plan::new(&browser, &page, Path::new("/tmp/p"), &world(false));
+            let files = plan.profile_files.iter().map(|(_, text)| text.as_str());
+            let arguments = plan.arguments.iter().map(String::as_str);
+            let all: Vec<_> = arguments.chain(files).collect();
+            let all = all.join("\n");
+            for absent in ["proxy", "NOTFOUND"] {
+                assert!(!all.contains(absent), "{name}: {all}");
+            }
+            // A Service may have a port that browsers refuse.
+            assert!(all.contains("allowed-ports=6000") || all.contains("override\", \"6000"));
+        }
     }
 
     #[test]

@@ -67,8 +67,10 @@ pub enum Command {
     Logs(commands::logs::LogsArgs),
     /// Run the kubectl on your PATH against this profile
     Kubectl(commands::kubectl::KubectlArgs),
-    /// Serve a SOCKS5 proxy into the cluster's network on 127.0.0.1
+    /// Serve a SOCKS5 proxy into the cluster's network, and its Services, on 127.0.0.1
     Tunnel(commands::tunnel::TunnelArgs),
+    /// Print or open the address at which this computer reaches a Service
+    Service(commands::service::ServiceArgs),
     /// Open a pod or Service in a browser that goes through the tunnel
     Open(commands::open::OpenArgs),
     /// Tell an object's life, from the request to the running container and back
@@ -77,8 +79,10 @@ pub enum Command {
     Why(commands::why::WhyArgs),
     /// Learn Kubernetes in steps that check themselves
     Tutorial(commands::tutorial::TutorialArgs),
-    /// Make, list and remove guest images
+    /// Base images of machines, and images in the cluster
     Image(commands::image::ImageArgs),
+    /// Print the environment in which this computer's `docker` works in the machine
+    DockerEnv(commands::docker_env::DockerEnvArgs),
     /// Look for what could keep Cadet from working on this laptop
     Doctor(commands::doctor::DoctorArgs),
     /// Print the version

@@ -20,6 +20,14 @@ pub fn page(url: &str, proxy: u16) -> Result<Page> {
     )?)
 }
 
+/// `url` of this computer; also gives the curl line for it.
+///
+/// # Errors
+/// PROGRAM_USAGE for an address that is none.
+pub fn local(url: &str) -> Result<Page> {
+    Ok(Page::direct(url)?)
+}
+
 /// Opens `page` in a browser with a throw-away profile; says so if there is no display.
 ///
 /// # Errors

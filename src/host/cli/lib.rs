@@ -6,9 +6,12 @@
 mod accelerator;
 mod args;
 mod browse;
+mod build_context;
 mod cluster;
+mod cluster_images;
 mod commands;
 mod computer;
+mod doors;
 mod error;
 mod from_image;
 mod from_rooms;
@@ -19,6 +22,7 @@ mod line;
 mod machine;
 mod programs;
 mod reach;
+mod serve;
 mod start;
 mod story;
 mod terminal;
@@ -129,6 +133,8 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Logs(args) => commands::logs::run(cx, args).await,
         Command::Kubectl(args) => commands::kubectl::run(cx, args).await,
         Command::Tunnel(args) => commands::tunnel::run(cx, args).await,
+        Command::Service(args) => commands::service::run(cx, args).await,
+        Command::DockerEnv(args) => commands::docker_env::run(cx, args).await,
         Command::Open(args) => commands::open::run(cx, args).await,
         Command::Trace(args) => commands::trace::run(cx, args).await,
         Command::Why(args) => commands::why::run(cx, args).await,

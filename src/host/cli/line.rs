@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use cadet_state::Profile;
-use cadet_tunnel::control::{self, Control};
-use cadet_tunnel::socks5::{DEFAULT_PORT, Socks5};
+use cadet_tunnel::control::{self, Doors};
+use cadet_tunnel::socks5::DEFAULT_PORT;
 use cadet_tunnel::{Target, Tuning, Tunnel, TunnelError, exec, keys};
 
 use crate::Context;
@@ -133,6 +133,8 @@ pub struct Background {
     pub open: u64,
     /// Connections since it began.
     pub total: u64,
+    /// What leads in besides SOCKS.
+    pub doors: Doors,
 }
 
 /// The profile's background tunnel, if one answers.
@@ -145,6 +147,7 @@ pub async fn background_status(cx: &Context) -> Option<Background> {
         pid: seen.pid,
         open: seen.stats.connections_open,
         total: seen.stats.connections_total,
+        doors: seen.doors,
     })
 }
 
@@ -158,31 +161,6 @@ pub async fn stop_background(cx: &Context) -> Result<bool> {
         Err(TunnelError::NoControl { .. }) => Ok(false),
         Err(e) => Err(e.into()),
     }
-}
-
-/// Serves SOCKS and control until somebody asks to stop, here or from elsewhere.
-///
-/// # Errors
-/// NET_TUNNEL when the control socket fails.
-pub async fn serve(tunnel: &Tunnel, socks: Socks5, control: Control) -> Result<()> {
-    let address = socks.local_addr();
-    let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(socks.run(async move {
-        // Both an answer and a dropped sender mean: end.
-        let _ = ended.await;
-    }));
-    let asked_here = async {
-        crate::interrupted().await;
-    };
-    control
-        .run(tunnel.clone(), address, Vec::new(), asked_here)
-        .await;
-    let _ = end.send(());
-    serving.await.map_err(|e| {
-        CliError::new("PROGRAM_INTERNAL", "the SOCKS server broke").why(e.to_string())
-    })?;
-    tunnel.close().await;
-    Ok(())
 }
 
 /// Starts `cadet tunnel` as a process of its own and waits until it answers.
@@ -246,19 +224,32 @@ pub async fn start_background(cx: &Context, port: u16) -> Result<()> {
 /// # Errors
 /// As [`start_background`].
 pub async fn ensure_background(cx: &Context) -> Result<u16> {
+    let (port, note) = ensure_background_quietly(cx).await?;
+    if let Some(note) = note {
+        cx.ui.warn("tunnel", &note);
+    }
+    Ok(port)
+}
+
+/// As [`ensure_background`] for commands whose output is a program's input: what there is to
+/// say is left to them.
+///
+/// # Errors
+/// As [`start_background`].
+pub async fn ensure_background_quietly(cx: &Context) -> Result<(u16, Option<String>)> {
     if let Some(there) = background_status(cx).await {
-        return Ok(there.port);
+        return Ok((there.port, None));
     }
     let mut port = DEFAULT_PORT;
+    let mut note = None;
     if cadet_vm::ports::check_free(port).is_err() {
         port = cadet_vm::ports::free(1)?.first().copied().unwrap_or(port);
-        cx.ui.warn(
-            "tunnel",
-            &format!("port {DEFAULT_PORT} is taken by another program; using {port}"),
-        );
+        note = Some(format!(
+            "port {DEFAULT_PORT} is taken by another program; using {port}"
+        ));
     }
     start_background(cx, port).await?;
-    Ok(port)
+    Ok((port, note))
 }
 
 /// The tunnel must outlive the terminal: a session of its own.

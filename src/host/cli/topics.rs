@@ -270,12 +270,14 @@ pub const TOPICS: &[Topic] = &[
     topic(
         "NET_PORT_TAKEN",
         71,
-        "Another program listens on that port of 127.0.0.1.",
+        "Another program listens on that port of 127.0.0.1. Ports of Services never end like this: \
+        the tunnel maps them to free ones, and `cadet tunnel --status` shows which.",
     ),
     topic(
         "NET_TUNNEL_DOWN",
         73,
-        "No tunnel is running for this profile.",
+        "No tunnel is running for this profile. It carries the SOCKS proxy, the Services' ports on \
+        127.0.0.1 and Docker's socket; `cadet open`, `service` and `docker-env` start one by themselves.",
     ),
     topic(
         "NET_TUNNEL",
@@ -315,6 +317,13 @@ pub const TOPICS: &[Topic] = &[
         "GUEST_INSTALL",
         89,
         "cadet-node did not come up inside the machine.",
+    ),
+    topic(
+        "GUEST_DOCKER",
+        89,
+        "Docker in the machine, or `docker save` on this computer, refused or failed. Its own words \
+        are the reason; with -o json they are in the error. `cadet ssh -- docker info` shows whether \
+        the engine itself is well.",
     ),
     topic(
         "CLUSTER_API_TIMEOUT",

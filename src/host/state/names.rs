@@ -188,6 +188,10 @@ impl ProfilePaths {
     pub fn tunnel_socket(&self) -> PathBuf {
         self.dir.join("tunnel.sock")
     }
+    /// Leads to the guest's Docker Engine while a tunnel runs.
+    pub fn docker_socket(&self) -> PathBuf {
+        self.dir.join("docker.sock")
+    }
     /// What a background tunnel said.
     pub fn tunnel_log(&self) -> PathBuf {
         self.dir.join("tunnel.log")

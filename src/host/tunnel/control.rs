@@ -3,9 +3,7 @@
 //!
 //! The socket is the lock as well: who can bind it is the only tunnel of its machine.
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,20 +11,28 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+use crate::listen::{self, SocketFile};
 use crate::stats::Snapshot;
 use crate::{Result, Tunnel, TunnelError};
 
 /// Time for one question and its answer; the answerer only reads counters.
 const ANSWER: Duration = Duration::from_secs(3);
-/// Longest line either side accepts, in bytes.
-const LONGEST: u64 = 64 << 10;
+/// How long an answer waits for a door that was asked for: an emulated machine under load
+/// takes seconds to tell what was just made in it.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Longest line either side accepts, in bytes: some thousand forwardings.
+const LONGEST: u64 = 1 << 20;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "camelCase")]
 enum Question {
     Status,
+    /// As status, once a forwarding to this Service is there.
+    Service {
+        service: String,
+    },
     Stop,
 }
 
@@ -38,8 +44,9 @@ pub struct Status {
     pub pid: u32,
     /// Where its SOCKS server listens.
     pub socks: SocketAddr,
-    /// Local port, host and port of each forwarding.
-    pub forwards: Vec<ForwardStatus>,
+    /// What leads in besides SOCKS.
+    #[serde(flatten)]
+    pub doors: Doors,
     /// Where it reaches the guest's sshd.
     pub ssh: SocketAddr,
     /// True if the session is up right now.
@@ -61,8 +68,9 @@ pub struct ForwardStatus {
 
 /// The answering side, bound but not yet answering.
 pub struct Control {
+    /// Goes before its listener.
+    _file: SocketFile,
     listener: UnixListener,
-    path: PathBuf,
 }
 
 impl Control {
@@ -71,51 +79,35 @@ impl Control {
     /// # Errors
     /// [`TunnelError::ControlTaken`] if a tunnel answers there; [`TunnelError::LocalIo`].
     pub async fn bind(path: &Path) -> Result<Self> {
-        let failed = |source| TunnelError::LocalIo {
-            doing: format!("create the control socket {}", path.display()),
-            source,
-        };
-        let listener = match UnixListener::bind(path) {
-            Ok(listener) => listener,
-            Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                match UnixStream::connect(path).await {
-                    Ok(_) => return Err(TunnelError::ControlTaken { path: path.into() }),
-                    // Left behind by a tunnel that was killed.
-                    Err(_) => std::fs::remove_file(path).map_err(failed)?,
-                }
-                UnixListener::bind(path).map_err(failed)?
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let (listener, file) = listen::bind_unix(path).await?;
         Ok(Self {
+            _file: file,
             listener,
-            path: path.into(),
         })
     }
 
     /// Answers until somebody asks to stop (returns true) or `shutdown` is ready
-    /// (returns false). The socket is removed.
+    /// (returns false). The socket is removed then, or with a control that never answers.
     pub async fn run(
         self,
         tunnel: Tunnel,
         socks: SocketAddr,
-        forwards: Vec<ForwardStatus>,
+        doors: watch::Receiver<Doors>,
         shutdown: impl Future<Output = ()>,
     ) -> bool {
         let stop = Arc::new(Notify::new());
         tokio::pin!(shutdown);
-        let asked = loop {
+        loop {
             tokio::select! {
-                () = &mut shutdown => break false,
-                () = stop.notified() => break true,
+                () = &mut shutdown => return false,
+                () = stop.notified() => return true,
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        let (tunnel, forwards, stop) =
-                            (tunnel.clone(), forwards.clone(), stop.clone());
+                        let (tunnel, doors, stop) =
+                            (tunnel.clone(), doors.clone(), stop.clone());
                         tokio::spawn(async move {
-                            let talk = answer(stream, &tunnel, socks, forwards, &stop);
-                            match tokio::time::timeout(ANSWER, talk).await {
+                            let talk = answer(stream, &tunnel, socks, doors, &stop);
+                            match tokio::time::timeout(ANSWER + PATIENCE, talk).await {
                                 Ok(Ok(())) => {}
                                 Ok(Err(error)) => tracing::debug!(%error, "control connection"),
                                 Err(_) => tracing::debug!("control connection said nothing"),
@@ -128,11 +120,7 @@ impl Control {
                     }
                 },
             }
-        };
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::warn!(%error, path = %self.path.display(), "cannot remove the control socket");
         }
-        asked
     }
 }
 
@@ -140,7 +128,7 @@ async fn answer(
     stream: UnixStream,
     tunnel: &Tunnel,
     socks: SocketAddr,
-    forwards: Vec<ForwardStatus>,
+    mut doors: watch::Receiver<Doors>,
     stop: &Notify,
 ) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
@@ -149,10 +137,16 @@ async fn answer(
         .read_line(&mut line)
         .await?;
     let question: Question = serde_json::from_str(&line)?;
+    if let Question::Service { service } = &question {
+        let there = |doors: &Doors| doors.forwards.iter().any(|f| f.service == *service);
+        // What is not there by then is told by its absence.
+        let _ = tokio::time::timeout(PATIENCE, doors.wait_for(there)).await;
+    }
+    let doors = doors.borrow().clone();
     let status = Status {
         pid: std::process::id(),
         socks,
-        forwards,
+        doors,
         ssh: tunnel.address(),
         up: tunnel.is_up().await,
         stats: tunnel.stats().snapshot(),
@@ -176,6 +170,16 @@ pub async fn status(path: &Path) -> Result<Status> {
     ask(path, Question::Status).await
 }
 
+/// As [`status`], but gives a Service that has just been made a moment to get its
+/// forwarding; `service` is its namespace and name.
+///
+/// # Errors
+/// As [`status`].
+pub async fn service(path: &Path, service: &str) -> Result<Status> {
+    let service = service.to_owned();
+    ask(path, Question::Service { service }).await
+}
+
 /// Asks a background tunnel to stop; returns its last words. It ends right after.
 ///
 /// # Errors
@@ -188,6 +192,10 @@ async fn ask(path: &Path, question: Question) -> Result<Status> {
     let protocol = |reason: String| TunnelError::ControlProtocol {
         path: path.into(),
         reason,
+    };
+    let time = match question {
+        Question::Service { .. } => ANSWER + PATIENCE,
+        Question::Status | Question::Stop => ANSWER,
     };
     let talk = async {
         let stream = UnixStream::connect(path)
@@ -211,15 +219,28 @@ async fn ask(path: &Path, question: Question) -> Result<Status> {
             .map_err(|error| protocol(error.to_string()))?;
         serde_json::from_str(&answer).map_err(|error| protocol(error.to_string()))
     };
-    tokio::time::timeout(ANSWER, talk)
+    tokio::time::timeout(time, talk)
         .await
-        .unwrap_or_else(|_| Err(protocol(format!("no answer within {ANSWER:?}"))))
+        .unwrap_or_else(|_| Err(protocol(format!("no answer within {time:?}"))))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::{Target, Tuning};
+
+    fn door(service: &str) -> ForwardStatus {
+        ForwardStatus {
+            local: "127.0.0.1:6000".parse().unwrap(),
+            host: "10.96.0.7".into(),
+            port: 6000,
+            service: service.into(),
+            wanted: 6000,
+            why: None,
+        }
+    }
 
     fn tunnel() -> Tunnel {
         // Never used: status must answer without any session.
@@ -254,7 +275,8 @@ mod tests {
             Err(TunnelError::ControlTaken { .. })
         ));
 
-        let running = tokio::spawn(control.run(tunnel(), socks, vec![], std::future::pending()));
+        let (_publish, doors) = watch::channel(Doors::default());
+        let running = tokio::spawn(control.run(tunnel(), socks, doors, std::future::pending()));
         let seen = status(&path).await.unwrap();
         assert_eq!(
             (seen.socks, seen.pid, seen.up),
@@ -276,7 +298,8 @@ mod tests {
         let control = Control::bind(&path).await.unwrap();
         let socks = "127.0.0.1:8082".parse().unwrap();
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
-        let running = tokio::spawn(control.run(tunnel(), socks, vec![], async {
+        let (_publish, doors) = watch::channel(Doors::default());
+        let running = tokio::spawn(control.run(tunnel(), socks, doors, async {
             let _ = ended.await;
         }));
         let mut stream = UnixStream::connect(&path).await.unwrap();
@@ -287,5 +310,46 @@ mod tests {
         assert!(status(&path).await.is_ok());
         end.send(()).unwrap();
         assert!(!running.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn doors_are_told_as_they_are_now_and_waited_for_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tunnel.sock");
+        let control = Control::bind(&path).await.unwrap();
+        let socks = "127.0.0.1:8082".parse().unwrap();
+        let (publish, doors) = watch::channel(Doors::default());
+        let running = tokio::spawn(control.run(tunnel(), socks, doors, std::future::pending()));
+        assert_eq!(status(&path).await.unwrap().doors, Doors::default());
+
+        let wanted = "default/web";
+        let asked = service(&path, wanted);
+        let opened = async {
+            publish.send_modify(|doors| doors.forwards.push(door("default/other")));
+            publish.send_modify(|doors| doors.forwards.push(door(wanted)));
+        };
+        let (seen, ()) = tokio::join!(asked, opened);
+        let seen = seen.unwrap();
+        assert_eq!(seen.doors.forwards.last(), Some(&door(wanted)));
+        assert_eq!(status(&path).await.unwrap().doors, seen.doors);
+
+        publish.send_replace(Doors {
+            forwards: Vec::new(),
+            docker: Some("/x/docker.sock".into()),
+        });
+        let seen = status(&path).await.unwrap();
+        assert!(seen.doors.forwards.is_empty(), "{seen:?}");
+        assert_eq!(seen.doors.docker, Some("/x/docker.sock".into()));
+        running.abort();
+    }
+
+    #[test]
+    fn a_status_without_doors_is_one_of_an_older_program() {
+        let old = r#"{"pid":1,"socks":"127.0.0.1:8082","forwards":[],"ssh":"127.0.0.1:22",
+            "up":true,"stats":{"seconds":1,"connections_open":0,
+            "connections_total":0,"connections_refused":0,"bytes_sent":0,"bytes_received":0,
+            "bytes_spilled":0,"sessions":1}}"#;
+        let status: Status = serde_json::from_str(old).unwrap();
+        assert_eq!(status.doors, Doors::default());
     }
 }

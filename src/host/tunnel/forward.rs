@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::relay::relay;
 use crate::{Result, Tunnel, TunnelError, listen};
@@ -51,20 +51,26 @@ impl Forward {
             port,
             ..
         } = self;
-        listen::serve(listener, shutdown, |stream, peer| {
-            let (tunnel, host) = (tunnel.clone(), host.clone());
-            async move {
-                match tunnel.open_tcp(&host, port, peer).await {
-                    Ok(channel) => relay(stream, channel, tunnel.tuning(), tunnel.stats()).await,
-                    Err(error) => {
-                        tunnel.stats().refuse();
-                        tracing::debug!(%error, %host, port, "forwarded connection refused");
-                        // A reset tells the client more truly than an empty answer.
-                        let _ = stream.set_zero_linger();
+        listen::serve(
+            &listener,
+            shutdown,
+            |(stream, peer): (TcpStream, SocketAddr)| {
+                let (tunnel, host) = (tunnel.clone(), host.clone());
+                async move {
+                    match tunnel.open_tcp(&host, port, peer).await {
+                        Ok(channel) => {
+                            relay(stream, channel, tunnel.tuning(), tunnel.stats()).await
+                        }
+                        Err(error) => {
+                            tunnel.stats().refuse();
+                            tracing::debug!(%error, %host, port, "forwarded connection refused");
+                            // A reset tells the client more truly than an empty answer.
+                            let _ = stream.set_zero_linger();
+                        }
                     }
                 }
-            }
-        })
+            },
+        )
         .await;
     }
 }

@@ -11,7 +11,8 @@
 //! * [`keys`] makes the two ed25519 key pairs (client, guest host key).
 //! * [`Tunnel`] owns the session; it reconnects when the machine restarts.
 //! * [`exec`], [`shell`], [`upload`] run programs and move files.
-//! * [`socks5`] and [`forward`] listen on loopback and relay TCP ([`relay`]).
+//! * [`socks5`] and [`forward`] listen on loopback and relay TCP ([`relay`]);
+//!   [`socket`] does the same from one Unix socket to another.
 //! * [`control`] lets another process ask a background tunnel for [`stats`] or stop it.
 //!
 //! russh is used here and nowhere else. Nothing in this room prints.
@@ -25,9 +26,12 @@ mod hangup;
 pub mod keys;
 mod link;
 mod listen;
+mod local;
 mod relay;
 mod session;
 pub mod shell;
+#[cfg(unix)]
+pub mod socket;
 pub mod socks5;
 mod spill;
 pub mod stats;

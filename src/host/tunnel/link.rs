@@ -148,6 +148,25 @@ impl Tunnel {
         }
     }
 
+    /// Returns when no session is up: when the present one ends, or at once.
+    pub async fn down(&self) {
+        let ended = match self.inner.live.try_lock() {
+            Ok(live) => live.as_ref().map(|session| session.ended()),
+            // Somebody is reconnecting.
+            Err(_) => None,
+        };
+        if let Some(ended) = ended {
+            ended.await;
+        }
+    }
+
+    /// Returns when a further session was made, or the tunnel is closed.
+    pub async fn next_session(&self) {
+        let mut made = self.inner.made.subscribe();
+        // The sender lives as long as we do.
+        let _ = made.changed().await;
+    }
+
     /// Ends the session and never makes another.
     pub async fn close(&self) {
         self.inner.closed.store(true, Relaxed);
@@ -188,6 +207,23 @@ impl Tunnel {
                     )
                     .await;
                 worded(opened, &session, || format!("connect to {host}:{port}")).await
+            }
+        })
+        .await
+    }
+
+    /// Connects to a Unix socket of the guest (OpenSSH's PROTOCOL, 2.4).
+    #[cfg(unix)]
+    pub(crate) async fn open_unix(&self, path: &str) -> Result<Channel<Msg>> {
+        let path = path.to_owned();
+        self.open(move |session| {
+            let path = path.clone();
+            async move {
+                let opened = session
+                    .handle
+                    .channel_open_direct_streamlocal(path.as_str())
+                    .await;
+                worded(opened, &session, || format!("connect to {path}")).await
             }
         })
         .await

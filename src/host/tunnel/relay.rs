@@ -1,4 +1,4 @@
-//! Moving bytes between one local TCP connection and one SSH channel.
+//! Moving bytes between one local connection and one SSH channel.
 //!
 //! Each direction ends on its own (half-close): a local end of stream becomes an SSH
 //! EOF and the other way round. A connection that breaks is reset, never ended
@@ -10,10 +10,9 @@ use bytes::BytesMut;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::hangup::HangUp;
+use crate::local::{Local, Reading, Writing};
 use crate::session::Tuning;
 use crate::spill::Backlog;
 use crate::stats::Stats;
@@ -32,13 +31,13 @@ enum End {
 
 /// Relays until both directions are done.
 pub(crate) async fn relay(
-    stream: TcpStream,
+    stream: impl Local,
     channel: Channel<Msg>,
     tuning: &Tuning,
     stats: &Stats,
 ) {
     let _open = stats.connection();
-    let (read, mut write) = stream.into_split();
+    let (read, mut write) = stream.halves();
     let (incoming, outgoing) = channel.split();
     let outgoing = HangUp::new(outgoing);
     let end = {
@@ -57,10 +56,7 @@ pub(crate) async fn relay(
         }
     };
     if end == End::Broken {
-        // Fails only on a socket that is gone already.
-        let _ = write.as_ref().set_zero_linger();
-        // Dropping would first say a polite end.
-        write.forget();
+        write.break_off();
     } else {
         outgoing.disarm();
     }
@@ -68,7 +64,7 @@ pub(crate) async fn relay(
 
 /// Local socket to guest, until the local side has no more.
 async fn upwards(
-    read: OwnedReadHalf,
+    read: impl Reading,
     outgoing: &ChannelWriteHalf<Msg>,
     stats: &Stats,
 ) -> io::Result<()> {
@@ -76,9 +72,9 @@ async fn upwards(
     let broken = || io::Error::from(ErrorKind::BrokenPipe);
     loop {
         // An idle connection holds no buffer: wait first, then make room.
-        read.readable().await?;
+        read.await_bytes().await?;
         buffer.reserve(READ_SIZE);
-        match read.try_read_buf(&mut buffer) {
+        match read.take_bytes(&mut buffer) {
             Ok(0) => return outgoing.eof().await.map_err(|_| broken()),
             Ok(count) => {
                 // Waits while the guest's window is shut: back-pressure to the local side.
@@ -100,7 +96,7 @@ async fn upwards(
 /// Guest to local socket, until the channel is closed and all is delivered.
 async fn downwards(
     mut incoming: ChannelReadHalf,
-    write: &mut OwnedWriteHalf,
+    write: &mut impl Writing,
     tuning: &Tuning,
     stats: &Stats,
 ) -> End {
@@ -123,7 +119,7 @@ async fn downwards(
         }
         tokio::select! {
             biased;
-            ready = write.writable(), if !backlog.is_empty() => {
+            ready = write.await_room(), if !backlog.is_empty() => {
                 if ready.is_err() || deliver(&mut backlog, write).is_err() {
                     return End::Broken;
                 }
@@ -160,11 +156,11 @@ async fn downwards(
 }
 
 /// Hands the socket what it takes without waiting.
-fn deliver(backlog: &mut Backlog, write: &OwnedWriteHalf) -> io::Result<()> {
+fn deliver(backlog: &mut Backlog, write: &impl Writing) -> io::Result<()> {
     while !backlog.is_empty() {
         let mut slices = Vec::with_capacity(8);
         backlog.slices(&mut slices)?;
-        let result = write.try_write_vectored(&slices);
+        let result = write.give_bytes(&slices);
         drop(slices);
         match result {
             Ok(count) => backlog.advance(count),

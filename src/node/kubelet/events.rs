@@ -174,7 +174,7 @@ async fn send(api: &Api<Event>, node: &str, note: &Note, entry: &Entry) -> kube:
         reason: Some(note.reason.into()),
         message: Some(note.message.clone()),
         count: Some(1),
-        event_time: exact.then(|| MicroTime(note.at)),
+        event_time: exact.then_some(MicroTime(note.at)),
         action: exact.then(|| note.reason.into()),
         first_timestamp: Some(at.clone()),
         last_timestamp: Some(at),

@@ -1,4 +1,6 @@
-//! `cadet image`: list, make and remove base images; put images of lessons into the cluster.
+//! `cadet image`: the base images machines are made from, and the images in the cluster.
+
+use std::path::{Path, PathBuf};
 
 use cadet_image::Cache;
 use cadet_state::Store;
@@ -6,12 +8,16 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::Context;
+use crate::cluster_images::{self, BuildFlags};
 use crate::error::{CliError, Result};
-use crate::{images, line};
+use crate::{images, line, machine};
 
 /// Flags of `cadet image`.
 #[derive(Debug, Args)]
-#[command(arg_required_else_help = true)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Two kinds of images: base images, which machines are made from, and the images in the\ncluster, which pods run. `load`, `build -t` and `--cluster` are about the second kind.\n\nExamples:\n  cadet image list                        base images\n  cadet image build -t hello:1 ./hello    an image pods can run, built in the machine\n  cadet image load hello.tar              the same from `docker save`\n  cadet image list --cluster"
+)]
 pub struct ImageArgs {
     #[command(subcommand)]
     command: ImageCommand,
@@ -20,17 +26,27 @@ pub struct ImageArgs {
 /// What to do with images.
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
-    /// Show the catalogue and what is prepared on this computer
+    /// Show the base images and which are prepared; with --cluster, the cluster's images
     #[command(visible_alias = "ls")]
-    List,
-    /// Make a base image now: fetch and prepare it, or build it from packages
+    List {
+        /// Show the images in the cluster
+        #[arg(long)]
+        cluster: bool,
+    },
+    /// Make a base image now; with --tag, build an image in the cluster from a folder
     #[command(
         visible_alias = "pull",
-        after_help = "Examples:\n  cadet image build                 the Debian guest, from packages\n  cadet image build ubuntu-24.04    fetch Ubuntu and install Docker once"
+        after_help = "Examples:\n  cadet image build                 the Debian guest, from packages\n  cadet image build ubuntu-24.04    fetch Ubuntu and install Docker once\n  cadet image build -t hello:1 .    an image pods can run, from the Dockerfile here;\n                                    use it with imagePullPolicy Never or IfNotPresent"
     )]
-    Build {
-        /// Name in the catalogue [default: the guest built from packages]
-        name: Option<String>,
+    Build(BuildArgs),
+    /// Bring an image of this computer into the cluster
+    #[command(
+        after_help = "Examples:\n  cadet image load hello.tar     an archive from `docker save`, compressed or not\n  cadet image load hello:1       an image of this computer's own Docker"
+    )]
+    Load {
+        /// An archive, or a name this computer's Docker knows
+        #[arg(value_name = "FILE|NAME")]
+        what: String,
     },
     /// Put the container images of lessons into the running cluster, for instance before a journey
     #[command(
@@ -40,27 +56,89 @@ enum ImageCommand {
         /// Names as in lessons: hello, nginx, python … [default: all]
         names: Vec<String>,
     },
-    /// Read a prepared image and compare its checksums
+    /// Read a prepared base image and compare its checksums
     Verify {
         /// Name in the catalogue
         name: String,
     },
-    /// Remove a prepared image; refused while a profile's disk lies on it
+    /// Remove a base image no profile's disk lies on; with --cluster, one of the cluster
     Rm {
-        /// Name in the catalogue
+        /// Name in the catalogue, or of an image in the cluster
         name: String,
+        /// Remove it from the cluster
+        #[arg(long)]
+        cluster: bool,
     },
+}
+
+/// Flags of `cadet image build`.
+#[derive(Debug, Args)]
+struct BuildArgs {
+    /// Base image in the catalogue [default: the guest built from packages]; with --tag,
+    /// the folder to build from [default: this one]
+    #[arg(value_name = "NAME|FOLDER")]
+    what: Option<String>,
+    /// Build an image of this name in the cluster
+    #[arg(short, long, value_name = "NAME")]
+    tag: Option<String>,
+    /// Dockerfile in the folder, if it has another name
+    #[arg(short, long, requires = "tag", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Value of an ARG in the Dockerfile; can be given more than once
+    #[arg(long, requires = "tag", value_name = "NAME=VALUE")]
+    build_arg: Vec<String>,
+    /// Build every layer anew
+    #[arg(long, requires = "tag")]
+    no_cache: bool,
 }
 
 /// Does it.
 pub async fn run(cx: &Context, args: ImageArgs) -> Result<u8> {
     match args.command {
-        ImageCommand::List => list(cx),
-        ImageCommand::Build { name } => build(cx, name).await,
+        ImageCommand::List { cluster: false } => list(cx),
+        ImageCommand::List { cluster: true } => cluster_images::list(cx).await.map(|()| 0),
+        ImageCommand::Build(args) => match &args.tag {
+            Some(tag) => build_in_cluster(cx, tag, &args).await,
+            None => build(cx, args.what).await,
+        },
+        ImageCommand::Load { what } => cluster_images::load(cx, &what).await.map(|()| 0),
         ImageCommand::Lesson { names } => lesson(cx, names).await,
         ImageCommand::Verify { name } => verify(cx, &name),
-        ImageCommand::Rm { name } => remove(cx, &name),
+        ImageCommand::Rm {
+            name,
+            cluster: false,
+        } => remove(cx, &name),
+        ImageCommand::Rm {
+            name,
+            cluster: true,
+        } => cluster_images::remove(cx, &name).await.map(|()| 0),
     }
+}
+
+async fn build_in_cluster(cx: &Context, tag: &str, args: &BuildArgs) -> Result<u8> {
+    let folder = Path::new(args.what.as_deref().unwrap_or("."));
+    let flags = BuildFlags {
+        tag,
+        dockerfile: args.file.as_deref(),
+        arguments: &args.build_arg,
+        no_cache: args.no_cache,
+    };
+    cluster_images::build(cx, folder, &flags).await?;
+    Ok(0)
+}
+
+/// Says what was meant by a folder without a name for the image.
+fn not_a_folder(cx: &Context, name: &str) -> Result<()> {
+    let known = images::known(cx, name);
+    if known.is_err() && Path::new(name).is_dir() {
+        return Err(CliError::new(
+            "PROGRAM_USAGE",
+            format!("{name} is a folder, and the image to be built from it has no name"),
+        )
+        .why("without --tag, `image build` makes base images, and there is none of that name")
+        .fix(machine::again(cx, &format!("image build -t NAME {name}"))));
+    }
+    known
 }
 
 fn list(cx: &Context) -> Result<u8> {
@@ -114,7 +192,7 @@ fn list(cx: &Context) -> Result<u8> {
 async fn build(cx: &Context, name: Option<String>) -> Result<u8> {
     let catalog = images::catalog(cx)?;
     let name = name.unwrap_or_else(|| catalog.fallback.clone());
-    images::known(cx, &name)?;
+    not_a_folder(cx, &name)?;
     cx.ui.step_started("image", 1, 1);
     let there = {
         let cache = Cache::open(&cx.world.home.images())?;

@@ -2,6 +2,7 @@
 
 pub mod completion;
 pub mod delete;
+pub mod docker_env;
 pub mod doctor;
 pub mod help;
 pub mod image;
@@ -9,6 +10,7 @@ pub mod kubectl;
 pub mod list;
 pub mod logs;
 pub mod open;
+pub mod service;
 pub mod ssh;
 pub mod start;
 pub mod status;

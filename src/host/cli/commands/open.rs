@@ -16,19 +16,19 @@ use crate::{Context, browse, kubeconfig, line, machine};
 )]
 pub struct OpenArgs {
     /// pod/NAME or svc/NAME; a bare NAME is a pod
-    target: String,
+    pub target: String,
     /// Namespace of the object
     #[arg(short, long, default_value = "default", value_name = "NAME")]
-    namespace: String,
+    pub namespace: String,
     /// Port to open; the default is the first of the object's ports that browsers know
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..), value_name = "PORT")]
-    port: Option<u16>,
+    pub port: Option<u16>,
     /// Only print the address and the curl line, start nothing but the tunnel
     #[arg(long)]
-    print: bool,
+    pub print: bool,
     /// Program to use: chrome, chromium, edge, firefox, or a path
     #[arg(long, env = "CADET_BROWSER", value_name = "PROGRAM")]
-    browser: Option<String>,
+    pub browser: Option<String>,
 }
 
 /// What to open.

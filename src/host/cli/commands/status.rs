@@ -2,9 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cadet_tunnel::control::ForwardStatus;
 use serde_json::{Value, json};
 
 use crate::cluster::{self, Cluster};
+use crate::doors::event;
 use crate::error::Result;
 use crate::{Context, kubeconfig, line, machine, ui};
 
@@ -73,7 +75,9 @@ pub async fn run(cx: &Context) -> Result<u8> {
             "nodes": seen.nodes.iter().map(|n| json!({
                 "name": n.name, "ready": n.ready, "pods": n.pods, "podCIDR": n.pod_cidr})).collect::<Vec<_>>(),
             "tunnel": tunnel.as_ref().map(|t| json!({
-                "port": t.port, "pid": t.pid, "connections": t.open, "total": t.total})),
+                "port": t.port, "pid": t.pid, "connections": t.open, "total": t.total,
+                "doors": t.doors.forwards.iter().map(event::object).collect::<Vec<_>>(),
+                "docker": t.doors.docker})),
             "context": cx.name.as_str(), "exitCode": code,
         }));
         return Ok(code);
@@ -106,8 +110,10 @@ pub async fn run(cx: &Context) -> Result<u8> {
     }
     if let Some(t) = tunnel {
         cx.ui.line(format!(
-            "  tunnel  SOCKS 127.0.0.1:{} · {} connections",
-            t.port, t.open
+            "  tunnel  SOCKS 127.0.0.1:{} · {} connections{}",
+            t.port,
+            t.open,
+            some_doors(&t.doors.forwards)
         ));
     }
     if code != 0 {
@@ -115,6 +121,17 @@ pub async fn run(cx: &Context) -> Result<u8> {
         cx.ui.line(format!("  next: {}", machine::again(cx, verb)));
     }
     Ok(code)
+}
+
+/// The first doors, as many as a line takes; `cadet tunnel --status` lists all.
+fn some_doors(doors: &[ForwardStatus]) -> String {
+    const SHOWN: usize = 2;
+    let shown = doors.iter().take(SHOWN);
+    let mut text: String = shown.map(|d| format!(" · {}", event::words(d))).collect();
+    if doors.len() > SHOWN {
+        text.push_str(&format!(" · {} more", doors.len() - SHOWN));
+    }
+    text
 }
 
 async fn look(cluster: &Cluster) -> Result<Vec<NodeSeen>> {
@@ -143,4 +160,28 @@ async fn look(cluster: &Cluster) -> Result<Vec<NodeSeen>> {
             }
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_shows_two_doors_and_counts_the_rest() {
+        let door = |port: u16| ForwardStatus {
+            local: ([127, 0, 0, 1], port).into(),
+            host: "10.96.0.7".into(),
+            port,
+            service: "default/web".into(),
+            wanted: port,
+            why: None,
+        };
+        assert_eq!(some_doors(&[]), "");
+        let doors: Vec<_> = (6000..6004).map(door).collect();
+        assert_eq!(some_doors(&doors[..1]), " · localhost:6000 → default/web");
+        assert_eq!(
+            some_doors(&doors),
+            " · localhost:6000 → default/web · localhost:6001 → default/web · 2 more"
+        );
+    }
 }

@@ -1,4 +1,5 @@
-//! `cadet tunnel`: a SOCKS5 proxy into the cluster's network, here or in the background.
+//! `cadet tunnel`: a SOCKS5 proxy into the cluster's network and doors to its Services, here
+//! or in the background.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -8,22 +9,24 @@ use cadet_tunnel::socks5::{Credentials, DEFAULT_PORT, Socks5};
 use clap::Args;
 use serde_json::json;
 
+use crate::doors::event;
 use crate::error::{CliError, Result};
+use crate::serve::{self, Over};
 use crate::{Context, line, machine, ui};
 
 /// Flags of `cadet tunnel`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cadet tunnel                       stays in this terminal, Ctrl-C ends it\n  cadet tunnel --background\n  curl --socks5-hostname 127.0.0.1:8082 http://10.244.0.2/\n  cadet tunnel --stop\n  CADET_SOCKS_AUTH=me:secret cadet tunnel     clients must show user and password"
+    after_help = "While it runs, 127.0.0.1 serves the ports of Services of type LoadBalancer and all node\nports, as they come and go. A port that is taken or needs root is mapped to a free one.\n\nExamples:\n  cadet tunnel                       stays in this terminal, Ctrl-C ends it\n  cadet tunnel --background\n  curl --socks5-hostname 127.0.0.1:8082 http://10.244.0.2/\n  cadet tunnel --status              which port leads to which Service\n  cadet tunnel --stop\n  CADET_SOCKS_AUTH=me:secret cadet tunnel     clients must show user and password"
 )]
 pub struct TunnelArgs {
-    /// Port on 127.0.0.1
+    /// Port of the SOCKS5 proxy on 127.0.0.1
     #[arg(long, default_value_t = DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..), value_name = "PORT")]
     pub port: u16,
     /// Go on in the background
     #[arg(short, long, conflicts_with_all = ["status", "stop"])]
     pub background: bool,
-    /// Show whether a tunnel runs, and its connections
+    /// Show whether a tunnel runs, its connections, and which ports lead to which Service
     #[arg(long, conflicts_with = "stop")]
     pub status: bool,
     /// End the background tunnel
@@ -88,7 +91,8 @@ fn tell_started(cx: &Context, port: u16, already: bool) {
         "runs in the background"
     };
     cx.ui.line(format!(
-        "SOCKS5 on 127.0.0.1:{port} {how}; names are resolved in the cluster.\n  try   curl --socks5-hostname 127.0.0.1:{port} http://POD-IP/\n  stop  {}",
+        "SOCKS5 on 127.0.0.1:{port} {how}; names are resolved in the cluster.\n  try   curl --socks5-hostname 127.0.0.1:{port} http://POD-IP/\n  see   {}      which port leads to which Service\n  stop  {}",
+        machine::again(cx, "tunnel --status"),
         machine::again(cx, "tunnel --stop")
     ));
 }
@@ -103,6 +107,8 @@ async fn status(cx: &Context) -> Result<u8> {
                     "running": true, "pid": seen.pid, "socks": seen.socks.to_string(), "sessionUp": seen.up,
                     "connectionsOpen": stats.connections_open, "connectionsTotal": stats.connections_total,
                     "bytesSent": stats.bytes_sent, "bytesReceived": stats.bytes_received,
+                    "doors": seen.doors.forwards.iter().map(event::object).collect::<Vec<_>>(),
+                    "docker": seen.doors.docker,
                 }));
             } else {
                 let up = if seen.up {
@@ -115,6 +121,12 @@ async fn status(cx: &Context) -> Result<u8> {
                     seen.socks, stats.connections_open, stats.connections_total,
                     stats.bytes_received / 1_000_000, stats.bytes_sent / 1_000_000, seen.pid
                 ));
+                for door in &seen.doors.forwards {
+                    cx.ui.line(format!("  door    {}", event::words(door)));
+                }
+                if let Some(docker) = &seen.doors.docker {
+                    cx.ui.line(format!("  docker  unix://{}", docker.display()));
+                }
             }
             Ok(0)
         }
@@ -144,11 +156,23 @@ async fn serve(cx: &Context, port: u16) -> Result<u8> {
     let control = Control::bind(&cx.world.files(&cx.name).tunnel_socket()).await?;
     // The first answer shows whether the line works; later losses mend themselves.
     line::guest(&tunnel, "true").await?;
-    ui::say(&format!(
-        "SOCKS5 on 127.0.0.1:{port}; names are resolved in the cluster. Ctrl-C ends it.\n  try   curl --socks5-hostname 127.0.0.1:{port} http://POD-IP/"
-    ));
-    line::serve(&tunnel, socks, control).await?;
-    ui::say("The tunnel has ended.");
+    if cx.ui.json() {
+        tell_started(cx, port, false);
+    } else {
+        ui::say(&format!(
+            "SOCKS5 on 127.0.0.1:{port}; names are resolved in the cluster. Ctrl-C ends it.\n  try   curl --socks5-hostname 127.0.0.1:{port} http://POD-IP/"
+        ));
+    }
+    let over = serve::serve(cx, &profile, &tunnel, socks, control).await?;
+    if cx.ui.json() {
+        cx.ui
+            .object(&json!({"type": "done", "stopped": true, "gone": over == Over::Gone}));
+    } else {
+        ui::say(match over {
+            Over::Asked => "The tunnel has ended.",
+            Over::Gone => "The tunnel has ended: its cluster is gone.",
+        });
+    }
     Ok(0)
 }
 

@@ -84,15 +84,20 @@ impl Socks5 {
             credentials,
             ..
         } = self;
-        listen::serve(listener, shutdown, |stream, peer| {
-            let (tunnel, credentials) = (tunnel.clone(), credentials.clone());
-            async move {
-                if let Err(error) = serve_one(stream, peer, &tunnel, credentials.as_ref()).await {
-                    tunnel.stats().refuse();
-                    tracing::debug!(%error, %peer, "SOCKS client went away or was refused");
+        listen::serve(
+            &listener,
+            shutdown,
+            |(stream, peer): (TcpStream, SocketAddr)| {
+                let (tunnel, credentials) = (tunnel.clone(), credentials.clone());
+                async move {
+                    if let Err(error) = serve_one(stream, peer, &tunnel, credentials.as_ref()).await
+                    {
+                        tunnel.stats().refuse();
+                        tracing::debug!(%error, %peer, "SOCKS client went away or was refused");
+                    }
                 }
-            }
-        })
+            },
+        )
         .await;
     }
 }
