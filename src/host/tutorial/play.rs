@@ -210,6 +210,7 @@ impl Player {
         let solved = self
             .hear(
                 "the step to complete",
+                1,
                 |event| matches!(event, Event::Completed { step, .. } if *step == index),
             )
             .await;
@@ -324,7 +325,12 @@ impl Player {
     }
 
     /// Waits for an event that `wanted` takes, so many deadlines.
-    async fn hear(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Result<Event, String> {
+    async fn hear(
+        &mut self,
+        what: &str,
+        deadlines: u32,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<Event, String> {
         let until = tokio::time::Instant::now() + self.deadline * deadlines;
         loop {
             let missed = match tokio::time::timeout_at(until, self.heard.recv()).await {

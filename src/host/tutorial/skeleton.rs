@@ -51,7 +51,7 @@ sentences are enough.
 
 <!-- Notes like this one are for authors; nobody else sees them. All blocks and
 conditions are described in tutorials/README.md. Check the lesson with
-`cadet tutorial lint FOLDER`, play it with `cadet tutorial play FOLDER --mistakes`. -->
+`cadet tutorial lint ./FOLDER`, play it with `cadet tutorial play ./FOLDER --mistakes`. -->
 
 ## Give the cluster something to keep
 

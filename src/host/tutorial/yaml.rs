@@ -298,7 +298,7 @@ impl Node {
 pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 2.min(candidate.chars().count() / 2))
+        .filter(|(distance, candidate)| *distance <= 2_usize.min(candidate.chars().count() / 2))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

@@ -11,7 +11,8 @@ use crate::world::{Asked, Change, Ended, HttpAnswer};
 /// Everything conditions are judged by.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    objects: Vec<(Need, Vec<Value>)>,
+    /// What was told of each need.
+    pub(crate) objects: Vec<(Need, Vec<Value>)>,
     /// Uids that were there when the step began; None where that is not known yet.
     pub before: Option<BTreeSet<String>>,
     /// The learner's requests since the step began.

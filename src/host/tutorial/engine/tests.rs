@@ -415,6 +415,30 @@ async fn a_script_in_the_machine_must_have_run() {
 }
 
 #[tokio::test]
+async fn enter_does_not_solve_a_riddle() {
+    let step = "\n## Find out\n\nHow?\n\n```watch\n- object: pod/web\n```\n\
+                ```solve\nkubectl run web --image=web:1\n```\n";
+    let (world, lesson) = (FakeWorld::new(), lesson(&[step]));
+    let mut learner = Learner::begin(&world, &lesson);
+    learner.press(Verb::Run).await;
+    let trouble = |event| match event {
+        Event::Trouble { what, .. } => Some(what),
+        _ => None,
+    };
+    assert!(
+        learner
+            .hears("trouble", trouble)
+            .await
+            .contains("shows no command")
+    );
+    learner.press(Verb::Next).await;
+    learner.is_told("there is no pod/web").await;
+    learner.press(Verb::Solve).await;
+    assert_eq!(learner.completes(0).await, How::Solved);
+    learner.leaves().await;
+}
+
+#[tokio::test]
 async fn a_page_is_asked_until_it_answers() {
     let step = "\n## Open\n\nA page.\n\n```run\ncurl http://web/\n```\n```watch\n\
                 - http: http://web/\n  contains: rocket\n```\n";

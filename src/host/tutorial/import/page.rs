@@ -27,7 +27,7 @@ pub(super) fn parts(text: &str) -> Vec<Part> {
         let bare = line.trim_start();
         let fence = ["```", "~~~"]
             .into_iter()
-            .find(|fence| bare.starts_with(fence));
+            .find(|fence| bare.starts_with(*fence));
         let alone = fence.filter(|fence| !bare[3..].contains(&fence[..1]));
         if let Some(fence) = alone {
             end(&mut prose, &mut marked, &mut out);

@@ -122,7 +122,7 @@ fn prose(line: u32, text: &str, findings: &mut Findings) {
     }
     if let Some(tag) = ["<br", "<div", "<img", "<a ", "<b>", "<details"]
         .into_iter()
-        .find(|tag| text.contains(tag))
+        .find(|tag| text.contains(*tag))
     {
         findings.warning(
             line,

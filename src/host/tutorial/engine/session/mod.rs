@@ -1,4 +1,8 @@
 //! The one task that drives a lesson: it takes verbs and news, one at a time, and says events.
+//! [`verbs`] is what each verb does, [`doing`] what is done for the learner.
+
+mod doing;
+mod verbs;
 
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -7,14 +11,11 @@ use tokio::sync::mpsc;
 
 use super::sources::{News, Post};
 use super::turn::{Standing, Turn};
-use super::work::{self, Action, Outcome, Purpose, Voice, Work, since};
+use super::work::{Purpose, Voice, Work, since};
 use crate::event::{Event, How, LiveCondition, Reason, Verb};
 use crate::model::{Lesson, Step};
 use crate::progress::{LessonProgress, StepProgress, StepState};
 use crate::world::{Background, Change, World, WorldError};
-
-/// Exit code of a command that Ctrl-C ended, as shells tell it.
-const INTERRUPTED: i32 = 130;
 
 /// What goes on after a verb or news.
 #[derive(PartialEq, Eq)]
@@ -129,8 +130,6 @@ impl Session {
         }
     }
 
-    // ---- steps ----
-
     fn step(&self) -> Option<&Step> {
         let turn = self.turn.as_ref()?;
         self.lesson.steps.get(turn.index)
@@ -212,221 +211,6 @@ impl Session {
         }
     }
 
-    // ---- verbs ----
-
-    async fn verb(&mut self, verb: Verb) -> Flow {
-        let left = self.turn.as_ref().is_some_and(|turn| turn.left);
-        match verb {
-            Verb::Run | Verb::Next if left && self.work.is_none() => return self.leave().await,
-            Verb::Run => self.ask_work(Purpose::Run),
-            Verb::Solve => self.ask_work(Purpose::Solve),
-            Verb::Next => self.next(),
-            Verb::Check => {
-                self.checking = true;
-                if let Some(turn) = &mut self.turn {
-                    turn.fetch_all();
-                }
-                self.judge();
-            }
-            Verb::Hint => self.hint(),
-            Verb::Skip => return self.skip().await,
-            Verb::Reset => self.ask_work(Purpose::Reset),
-            Verb::ResetLesson => self.ask_work(Purpose::ResetLesson),
-            Verb::GoTo(index) if index < self.lesson.steps.len() => self.open(index).await,
-            Verb::GoTo(_) => self.voice.trouble(&WorldError::new(format!(
-                "this lesson has {} steps",
-                self.lesson.steps.len()
-            ))),
-            Verb::Status => self.status(),
-            Verb::Interrupt => self.interrupt(),
-            Verb::Quit => return Flow::Leave,
-        }
-        Flow::On
-    }
-
-    fn next(&mut self) {
-        let waits = self.step().is_some_and(|step| {
-            let done = |c: &crate::condition::Condition| c.what == crate::condition::What::Done;
-            step.watch.iter().any(done)
-        });
-        if let (true, Some(turn)) = (waits, &mut self.turn) {
-            turn.facts.said = true;
-        }
-        // What does not complete now is answered with its reason.
-        self.said_reason = None;
-        self.judge();
-    }
-
-    fn hint(&mut self) {
-        let Some(turn) = &self.turn else {
-            return;
-        };
-        let index = turn.index;
-        let hints = &self.lesson.steps[index].hints;
-        let total = hints.len();
-        let given = self.progress.steps[index].hints;
-        match hints.get(given).cloned() {
-            Some(text) => {
-                self.kept(index).hints += 1;
-                self.save();
-                let number = given + 1;
-                self.voice.say(Event::Hint {
-                    number,
-                    total,
-                    text,
-                });
-            }
-            None => self.voice.say(Event::NoMoreHints { total }),
-        }
-    }
-
-    async fn skip(&mut self) -> Flow {
-        let Some(turn) = &self.turn else {
-            return Flow::On;
-        };
-        let index = turn.index;
-        if !turn.left {
-            self.kept(index).state = StepState::Skipped;
-            self.voice.say(Event::Skipped { step: index });
-        }
-        let flow = self.leave().await;
-        self.save();
-        flow
-    }
-
-    fn status(&mut self) {
-        if let (Some(turn), Some(step)) = (&self.turn, self.step()) {
-            self.voice.say(Event::StepShown {
-                step: turn.index,
-                total: self.lesson.steps.len(),
-                title: step.title.clone(),
-            });
-        }
-        self.said_live.clear();
-        self.said_reason = None;
-        self.judge();
-    }
-
-    fn interrupt(&mut self) {
-        self.pending = None;
-        if let Some(work) = self.work.take() {
-            work.task.abort();
-            let seconds = since(self.world.as_ref(), work.began).as_secs_f64();
-            self.voice.say(Event::Ended {
-                what: "interrupted".to_owned(),
-                code: INTERRUPTED,
-                seconds,
-            });
-            self.judge();
-        }
-    }
-
-    // ---- work ----
-
-    /// Begins work as soon as the step knows what was there before it.
-    fn ask_work(&mut self, purpose: Purpose) {
-        if self.work.is_some() {
-            let what = "a command is still running; interrupt it first";
-            self.voice.trouble(&WorldError::new(what));
-            return;
-        }
-        self.pending = Some(purpose);
-        self.judge();
-    }
-
-    fn begin_work(&mut self, purpose: Purpose) {
-        let Some(turn) = &mut self.turn else {
-            return;
-        };
-        let (index, post) = (turn.index, turn.post().clone());
-        let lesson = Arc::clone(&self.lesson);
-        let step = &lesson.steps[index];
-        let mut whole = false;
-        let actions: Vec<Action> = match purpose {
-            Purpose::Run => work::of_run(step),
-            Purpose::Solve => {
-                turn.solved = true;
-                work::of_solve(step, turn.scripted)
-            }
-            Purpose::Reset => work::of_reset(&lesson, index),
-            Purpose::ResetLesson => {
-                whole = true;
-                let steps = (0..lesson.steps.len()).rev();
-                let touched = |index: &usize| {
-                    let kept = &self.progress.steps[*index];
-                    *index <= turn.index || kept.ran || kept.state.left()
-                };
-                steps
-                    .filter(touched)
-                    .flat_map(|index| work::of_reset(&lesson, index))
-                    .collect()
-            }
-        };
-        turn.acted = true;
-        turn.facts.failed = None;
-        let world = Arc::clone(&self.world);
-        let voice = self.voice.clone();
-        let began = self.world.now();
-        let task = tokio::spawn(async move {
-            let mut outcome = work::perform(world.as_ref(), actions, &voice, &post).await;
-            if whole {
-                let again = anew(world.as_ref(), &lesson, &voice).await;
-                outcome = outcome.and(again);
-            }
-            post.send(News::Worked(outcome));
-        });
-        self.work = Some(Work {
-            purpose,
-            task,
-            began,
-        });
-    }
-
-    async fn worked(&mut self, outcome: Outcome) {
-        let Some(work) = self.work.take() else {
-            return;
-        };
-        let Some(index) = self.turn.as_ref().map(|turn| turn.index) else {
-            return;
-        };
-        match work.purpose {
-            Purpose::Run | Purpose::Solve => {
-                if let Some(turn) = &mut self.turn {
-                    turn.facts.ran |= outcome.is_ok();
-                    turn.facts.failed = outcome.err();
-                    self.progress.steps[index].ran = turn.facts.ran;
-                    turn.fetch_all();
-                }
-                self.save();
-                self.judge();
-            }
-            Purpose::Reset => {
-                let title = self.lesson.steps[index].title.clone();
-                *self.kept(index) = StepProgress {
-                    title,
-                    ..StepProgress::default()
-                };
-                self.was_reset(vec![index], outcome);
-                self.open(index).await;
-            }
-            Purpose::ResetLesson => {
-                self.progress = LessonProgress::new(&self.lesson, self.seconds_now());
-                let steps = (0..self.lesson.steps.len()).rev().collect();
-                self.was_reset(steps, outcome);
-                self.open(0).await;
-            }
-        }
-    }
-
-    fn was_reset(&self, steps: Vec<usize>, outcome: Outcome) {
-        if let Err(what) = outcome {
-            self.voice.trouble(&WorldError::new(what));
-        }
-        self.voice.say(Event::WasReset { steps });
-    }
-
-    // ---- news ----
-
     async fn news(&mut self, of: u64, news: News) -> Flow {
         // A background command that started just when its step was left ends with it.
         let news = match news {
@@ -480,8 +264,6 @@ impl Session {
         self.judge();
         Flow::On
     }
-
-    // ---- judgement ----
 
     /// Looks at everything known and says what is new.
     fn judge(&mut self) {
@@ -571,18 +353,4 @@ impl Session {
             how,
         });
     }
-}
-
-/// Undoes the place and makes it anew.
-async fn anew(world: &dyn World, lesson: &Lesson, voice: &Voice) -> Outcome {
-    let sink = voice.sink();
-    let cleaned = world.clean(lesson, &sink).await;
-    let ready = match cleaned {
-        Ok(()) => world.prepare(lesson, &sink).await,
-        Err(error) => Err(error),
-    };
-    ready.map_err(|error| {
-        voice.trouble(&error);
-        error.what
-    })
 }
