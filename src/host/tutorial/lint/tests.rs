@@ -59,11 +59,11 @@ kubectl delete -f plan.yaml --ignore-not-found
 
 fn folder(name: &str, text: &str) -> Folder {
     let files = [
-        (LESSON, text.as_bytes()),
-        ("manifests/rocket.yaml", b"kind: Pod\n"),
-        ("app/Dockerfile", b"FROM scratch\n"),
+        (LESSON, text),
+        ("manifests/rocket.yaml", "kind: Pod\n"),
+        ("app/Dockerfile", "FROM scratch\n"),
     ];
-    let files = files.map(|(path, bytes)| (path.to_owned(), bytes.to_vec()));
+    let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
     Folder::from_files(name, BTreeMap::from(files))
 }
 
