@@ -103,7 +103,8 @@ impl Figures {
         let mut all = self.0.clone();
         for row in rows {
             if let Some(ratio) = self.ratio(row) {
-                all.insert(format!("{}_ratio", row.name.trim_end_matches("_ms")), ratio);
+                let name = row.name.trim_end_matches("_ms").trim_end_matches("_us");
+                all.insert(format!("{name}_ratio"), ratio);
             }
         }
         format!("{:#}\n", serde_json::json!(all))
