@@ -59,7 +59,7 @@ pub fn measure(world: &World, options: &Options, figures: &mut Figures) -> Resul
         for variant in &mut variants {
             turn(world, variant)?;
         }
-        // Each comes after each other one.
+        // Each begins a round in its turn.
         variants.rotate_left(1);
     }
     for variant in &mut variants {
@@ -71,10 +71,8 @@ pub fn measure(world: &World, options: &Options, figures: &mut Figures) -> Resul
         figures.set(&format!("{name}_per_s"), rate);
     }
     let p50 = |name: &str| {
-        let mut found = variants.iter().filter(|variant| variant.name == name);
-        found
-            .next()
-            .map(|variant| percentile(&mut variant.connects.clone(), 50.0))
+        let variant = variants.iter().find(|variant| variant.name == name)?;
+        Some(percentile(&mut variant.connects.clone(), 50.0))
     };
     let bare = p50("bare").ok_or("nothing was measured without rules")?;
     for name in ["one", "many", "kube_one", "kube_many"] {
