@@ -6,11 +6,15 @@
 //! first owner and go with their last. Lists of endpoints are kept as lists, because one
 //! of them may have thousands of entries of which one changes.
 
+mod transaction;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+
+use transaction::Transaction;
 
 /// Family and name of the one table.
 pub const TABLE: &str = "ip cadet";
@@ -132,12 +136,23 @@ impl Item {
     }
 }
 
-/// Names a list of endpoints: the map it stands in and what comes before the slot in its
-/// keys, e.g. `endpoints-tcp` and `10.96.0.1 . 80`.
+/// Names a list of endpoints: the map it stands in, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PoolKey {
     pub map: Arc<str>,
-    pub front: Box<str>,
+    pub slots: Slots,
+}
+
+/// What the elements of a list of endpoints are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Slots {
+    /// The map has other lists too. This comes before the slot in the keys of this one,
+    /// e.g. `10.96.0.1 . 80`.
+    After(Box<str>),
+    /// The map has only this list: keys are slots, values are addresses.
+    Addresses,
+    /// The map has only this list: keys are slots, values are addresses and ports.
+    Backends,
 }
 
 /// What one owner (a Service, a policy, a pod) puts into the table.
@@ -278,130 +293,6 @@ impl Table {
             text.pool(key, &[], list);
         }
         text.write().unwrap_or_default()
-    }
-}
-
-/// A chain's hook, if it has one, and its rules.
-type Chain = (Option<Arc<str>>, Arc<str>);
-
-/// Statements by the order in which the kernel can take them: a thing is there before it
-/// is named, and no longer named when it goes.
-#[derive(Default)]
-struct Transaction {
-    sets: BTreeMap<Arc<str>, Arc<str>>,
-    chains: BTreeMap<Arc<str>, Chain>,
-    gone_elements: BTreeMap<Arc<str>, Elements>,
-    elements: BTreeMap<Arc<str>, Elements>,
-    gone_chains: BTreeSet<Arc<str>>,
-    gone_sets: BTreeMap<Arc<str>, bool>,
-}
-
-/// The comma-separated elements of one statement.
-#[derive(Default)]
-struct Elements {
-    text: String,
-}
-
-impl Elements {
-    fn push(&mut self, element: fmt::Arguments<'_>) {
-        if !self.text.is_empty() {
-            self.text.push_str(", ");
-        }
-        // Writing to a String cannot fail.
-        let _ = self.text.write_fmt(element);
-    }
-}
-
-impl Transaction {
-    fn add(&mut self, item: &Item) {
-        match item.clone() {
-            Item::Set { name, declaration } => {
-                self.sets.insert(name, declaration);
-            }
-            Item::Chain { name, hook, rules } => {
-                self.chains.insert(name, (hook, rules));
-            }
-            Item::Element { set, key, value } => {
-                let elements = self.elements.entry(set).or_default();
-                match value {
-                    Some(value) => elements.push(format_args!("{key} : {value}")),
-                    None => elements.push(format_args!("{key}")),
-                }
-            }
-        }
-    }
-
-    fn delete(&mut self, item: &Item) {
-        match item.clone() {
-            Item::Set { name, declaration } => {
-                self.gone_sets.insert(name, declaration.contains(" : "));
-            }
-            Item::Chain { name, .. } => {
-                self.gone_chains.insert(name);
-            }
-            Item::Element { set, key, .. } => {
-                let elements = self.gone_elements.entry(set).or_default();
-                elements.push(format_args!("{key}"));
-            }
-        }
-    }
-
-    fn pool(&mut self, key: &PoolKey, old: &[Backend], new: &[Backend]) {
-        let front = &key.front;
-        for slot in 0..old.len().max(new.len()) {
-            let (had, has) = (old.get(slot), new.get(slot));
-            if had == has {
-                continue;
-            }
-            if had.is_some() {
-                let gone = self.gone_elements.entry(key.map.clone()).or_default();
-                gone.push(format_args!("{front} . {slot}"));
-            }
-            if let Some(Backend { ip, port }) = has {
-                let here = self.elements.entry(key.map.clone()).or_default();
-                here.push(format_args!("{front} . {slot} : {ip} . {port}"));
-            }
-        }
-    }
-
-    fn write(self) -> Option<String> {
-        let mut out = String::new();
-        let kind = |is_map: bool| if is_map { "map" } else { "set" };
-        // Writing to a String cannot fail.
-        for (name, declaration) in &self.sets {
-            let kind = kind(declaration.contains(" : "));
-            let _ = writeln!(out, "add {kind} {TABLE} {name} {{ {declaration}; }}");
-        }
-        for (name, (hook, _)) in &self.chains {
-            let _ = match hook {
-                Some(hook) => writeln!(out, "add chain {TABLE} {name} {{ {hook}; }}"),
-                None => writeln!(out, "add chain {TABLE} {name}"),
-            };
-        }
-        for (name, (_, rules)) in &self.chains {
-            for rule in rules.lines() {
-                let _ = writeln!(out, "add rule {TABLE} {name} {rule}");
-            }
-        }
-        // The elements of a set that goes as a whole need no statement of their own, but
-        // a map's may still name chains that go as well.
-        for (name, elements) in &self.gone_elements {
-            let _ = writeln!(out, "delete element {TABLE} {name} {{ {} }}", elements.text);
-        }
-        for (name, elements) in &self.elements {
-            let _ = writeln!(out, "add element {TABLE} {name} {{ {} }}", elements.text);
-        }
-        // All are emptied first: they may lead to each other.
-        for name in &self.gone_chains {
-            let _ = writeln!(out, "flush chain {TABLE} {name}");
-        }
-        for name in &self.gone_chains {
-            let _ = writeln!(out, "delete chain {TABLE} {name}");
-        }
-        for (name, is_map) in &self.gone_sets {
-            let _ = writeln!(out, "delete {} {TABLE} {name}", kind(*is_map));
-        }
-        (!out.is_empty()).then_some(out)
     }
 }
 

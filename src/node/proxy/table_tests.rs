@@ -8,9 +8,17 @@ fn backend(n: u8) -> Backend {
 }
 
 fn pool(numbers: &[u8]) -> Fragment {
+    pool_in(
+        "endpoints-tcp",
+        Slots::After("10.96.0.1 . 80".into()),
+        numbers,
+    )
+}
+
+fn pool_in(map: &str, slots: Slots, numbers: &[u8]) -> Fragment {
     let key = PoolKey {
-        map: "endpoints-tcp".into(),
-        front: "10.96.0.1 . 80".into(),
+        map: map.into(),
+        slots,
     };
     Fragment {
         items: BTreeSet::new(),
@@ -55,6 +63,68 @@ fn only_changed_slots_are_written() {
     table.replace(&four, &five);
     table.replace(&five, &four);
     assert_eq!(table.commit(), None);
+}
+
+#[test]
+fn a_list_of_its_own_is_emptied_where_little_of_it_stays() {
+    let own = |numbers: &[u8]| pool_in("endpoints-x", Slots::Addresses, numbers);
+    let mut table = Table::default();
+    let six = own(&[1, 2, 3, 4, 5, 6]);
+    table.replace(&Fragment::default(), &six);
+    assert_eq!(
+        table.commit().unwrap(),
+        "add element ip cadet endpoints-x { 0 : 10.244.0.1, 1 : 10.244.0.2, 2 : 10.244.0.3, \
+         3 : 10.244.0.4, 4 : 10.244.0.5, 5 : 10.244.0.6 }\n"
+    );
+    let half = own(&[1, 2, 3, 7, 8]);
+    table.replace(&six, &half);
+    assert_eq!(
+        table.commit().unwrap(),
+        "delete element ip cadet endpoints-x { 3, 4, 5 }\n\
+         add element ip cadet endpoints-x { 3 : 10.244.0.7, 4 : 10.244.0.8 }\n"
+    );
+    let other = own(&[1, 9, 10, 11]);
+    table.replace(&half, &other);
+    assert_eq!(
+        table.commit().unwrap(),
+        "flush map ip cadet endpoints-x\n\
+         add element ip cadet endpoints-x { 0 : 10.244.0.1, 1 : 10.244.0.9, \
+         2 : 10.244.0.10, 3 : 10.244.0.11 }\n"
+    );
+    assert_eq!(
+        table.whole(),
+        "add element ip cadet endpoints-x { 0 : 10.244.0.1, 1 : 10.244.0.9, \
+         2 : 10.244.0.10, 3 : 10.244.0.11 }\n"
+    );
+    // In a map with others nothing but its own elements may go.
+    let (old, new) = (pool(&[1, 2]), pool(&[3]));
+    table.replace(&Fragment::default(), &old);
+    assert!(table.commit().is_some());
+    table.replace(&old, &new);
+    assert_eq!(
+        table.commit().unwrap(),
+        "delete element ip cadet endpoints-tcp { 10.96.0.1 . 80 . 0, 10.96.0.1 . 80 . 1 }\n\
+         add element ip cadet endpoints-tcp { 10.96.0.1 . 80 . 0 : 10.244.0.3 . 80 }\n"
+    );
+}
+
+#[test]
+fn with_a_map_goes_what_is_in_it() {
+    let mut table = Table::default();
+    let mut own = pool_in("endpoints-x", Slots::Backends, &[1, 2]);
+    let map = Item::set(
+        "endpoints-x",
+        "typeof numgen random mod 2 : ip daddr . tcp dport",
+    );
+    own.items.insert(map);
+    table.replace(&Fragment::default(), &own);
+    assert_eq!(
+        table.commit().unwrap(),
+        "add map ip cadet endpoints-x { typeof numgen random mod 2 : ip daddr . tcp dport; }\n\
+         add element ip cadet endpoints-x { 0 : 10.244.0.1 . 80, 1 : 10.244.0.2 . 80 }\n"
+    );
+    table.replace(&own, &Fragment::default());
+    assert_eq!(table.commit().unwrap(), "delete map ip cadet endpoints-x\n");
 }
 
 #[test]

@@ -10,10 +10,12 @@ mod areas;
 #[allow(dead_code)] // a part of it is enough here
 #[path = "../../tests/docker/engine.rs"]
 mod engine;
+#[path = "../../../../tests/support/figures.rs"]
 mod figures;
 #[allow(dead_code)] // a part of it is enough here
 #[path = "../../tests/native/machine.rs"]
 mod machine;
+mod rows;
 mod seen;
 
 use std::path::PathBuf;
@@ -30,13 +32,15 @@ use seen::Seen;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const USAGE: &str = "usage: scripts/bench pods [--json FILE] [--rounds N] [--at-once N] [--idle N]
-  --rounds N     how many pods one at a time (20)
+  --rounds N     how many pods one at a time, and how many are replaced (20)
   --at-once N    how many together (30)
   --idle N       how long idling is watched, seconds (30)";
 /// How often the cluster is brought up.
 const UPS: usize = 3;
 /// Pods of the machine whose memory is measured.
 const STANDING: usize = 10;
+/// The ReplicaSet whose pods are replaced.
+const SET: &str = "replaced";
 /// Clock ticks per second in /proc/PID/stat on every Linux architecture Rust runs on.
 const TICKS: f64 = 100.0;
 
@@ -90,15 +94,16 @@ fn measure(options: &Options) -> Result<()> {
         let mut seen = Seen::new(&machine.home()).await?;
         alone(options, &machine, &pause, &mut seen, &mut figures).await?;
         together(options, &machine, &pause, &mut seen, &mut figures).await?;
+        replaced(options, &machine, &mut figures).await?;
         standing(options, &machine, &mut seen, &mut figures).await
     })?;
     let down = Said::of(&mut machine.cadet(&["down", "--purge"]));
     if down.code != 0 {
         return Err(down.to_string().into());
     }
-    print!("{}", figures.table());
+    print!("{}", figures.table("engine", rows::ROWS));
     if let Some(file) = &options.json {
-        std::fs::write(file, figures.json())?;
+        std::fs::write(file, figures.json(rows::ROWS))?;
     }
     Ok(())
 }
@@ -214,6 +219,30 @@ async fn together(
     seen.delete(&names).await?;
     figures.set("pods_all_ms", percentile(&mut pods, 100.0));
     figures.set("pods_p50_ms", percentile(&mut pods, 50.0));
+    Ok(())
+}
+
+/// A ReplicaSet of one: its pod is deleted, and the controller, the scheduler and the agent
+/// make another.
+async fn replaced(options: &Options, machine: &Machine, figures: &mut Figures) -> Result<()> {
+    // A watch of its own: the server ends one after some minutes.
+    let mut seen = Seen::new(&machine.home()).await?;
+    seen.create_set(SET).await?;
+    let (mut pod, _) = seen.running_of(SET, "").await?;
+    let mut times = Vec::new();
+    for _ in 0..options.rounds {
+        let began = Instant::now();
+        seen.ask_to_go(&pod).await?;
+        let (other, at) = seen.running_of(SET, &pod).await?;
+        times.push(millis(at - began));
+        // The engine is at rest when the next round begins.
+        seen.gone(&[pod]).await?;
+        pod = other;
+    }
+    seen.delete_set(SET).await?;
+    seen.gone(&[pod]).await?;
+    figures.set("replaced_p50_ms", percentile(&mut times, 50.0));
+    figures.set("replaced_p99_ms", percentile(&mut times, 99.0));
     Ok(())
 }
 

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use futures::StreamExt as _;
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, PostParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -21,6 +22,7 @@ type Times = HashMap<String, Option<Instant>>;
 
 pub struct Seen {
     api: Api<Pod>,
+    sets: Api<ReplicaSet>,
     times: watch::Receiver<Times>,
     task: JoinHandle<()>,
 }
@@ -38,7 +40,9 @@ impl Seen {
         let options = KubeConfigOptions::default();
         let mut settings = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
         settings.read_timeout = None;
-        let api: Api<Pod> = Api::default_namespaced(Client::try_from(settings)?);
+        let client = Client::try_from(settings)?;
+        let sets = Api::default_namespaced(client.clone());
+        let api: Api<Pod> = Api::default_namespaced(client);
         let listed = api.list(&Default::default()).await?;
         let version = listed.metadata.resource_version.unwrap_or_default();
         let stream = api.watch(&WatchParams::default(), &version).await?;
@@ -62,13 +66,16 @@ impl Seen {
                 }
             }
         });
-        Ok(Self { api, times, task })
+        Ok(Self {
+            api,
+            sets,
+            times,
+            task,
+        })
     }
 
     pub async fn create(&self, name: &str) -> Result<()> {
-        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": name}, "spec": {
-            "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
-            "containers": [{"name": "app", "image": BUSYBOX, "command": ["sh", "-c", WAIT]}]}}))?;
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec()}))?;
         loop {
             match self.api.create(&PostParams::default(), &pod).await {
                 Ok(_) => return Ok(()),
@@ -96,12 +103,58 @@ impl Seen {
     /// Deletes and returns when all are gone.
     pub async fn delete(&mut self, names: &[String]) -> Result<()> {
         for name in names {
-            self.api.delete(name, &DeleteParams::default()).await?;
+            self.ask_to_go(name).await?;
         }
+        self.gone(names).await
+    }
+
+    /// Deletes and does not wait.
+    pub async fn ask_to_go(&self, name: &str) -> Result<()> {
+        self.api.delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Returns when all are gone.
+    pub async fn gone(&mut self, names: &[String]) -> Result<()> {
         let gone = |times: &Times| names.iter().all(|name| times.get(name) == Some(&None));
         self.times.wait_for(gone).await?;
         Ok(())
     }
+
+    /// A ReplicaSet of one pod.
+    pub async fn create_set(&self, name: &str) -> Result<()> {
+        let labels = json!({"set": name});
+        let set: ReplicaSet = serde_json::from_value(json!({"metadata": {"name": name}, "spec": {
+            "replicas": 1, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": spec()}}}))?;
+        self.sets.create(&PostParams::default(), &set).await?;
+        Ok(())
+    }
+
+    pub async fn delete_set(&self, name: &str) -> Result<()> {
+        self.sets.delete(name, &DeleteParams::background()).await?;
+        Ok(())
+    }
+
+    /// The pod of a ReplicaSet that is not `but` and when it was seen running, once it is.
+    pub async fn running_of(&mut self, set: &str, but: &str) -> Result<(String, Instant)> {
+        let start = format!("{set}-");
+        let at = |times: &Times| -> Option<(String, Instant)> {
+            let ours = times
+                .iter()
+                .filter(|(name, _)| name.starts_with(&start) && *name != but);
+            let mut running = ours.filter_map(|(name, at)| Some((name.clone(), (*at)?)));
+            running.next()
+        };
+        let times = self.times.wait_for(|times| at(times).is_some()).await?;
+        at(&times).ok_or_else(|| format!("no pod of {set} is running").into())
+    }
+}
+
+/// A container that does nothing and ends when told.
+fn spec() -> Value {
+    json!({"automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
+           "containers": [{"name": "app", "image": BUSYBOX, "command": ["sh", "-c", WAIT]}]})
 }
 
 fn runs(pod: &Pod) -> bool {

@@ -8,11 +8,25 @@
 //! endpoints-udp      10.96.0.10 . 53 . 0        : 10.244.0.5 . 53
 //!                    10.96.0.10 . 53 . 1        : 10.244.1.7 . 53
 //! ```
+//!
+//! A large list has a map of its own, and then a chain, which all entrances lead to:
+//!
+//! ```text
+//! service-ips            10.96.0.10 . tcp . 80 : goto pick-HASH-8080-500
+//! chain pick-HASH-8080-500
+//!                        dnat ip to numgen random mod 500 map @endpoints-HASH-8080 : 8080
+//! endpoints-HASH-8080    0 : 10.244.0.5, 1 : 10.244.1.7, …
+//! ```
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::base::MASQUERADE_MARK;
-use crate::table::{Backend, Fragment, Item, PoolKey, Protocol};
+use crate::table::{Backend, Fragment, Item, PoolKey, Protocol, Slots};
+
+/// From so many endpoints on a list is a large one. What takes time in a transaction is
+/// that `nft` reads it, number by number, and a map of their own spares endpoints three of
+/// the five numbers of an element. For a short list another map and chain would cost more.
+pub const LARGE: usize = 128;
 
 /// How a connection came in, which is also what the keys of its endpoints begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +45,8 @@ pub struct List<'a> {
     /// Only those of this node: beside the other list, not in place of it.
     pub local: bool,
     pub sticky: Option<&'a Sticky>,
+    /// By which a list has a map of its own.
+    pub alone: Option<&'a str>,
 }
 
 /// Clients that come back are sent where they were before.
@@ -81,7 +97,11 @@ pub fn pick(into: &mut Fragment, entrance: Entrance, front: &str, list: &List<'_
         backends,
         local,
         sticky,
+        alone,
     } = *list;
+    if let Some(name) = alone {
+        return pick_alone(into, name, protocol, backends);
+    }
     let (from, expression) = match entrance {
         Entrance::Address => ("", format!("ip daddr . {protocol} dport")),
         Entrance::NodePort => ("node-", format!("{protocol} dport")),
@@ -100,7 +120,7 @@ pub fn pick(into: &mut Fragment, entrance: Entrance, front: &str, list: &List<'_
         into.items.insert(Item::chain(&chain, &rule));
         let key = PoolKey {
             map: map.into(),
-            front: front.into(),
+            slots: Slots::After(front.into()),
         };
         into.pools.insert(key, backends.to_vec());
         return chain;
@@ -116,6 +136,41 @@ pub fn pick(into: &mut Fragment, entrance: Entrance, front: &str, list: &List<'_
         let (key, value) = (format!("{front} . {slot}"), format!("goto {to}"));
         into.items.insert(Item::entry(&map, key, &value));
     }
+    chain
+}
+
+/// As [`pick`] from a map of the list's own. Where all endpoints have the same port, and
+/// that is the rule, it stands in the chain and not in every element.
+fn pick_alone(into: &mut Fragment, name: &str, protocol: Protocol, backends: &[Backend]) -> String {
+    let first = backends.first().map(|backend| backend.port);
+    let common = first.filter(|port| backends.iter().all(|backend| backend.port == *port));
+    let (slots, name, value, port) = match common {
+        Some(port) => (
+            Slots::Addresses,
+            format!("{name}-{port}"),
+            "ip daddr".to_owned(),
+            format!(" : {port}"),
+        ),
+        None => (
+            Slots::Backends,
+            name.to_owned(),
+            format!("ip daddr . {protocol} dport"),
+            String::new(),
+        ),
+    };
+    let count = backends.len();
+    let (map, chain) = (format!("endpoints-{name}"), format!("pick-{name}-{count}"));
+    let declaration = format!("typeof numgen random mod 2 : {value}");
+    into.items.insert(Item::set(&map, &declaration));
+    // nft wants to be told of a transport protocol before it takes a port.
+    let rule =
+        format!("meta l4proto {protocol} dnat ip to numgen random mod {count} map @{map}{port}");
+    into.items.insert(Item::chain(&chain, &rule));
+    let key = PoolKey {
+        map: map.into(),
+        slots,
+    };
+    into.pools.insert(key, backends.to_vec());
     chain
 }
 

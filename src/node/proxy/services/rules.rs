@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::categorize::Endpoints;
-use super::chains::{Entrance, List, Sticky, edge, firewall, masquerade, pick};
+use super::chains::{Entrance, LARGE, List, Sticky, edge, firewall, masquerade, pick, short_hash};
 use super::model::{ObjectName, Service, ServicePort};
 use crate::base;
 use crate::table::{Backend, Fragment, Item, Key, Protocol, arrange};
@@ -89,6 +89,8 @@ struct Ordered {
     local: bool,
     backends: Vec<Backend>,
     sticky: Option<Sticky>,
+    /// The name of a large one.
+    alone: Option<String>,
 }
 
 fn lists(
@@ -105,13 +107,14 @@ fn lists(
     };
     let key = (port.name.clone(), port.protocol, local);
     let old = before.get(&key).map_or(&[][..], Vec::as_slice);
+    let affinity = subject.service.affinity;
+    // With affinity an endpoint is a chain, whose text would be as long as ever.
+    let is_alone = wanted.len() >= LARGE && affinity.is_none();
     Ordered {
         local,
         backends: arrange(old, wanted),
-        sticky: subject
-            .service
-            .affinity
-            .map(|timeout| Sticky::new(subject.name, &port.name, local, timeout)),
+        sticky: affinity.map(|timeout| Sticky::new(subject.name, &port.name, local, timeout)),
+        alone: is_alone.then(|| short_hash(&(subject.name, &key))),
     }
 }
 
@@ -221,6 +224,7 @@ impl Port<'_> {
             backends: &list.backends,
             local: beside,
             sticky: list.sticky.as_ref(),
+            alone: list.alone.as_deref(),
         };
         pick(&mut out.fragment, entrance, &start, &list)
     }

@@ -1,6 +1,9 @@
 use super::*;
 use crate::Config;
 
+#[path = "large_tests.rs"]
+mod large;
+
 const PODS: &str = "10.244.0.0/16";
 const UP: u8 = flag::READY | flag::SERVING;
 const HERE: u8 = UP | flag::LOCAL;

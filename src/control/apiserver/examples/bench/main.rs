@@ -9,6 +9,7 @@
 
 mod api_rows;
 mod client;
+#[path = "../../../../../tests/support/figures.rs"]
 mod figures;
 mod scale;
 mod server;
@@ -85,9 +86,9 @@ async fn main() -> Result<()> {
     watches(&client, &mut figures).await?;
     drop(server);
 
-    print!("{}", figures.table(api_rows::ROWS));
+    print!("{}", figures.table("upstream", api_rows::ROWS));
     if let Some(path) = &options.json {
-        std::fs::write(path, figures.json())?;
+        std::fs::write(path, figures.json(api_rows::ROWS))?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::space::{Answer, Space, ask, is_dropped, is_refused};
 use crate::world::{GATEWAY, NODE, OUTSIDE, UP, WEB, World, address, named, web};
 
 /// Sixty calls: enough that of three equals none is left out.
-fn sixty(space: &Space, protocol: Protocol, to: &str) -> BTreeMap<String, u32> {
+pub fn sixty(space: &Space, protocol: Protocol, to: &str) -> BTreeMap<String, u32> {
     let mut count = BTreeMap::new();
     for _ in 0..60 {
         let answer = match protocol {

@@ -10,6 +10,7 @@
 mod balancing;
 mod following;
 mod host_ports;
+mod large;
 mod policies;
 mod space;
 mod world;

@@ -88,9 +88,9 @@ pub async fn run(arguments: impl Iterator<Item = String>) -> Result<()> {
     let mut figures = Figures::default();
     binding(&options, &mut figures).await?;
     life(&options, &mut figures).await?;
-    print!("{}", figures.table(rows::ROWS));
+    print!("{}", figures.table("upstream", rows::ROWS));
     if let Some(path) = &options.json {
-        std::fs::write(path, figures.json())?;
+        std::fs::write(path, figures.json(rows::ROWS))?;
     }
     Ok(())
 }
