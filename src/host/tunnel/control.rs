@@ -55,8 +55,19 @@ pub struct Status {
     pub stats: Snapshot,
 }
 
-/// One forwarding in [`Status`].
+/// What leads into the cluster besides SOCKS. A tunnel of an older program tells none of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Doors {
+    /// Ports of the laptop that lead to Services.
+    pub forwards: Vec<ForwardStatus>,
+    /// The socket that leads to the machine's Docker Engine.
+    pub docker: Option<PathBuf>,
+}
+
+/// One forwarding in [`Doors`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ForwardStatus {
     /// Local address.
     pub local: SocketAddr,
@@ -64,6 +75,12 @@ pub struct ForwardStatus {
     pub host: String,
     /// Port on that host.
     pub port: u16,
+    /// The Service it leads to: `namespace/name`.
+    pub service: String,
+    /// The local port it should have.
+    pub wanted: u16,
+    /// Why it has another one.
+    pub why: Option<String>,
 }
 
 /// The answering side, bound but not yet answering.

@@ -133,7 +133,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// Accepts until `shutdown` is ready, then ends every connection.
-pub(crate) async fn serve<D, S, F>(door: D, shutdown: impl Future<Output = ()>, mut serve_one: S)
+pub(crate) async fn serve<D, S, F>(door: &D, shutdown: impl Future<Output = ()>, mut serve_one: S)
 where
     D: Door,
     S: FnMut(D::Connection) -> F,
