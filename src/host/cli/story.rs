@@ -11,8 +11,6 @@
 use cadet_api::clock;
 use serde::Deserialize;
 
-/// Width of the columns before the text.
-const TIME: usize = 12;
 const WHO: usize = 12;
 const PART: usize = 15;
 /// Widths from which on there is room for all columns, and for all but the part.

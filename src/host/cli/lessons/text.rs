@@ -18,7 +18,7 @@ type Word = Vec<(Kind, String)>;
 pub fn prose(text: &str, width: usize, colour: bool) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     for block in blocks(text) {
-        if !out.is_empty() && !(block.is_item() && block.tight) {
+        if !(out.is_empty() || block.is_item() && block.tight) {
             out.push(String::new());
         }
         match block.shape {
