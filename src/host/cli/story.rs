@@ -11,6 +11,7 @@
 use cadet_api::clock;
 use serde::Deserialize;
 
+/// Widths of the columns before the text.
 const WHO: usize = 12;
 const PART: usize = 15;
 /// Widths from which on there is room for all columns, and for all but the part.

@@ -282,7 +282,8 @@ impl Reader<'_> {
             });
         };
         let rest = rest.trim().to_owned();
-        if !["run", "file"].contains(&sort) && !rest.is_empty() {
+        let in_guest = rest == "guest" && ["solve", "reset"].contains(&sort);
+        if !["run", "file"].contains(&sort) && !rest.is_empty() && !in_guest {
             let text = format!("a block `{sort}` takes nothing after its name");
             self.findings.error(line, text, format!("remove `{rest}`"));
         }
@@ -292,7 +293,7 @@ impl Reader<'_> {
                 .error(line, text, "begin a step with `## Title` above it");
             return;
         }
-        if ["watch", "solve", "reset"].contains(&sort) {
+        if ["watch", "solve", "reset"].contains(&sort) && !in_guest {
             if self.seen.contains(&sort) {
                 let text = format!("this step has two blocks `{sort}`");
                 self.findings.error(line, text, "make them one");
@@ -363,6 +364,12 @@ impl Reader<'_> {
             "not-yet" => {
                 let entries = self.not_yet(&fence);
                 self.step(|step| step.not_yet.extend(entries));
+            }
+            "solve" if rest == "guest" => {
+                self.step(|step| step.solve_guest = Some(fence.text));
+            }
+            "reset" if rest == "guest" => {
+                self.step(|step| step.reset_guest = Some(fence.text));
             }
             "solve" => {
                 let script = self.script(&fence.text, line + 1);

@@ -55,8 +55,12 @@ pub struct Step {
     pub not_yet: Vec<NotYet>,
     /// What solves the step in place of its `run` blocks.
     pub solve: Option<Script>,
+    /// The same for the machine: a script for the guest (`solve guest`).
+    pub solve_guest: Option<String>,
     /// What brings the cluster back to how the step found it.
     pub reset: Option<Script>,
+    /// The same for the machine: a script for the guest (`reset guest`).
+    pub reset_guest: Option<String>,
     /// Planted when the lesson is tested.
     pub mistakes: Vec<Mistake>,
 }

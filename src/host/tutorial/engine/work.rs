@@ -87,9 +87,9 @@ pub(crate) fn of_run(step: &Step) -> Vec<Action> {
 /// What solves a step: its files and scripts, then its solution, which stands in for the `run`
 /// blocks. A script that has run is not run again.
 pub(crate) fn of_solve(step: &Step, scripted: bool) -> Vec<Action> {
-    let Some(solve) = &step.solve else {
+    if step.solve.is_none() && step.solve_guest.is_none() {
         return of_run(step);
-    };
+    }
     let mut out: Vec<Action> = step
         .blocks
         .iter()
@@ -100,14 +100,17 @@ pub(crate) fn of_solve(step: &Step, scripted: bool) -> Vec<Action> {
         })
         .flat_map(of_block)
         .collect();
-    out.extend(of_script(solve));
+    out.extend(step.solve_guest.iter().cloned().map(Action::Guest));
+    out.extend(step.solve.iter().flat_map(of_script));
     out
 }
 
 /// What brings the cluster and the lesson folder back to how step number `index` found them.
 pub(crate) fn of_reset(lesson: &Lesson, index: usize) -> Vec<Action> {
     let step = &lesson.steps[index];
-    let mut out: Vec<Action> = step.reset.iter().flat_map(of_script).collect();
+    let scripts = step.reset_guest.iter().cloned().map(Action::Guest);
+    let mut out: Vec<Action> = scripts.collect();
+    out.extend(step.reset.iter().flat_map(of_script));
     let own = step.file_blocks().map(|file| &file.path);
     let mistaken = step
         .mistakes

@@ -72,7 +72,7 @@ fn undone(step: &Step, findings: &mut Findings) {
     });
     let guest = step.guest_blocks().next().map(|guest| guest.line);
     let at = changing.map(|(command, _)| command.line).or(guest);
-    if let (None, Some(at)) = (&step.reset, at) {
+    if let (None, None, Some(at)) = (&step.reset, &step.reset_guest, at) {
         findings.warning(
             at,
             "this changes the cluster, and the step has no `reset`",
@@ -90,7 +90,7 @@ fn tested(step: &Step, findings: &mut Findings) {
                 .iter()
                 .flat_map(|run| run.commands())
                 .any(changes);
-        if changes && mistake.undo.is_none() && step.reset.is_none() {
+        if changes && mistake.undo.is_none() && step.reset.is_none() && step.reset_guest.is_none() {
             findings.error(
                 mistake.line,
                 "this mistake is planted and never undone",
@@ -99,7 +99,7 @@ fn tested(step: &Step, findings: &mut Findings) {
         }
     }
     let only_done = step.watch.iter().all(|c| matches!(c.what, What::Done));
-    if !step.has_actions() && step.solve.is_none() && !only_done {
+    if !step.has_actions() && step.solve.is_none() && step.solve_guest.is_none() && !only_done {
         findings.error(
             step.line,
             "nobody can solve this step: it has neither commands nor a `solve`",
