@@ -191,11 +191,13 @@ fn kubectl(command: &Command, findings: &mut Findings) {
         "--token",
         "--username",
     ];
-    if let Some((flag, _)) = kubectl
+    // Whom a binding or a set of credentials is for has the same name as who asks.
+    let names_whom = ["create", "set"].contains(&kubectl.verb);
+    let elsewhere = kubectl
         .flags
         .iter()
-        .find(|(flag, _)| ELSEWHERE.contains(flag))
-    {
+        .find(|(flag, _)| ELSEWHERE.contains(flag) && !(names_whom && *flag == "--user"));
+    if let Some((flag, _)) = elsewhere {
         findings.error(
             line,
             format!("`{flag}` leads to another cluster or user"),
