@@ -15,6 +15,7 @@ mod images;
 mod kubeconfig;
 mod line;
 mod machine;
+mod nodes;
 mod programs;
 mod reach;
 mod start;

@@ -15,7 +15,7 @@ const INSTALL: &str = include_str!("../../../cloud-init/install.sh");
 const SEED: &str = include_str!("../../../cloud-init/seed.sh");
 const FIRST_BOOT: &str = include_str!("../../../cloud-init/first-boot.sh");
 /// Keeps the system's hands off the cards between machines; our own image has it as well.
-const NODES_NETWORK: &str = include_str!("../../../images/guest/files/nodes.network");
+pub const NODES_NETWORK: &str = include_str!("../../../images/guest/files/nodes.network");
 const SEED_UNIT: (&str, &str) = (
     "cadet-seed.service",
     include_str!("../../../cloud-init/cadet-seed.service"),
