@@ -129,6 +129,15 @@ impl Cluster {
         answer(request.timeout(ANSWER_DEADLINE)).await
     }
 
+    /// Asks for the end of the object at `path`; its finalizers may take their time.
+    ///
+    /// # Errors
+    /// What came instead.
+    pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
+        let request = self.client.delete(format!("{}{path}", self.server));
+        answer(request.timeout(ANSWER_DEADLINE)).await
+    }
+
     /// Opens an answer that goes on: a watch, a journal.
     ///
     /// # Errors

@@ -154,7 +154,11 @@ fn remove(cx: &Context, name: &str) -> Result<u8> {
         let users: Vec<_> = Store::open(&cx.world.home)?
             .list()?
             .into_iter()
-            .filter(|p| p.base.as_ref().is_some_and(|b| b.id.starts_with(&prefix)))
+            .filter(|p| {
+                let workers = p.workers.iter().filter_map(|w| w.base.as_ref());
+                let mut bases = p.base.iter().chain(workers);
+                bases.any(|b| b.id.starts_with(&prefix))
+            })
             .map(|p| p.name)
             .collect();
         if !users.is_empty() {

@@ -53,6 +53,8 @@ impl Step for Workers {
         };
         let accelerator = accelerator::choose(v.cx, &emulator, false)?.accel;
         let off = off(v).await;
+        // Makes their folders.
+        machine::save(v.cx, &v.profile)?;
         for node in &off {
             base(v, node).await?;
             v.cx.ui.progress(&format!("{}: seed disk", node.name), None);
