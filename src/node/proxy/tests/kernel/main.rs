@@ -10,6 +10,7 @@
 mod balancing;
 mod following;
 mod host_ports;
+mod nodes;
 mod policies;
 mod space;
 mod world;
