@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use cadet_network::{Network, NetworkConfig, set_up_card};
+use cadet_network::{Cidr, Network, NetworkConfig, set_up_card};
 use cadet_proxy::services::{Services, Slice, SliceEndpoint, flag};
 use cadet_proxy::table::{Protocol::Tcp, Table};
 use cadet_proxy::{Config, base, nft};
@@ -28,6 +28,10 @@ fn card(number: u8) -> Ipv4Addr {
 
 fn range(number: u8) -> String {
     format!("10.244.{}.0/24", number - 1)
+}
+
+fn cidr(number: u8) -> Cidr {
+    range(number).parse().expect("range")
 }
 
 fn pod(number: u8) -> Ipv4Addr {
@@ -62,7 +66,7 @@ fn node(number: u8, space: Space) -> Node {
             // At a second start it is as it was.
             set_up_card(&mac, card(number), 24).await.expect("card");
             let config = NetworkConfig {
-                pod_cidr: range(number).parse().expect("range"),
+                pod_cidr: cidr(number),
                 cluster_cidr: PODS.parse().expect("range"),
             };
             Network::setup(config).await.expect("network")
@@ -87,10 +91,7 @@ fn node(number: u8, space: Space) -> Node {
 impl Node {
     /// Leads to the pods of these nodes; whether the kernel took all of it.
     fn leads_to(&self, nodes: &[u8]) -> bool {
-        let ways = nodes
-            .iter()
-            .map(|n| (range(*n).parse().expect("range"), card(*n)))
-            .collect();
+        let ways = nodes.iter().map(|n| (cidr(*n), card(*n))).collect();
         let network = self.network.clone();
         let lead = async move { network.lead_to_nodes(&ways).await };
         self.space.run(|runtime| runtime.block_on(lead)).is_ok()
@@ -112,10 +113,11 @@ impl Node {
         let here = if self.number == 2 { flag::LOCAL } else { 0 };
         let slice = Slice {
             ports: vec![("".into(), Tcp, 8080)],
-            endpoints: vec![SliceEndpoint {
+            endpoints: [SliceEndpoint {
                 ip: pod(2),
                 flags: flag::READY | flag::SERVING | here,
-            }],
+            }]
+            .into(),
         };
         services.set_slice(&named("web"), Some(("web".into(), slice)));
         let mut table = Table::default();
@@ -169,11 +171,7 @@ fn routes_follow_the_nodes() {
     // A node that cannot be reached does not keep the others.
     let far = Ipv4Addr::new(192, 0, 2, 9);
     one.space.sh("ip route del default");
-    let ways = [
-        ("10.244.7.0/24".parse().expect("range"), far),
-        ("10.244.1.0/24".parse().expect("range"), card(2)),
-        ("10.244.2.0/24".parse().expect("range"), card(3)),
-    ];
+    let ways = [(cidr(8), far), (cidr(2), card(2)), (cidr(3), card(3))];
     let network = one.network.clone();
     let lead = async move { network.lead_to_nodes(&ways.into()).await };
     let refused = one.space.run(|runtime| runtime.block_on(lead));
