@@ -27,8 +27,9 @@ fn changes(there: &BTreeSet<Way>, wanted: &BTreeSet<Way>) -> (Vec<Way>, Vec<Way>
     let to: BTreeMap<Cidr, Ipv4Addr> = wanted.iter().copied().collect();
     // One that leads elsewhere now is replaced, never missing in between.
     let gone = there.iter().filter(|(range, _)| !to.contains_key(range));
+    let gone = gone.copied().collect();
     let new = to.into_iter().filter(|way| !there.contains(way));
-    (gone.copied().collect(), new.collect())
+    (gone, new.collect())
 }
 
 /// Makes our routes those that are wanted.
