@@ -20,16 +20,19 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::docker_spec::{LOG_FILES, container_info, create_body, update_body};
+use super::oom;
 use super::{
     Attached, ContainerInfo, ContainerSpec, Credentials, EngineInfo, ExecOutcome, ExecRequest,
-    ImageInfo, Limits, LogQuery, LogSource, Result, Runtime, RuntimeError, RuntimeEvent, Streams,
-    Terminal,
+    ImageInfo, Limits, LogQuery, LogSource, Result, Runtime, RuntimeError, RuntimeEvent, State,
+    Streams, Terminal,
 };
 use crate::labels;
 
 /// Seconds a plain request may take. Creating a container on a machine without
 /// hardware virtualisation takes several.
 const REQUEST_SECONDS: u64 = 120;
+/// Exit code of a process that SIGKILL ended: 128 and its number.
+const KILLED: i32 = 137;
 /// Output of a probe's command that is kept for its event.
 const EXEC_OUTPUT_BYTES: usize = 10 * 1024;
 /// Stop signal of images that name none.
@@ -137,7 +140,9 @@ impl DockerRuntime {
             let Some(id) = summary.id else { continue };
             match docker.inspect_container(&id, None).await {
                 Ok(answer) => {
+                    let limit = answer.host_config.as_ref().and_then(|host| host.memory);
                     let mut info = container_info(answer);
+                    info.oom_killed |= was_limited(&info, limit) && oom::killed(&info.id);
                     info.image_id = self.image_name(&info.image_id).await?;
                     found.push(info);
                 }
@@ -187,6 +192,12 @@ impl DockerRuntime {
             other => other.map_err(self.failed("signal a container")),
         }
     }
+}
+
+/// Whether a container with this memory limit, bytes, ended as one that the kernel has killed.
+fn was_limited(info: &ContainerInfo, limit: Option<i64>) -> bool {
+    let is_limited = limit.is_some_and(|bytes| bytes > 0);
+    is_limited && !info.oom_killed && info.state == State::Exited && info.exit_code == KILLED
 }
 
 /// Bytes of a log and of the older files beside it: `PATH.1` and so on.

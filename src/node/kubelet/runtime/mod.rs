@@ -6,6 +6,7 @@ mod docker_images;
 mod docker_spec;
 mod docker_streams;
 pub mod fake;
+mod oom;
 mod streams;
 
 pub use streams::{Attached, ExecRequest, Input, Output, Streams, Terminal};
