@@ -16,8 +16,8 @@ const POD: &str = concat!(
 );
 /// A minute of a machine that has nothing else to do; others need more of them.
 const MINUTES: Duration = Duration::from_secs(180);
-/// What the largest lesson asks for.
-const LESSON_MEMORY: &str = "2g";
+/// Enough for every lesson.
+const MEMORY: &str = "1536m";
 
 /// A cluster under test, removed even when an assertion fails.
 struct Voyage {
@@ -218,7 +218,7 @@ fn from_start_to_the_telescope_page_and_back() {
     v.home.ok(&["image", "build", "debian-13"]);
 
     if std::env::var_os("CADET_LESSONS_ONLY").is_some() {
-        v.home.ok(&["start", "--memory", LESSON_MEMORY]);
+        v.home.ok(&["start", "--memory", MEMORY]);
         lessons::play(&v.home, |text| v.tell(text));
         return;
     }
@@ -227,7 +227,7 @@ fn from_start_to_the_telescope_page_and_back() {
     for seconds in [2, 9] {
         let mut child = v
             .home
-            .command(&["start", "--memory", "1g"])
+            .command(&["start", "--memory", MEMORY])
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -235,7 +235,7 @@ fn from_start_to_the_telescope_page_and_back() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let start = v.home.ok(&["start", "--memory", "1g"]);
+    let start = v.home.ok(&["start", "--memory", MEMORY]);
     v.tell(&start.out);
     assert!(start.out.contains("node cadet is Ready"), "{start}");
     assert_eq!(v.qemu_pids().len(), 1, "one machine, no daemon");
@@ -450,8 +450,6 @@ fn from_start_to_the_telescope_page_and_back() {
         "endpointslice/page-1",
         "--ignore-not-found",
     ]);
-    v.home.ok(&["stop"]);
-    v.home.ok(&["start", "--memory", LESSON_MEMORY]);
     lessons::play(&v.home, |text| v.tell(text));
 
     v.tell("delete leaves no process, file or context; a learner's progress stays");
