@@ -3,9 +3,14 @@
 //! Writers queue; the thread takes all that wait, checks each against the index and the
 //! batch so far, makes the batch durable with one barrier, and only then shows it to
 //! readers, watches and the writers themselves.
+//!
+//! A writer alone is served at once. Where writers come in crowds the thread lets the crowd
+//! gather for a moment: a commit costs about as much for thirty writes as for three, and who
+//! sleeps need not be woken for each of them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -36,6 +41,13 @@ impl Default for Options {
         }
     }
 }
+
+/// So many writes in one batch are a crowd: more of them will come.
+const CROWD: usize = 4;
+/// Longest that a crowd may gather.
+const GATHERING: Duration = Duration::from_millis(2);
+/// Between two looks at whether it still grows.
+const LOOK: Duration = Duration::from_micros(250);
 
 struct Job {
     key: Arc<str>,
@@ -157,7 +169,12 @@ fn write_loop(
     batch_size: usize,
 ) {
     let mut jobs = Vec::new();
+    let mut last = 0;
     while queue.blocking_recv_many(&mut jobs, batch_size) > 0 {
+        if last >= CROWD {
+            gather(&mut queue, &mut jobs, batch_size);
+        }
+        last = jobs.len();
         let batch = prepare(shared, jobs.drain(..));
         if batch.events.is_empty() {
             batch.answer(None);
@@ -187,6 +204,25 @@ fn write_loop(
             }
         }
         batch.answer(None);
+    }
+}
+
+/// Takes in whoever else comes, for as long as somebody does.
+fn gather(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, most: usize) {
+    let began = Instant::now();
+    let mut waiting = queue.len();
+    while jobs.len() + waiting < most && began.elapsed() < GATHERING {
+        std::thread::sleep(LOOK);
+        let now = queue.len();
+        if now == waiting {
+            break;
+        }
+        waiting = now;
+    }
+    while jobs.len() < most
+        && let Ok(job) = queue.try_recv()
+    {
+        jobs.push(job);
     }
 }
 
