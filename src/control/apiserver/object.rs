@@ -7,6 +7,8 @@
 //! The stored form leaves `resourceVersion` out, because the store decides it; every
 //! reader gets it spliced in. Lists leave the head out too, as upstream's do.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use cadet_api::meta::{self, Meta};
 use cadet_api::resource::Resource;
@@ -148,6 +150,25 @@ impl Object {
         self.write_tail(out, self.revision);
     }
 
+    /// The bytes as the store has them.
+    pub fn stored(&self) -> &[u8] {
+        &self.stored
+    }
+
+    /// What is kept beside the bytes, once a selectable field has another value and nothing
+    /// else that is kept has changed.
+    pub fn parts_with(&self, field: &str, value: &str) -> Parts {
+        let mut fields = self.fields.clone();
+        let at = self.resource.fields.iter().position(|f| f.name == field);
+        if let Some(kept) = at.and_then(|at| fields.get_mut(at)) {
+            *kept = value.into();
+        }
+        Parts {
+            meta: self.meta.clone(),
+            fields,
+        }
+    }
+
     /// How many bytes are kept of it.
     pub fn size(&self) -> usize {
         self.stored.len()
@@ -191,9 +212,28 @@ fn parts_in(resource: &Resource, bytes: &[u8]) -> serde_json::Result<Parts> {
     })
 }
 
+/// Room to write objects in that a thread keeps for the next one, bytes.
+const SCRATCH: usize = 64 * 1024;
+
+thread_local! {
+    static WRITING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// The form in which an object goes into the store.
 pub fn to_stored(resource: &Resource, value: &Value) -> Bytes {
-    let mut out = head_of(resource).into_bytes();
+    WRITING.with_borrow_mut(|out| {
+        out.clear();
+        write_stored(out, resource, value);
+        // Kept for as long as the object lives: without the room the buffer grew ahead of need.
+        let stored = Bytes::copy_from_slice(out);
+        out.clear();
+        out.shrink_to(SCRATCH);
+        stored
+    })
+}
+
+fn write_stored(out: &mut Vec<u8>, resource: &Resource, value: &Value) {
+    out.extend_from_slice(head_of(resource).as_bytes());
     let empty = serde_json::Map::new();
     let object = value.as_object().unwrap_or(&empty);
     let mut first = true;
@@ -203,18 +243,16 @@ pub fn to_stored(resource: &Resource, value: &Value) -> Bytes {
         .and_then(Value::as_object)
         .unwrap_or(&empty);
     for (key, field) in metadata.iter().filter(|(key, _)| *key != "resourceVersion") {
-        write_member(&mut out, &mut first, key, field);
+        write_member(out, &mut first, key, field);
     }
     out.push(b'}');
     first = false;
     for (key, field) in object {
         if !matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
-            write_member(&mut out, &mut first, key, field);
+            write_member(out, &mut first, key, field);
         }
     }
     out.push(b'}');
-    // Kept for as long as the object lives: without the room the buffer grew ahead of need.
-    out.into_boxed_slice().into()
 }
 
 fn write_member(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) {
@@ -299,6 +337,17 @@ mod tests {
         object.write_at(&mut deleted, 50);
         let read: Value = serde_json::from_slice(&deleted).expect("json");
         assert_eq!(read["metadata"]["resourceVersion"], "50");
+    }
+
+    #[test]
+    fn an_object_written_anew_keeps_what_has_not_changed() {
+        let pod = json!({"metadata": {"name": "a", "namespace": "default", "uid": "u"},
+            "spec": {"schedulerName": "s"}, "status": {"phase": "Pending"}});
+        let mut bound = pod.clone();
+        bound["spec"]["nodeName"] = json!("n1");
+        let parts = object(&pod).parts_with("spec.nodeName", "n1");
+        let read = Parts::of(object(&pod).resource, &bound).expect("parts");
+        assert_eq!((parts.meta, parts.fields), (read.meta, read.fields));
     }
 
     #[test]
