@@ -8,6 +8,7 @@
 //! reader gets it spliced in. Lists leave the head out too, as upstream's do.
 
 use std::cell::RefCell;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use cadet_api::meta::{self, Meta};
@@ -33,6 +34,8 @@ pub struct Object {
     stored: Bytes,
     /// Length of the head.
     head: usize,
+    /// See [`Object::known`].
+    decoded: OnceLock<Box<Value>>,
 }
 
 /// A record in the store is not what this server writes.
@@ -99,6 +102,7 @@ impl Object {
             revision: entry.modified,
             stored: entry.value.clone(),
             head,
+            decoded: OnceLock::new(),
         })
     }
 
@@ -128,6 +132,12 @@ impl Object {
         let mut value = serde_json::from_slice(&self.stored).unwrap_or(Value::Null);
         meta::set_resource_version(&mut value, self.revision);
         value
+    }
+
+    /// As [`Object::value`], decoded once and kept: for kinds of which there are few objects
+    /// and which the admission of very many others asks for.
+    pub fn known(&self) -> &Value {
+        self.decoded.get_or_init(|| Box::new(self.value()))
     }
 
     /// The whole object as clients see it, at `revision` (that of a deletion, say).

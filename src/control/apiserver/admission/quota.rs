@@ -94,7 +94,7 @@ pub(super) async fn check(
     let taken = Taken::of(resource, new);
     let interested: Vec<Quota> = quotas
         .iter()
-        .map(Quota::of)
+        .map(|quota| Quota::of(quota.known()))
         .filter(|quota| quota.covers(&taken))
         .collect();
     if interested.is_empty() {
