@@ -30,7 +30,7 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let mut object = decoded.value;
     strategy::check_body(resource, &object)?;
     let mut warnings = convert::to_stored(resource, &mut object)?;
-    let text = Some(decoded.json.as_ref());
+    let text = decoded.repeats.then_some(decoded.json.as_ref());
     warnings.extend(fields::check(resource, &object, text, options.validation)?);
     access::may_create(&call.user, resource, &object)?;
     place(call, &mut object)?;
