@@ -137,8 +137,14 @@ pub async fn store_new(
         let held = admission::give_address(app, resource, &mut object)?;
         let ports = ports::give(app, resource, &mut object)?;
         admission::give_token(app, resource, &mut object)?;
-        match &record {
-            Some(record) => meta::set(&mut object, "managedFields", record.clone()),
+        match &mut record {
+            Some(record) => {
+                let record = match again {
+                    true => record.clone(),
+                    false => record.take(),
+                };
+                meta::set(&mut object, "managedFields", record);
+            }
             None if manager.is_applying() => {}
             None => manager.track(resource, None, &mut object),
         }
