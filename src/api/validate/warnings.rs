@@ -10,7 +10,7 @@ use crate::quantity::Quantity;
 use crate::resource::Resource;
 
 /// Labels of nodes that have another name today.
-const OLD_NODE_LABELS: [(&str, &str); 5] = [
+static OLD_NODE_LABELS: [(&str, &str); 5] = [
     (
         "beta.kubernetes.io/arch",
         "deprecated since v1.14; use \"kubernetes.io/arch\" instead",
