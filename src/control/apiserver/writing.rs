@@ -297,23 +297,31 @@ fn is_same(new: &Value, old: &Value) -> bool {
     let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else {
         return false;
     };
-    let rest = |o: &Map<String, Value>| o.len() - usize::from(o.contains_key("metadata"));
-    let metadata = |o: &Map<String, Value>| o.get("metadata").and_then(Value::as_object).cloned();
-    let without_version = |o| {
-        metadata(o).map(|mut metadata| {
-            metadata.remove("resourceVersion");
-            metadata
-        })
-    };
-    rest(new) == rest(old)
-        && new
-            .iter()
-            .all(|(key, value)| key == "metadata" || old.get(key) == Some(value))
-        && without_version(new) == without_version(old)
+    let metadata = |o: &Map<String, Value>| o.get("metadata").is_some_and(Value::is_object);
+    agree(new, old, "metadata")
+        && match (new.get("metadata"), old.get("metadata")) {
+            (Some(Value::Object(new)), Some(Value::Object(old))) => {
+                agree(new, old, "resourceVersion")
+            }
+            // Without members there is nothing to differ in.
+            _ => metadata(new) == metadata(old),
+        }
+}
+
+/// Whether two objects have the same members but for one, in whatever order.
+fn agree(a: &Map<String, Value>, b: &Map<String, Value>, but: &str) -> bool {
+    let rest = |o: &Map<String, Value>| o.len() - usize::from(o.contains_key(but));
+    rest(a) == rest(b)
+        && a.iter()
+            .all(|(key, value)| key == but || b.get(key) == Some(value))
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.
 pub fn is_finished(resource: &Resource, value: &Value) -> bool {
+    // Nearly nothing that is written is on its way out.
+    if json::at(value, "/metadata/deletionTimestamp").is_none() {
+        return false;
+    }
     let Ok(meta) = Meta::of(value) else {
         return false;
     };

@@ -101,7 +101,7 @@ pub struct Teller {
 impl Teller {
     /// One for this instance of the scheduler, and what sends its events: that ends when
     /// everything is told after the last clone is gone.
-    pub fn new(client: Client, instance: &str) -> (Teller, impl Future<Output = ()> + use<>) {
+    pub fn open(client: Client, instance: &str) -> (Teller, impl Future<Output = ()> + use<>) {
         let (queue, told) = mpsc::unbounded_channel();
         let teller = Teller {
             instance: instance.into(),

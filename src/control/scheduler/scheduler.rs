@@ -69,7 +69,7 @@ pub async fn run(client: Client, shutdown: CancellationToken) {
     let mut messages = watches::all(&client);
     let (outcomes, mut arrived) = mpsc::unbounded_channel();
     let seed = time::OffsetDateTime::now_utc().unix_timestamp_nanos() as u64;
-    let (teller, telling) = Teller::new(client.clone(), &report::instance());
+    let (teller, telling) = Teller::open(client.clone(), &report::instance());
     let mut telling = tokio::spawn(telling);
     let mut scheduler = Scheduler {
         client,
