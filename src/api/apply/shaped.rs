@@ -135,11 +135,11 @@ pub(super) fn written(
             let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
             sorted.sort_unstable_by_key(|(name, _)| *name);
             for (name, value) in sorted {
-                let inside = |path: &&[&str]| {
+                let below = gone.iter().filter_map(|path| {
                     let (first, rest) = path.split_first()?;
                     (*first == name.as_str()).then_some(rest)
-                };
-                let below: Vec<&[&str]> = gone.iter().filter_map(inside).collect();
+                });
+                let below: Vec<&[&str]> = below.collect();
                 if below.iter().any(|rest| rest.is_empty()) {
                     continue;
                 }
