@@ -24,6 +24,9 @@ const WHY: &str = "cadet.dev/why";
 const NOTE_MAX: usize = 1024;
 /// Events on their way at the same time.
 const AT_ONCE: usize = 4;
+/// Events that may wait, some 30 MB of them; what is told beyond is lost, as it is to upstream's
+/// recorder when a thousand wait.
+const WAITING: usize = 32_768;
 /// How long events that still wait may hold up the scheduler's end.
 pub const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -93,16 +96,14 @@ struct Told {
 #[derive(Clone)]
 pub struct Teller {
     instance: Arc<str>,
-    /// Not bounded: there is one event for each decision, and what was decided is kept in
-    /// the API for much longer.
-    queue: mpsc::UnboundedSender<Told>,
+    queue: mpsc::Sender<Told>,
 }
 
 impl Teller {
     /// One for this instance of the scheduler, and what sends its events: that ends when
     /// everything is told after the last clone is gone.
     pub fn open(client: Client, instance: &str) -> (Teller, impl Future<Output = ()> + use<>) {
-        let (queue, told) = mpsc::unbounded_channel();
+        let (queue, told) = mpsc::channel(WAITING);
         let teller = Teller {
             instance: instance.into(),
             queue,
@@ -119,13 +120,13 @@ impl Teller {
             path: format!("/api/v1/namespaces/{}/events", pod.namespace),
             body: event.to_string().into_bytes(),
         };
-        if self.queue.send(told).is_err() {
-            warn!(pod = pod.full_name(), news.reason, "event not written");
+        if let Err(error) = self.queue.try_send(told) {
+            warn!(pod = pod.full_name(), news.reason, %error, "event not written");
         }
     }
 }
 
-async fn deliver(client: Client, mut told: mpsc::UnboundedReceiver<Told>) {
+async fn deliver(client: Client, mut told: mpsc::Receiver<Told>) {
     let (client, told) = (&client, futures::stream::poll_fn(|cx| told.poll_recv(cx)));
     told.for_each_concurrent(AT_ONCE, |told| async move {
         match send_bytes(
