@@ -10,7 +10,7 @@ use std::ops::Range;
 /// The places of the values of these members in the object that `text` is; `None` if it is no
 /// object.
 pub fn members<const N: usize>(text: &[u8], names: [&str; N]) -> Option<[Option<Range<usize>>; N]> {
-    let mut found = std::array::from_fn(|_| None);
+    let mut found: [Option<Range<usize>>; N] = std::array::from_fn(|_| None);
     let mut at = blanks(text, 0);
     if text.get(at)? != &b'{' {
         return None;

@@ -118,20 +118,20 @@ pub(super) fn fields(shape: &Shape, value: &Value, dots: bool) -> Set {
 }
 
 /// What `fieldsV1` says of a whole new value: [`fields`] with dots, written, made without the
-/// sets in between. `gone` are the paths of fields that are nobody's; `member_of` is
-/// whether this place itself is in the set, where that does not follow from the value. `None` if nothing is
-/// left.
+/// sets in between. `gone` are the paths of fields that are nobody's; `is_field` is whether
+/// this place itself is in the set, where that does not follow from the value. `None` if
+/// nothing is left.
 pub(super) fn written(
     shape: &Shape,
     value: &Value,
     gone: &[&[&str]],
-    member_of: Option<bool>,
+    is_field: Option<bool>,
 ) -> Option<Map<String, Value>> {
     let mut out = Map::new();
     let natural = match view(shape, value) {
         View::Whole => true,
         View::Members { members, map } => {
-            let is_member = member_of.unwrap_or(map);
+            let is_member = is_field.unwrap_or(map);
             let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
             sorted.sort_unstable_by_key(|(name, _)| *name);
             for (name, value) in sorted {
@@ -154,7 +154,7 @@ pub(super) fn written(
             list_type,
             item,
         } => {
-            let is_member = member_of.unwrap_or(false);
+            let is_member = is_field.unwrap_or(false);
             let mut known = BTreeMap::new();
             for value in items {
                 match item_step(list_type, value) {
@@ -170,7 +170,7 @@ pub(super) fn written(
             items.is_empty()
         }
     };
-    (member_of.unwrap_or(natural) || !out.is_empty()).then_some(out)
+    (is_field.unwrap_or(natural) || !out.is_empty()).then_some(out)
 }
 
 /// Adds a field; a place that is itself in the set says so before all that is below it.
