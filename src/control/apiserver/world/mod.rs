@@ -310,7 +310,7 @@ impl World {
         let state = self.read();
         let kinds = state.kinds.iter();
         let mut counts: Vec<_> = kinds
-            .map(|(key, kind)| (key.1, all(kind).count()))
+            .map(|(key, kind)| (key.1, kind.values().map(BTreeMap::len).sum::<usize>()))
             .collect();
         counts.sort_unstable();
         counts
