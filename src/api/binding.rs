@@ -3,9 +3,13 @@
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
+use crate::splice;
 use crate::status::Status;
 use crate::strategy::refuse;
 use crate::{clock, field, json as place};
+
+/// The condition that says so.
+const CONDITION: &str = "PodScheduled";
 
 /// Writes the node of a `pods/binding` request into the pod.
 ///
@@ -48,11 +52,33 @@ pub fn bind_pod(pod: &mut Value, binding: &Value) -> Result<(), Status> {
     place::child(m, "spec").insert("nodeName".into(), json!(target));
     set_pod_condition(
         pod,
-        "PodScheduled",
+        CONDITION,
         "True",
         &clock::rfc3339(OffsetDateTime::now_utc()),
     );
     Ok(())
+}
+
+/// As [`bind_pod`], in the text of a stored pod that has no node yet and is not being deleted.
+/// `None` if there is more to it than adding the node and the condition.
+pub fn bind_text(pod: &[u8], node: &str, now: OffsetDateTime) -> Option<Vec<u8>> {
+    let [spec, status] = splice::members(pod, ["spec", "status"])?;
+    let (spec, status) = (spec?, status?);
+    let placed = splice::members(&pod[spec.clone()], ["nodeName", "schedulingGates"])?;
+    let [conditions] = splice::members(&pod[status.clone()], ["conditions"])?;
+    if placed.iter().any(Option::is_some) || conditions.is_some() {
+        return None;
+    }
+    let node = serde_json::to_string(node).ok()?;
+    let at = clock::rfc3339(now);
+    let condition = format!(
+        r#"{{"type":"{CONDITION}","status":"True","lastProbeTime":null,"lastTransitionTime":"{at}"}}"#
+    );
+    let more = [
+        (spec, format!(r#""nodeName":{node}"#)),
+        (status, format!(r#""conditions":[{condition}]"#)),
+    ];
+    splice::with_members(pod, more)
 }
 
 /// Sets a condition that is plainly true or false, with its transition time.
@@ -99,5 +125,35 @@ mod tests {
             bind_pod(&mut p, &json!({"target": {}})).unwrap_err().code,
             422
         );
+    }
+
+    #[test]
+    fn the_text_of_a_pod_is_bound_as_the_pod_is() {
+        let pods = find("", "v1", "pods").unwrap();
+        let mut p = json!({"metadata": {"name": "a", "namespace": "default", "uid": "u"},
+            "spec": {"containers": [{"name": "c", "image": "nginx", "args": ["}", "\"spec\":{"]}]}});
+        prepare_create(pods, &mut p).unwrap();
+        let text = p.to_string();
+        bind_pod(&mut p, &json!({"target": {"name": "n\"1"}})).unwrap();
+        let since = p["status"]["conditions"][0]["lastTransitionTime"]
+            .as_str()
+            .unwrap();
+        let now = clock::parse(since).unwrap();
+        let bound = bind_text(text.as_bytes(), "n\"1", now).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&bound).unwrap(), p);
+        assert_eq!(bind_text(&bound, "n2", now), None, "it has a node");
+        for more in [
+            json!({"spec": {}}),
+            json!({"spec": {"nodeName": ""}, "status": {}}),
+            json!({"spec": {"schedulingGates": [{"name": "a/b"}]}, "status": {}}),
+            json!({"spec": {}, "status": {"conditions": []}}),
+            json!({"spec": [], "status": {}}),
+        ] {
+            assert_eq!(
+                bind_text(more.to_string().as_bytes(), "n", now),
+                None,
+                "{more}"
+            );
+        }
     }
 }

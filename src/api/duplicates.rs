@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 use crate::field;
 use crate::fieldcheck::MOST;
@@ -26,6 +27,45 @@ pub fn duplicates(text: &[u8]) -> Vec<String> {
         .into_iter()
         .map(|f| format!("duplicate field {f:?}"))
         .collect()
+}
+
+/// Whether a key stands twice in one object of a JSON text; `value` is what the text says.
+/// Of a key that stands twice decoding keeps one, so it is enough to count.
+pub fn repeats(text: &[u8], value: &Value) -> bool {
+    pairs(text) != members(value)
+}
+
+/// How many keys with values a JSON text has: as many as colons outside of strings.
+fn pairs(text: &[u8]) -> usize {
+    let mut count = 0;
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b':' => count += 1,
+            b'"' => {
+                while let Some(inside) = bytes.next() {
+                    match inside {
+                        b'"' => break,
+                        // What it escapes may be a quote.
+                        b'\\' => {
+                            bytes.next();
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    count
+}
+
+fn members(value: &Value) -> usize {
+    match value {
+        Value::Object(map) => map.len() + map.values().map(members).sum::<usize>(),
+        Value::Array(items) => items.iter().map(members).sum(),
+        _ => 0,
+    }
 }
 
 /// Where the walk is. Nearly every text has no duplicates, so the path is only written out

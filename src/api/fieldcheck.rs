@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-pub use crate::duplicates::duplicates;
+pub use crate::duplicates::{duplicates, repeats};
 use crate::resource::Resource;
 use crate::schema::{self, Ref, Scalar, Shape};
 use crate::status::Status;
@@ -444,6 +444,20 @@ mod tests {
             ]
         );
         assert!(duplicates(br#"{"a": 1"#).is_empty());
+        let counted = |text: &[u8], twice: bool| {
+            let value = serde_json::from_slice(text).unwrap();
+            assert_eq!(repeats(text, &value), twice);
+            assert_eq!(duplicates(text).is_empty(), !twice);
+        };
+        counted(text, true);
+        counted(
+            br#"{"a": {"b:": ":\":", "c": [{}, {"d": 1}]}, "e\\": [], "f": {"b": "x"}}"#,
+            false,
+        );
+        counted(br#"{"a": {"b": 1, "c": 2}, "a": {}}"#, true);
+        counted(br#"{"a": {}, "\u0061": 1}"#, true);
+        counted(b"[]", false);
+        counted(b"{}", false);
         let many: String = (0..1000).map(|n| format!("\"{n}\":0,\"{n}\":1,")).collect();
         let many = format!("{{{}}}", many.trim_end_matches(','));
         assert_eq!(duplicates(many.as_bytes()).len(), MOST);

@@ -38,6 +38,7 @@ pub mod resource;
 pub mod schema;
 pub mod selector;
 pub mod skim;
+pub mod splice;
 pub mod status;
 pub mod strategy;
 pub mod validate;

@@ -7,7 +7,7 @@ use crate::resource::Resource;
 use crate::status::Status;
 use crate::{crd, defaults, field, json as place, meta, schema, validate};
 
-pub use crate::binding::bind_pod;
+pub use crate::binding::{bind_pod, bind_text};
 
 /// Which part of an object an update is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -49,20 +49,15 @@ impl Entry {
     }
 
     pub fn write(&self) -> Value {
-        let mut out = Map::new();
-        out.insert("manager".into(), json!(self.manager));
-        let operation = if self.apply { "Apply" } else { "Update" };
-        out.insert("operation".into(), json!(operation));
-        out.insert("apiVersion".into(), json!(self.api_version));
-        if let Some(time) = &self.time {
-            out.insert("time".into(), json!(time));
-        }
-        out.insert("fieldsType".into(), json!("FieldsV1"));
-        out.insert("fieldsV1".into(), self.set.write());
-        if !self.subresource.is_empty() {
-            out.insert("subresource".into(), json!(self.subresource));
-        }
-        Value::Object(out)
+        let writer = (self.manager.as_str(), self.api_version.as_str());
+        let time = self.time.as_deref();
+        document(
+            self.apply,
+            writer,
+            time,
+            self.set.write(),
+            &self.subresource,
+        )
     }
 
     /// Whether this entry is about the writer's own fields. An applier's version may change.
@@ -84,6 +79,39 @@ impl Entry {
         }
         words
     }
+}
+
+/// An entry as it stands in the object; `writer` is the manager and the version it wrote.
+fn document(
+    apply: bool,
+    writer: (&str, &str),
+    time: Option<&str>,
+    fields: Value,
+    subresource: &str,
+) -> Value {
+    let mut out = Map::new();
+    out.insert("manager".into(), json!(writer.0));
+    let operation = if apply { "Apply" } else { "Update" };
+    out.insert("operation".into(), json!(operation));
+    out.insert("apiVersion".into(), json!(writer.1));
+    if let Some(time) = time {
+        out.insert("time".into(), json!(time));
+    }
+    out.insert("fieldsType".into(), json!("FieldsV1"));
+    out.insert("fieldsV1".into(), fields);
+    if !subresource.is_empty() {
+        out.insert("subresource".into(), json!(subresource));
+    }
+    Value::Object(out)
+}
+
+/// The record of an object that one writer has just made: these fields, all his.
+pub(super) fn first(writer: &Writer<'_>, time: &str, fields: Map<String, Value>) -> Value {
+    let by = (writer.manager, writer.api_version);
+    let fields = Value::Object(fields);
+    let entry = document(false, by, Some(time), fields, writer.subresource);
+    // Not by the macro, which copies what it is given.
+    Value::Array(vec![entry])
 }
 
 pub(super) fn read(object: &Value) -> Vec<Entry> {

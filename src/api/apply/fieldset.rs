@@ -27,7 +27,7 @@ impl Step {
         }
     }
 
-    fn write(&self) -> String {
+    pub(super) fn write(&self) -> String {
         match self {
             Step::Field(name) => format!("f:{name}"),
             Step::Key(keys) => format!("k:{keys}"),

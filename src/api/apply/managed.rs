@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::entry::{self, Entry};
 use super::fieldset::Set;
-use super::shaped::{compare, fields};
+use super::shaped::{compare, fields, written};
 use super::versions::Views;
 use super::{last_applied, merge, typed};
 use crate::resource::Resource;
@@ -102,6 +102,15 @@ pub fn clear_if_asked(new: &Value) -> bool {
 /// has edited counts instead of the old one; kubectl moves fields between managers so.
 /// Both objects are in the version `stored`.
 pub fn track(stored: &Resource, old: Option<&Value>, new: &mut Value, writer: &Writer<'_>) {
+    if old.is_none() && writer.api_version == stored.gv.api_version() {
+        // There is nothing to compare with: what the object has was written.
+        let shape = schema::of(stored).unwrap_or(&Shape::Any);
+        let time = clock::rfc3339(writer.now);
+        let record = written(shape, new, STRIPPED, Some(false))
+            .map(|fields| entry::first(writer, &time, fields));
+        meta::set(new, "managedFields", record.unwrap_or_default());
+        return;
+    }
     let record = |o: &Value| o.pointer("/metadata/managedFields").cloned();
     let before = old.and_then(record);
     // A subresource is no way to edit the record.

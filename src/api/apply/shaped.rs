@@ -117,6 +117,70 @@ pub(super) fn fields(shape: &Shape, value: &Value, dots: bool) -> Set {
     }
 }
 
+/// What `fieldsV1` says of a whole new value: [`fields`] with dots, written, made without the
+/// sets in between. `gone` are the paths of fields that are nobody's; `is_field` is whether
+/// this place itself is in the set, where that does not follow from the value. `None` if
+/// nothing is left.
+pub(super) fn written(
+    shape: &Shape,
+    value: &Value,
+    gone: &[&[&str]],
+    is_field: Option<bool>,
+) -> Option<Map<String, Value>> {
+    let mut out = Map::new();
+    let natural = match view(shape, value) {
+        View::Whole => true,
+        View::Members { members, map } => {
+            let is_member = is_field.unwrap_or(map);
+            let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
+            sorted.sort_unstable_by_key(|(name, _)| *name);
+            for (name, value) in sorted {
+                let below = gone.iter().filter_map(|path| {
+                    let (first, rest) = path.split_first()?;
+                    (*first == name.as_str()).then_some(rest)
+                });
+                let below: Vec<&[&str]> = below.collect();
+                if below.iter().any(|rest| rest.is_empty()) {
+                    continue;
+                }
+                if let Some(fields) = written(member(shape, name), value, &below, None) {
+                    put(&mut out, is_member, format!("f:{name}"), fields);
+                }
+            }
+            members.is_empty() || map
+        }
+        View::Items {
+            items,
+            list_type,
+            item,
+        } => {
+            let is_member = is_field.unwrap_or(false);
+            let mut known = BTreeMap::new();
+            for value in items {
+                match item_step(list_type, value) {
+                    Some(step) => known.insert(step, value),
+                    // Nobody can tell the items apart: the list is one field.
+                    None => return Some(Map::new()),
+                };
+            }
+            for (step, value) in known {
+                let fields = written(item, value, &[], Some(true)).unwrap_or_default();
+                put(&mut out, is_member, step.write(), fields);
+            }
+            items.is_empty()
+        }
+    };
+    (is_field.unwrap_or(natural) || !out.is_empty()).then_some(out)
+}
+
+/// Adds a field; a place that is itself in the set says so before all that is below it.
+fn put(out: &mut Map<String, Value>, is_member: bool, step: String, below: Map<String, Value>) {
+    if is_member && out.is_empty() {
+        out.insert(".".into(), Value::Object(Map::new()));
+    }
+    out.insert(step, Value::Object(below));
+}
+
 /// How a new state differs from an old one.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Difference {

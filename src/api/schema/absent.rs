@@ -45,6 +45,9 @@ fn walk(shape: &Shape, value: &mut Value, kept: &[&str]) {
     match (shape, value) {
         (Shape::OrElse(inner), value) => walk(inner.get(), value, kept),
         (Shape::Struct(known), Value::Object(members)) => members.retain(|name, value| {
+            if !has_empty(value) {
+                return true;
+            }
             let Some(field) = known.fields.get(name.as_str()) else {
                 return true;
             };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{all, labels};
+use super::{all, labels, texts};
 use crate::field::Error;
 use crate::json::{list_at, map_at, str_at};
 use crate::names;
@@ -20,12 +20,8 @@ pub(super) fn create(res: &Resource, object: &Value) -> Vec<Error> {
     if !generate.is_empty() {
         // The suffix to come may complete a base that ends in a dash.
         let probe = format!("{}x", generate.trim_end_matches('-'));
-        all(
-            &mut errors,
-            "metadata.generateName",
-            &json!(generate),
-            name_rule(res, &probe),
-        );
+        let why = name_rule(res, &probe);
+        texts(&mut errors, "metadata.generateName", generate, why);
     }
     if name.is_empty() {
         errors.push(Error::required(
@@ -33,12 +29,7 @@ pub(super) fn create(res: &Resource, object: &Value) -> Vec<Error> {
             "name or generateName is required",
         ));
     } else {
-        all(
-            &mut errors,
-            "metadata.name",
-            &json!(name),
-            name_rule(res, name),
-        );
+        texts(&mut errors, "metadata.name", name, name_rule(res, name));
     }
     let namespace = str_at(object, "/metadata/namespace");
     if res.namespaced {
@@ -46,7 +37,7 @@ pub(super) fn create(res: &Resource, object: &Value) -> Vec<Error> {
             errors.push(Error::required("metadata.namespace", ""));
         } else {
             let why = names::dns_label(namespace);
-            all(&mut errors, "metadata.namespace", &json!(namespace), why);
+            texts(&mut errors, "metadata.namespace", namespace, why);
         }
     } else if !namespace.is_empty() {
         errors.push(Error::forbidden(
@@ -110,7 +101,7 @@ fn common(res: &Resource, errors: &mut Vec<Error>, object: &Value) {
     {
         // Old annotations have upper-case prefixes; upstream compares in lower case.
         let why = names::qualified_name(&key.to_lowercase());
-        all(errors, "metadata.annotations", &json!(key), why);
+        texts(errors, "metadata.annotations", key, why);
         bytes += key.len() + value.as_str().unwrap_or_default().len();
     }
     if bytes > ANNOTATIONS_MAX {

@@ -225,7 +225,10 @@ fn one_of(errors: &mut Vec<Error>, path: &str, value: &str, known: &[&str]) {
 
 /// Adds an Invalid error about a text for every sentence in `why`.
 pub(crate) fn texts(errors: &mut Vec<Error>, path: &str, value: &str, why: Vec<String>) {
-    all(errors, path, &json!(value), why);
+    // Nearly always there is none.
+    if !why.is_empty() {
+        all(errors, path, &json!(value), why);
+    }
 }
 
 /// Adds an Invalid error for every sentence in `why`.
@@ -239,7 +242,7 @@ fn all(errors: &mut Vec<Error>, path: &str, value: &Value, why: Vec<String>) {
 /// `metadata.labels`-like maps: keys and values must be labels.
 fn labels(errors: &mut Vec<Error>, path: &str, object: &Value, pointer: &str) {
     for (key, value) in map_at(object, pointer).into_iter().flatten() {
-        all(errors, path, &json!(key), crate::names::qualified_name(key));
+        texts(errors, path, key, crate::names::qualified_name(key));
         let why = crate::names::label_value(value.as_str().unwrap_or_default());
         all(errors, path, value, why);
     }

@@ -69,7 +69,8 @@ pub(super) fn spec(object: &Value) -> Vec<Error> {
     let volumes = pod_volumes::rules(e, object);
     containers(e, object, &volumes);
     resources::of_pod(e, object);
-    let at = |key: &str| str_at(object, &format!("/spec/{key}"));
+    let spec = object.get("spec").unwrap_or(&Value::Null);
+    let at = |key: &str| spec.get(key).and_then(Value::as_str).unwrap_or_default();
     one_of(
         e,
         "spec.restartPolicy",
@@ -120,12 +121,12 @@ pub(super) fn spec(object: &Value) -> Vec<Error> {
         e.push(Error::invalid("spec.activeDeadlineSeconds", n, why));
     }
     aliases(e, object);
-    if object.pointer("/spec/preemptionPolicy").is_some() {
+    if spec.get("preemptionPolicy").is_some() {
         let known = ["Never", "PreemptLowerPriority"];
         one_of(e, "spec.preemptionPolicy", at("preemptionPolicy"), &known);
     }
-    if object.pointer("/spec/os").is_some() {
-        match at("os/name") {
+    if spec.get("os").is_some() {
+        match str_at(spec, "/os/name") {
             "" => e.push(Error::required("spec.os.name", "cannot be empty")),
             name => one_of(e, "spec.os.name", name, &["linux", "windows"]),
         }

@@ -10,7 +10,7 @@ use crate::quantity::Quantity;
 use crate::resource::Resource;
 
 /// Labels of nodes that have another name today.
-const OLD_NODE_LABELS: [(&str, &str); 5] = [
+static OLD_NODE_LABELS: [(&str, &str); 5] = [
     (
         "beta.kubernetes.io/arch",
         "deprecated since v1.14; use \"kubernetes.io/arch\" instead",
@@ -282,15 +282,39 @@ fn containers<'a>(pod: &'a Value, path: &str) -> impl Iterator<Item = (String, &
     })
 }
 
+/// The word about a label of nodes that has another name today.
+fn old(label: &str) -> Option<&'static (&'static str, &'static str)> {
+    OLD_NODE_LABELS.iter().find(|(old, _)| *old == label)
+}
+
 /// Names of nodes' labels, and selectors that choose no pod.
 fn placement(out: &mut Vec<String>, pod: &Value, path: &str) {
     let at = |place: &str| member(path, place);
-    let old = |label: &str| OLD_NODE_LABELS.iter().find(|(old, _)| *old == label);
     for label in map_at(pod, "/spec/nodeSelector").into_iter().flatten() {
         if let Some((label, why)) = old(label.0) {
             out.push(format!("{}: {why}", key(&at("spec.nodeSelector"), label)));
         }
     }
+    // Most pods have none, and its places have long names.
+    let affinity = crate::json::at(pod, "/spec/affinity");
+    if affinity.is_some() {
+        node_affinity(out, pod, path);
+    }
+    let rules = list_at(pod, "/spec/topologySpreadConstraints");
+    for (i, rule) in rules.iter().enumerate() {
+        let at = index(&at("spec.topologySpreadConstraints"), i);
+        if let Some((label, why)) = old(str_at(rule, "/topologyKey")) {
+            out.push(format!("{at}.topologyKey: {label} is {why}"));
+        }
+        no_pod(out, rule, &at);
+    }
+    if affinity.is_some() {
+        pod_affinity(out, pod, path);
+    }
+}
+
+fn node_affinity(out: &mut Vec<String>, pod: &Value, path: &str) {
+    let at = |place: &str| member(path, place);
     let mut expressions = |term: &Value, at: String| {
         for (i, found) in list_at(term, "/matchExpressions").iter().enumerate() {
             if let Some((label, why)) = old(str_at(found, "/key")) {
@@ -312,15 +336,10 @@ fn placement(out: &mut Vec<String>, pod: &Value, path: &str) {
         let at = format!("{}.preference", index(&at(&preferred), i));
         expressions(term.get("preference").unwrap_or(&Value::Null), at);
     }
-    let spread = at("spec.topologySpreadConstraints");
-    let rules = list_at(pod, "/spec/topologySpreadConstraints");
-    for (i, rule) in rules.iter().enumerate() {
-        let at = index(&spread, i);
-        if let Some((label, why)) = old(str_at(rule, "/topologyKey")) {
-            out.push(format!("{at}.topologyKey: {label} is {why}"));
-        }
-        no_pod(out, rule, &at);
-    }
+}
+
+fn pod_affinity(out: &mut Vec<String>, pod: &Value, path: &str) {
+    let at = |place: &str| member(path, place);
     for kind in ["podAffinity", "podAntiAffinity"] {
         for (list, inner) in [
             ("requiredDuringSchedulingIgnoredDuringExecution", ""),
@@ -365,8 +384,11 @@ fn twice(out: &mut Vec<String>, pod: &Value, path: &str, list: &str, name: &str)
 
 /// Amounts of bytes that are not whole.
 fn fractions(out: &mut Vec<String>, object: &Value, pointer: &str, path: &str) {
+    let Some(amounts) = map_at(object, pointer) else {
+        return;
+    };
     for name in ["memory", "ephemeral-storage"] {
-        let text = str_at(object, &format!("{pointer}/{name}"));
+        let text = amounts.get(name).and_then(Value::as_str).unwrap_or("");
         if text.parse::<Quantity>().is_ok_and(|q| !q.is_whole()) {
             let at = key(path, name);
             out.push(format!(

@@ -186,8 +186,8 @@ impl App {
         endpoints::run(self, shutdown).await;
     }
 
-    /// The routes, for a caller who has put a [`User`] into the request's extensions;
-    /// without one the request is anonymous.
+    /// The routes, for a caller who has put an `Arc` of a [`User`] into the request's
+    /// extensions; without one the request is anonymous.
     pub fn router(&self) -> Router {
         Router::new()
             .merge(health::routes())
@@ -208,9 +208,9 @@ impl App {
 
 /// Who asks: the connection's certificate, a bearer token, nobody; perhaps in the name of
 /// somebody else.
-fn identify(app: &App, request: &Request) -> Result<User, Status> {
-    let shown = request.extensions().get::<User>();
-    let mut user = shown.cloned().unwrap_or_else(User::anonymous);
+fn identify(app: &App, request: &Request) -> Result<Arc<User>, Status> {
+    let shown = request.extensions().get::<Arc<User>>().cloned();
+    let mut user = shown.unwrap_or_else(|| Arc::new(User::anonymous()));
     if user.is_anonymous()
         && let Some(value) = request.headers().get(http::header::AUTHORIZATION)
     {
@@ -221,19 +221,19 @@ fn identify(app: &App, request: &Request) -> Result<User, Status> {
             }
             _ => None,
         };
-        user = known.ok_or_else(Status::unauthorized)?;
+        user = Arc::new(known.ok_or_else(Status::unauthorized)?);
     }
     let headers = request.headers();
     match access::impersonated(&app.world, &app.rbac, &user, headers)? {
-        Some(other) => Ok(other),
+        Some(other) => Ok(Arc::new(other)),
         None => Ok(user),
     }
 }
 
 /// Whether a request comes without a certificate and without a token.
 fn is_nobody(request: &Request) -> bool {
-    let shown = request.extensions().get::<User>();
-    shown.is_none_or(User::is_anonymous)
+    let shown = request.extensions().get::<Arc<User>>();
+    shown.is_none_or(|user| user.is_anonymous())
         && !request.headers().contains_key(http::header::AUTHORIZATION)
 }
 
@@ -274,8 +274,8 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
         Ok(()) => {
             let call = Call {
                 app: app.clone(),
-                user: user.clone(),
-                target: target.clone(),
+                user: Arc::clone(&user),
+                target,
                 parameters,
                 verb,
             };
@@ -288,7 +288,7 @@ async fn guard(State(app): State<App>, request: Request, next: axum::middleware:
                 _ => REQUEST_TIMEOUT,
             };
             let stays = limit == ELSEWHERE_TIMEOUT || verb == "watch";
-            let place = match stays || !matches!(target, Target::Object(_)) {
+            let place = match stays || !matches!(call.target, Target::Object(_)) {
                 true => Ok(None),
                 false => app.in_flight.enter(&user).await,
             };
@@ -341,8 +341,8 @@ async fn answer(
 
 /// Everything that is an object or a collection.
 async fn resources(request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let Some(call) = parts.extensions.get::<Call>().cloned() else {
+    let (mut parts, body) = request.into_parts();
+    let Some(call) = parts.extensions.remove::<Call>() else {
         return respond::status(&Status::internal("the request was not authorized"));
     };
     match handlers::dispatch(call, parts, body).await {

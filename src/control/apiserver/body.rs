@@ -4,7 +4,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use cadet_api::json::MAX_DEPTH;
 use cadet_api::status::Status;
-use cadet_api::{json_syntax, protobuf};
+use cadet_api::{fieldcheck, json_syntax, protobuf};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -55,6 +55,9 @@ pub fn media_type(headers: &HeaderMap) -> Result<String, Status> {
 pub struct Decoded {
     pub value: Value,
     pub json: Bytes,
+    /// A key stands twice in the JSON: only then is there more to learn from it than from
+    /// the value.
+    pub repeats: bool,
 }
 
 /// Decodes what a client sends where the API takes a `kind`.
@@ -71,7 +74,7 @@ pub fn decode(kind: &str, headers: &HeaderMap, bytes: Bytes) -> Result<Decoded, 
             "the body of the request was in an unknown format - a content encoding is not accepted",
         ));
     }
-    let summary = summary(&bytes);
+    let sent = bytes.clone();
     let decoded = match media_type(headers)?.as_str() {
         JSON | "*/*" => decode_json(bytes),
         YAML | "application/x-yaml" | "text/yaml" => decode_yaml(&bytes),
@@ -80,7 +83,8 @@ pub fn decode(kind: &str, headers: &HeaderMap, bytes: Bytes) -> Result<Decoded, 
     };
     decoded.map_err(|why| {
         Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
+            "the object provided is unrecognized (must be of type {kind}): {why} ({})",
+            summary(&sent)
         ))
     })
 }
@@ -117,7 +121,11 @@ fn decode_json(bytes: Bytes) -> Result<Decoded, String> {
     let value: Value = serde_json::from_slice(&bytes)
         .map_err(|error| format!("{PREFIX}: {}", json_mistake(&bytes, &error)))?;
     check_object(&value).map_err(|why| format!("{PREFIX}: {why}"))?;
-    Ok(Decoded { value, json: bytes })
+    Ok(Decoded {
+        repeats: fieldcheck::repeats(&bytes, &value),
+        value,
+        json: bytes,
+    })
 }
 
 /// A configuration to apply: YAML, of which JSON is a part.
@@ -159,6 +167,7 @@ fn decode_protobuf(bytes: &Bytes) -> Result<Result<Decoded, String>, Status> {
     Ok(check_object(&value).map(|()| Decoded {
         value,
         json: json.into(),
+        repeats: false,
     }))
 }
 
@@ -186,6 +195,7 @@ fn decode_yaml(bytes: &Bytes) -> Result<Decoded, String> {
     Ok(Decoded {
         value,
         json: json.into(),
+        repeats: false,
     })
 }
 

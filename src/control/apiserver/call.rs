@@ -1,5 +1,7 @@
 //! One request after it was let in: who, what, with which parameters.
 
+use std::sync::Arc;
+
 use cadet_api::resource::Resource;
 use cadet_api::status::Status;
 
@@ -12,7 +14,7 @@ use crate::target::{Reference, Target};
 #[derive(Clone)]
 pub struct Call {
     pub app: App,
-    pub user: User,
+    pub user: Arc<User>,
     pub target: Target,
     pub parameters: Parameters,
     pub verb: &'static str,
@@ -22,7 +24,7 @@ pub struct Call {
 #[derive(Clone)]
 pub struct ObjectCall {
     pub app: App,
-    pub user: User,
+    pub user: Arc<User>,
     pub reference: Reference,
     pub parameters: Parameters,
     pub headers: http::HeaderMap,

@@ -184,7 +184,11 @@ pub fn old_version_warning(call: &ObjectCall, response: Response) -> Response {
     }
 }
 
-/// Writes watch events for one client.
+fn text(event: &Value) -> Bytes {
+    format!("{event}\n").into()
+}
+
+/// Writes watch events for one client, each as a line with its newline.
 #[derive(Debug, Clone)]
 pub struct EventEncoder {
     resource: &'static Resource,
@@ -238,9 +242,7 @@ impl EventEncoder {
             }
             Form::Metadata(version) => partial(&value, version),
         };
-        json!({"type": what.name(), "object": shown})
-            .to_string()
-            .into()
+        text(&json!({"type": what.name(), "object": shown}))
     }
 
     /// A sign of life that carries a version; `last_initial` marks the end of the
@@ -263,9 +265,7 @@ impl EventEncoder {
             }
             Form::Metadata(version) => partial(&json!({"metadata": metadata}), version),
         };
-        json!({"type": "BOOKMARK", "object": object})
-            .to_string()
-            .into()
+        text(&json!({"type": "BOOKMARK", "object": object}))
     }
 
     /// The end of a watch that cannot go on, as its one line.

@@ -7,6 +7,9 @@
 //! The stored form leaves `resourceVersion` out, because the store decides it; every
 //! reader gets it spliced in. Lists leave the head out too, as upstream's do.
 
+use std::cell::RefCell;
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use cadet_api::meta::{self, Meta};
 use cadet_api::resource::Resource;
@@ -31,6 +34,8 @@ pub struct Object {
     stored: Bytes,
     /// Length of the head.
     head: usize,
+    /// See [`Object::known`].
+    decoded: OnceLock<Box<Value>>,
 }
 
 /// A record in the store is not what this server writes.
@@ -97,6 +102,7 @@ impl Object {
             revision: entry.modified,
             stored: entry.value.clone(),
             head,
+            decoded: OnceLock::new(),
         })
     }
 
@@ -128,6 +134,12 @@ impl Object {
         value
     }
 
+    /// As [`Object::value`], decoded once and kept: for kinds of which there are few objects
+    /// and which the admission of very many others asks for.
+    pub fn known(&self) -> &Value {
+        self.decoded.get_or_init(|| Box::new(self.value()))
+    }
+
     /// The whole object as clients see it, at `revision` (that of a deletion, say).
     pub fn write_at(&self, out: &mut Vec<u8>, revision: Revision) {
         out.extend_from_slice(&self.stored[..self.head + METADATA.len()]);
@@ -146,6 +158,25 @@ impl Object {
         out.push(b'{');
         out.extend_from_slice(METADATA.as_bytes());
         self.write_tail(out, self.revision);
+    }
+
+    /// The bytes as the store has them.
+    pub fn stored(&self) -> &[u8] {
+        &self.stored
+    }
+
+    /// What is kept beside the bytes, once a selectable field has another value and nothing
+    /// else that is kept has changed.
+    pub fn parts_with(&self, field: &str, value: &str) -> Parts {
+        let mut fields = self.fields.clone();
+        let at = self.resource.fields.iter().position(|f| f.name == field);
+        if let Some(kept) = at.and_then(|at| fields.get_mut(at)) {
+            *kept = value.into();
+        }
+        Parts {
+            meta: self.meta.clone(),
+            fields,
+        }
     }
 
     /// How many bytes are kept of it.
@@ -191,9 +222,28 @@ fn parts_in(resource: &Resource, bytes: &[u8]) -> serde_json::Result<Parts> {
     })
 }
 
+/// Room to write objects in that a thread keeps for the next one, bytes.
+const SCRATCH: usize = 64 * 1024;
+
+thread_local! {
+    static WRITING: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// The form in which an object goes into the store.
 pub fn to_stored(resource: &Resource, value: &Value) -> Bytes {
-    let mut out = head_of(resource).into_bytes();
+    WRITING.with_borrow_mut(|out| {
+        out.clear();
+        write_stored(out, resource, value);
+        // Kept for as long as the object lives: without the room the buffer grew ahead of need.
+        let stored = Bytes::copy_from_slice(out);
+        out.clear();
+        out.shrink_to(SCRATCH);
+        stored
+    })
+}
+
+fn write_stored(out: &mut Vec<u8>, resource: &Resource, value: &Value) {
+    out.extend_from_slice(head_of(resource).as_bytes());
     let empty = serde_json::Map::new();
     let object = value.as_object().unwrap_or(&empty);
     let mut first = true;
@@ -203,18 +253,16 @@ pub fn to_stored(resource: &Resource, value: &Value) -> Bytes {
         .and_then(Value::as_object)
         .unwrap_or(&empty);
     for (key, field) in metadata.iter().filter(|(key, _)| *key != "resourceVersion") {
-        write_member(&mut out, &mut first, key, field);
+        write_member(out, &mut first, key, field);
     }
     out.push(b'}');
     first = false;
     for (key, field) in object {
         if !matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
-            write_member(&mut out, &mut first, key, field);
+            write_member(out, &mut first, key, field);
         }
     }
     out.push(b'}');
-    // Kept for as long as the object lives: without the room the buffer grew ahead of need.
-    out.into_boxed_slice().into()
 }
 
 fn write_member(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) {
@@ -299,6 +347,17 @@ mod tests {
         object.write_at(&mut deleted, 50);
         let read: Value = serde_json::from_slice(&deleted).expect("json");
         assert_eq!(read["metadata"]["resourceVersion"], "50");
+    }
+
+    #[test]
+    fn an_object_written_anew_keeps_what_has_not_changed() {
+        let pod = json!({"metadata": {"name": "a", "namespace": "default", "uid": "u"},
+            "spec": {"schedulerName": "s"}, "status": {"phase": "Pending"}});
+        let mut bound = pod.clone();
+        bound["spec"]["nodeName"] = json!("n1");
+        let parts = object(&pod).parts_with("spec.nodeName", "n1");
+        let read = Parts::of(object(&pod).resource, &bound).expect("parts");
+        assert_eq!((parts.meta, parts.fields), (read.meta, read.fields));
     }
 
     #[test]

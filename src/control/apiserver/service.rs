@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::Router;
@@ -20,7 +21,7 @@ use crate::app::App;
 #[derive(Clone)]
 pub struct LocalService {
     router: Router,
-    user: User,
+    user: Arc<User>,
 }
 
 impl App {
@@ -28,7 +29,7 @@ impl App {
     pub fn service(&self, user: User) -> LocalService {
         LocalService {
             router: self.router(),
-            user,
+            user: Arc::new(user),
         }
     }
 }
@@ -48,7 +49,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(self.user.clone());
+        request.extensions_mut().insert(Arc::clone(&self.user));
         if let Some(uri) = without_trailing_slash(request.uri()) {
             *request.uri_mut() = uri;
         }

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cadet_api::resource::Resource;
 use cadet_api::status::Status;
 use cadet_api::{json, meta::Meta};
@@ -68,11 +69,6 @@ impl From<CommitError> for Fault {
     }
 }
 
-fn place_of(resource: &'static Resource, value: &Value) -> String {
-    let namespace = json::str_at(value, "/metadata/namespace");
-    key_of(resource, namespace, json::str_at(value, "/metadata/name"))
-}
-
 async fn put(
     app: &App,
     resource: &'static Resource,
@@ -80,8 +76,28 @@ async fn put(
     expect: Option<Revision>,
     guards: &[&Guard],
 ) -> Result<Arc<Object>, Fault> {
-    let key = place_of(resource, value);
+    let place = (
+        json::str_at(value, "/metadata/namespace"),
+        json::str_at(value, "/metadata/name"),
+    );
     let bytes = to_stored(resource, value);
+    let parts = || Parts::of(resource.stored_as(), value);
+    commit(app, resource, place, bytes, parts, expect, guards).await
+}
+
+/// Writes the bytes of the object at `place`, its namespace and name; `parts` is what is kept
+/// beside them.
+async fn commit(
+    app: &App,
+    resource: &'static Resource,
+    place: (&str, &str),
+    bytes: Bytes,
+    parts: impl FnOnce() -> Option<Parts>,
+    expect: Option<Revision>,
+    guards: &[&Guard],
+) -> Result<Arc<Object>, Fault> {
+    let (namespace, name) = place;
+    let key = key_of(resource, namespace, name);
     let change = match expect {
         None => Change::Create(bytes.clone()),
         Some(expect) => Change::Update {
@@ -92,19 +108,13 @@ async fn put(
     // What comes back from a shared store is not these bytes but a copy.
     let announced = match app.is_shared() {
         true => None,
-        false => app
-            .world
-            .announce(&bytes, Parts::of(resource.stored_as(), value)),
+        false => app.world.announce(&bytes, parts()),
     };
     let store = app.world.store();
     let revision = match guards {
         [] => store.commit(&key, change).await?,
         guards => store.commit_guarded(&key, change, guards).await?,
     };
-    let (namespace, name) = (
-        json::str_at(value, "/metadata/namespace"),
-        json::str_at(value, "/metadata/name"),
-    );
     journal::wrote(app, revision, name);
     app.world.reach(revision).await;
     drop(announced);
@@ -133,6 +143,19 @@ pub async fn create(
     guards: &[&Guard],
 ) -> Result<Arc<Object>, Fault> {
     put(app, resource, value, None, guards).await
+}
+
+/// Writes new bytes of an object, unless somebody was faster: for changes that need not read
+/// all of it. `parts` is what is kept beside the bytes.
+pub async fn rewrite(
+    app: &App,
+    old: &Object,
+    bytes: Bytes,
+    parts: Parts,
+) -> Result<Arc<Object>, Fault> {
+    let place = (old.meta.namespace.as_str(), old.meta.name.as_str());
+    let expect = Some(old.revision);
+    commit(app, old.resource, place, bytes, || Some(parts), expect, &[]).await
 }
 
 /// Removes an object as it was read.
@@ -274,23 +297,31 @@ fn is_same(new: &Value, old: &Value) -> bool {
     let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else {
         return false;
     };
-    let rest = |o: &Map<String, Value>| o.len() - usize::from(o.contains_key("metadata"));
-    let metadata = |o: &Map<String, Value>| o.get("metadata").and_then(Value::as_object).cloned();
-    let without_version = |o| {
-        metadata(o).map(|mut metadata| {
-            metadata.remove("resourceVersion");
-            metadata
-        })
-    };
-    rest(new) == rest(old)
-        && new
-            .iter()
-            .all(|(key, value)| key == "metadata" || old.get(key) == Some(value))
-        && without_version(new) == without_version(old)
+    let metadata = |o: &Map<String, Value>| o.get("metadata").is_some_and(Value::is_object);
+    agree(new, old, "metadata")
+        && match (new.get("metadata"), old.get("metadata")) {
+            (Some(Value::Object(new)), Some(Value::Object(old))) => {
+                agree(new, old, "resourceVersion")
+            }
+            // Without members there is nothing to differ in.
+            _ => metadata(new) == metadata(old),
+        }
+}
+
+/// Whether two objects have the same members but for one, in whatever order.
+fn agree(a: &Map<String, Value>, b: &Map<String, Value>, but: &str) -> bool {
+    let rest = |o: &Map<String, Value>| o.len() - usize::from(o.contains_key(but));
+    rest(a) == rest(b)
+        && a.iter()
+            .all(|(key, value)| key == but || b.get(key) == Some(value))
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.
 pub fn is_finished(resource: &Resource, value: &Value) -> bool {
+    // Nearly nothing that is written is on its way out.
+    if json::at(value, "/metadata/deletionTimestamp").is_none() {
+        return false;
+    }
     let Ok(meta) = Meta::of(value) else {
         return false;
     };

@@ -5,7 +5,7 @@ use tracing::{debug, warn};
 
 use crate::cycle::Choice;
 use crate::pod::Pod;
-use crate::report::{News, tell};
+use crate::report::News;
 use crate::requests::{self, Said, Target};
 use crate::scheduler::{Outcome, Scheduler};
 
@@ -37,7 +37,7 @@ impl Scheduler {
     pub(crate) fn bind(&mut self, key: usize, slot: usize, choice: Choice) {
         let Some(pod) = self.target(key) else { return };
         let node = self.node_name(slot);
-        let (client, instance) = (self.client.clone(), self.instance.clone());
+        let (client, teller) = (self.client.clone(), self.teller.clone());
         let uid = pod.uid.clone();
         self.spawn(&uid, async move {
             match requests::bind(&client, &pod, &node).await {
@@ -51,7 +51,7 @@ impl Scheduler {
                         related: None,
                         why: Some(choice.words()),
                     };
-                    tell(&client, &instance, &pod, news).await;
+                    teller.tell(&pod, &news);
                     Outcome::Bound
                 }
                 Err(error) if matches!(error.code(), Some(404 | 409)) => {
@@ -69,7 +69,7 @@ impl Scheduler {
 
     pub(crate) fn say(&mut self, key: usize, said: Said) {
         let Some(pod) = self.target(key) else { return };
-        let (client, instance) = (self.client.clone(), self.instance.clone());
+        let (client, teller) = (self.client.clone(), self.teller.clone());
         let before = self.saying.remove(&pod.uid);
         let outcomes = self.outcomes.clone();
         let uid = pod.uid.clone();
@@ -98,7 +98,7 @@ impl Scheduler {
                     related: None,
                     why: None,
                 };
-                tell(&client, &instance, &pod, news).await;
+                teller.tell(&pod, &news);
             }
             // The loop has ended if nobody listens.
             let _ = outcomes.send(outcome);
@@ -127,7 +127,7 @@ impl Scheduler {
         }
         let Some(pod) = self.target(key) else { return };
         let node = self.node_name(slot);
-        let (client, instance) = (self.client.clone(), self.instance.clone());
+        let (client, teller) = (self.client.clone(), self.teller.clone());
         let outcomes = self.outcomes.clone();
         self.under_way += 1;
         self.tasks.spawn(async move {
@@ -143,7 +143,7 @@ impl Scheduler {
                             related: Some(&pod),
                             why: None,
                         };
-                        tell(&client, &instance, &victim, news).await;
+                        teller.tell(&victim, &news);
                     }
                     Err(error) => {
                         warn!(pod = victim.full_name(), %error, "victim not told to go");

@@ -181,11 +181,21 @@ impl Chooser {
         let mut fitting = Vec::new();
         let mut asked = 0;
         for slot in order {
-            let Some(facts) = cache.facts(slot).cloned() else {
+            let Some(node) = cache.nodes.get(slot) else {
+                continue;
+            };
+            let Some(facts) = &node.facts else {
                 continue;
             };
             asked += 1;
-            match check(cache, prepared, key, slot, &facts) {
+            let obstacle = match cache.nominated(slot).is_empty() {
+                true => prepared.check(cache, slot, facts, &node.load),
+                false => {
+                    let facts = facts.clone();
+                    check(cache, prepared, key, slot, &facts)
+                }
+            };
+            match obstacle {
                 None => {
                     fitting.push(slot);
                     if fitting.len() >= enough {

@@ -1,18 +1,34 @@
 //! What people are told: events, as upstream's scheduler writes them.
+//!
+//! As upstream's recorder, the scheduler does not wait for them: they queue, and a few at a
+//! time are sent while decisions go on. Where pods come by the thousand, binding goes first
+//! and the news of it follow.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
 use http::Method;
 use kube::Client;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::NAME;
-use crate::requests::{Target, send};
+use crate::requests::{Target, send_bytes};
 
 /// Annotation of an event: why the scheduler decided so.
 const WHY: &str = "cadet.dev/why";
 /// Longest note the server takes, bytes.
 const NOTE_MAX: usize = 1024;
+/// Events on their way at the same time.
+const AT_ONCE: usize = 4;
+/// Events that may wait, some 30 MB of them; what is told beyond is lost, as it is to upstream's
+/// recorder when a thousand wait.
+const WAITING: usize = 32_768;
+/// How long events that still wait may hold up the scheduler's end.
+pub const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// One thing to tell.
 #[derive(Debug, Clone)]
@@ -68,16 +84,67 @@ fn event(pod: &Target, news: &News<'_>, instance: &str, now: OffsetDateTime) -> 
     event
 }
 
-/// Writes an event. Events are news, not state: a lost one is logged, not retried.
-pub async fn tell(client: &Client, instance: &str, pod: &Target, news: News<'_>) {
-    let body = event(pod, &news, instance, OffsetDateTime::now_utc());
-    let path = format!("/api/v1/namespaces/{}/events", pod.namespace);
-    match send(client, Method::POST, path, "application/json", &body).await {
-        Ok(()) => {}
-        // The namespace is being emptied.
-        Err(error) if matches!(error.code(), Some(403 | 404)) => {}
-        Err(error) => warn!(pod = pod.full_name(), news.reason, %error, "event not written"),
+/// An event that waits to be sent.
+struct Told {
+    pod: String,
+    reason: &'static str,
+    path: String,
+    body: Vec<u8>,
+}
+
+/// Where the scheduler tells what it did. Cheap to clone.
+#[derive(Clone)]
+pub struct Teller {
+    instance: Arc<str>,
+    queue: mpsc::Sender<Told>,
+}
+
+impl Teller {
+    /// One for this instance of the scheduler, and what sends its events: that ends when
+    /// everything is told after the last clone is gone.
+    pub fn open(client: Client, instance: &str) -> (Teller, impl Future<Output = ()> + use<>) {
+        let (queue, told) = mpsc::channel(WAITING);
+        let teller = Teller {
+            instance: instance.into(),
+            queue,
+        };
+        (teller, deliver(client, told))
     }
+
+    /// Puts an event in line. Events are news, not state: a lost one is logged, not retried.
+    pub fn tell(&self, pod: &Target, news: &News<'_>) {
+        let event = event(pod, news, &self.instance, OffsetDateTime::now_utc());
+        let told = Told {
+            pod: pod.full_name(),
+            reason: news.reason,
+            path: format!("/api/v1/namespaces/{}/events", pod.namespace),
+            body: event.to_string().into_bytes(),
+        };
+        if let Err(error) = self.queue.try_send(told) {
+            warn!(pod = pod.full_name(), news.reason, %error, "event not written");
+        }
+    }
+}
+
+async fn deliver(client: Client, mut told: mpsc::Receiver<Told>) {
+    let (client, told) = (&client, futures::stream::poll_fn(|cx| told.poll_recv(cx)));
+    told.for_each_concurrent(AT_ONCE, |told| async move {
+        match send_bytes(
+            client,
+            Method::POST,
+            told.path,
+            "application/json",
+            told.body,
+        )
+        .await
+        {
+            Ok(()) => {}
+            // The namespace is being emptied.
+            Err(error) if matches!(error.code(), Some(403 | 404)) => {}
+            Err(error) => warn!(pod = told.pod, told.reason, %error, "event not written"),
+        }
+    })
+    .await;
 }
 
 #[cfg(test)]

@@ -46,11 +46,25 @@ pub async fn send(
     kind: &'static str,
     body: &Value,
 ) -> Result<(), Error> {
+    send_bytes(client, method, path, kind, serde_json::to_vec(body)?).await
+}
+
+/// As [`send`], with a body written before.
+///
+/// # Errors
+/// Anything but success.
+pub async fn send_bytes(
+    client: &Client,
+    method: Method,
+    path: String,
+    kind: &'static str,
+    body: Vec<u8>,
+) -> Result<(), Error> {
     let request = Request::builder()
         .method(method)
         .uri(path)
         .header(CONTENT_TYPE, kind)
-        .body(serde_json::to_vec(body)?)?;
+        .body(body)?;
     let _: IgnoredAny = client.request(request).await?;
     Ok(())
 }

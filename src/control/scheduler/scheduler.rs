@@ -19,7 +19,7 @@ use crate::hints;
 use crate::pod::{Change, Place};
 use crate::preempt::{self, Outcome as Preemption};
 use crate::queue::Queue;
-use crate::report;
+use crate::report::{self, Teller};
 use crate::requests::{Said, Target};
 use crate::watches;
 
@@ -51,7 +51,7 @@ pub(crate) enum Outcome {
 
 pub(crate) struct Scheduler {
     pub(crate) client: Client,
-    pub(crate) instance: String,
+    pub(crate) teller: Teller,
     pub(crate) cache: Cache,
     pub(crate) queue: Queue,
     chooser: Chooser,
@@ -69,9 +69,11 @@ pub async fn run(client: Client, shutdown: CancellationToken) {
     let mut messages = watches::all(&client);
     let (outcomes, mut arrived) = mpsc::unbounded_channel();
     let seed = time::OffsetDateTime::now_utc().unix_timestamp_nanos() as u64;
+    let (teller, telling) = Teller::open(client.clone(), &report::instance());
+    let mut telling = tokio::spawn(telling);
     let mut scheduler = Scheduler {
         client,
-        instance: report::instance(),
+        teller,
         cache: Cache::default(),
         queue: Queue::default(),
         chooser: Chooser::new(seed),
@@ -111,6 +113,15 @@ pub async fn run(client: Client, shutdown: CancellationToken) {
     // Bindings under way are finished: whoever comes next need not repeat them.
     scheduler.tasks.close();
     scheduler.tasks.wait().await;
+    drop(scheduler);
+    match tokio::time::timeout(report::LAST_WORDS, &mut telling).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(%error, "a task of the scheduler failed"),
+        Err(_) => {
+            telling.abort();
+            warn!("events were left unsent");
+        }
+    }
     info!("scheduler stopped");
 }
 

@@ -3,9 +3,15 @@
 //! Writers queue; the thread takes all that wait, checks each against the index and the
 //! batch so far, makes the batch durable with one barrier, and only then shows it to
 //! readers, watches and the writers themselves.
+//!
+//! A writer alone is served at once. Where writers come in crowds the thread lets the crowd
+//! gather for a moment: a commit costs about as much for thirty writes as for three, and who
+//! sleeps need not be woken for each of them. It waits for no more writers than there were
+//! before, and about as long as a commit takes: while a batch is written those left out come.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -36,6 +42,13 @@ impl Default for Options {
         }
     }
 }
+
+/// So many writes in one batch are a crowd: more of them will come.
+const CROWD: usize = 4;
+/// A crowd gathers for as long as the last commit took, but at least and at most so long.
+const GATHERING: [Duration; 2] = [Duration::from_micros(500), Duration::from_millis(2)];
+/// Between two looks at whether it still grows.
+const LOOK: Duration = Duration::from_micros(250);
 
 struct Job {
     key: Arc<str>,
@@ -157,36 +170,88 @@ fn write_loop(
     batch_size: usize,
 ) {
     let mut jobs = Vec::new();
+    let mut before: Option<Before> = None;
     while queue.blocking_recv_many(&mut jobs, batch_size) > 0 {
-        let batch = prepare(shared, jobs.drain(..));
-        if batch.events.is_empty() {
-            batch.answer(None);
-            continue;
+        if let Some(before) = before {
+            before.gather(&mut queue, &mut jobs, batch_size);
         }
-        let records: Vec<Record> = batch
-            .events
-            .iter()
-            .map(|event| Record {
-                key: event.key().clone(),
-                entry: event.current.clone(),
-            })
-            .collect();
-        let revision = batch.events.last().map_or(0, |event| event.revision);
-        if let Err(reason) = disk.append(revision, &records) {
-            tracing::error!(%reason, "the store could not write and stops taking writes");
-            batch.answer(Some(&reason));
-            let _ = shared.fault.set(reason);
-            continue;
-        }
-        {
-            let mut index = shared.index.write().unwrap_or_else(PoisonError::into_inner);
-            for event in &batch.events {
-                index.apply(Arc::clone(event));
-                // An error only says that nobody watches.
-                let _ = shared.events.send(Arc::clone(event));
-            }
-        }
+        let (writes, began) = (jobs.len(), Instant::now());
+        write(shared, &mut disk, jobs.drain(..));
+        before = Some(Before {
+            writes,
+            took: began.elapsed(),
+            ended: Instant::now(),
+        });
+    }
+}
+
+/// Decides, writes and shows one batch.
+fn write(shared: &Shared, disk: &mut impl Disk, jobs: impl Iterator<Item = Job>) {
+    let batch = prepare(shared, jobs);
+    if batch.events.is_empty() {
         batch.answer(None);
+        return;
+    }
+    let records: Vec<Record> = batch
+        .events
+        .iter()
+        .map(|event| Record {
+            key: event.key().clone(),
+            entry: event.current.clone(),
+        })
+        .collect();
+    let revision = batch.events.last().map_or(0, |event| event.revision);
+    if let Err(reason) = disk.append(revision, &records) {
+        tracing::error!(%reason, "the store could not write and stops taking writes");
+        batch.answer(Some(&reason));
+        let _ = shared.fault.set(reason);
+        return;
+    }
+    {
+        let mut index = shared.index.write().unwrap_or_else(PoisonError::into_inner);
+        for event in &batch.events {
+            index.apply(Arc::clone(event));
+            // An error only says that nobody watches.
+            let _ = shared.events.send(Arc::clone(event));
+        }
+    }
+    batch.answer(None);
+}
+
+/// The batch before: what tells whether others will come.
+#[derive(Debug, Clone, Copy)]
+struct Before {
+    writes: usize,
+    took: Duration,
+    ended: Instant,
+}
+
+impl Before {
+    /// Takes in whoever else comes, for as long as somebody does, until there are as many as
+    /// before: then those who wait for each answer are all here.
+    fn gather(self, queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, most: usize) {
+        let [least, longest] = GATHERING;
+        let patience = self.took.clamp(least, longest);
+        let began = Instant::now();
+        // What comes long after a crowd is not a part of it.
+        if self.writes < CROWD || began.saturating_duration_since(self.ended) > patience {
+            return;
+        }
+        let enough = self.writes.min(most);
+        let mut waiting = queue.len();
+        while jobs.len() + waiting < enough && began.elapsed() < patience {
+            std::thread::sleep(LOOK);
+            let now = queue.len();
+            if now == waiting {
+                break;
+            }
+            waiting = now;
+        }
+        while jobs.len() < most
+            && let Ok(job) = queue.try_recv()
+        {
+            jobs.push(job);
+        }
     }
 }
 
@@ -288,5 +353,55 @@ fn decide(
             }))
         }
         Change::Delete { expect } => expected(expect).map(|_| None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> Job {
+        Job {
+            key: "/a".into(),
+            change: Change::Delete { expect: 1 },
+            reply: oneshot::channel().0,
+        }
+    }
+
+    /// How many are in a batch that one began and `waiting` stand in line for, twelve at most.
+    fn gathered(before: Before, waiting: usize) -> usize {
+        let (line, mut queue) = mpsc::channel(32);
+        for _ in 0..waiting {
+            assert!(line.try_send(job()).is_ok());
+        }
+        let mut jobs = vec![job()];
+        before.gather(&mut queue, &mut jobs, 12);
+        assert_eq!(queue.len(), waiting + 1 - jobs.len(), "nobody is lost");
+        jobs.len()
+    }
+
+    #[test]
+    fn a_crowd_gathers_and_a_lone_writer_waits_for_nobody() {
+        // In the future, so that however slow the test is, they have only just been here.
+        let crowd = Before {
+            writes: CROWD,
+            took: Duration::ZERO,
+            ended: Instant::now() + Duration::from_secs(600),
+        };
+        assert_eq!(gathered(crowd, 0), 1, "nobody comes");
+        assert_eq!(gathered(crowd, 6), 7);
+        assert_eq!(gathered(crowd, 20), 12, "no more than fit into a batch");
+        let few = Before {
+            writes: CROWD - 1,
+            ..crowd
+        };
+        assert_eq!(gathered(few, 6), 1);
+        let past = Before {
+            ended: Instant::now()
+                .checked_sub(Duration::from_secs(1))
+                .expect("the machine runs for longer than that"),
+            ..crowd
+        };
+        assert_eq!(gathered(past, 6), 1);
     }
 }

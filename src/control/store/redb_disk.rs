@@ -86,6 +86,9 @@ impl StorageBackend for Gated {
     }
 }
 
+/// A record with the fingerprint of its entry; 0 where there is none.
+type Fresh<'a> = (&'a Record, u64);
+
 /// All keys in one table, so that a batch and its revision are one transaction.
 pub struct RedbDisk {
     path: PathBuf,
@@ -172,14 +175,19 @@ impl RedbDisk {
         Ok((stored, promised))
     }
 
-    fn write(&self, revision: Revision, records: &[Record]) -> Result<(), redb::Error> {
+    /// `records` come in the order of their keys, each key once.
+    fn write(&self, revision: Revision, records: &[Fresh<'_>]) -> Result<(), redb::Error> {
         let transaction = self.database.begin_write()?;
         {
             let mut table = transaction.open_table(TABLE)?;
-            for record in records {
+            let mut bytes = Vec::new();
+            for (record, print) in records {
                 let key = record.key.as_bytes();
                 match &record.entry {
-                    Some(entry) => table.insert(key, encode(entry).as_slice())?,
+                    Some(entry) => {
+                        encode(entry, *print, &mut bytes);
+                        table.insert(key, bytes.as_slice())?
+                    }
                     None => table.remove(key)?,
                 };
             }
@@ -214,17 +222,32 @@ impl Disk for RedbDisk {
     }
 
     fn append(&mut self, revision: Revision, records: &[Record]) -> Result<(), String> {
+        let mut fresh: Vec<Fresh<'_>> = Vec::with_capacity(records.len());
         for record in records {
-            if let Some(old) = self.fingerprints.remove(&record.key) {
+            let print = record.entry.as_ref().map(fingerprint);
+            let old = match print {
+                Some(print) => self.fingerprints.insert(record.key.clone(), print),
+                None => self.fingerprints.remove(&record.key),
+            };
+            if let Some(old) = old {
                 self.digest.remove(old);
             }
-            if let Some(entry) = &record.entry {
-                let print = fingerprint(entry);
+            if let Some(print) = print {
                 self.digest.add(print);
-                self.fingerprints.insert(record.key.clone(), print);
             }
+            fresh.push((record, print.unwrap_or_default()));
         }
-        let written = std::panic::catch_unwind(AssertUnwindSafe(|| self.write(revision, records)));
+        // Neighbours share pages, which are then visited once. The sort is stable: of
+        // several records of one key the last one is what stands in the end.
+        fresh.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
+        fresh.dedup_by(|later, kept| {
+            let same = later.0.key == kept.0.key;
+            if same {
+                *kept = *later;
+            }
+            same
+        });
+        let written = std::panic::catch_unwind(AssertUnwindSafe(|| self.write(revision, &fresh)));
         match written {
             Ok(result) => result.map_err(|error| format!("redb: {error}")),
             Err(panic) => Err(panic_text(panic.as_ref())),

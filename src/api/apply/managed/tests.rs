@@ -157,6 +157,47 @@ fn a_new_object_belongs_to_its_maker_except_its_names() {
 }
 
 #[test]
+fn a_new_objects_record_is_what_a_comparison_would_find() {
+    let job = json!({"metadata": {"name": "a", "namespace": "d"}, "spec": {}});
+    let service = json!({"metadata": {"generateName": "a-", "uid": "u", "finalizers": ["z/b", "a/b"],
+            "annotations": {}, "ownerReferences": [{"uid": "2", "name": "x"}, {"uid": "1"}]},
+        "spec": {"ports": [{"port": 443, "name": "s"}, {"protocol": "UDP", "port": 53}, {"port": 443}],
+            "selector": {"b": "1", "a": "2"}, "externalIPs": ["1.2.3.4"], "sessionAffinityConfig": {}}});
+    for (group, plural, object) in [
+        ("apps", "deployments", wanted(Some(3), "x:1")),
+        ("batch", "jobs", job),
+        ("", "services", service),
+        (
+            "",
+            "configmaps",
+            json!({"metadata": {}, "data": {"k": "v"}, "unknown": [{"x": []}]}),
+        ),
+        ("", "configmaps", json!({"metadata": {"name": "a"}})),
+        ("", "configmaps", json!({})),
+    ] {
+        let stored = find(group, "v1", plural).expect("known");
+        let mut set = fields(schema::of(stored).expect("shape"), &object, true);
+        strip(&mut set);
+        let mut new = object.clone();
+        let version = stored.gv.api_version();
+        let writer = Writer {
+            api_version: &version,
+            ..writer("maker")
+        };
+        track(stored, None, &mut new, &writer);
+        let record = new.pointer("/metadata/managedFields/0");
+        // As texts: the order is a part of the record.
+        let written = record.map(|entry| entry["fieldsV1"].to_string());
+        let expected = (!set.is_empty()).then(|| set.write().to_string());
+        assert_eq!(written, expected, "{object}");
+        assert_eq!(
+            record.is_some(),
+            Entry::read(record.unwrap_or(&json!({}))).is_some()
+        );
+    }
+}
+
+#[test]
 fn old_updates_are_folded_into_one() {
     let mut live = json!({"metadata": {"labels": {}}});
     track(shape(), None, &mut live, &writer("m"));

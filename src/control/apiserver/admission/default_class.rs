@@ -1,11 +1,12 @@
 //! DefaultStorageClass and DefaultIngressClass: claims and ingresses that name no class
 //! get the newest one that is marked as default.
 
-use cadet_api::json::{child, str_at};
+use cadet_api::json::child;
 use cadet_api::resource::Resource;
 use serde_json::{Value, json};
 
 use super::{Operation, Request, find_in, is_marked};
+use crate::object::Object;
 
 const STORAGE: &[&str] = &[
     "storageclass.kubernetes.io/is-default-class",
@@ -53,14 +54,13 @@ fn set(
     let marked = request
         .list(classes)
         .into_iter()
-        .filter(|class| marks.iter().any(|mark| is_marked(class, mark)));
+        .filter(|class| marks.iter().any(|mark| is_marked(class.known(), mark)));
     // The newest wins; among equals the first name.
     let newest = marked.reduce(|best, one| {
-        let born = |class: &Value| str_at(class, "/metadata/creationTimestamp").to_owned();
+        let born = |class: &Object| class.meta.creation_timestamp.clone().unwrap_or_default();
         if born(&one) > born(&best) { one } else { best }
     });
     if let (Some(class), Some(members)) = (newest, object.as_object_mut()) {
-        let name = str_at(&class, "/metadata/name");
-        child(members, "spec").insert(field.into(), json!(name));
+        child(members, "spec").insert(field.into(), json!(class.meta.name));
     }
 }

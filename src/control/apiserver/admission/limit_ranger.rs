@@ -1,6 +1,8 @@
 //! LimitRanger: the limits of a namespace's LimitRanges are filled into containers that
 //! set none, and pods and claims outside their bounds are refused.
 
+use std::sync::Arc;
+
 use cadet_api::json::{self, list_at, map_at, str_at};
 use cadet_api::meta;
 use cadet_api::pod_resources::{self, Resources};
@@ -9,12 +11,13 @@ use cadet_api::status::Status;
 use serde_json::{Map, Value, json};
 
 use super::{Operation, Request, find};
+use crate::object::Object;
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 /// Largest ratio that upstream still compares in thousandths.
 const MAX_MILLI: i64 = i64::MAX / 1000;
 
-fn ranges(request: &Request<'_>) -> Result<Vec<Value>, Status> {
+fn ranges(request: &Request<'_>) -> Result<Vec<Arc<Object>>, Status> {
     Ok(request.list(find("limitranges")?))
 }
 
@@ -30,7 +33,7 @@ pub(super) fn fill(request: &Request<'_>, pod: &mut Value) -> Result<(), Status>
             ("/spec/initContainers", "init container"),
         ] {
             for container in json::list_mut(pod, list).into_iter().flatten() {
-                fill_container(container, &range, word, &mut said);
+                fill_container(container, range.known(), word, &mut said);
             }
         }
         if !said.is_empty() {
@@ -82,7 +85,7 @@ pub(super) fn check(request: &Request<'_>, object: &Value) -> Result<(), Status>
         return Ok(());
     }
     for range in ranges(request)? {
-        let errors: Vec<String> = list_at(&range, "/spec/limits")
+        let errors: Vec<String> = list_at(range.known(), "/spec/limits")
             .iter()
             .flat_map(|limit| match pod {
                 true => pod_errors(limit, object),

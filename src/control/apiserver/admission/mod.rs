@@ -24,6 +24,8 @@ mod service_account;
 mod storage_in_use;
 mod tolerations;
 
+use std::sync::Arc;
+
 use cadet_api::resource::{self, Resource};
 use cadet_api::status::Status;
 use cadet_api::{json, meta, strategy};
@@ -38,6 +40,7 @@ use crate::access::User;
 use crate::app::App;
 use crate::call::ObjectCall;
 use crate::handlers::DeleteOptions;
+use crate::object::Object;
 use crate::query::Parameters;
 use crate::webhooks;
 
@@ -262,10 +265,9 @@ impl<'a> Request<'a> {
         Status::forbidden(self.named, name, why)
     }
 
-    /// All objects of a kind of this request's namespace, decoded.
-    fn list(&self, kind: &'static Resource) -> Vec<Value> {
-        let listing = self.app.world.list(kind, Some(self.namespace));
-        listing.objects.iter().map(|o| o.value()).collect()
+    /// All objects of a kind of this request's namespace.
+    fn list(&self, kind: &'static Resource) -> Vec<Arc<Object>> {
+        self.app.world.list(kind, Some(self.namespace)).objects
     }
 }
 

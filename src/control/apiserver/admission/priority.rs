@@ -1,12 +1,15 @@
 //! Priority: the name of a PriorityClass becomes the number the scheduler sorts by, and
 //! at most one class is the default.
 
+use std::sync::Arc;
+
 use cadet_api::json::{bool_at, int_at, str_at};
 use cadet_api::resource::Resource;
 use cadet_api::status::Status;
 use serde_json::{Value, json};
 
 use super::{Request, find_in};
+use crate::object::Object;
 
 const GROUP: &str = "scheduling.k8s.io";
 /// Every cluster's own classes: its own pods ask for them.
@@ -41,11 +44,12 @@ pub(super) fn resolve(
             let classes = find_in(GROUP, "priorityclasses")?;
             let found = request.app.world.get(classes, "", name);
             let why = format!("no PriorityClass with name {name} was found");
-            Some(found.ok_or_else(|| request.forbidden(pod, &why))?.value())
+            Some(found.ok_or_else(|| request.forbidden(pod, &why))?)
         }
     };
+    let class = class.as_ref().map(|class| class.known());
     let (mut priority, mut policy) = (0, "PreemptLowerPriority".to_owned());
-    if let Some(class) = &class {
+    if let Some(class) = class {
         priority = int_at(class, "/value").unwrap_or(0);
         policy = str_at(class, "/preemptionPolicy").to_owned();
     }
@@ -66,7 +70,7 @@ pub(super) fn resolve(
     let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else {
         return Ok(());
     };
-    if let Some(class) = &class {
+    if let Some(class) = class {
         spec.insert(
             "priorityClassName".into(),
             json!(str_at(class, "/metadata/name")),
@@ -92,12 +96,12 @@ fn keep(pod: &mut Value, old: &Value) {
 }
 
 /// Among several default classes the one of lowest value, as upstream.
-fn default_class(request: &Request<'_>) -> Result<Option<Value>, Status> {
+fn default_class(request: &Request<'_>) -> Result<Option<Arc<Object>>, Status> {
     let classes = request.list(find_in(GROUP, "priorityclasses")?);
     let defaults = classes
         .into_iter()
-        .filter(|class| bool_at(class, "/globalDefault"));
-    Ok(defaults.min_by_key(|class| int_at(class, "/value").unwrap_or(0)))
+        .filter(|class| bool_at(class.known(), "/globalDefault"));
+    Ok(defaults.min_by_key(|class| int_at(class.known(), "/value").unwrap_or(0)))
 }
 
 /// Only one class can be the default.
@@ -107,10 +111,10 @@ pub(super) fn check(request: &Request<'_>, class: &Value) -> Result<(), Status> 
     }
     let name = str_at(class, "/metadata/name");
     match default_class(request)? {
-        Some(other) if str_at(&other, "/metadata/name") != name => {
+        Some(other) if other.meta.name != name => {
             let why = format!(
                 "PriorityClass {} is already marked as default. Only one default can exist",
-                str_at(&other, "/metadata/name")
+                other.meta.name
             );
             Err(request.forbidden(class, &why))
         }

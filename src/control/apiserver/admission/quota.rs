@@ -94,7 +94,8 @@ pub(super) async fn check(
     let taken = Taken::of(resource, new);
     let interested: Vec<Quota> = quotas
         .iter()
-        .map(Quota::of)
+        // Not kept: its status, and with it the quota, changes with nearly every object.
+        .map(|quota| Quota::of(&quota.value()))
         .filter(|quota| quota.covers(&taken))
         .collect();
     if interested.is_empty() {

@@ -1,6 +1,7 @@
 //! ServiceAccount: a pod runs under an account of its namespace, and its containers find
 //! that account's token where client libraries look for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cadet_api::json::{child, list_at, list_mut, str_at};
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Operation, Request, find, is_marked};
 use crate::handlers::suffix;
+use crate::object::Object;
 
 /// The account of pods that name none.
 const DEFAULT: &str = "default";
@@ -41,12 +43,13 @@ pub(super) async fn admit(request: &Request<'_>, pod: &mut Value) -> Result<(), 
         name => name.to_owned(),
     };
     let account = account(request, pod, &name).await?;
+    let account = account.known();
     let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else {
         return Ok(());
     };
     spec.insert("serviceAccountName".into(), json!(name));
     spec.insert("serviceAccount".into(), json!(name));
-    let pull = list_at(&account, "/imagePullSecrets");
+    let pull = list_at(account, "/imagePullSecrets");
     let has_own = spec
         .get("imagePullSecrets")
         .and_then(Value::as_array)
@@ -55,20 +58,20 @@ pub(super) async fn admit(request: &Request<'_>, pod: &mut Value) -> Result<(), 
         spec.insert("imagePullSecrets".into(), json!(pull));
     }
     // A server without keys has no tokens to mount.
-    if request.app.config.token_keys.is_some() && wants_token(pod, &account) {
+    if request.app.config.token_keys.is_some() && wants_token(pod, account) {
         mount(pod)?;
     }
     Ok(())
 }
 
-async fn account(request: &Request<'_>, pod: &Value, name: &str) -> Result<Value, Status> {
+async fn account(request: &Request<'_>, pod: &Value, name: &str) -> Result<Arc<Object>, Status> {
     let accounts = find("serviceaccounts")?;
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
             tokio::time::sleep(PAUSE).await;
         }
         if let Some(found) = request.app.world.get(accounts, request.namespace, name) {
-            return Ok(found.value());
+            return Ok(found);
         }
     }
     let why = format!(
@@ -154,12 +157,12 @@ pub(super) fn check(request: &Request<'_>, pod: &Value) -> Result<(), Status> {
     let Some(account) = request.app.world.get(accounts, request.namespace, name) else {
         return Ok(());
     };
-    let account = account.value();
-    if !is_marked(&account, "kubernetes.io/enforce-mountable-secrets") {
+    let account = account.known();
+    if !is_marked(account, "kubernetes.io/enforce-mountable-secrets") {
         return Ok(());
     }
     let listed = |secret: &str| {
-        list_at(&account, "/secrets")
+        list_at(account, "/secrets")
             .iter()
             .any(|one| str_at(one, "/name") == secret)
     };

@@ -30,7 +30,7 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let mut object = decoded.value;
     strategy::check_body(resource, &object)?;
     let mut warnings = convert::to_stored(resource, &mut object)?;
-    let text = Some(decoded.json.as_ref());
+    let text = decoded.repeats.then_some(decoded.json.as_ref());
     warnings.extend(fields::check(resource, &object, text, options.validation)?);
     access::may_create(&call.user, resource, &object)?;
     place(call, &mut object)?;
@@ -137,8 +137,14 @@ pub async fn store_new(
         let held = admission::give_address(app, resource, &mut object)?;
         let ports = ports::give(app, resource, &mut object)?;
         admission::give_token(app, resource, &mut object)?;
-        match &record {
-            Some(record) => meta::set(&mut object, "managedFields", record.clone()),
+        match &mut record {
+            Some(record) => {
+                let record = match again {
+                    true => record.clone(),
+                    false => record.take(),
+                };
+                meta::set(&mut object, "managedFields", record);
+            }
             None if manager.is_applying() => {}
             None => manager.track(resource, None, &mut object),
         }

@@ -22,7 +22,7 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let decoded = body::decode(resource.kind, &call.headers, bytes)?;
     let mut review = decoded.value;
     strategy::check_body(resource, &review)?;
-    let text = Some(decoded.json.as_ref());
+    let text = decoded.repeats.then_some(decoded.json.as_ref());
     let warnings = fields::check(resource, &review, text, options.validation)?;
     strategy::set_type(resource, &mut review);
     review["status"] = match resource.kind {

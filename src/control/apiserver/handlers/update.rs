@@ -24,7 +24,7 @@ pub async fn run(call: &ObjectCall, part: Part, bytes: Bytes) -> Result<Response
     let mut sent = decoded.value;
     strategy::check_body(resource, &sent)?;
     let mut warnings = convert::to_stored(resource, &mut sent)?;
-    let text = Some(decoded.json.as_ref());
+    let text = decoded.repeats.then_some(decoded.json.as_ref());
     warnings.extend(fields::check(resource, &sent, text, options.validation)?);
     settle_names(call, &mut sent)?;
     let stored = call.stored();

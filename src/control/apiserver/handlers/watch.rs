@@ -32,8 +32,8 @@ use crate::world::{Change, Scope, Subscription, World};
 /// Shortest life of a watch without a timeout of its own; the longest is twice that, so
 /// that watches opened together do not all end together. Upstream's figures.
 const MIN_LIFE_SECONDS: u64 = 1800;
-/// Most bytes gathered into one frame.
-const FRAME: usize = 64 * 1024;
+/// Bytes from which on a frame takes in no more events.
+const ENOUGH: usize = 64 * 1024;
 
 pub fn run(call: &ObjectCall) -> Result<Response, Status> {
     let options = ListOptions::of(&call.parameters, call.resource(), true)?;
@@ -85,7 +85,7 @@ pub fn run(call: &ObjectCall) -> Result<Response, Status> {
         }
     };
 
-    let mut first = BytesMut::new();
+    let mut first = Frame::default();
     let mut seen = options.revision.unwrap_or(0);
     if let Some(listing) = listing {
         let named = |object: &crate::object::Object| {
@@ -99,16 +99,16 @@ pub fn run(call: &ObjectCall) -> Result<Response, Status> {
             .iter()
             .filter(|o| selection.holds(o) && named(o))
         {
-            push(&mut first, &encoder.initial(object));
+            first.push(encoder.initial(object));
         }
         if options.initial_events == Some(true) && options.bookmarks {
-            push(&mut first, &encoder.bookmark(listing.revision, true));
+            first.push(encoder.bookmark(listing.revision, true));
         }
         seen = listing.revision;
     }
 
     let watcher = Watcher {
-        first: first.freeze(),
+        first: first.into_bytes(),
         seen,
         subscription,
         selection,
@@ -151,9 +151,49 @@ fn bookmark_clock(every: Duration) -> Interval {
     clock
 }
 
-fn push(frame: &mut BytesMut, line: &[u8]) {
-    frame.extend_from_slice(line);
-    frame.extend_from_slice(b"\n");
+/// What goes to the client at once: an event alone as it is shared by all who watch, several
+/// put together.
+#[derive(Default)]
+enum Frame {
+    #[default]
+    Empty,
+    One(Bytes),
+    Many(BytesMut),
+}
+
+impl Frame {
+    fn push(&mut self, line: Bytes) {
+        *self = match std::mem::take(self) {
+            Frame::Empty => Frame::One(line),
+            Frame::One(first) => {
+                // Where two are, more will be.
+                let mut lines = BytesMut::with_capacity(4 * (first.len() + line.len()));
+                lines.extend_from_slice(&first);
+                lines.extend_from_slice(&line);
+                Frame::Many(lines)
+            }
+            Frame::Many(mut lines) => {
+                lines.extend_from_slice(&line);
+                Frame::Many(lines)
+            }
+        };
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Frame::Empty => 0,
+            Frame::One(line) => line.len(),
+            Frame::Many(lines) => lines.len(),
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Frame::Empty => Bytes::new(),
+            Frame::One(line) => line,
+            Frame::Many(lines) => lines.freeze(),
+        }
+    }
 }
 
 /// One open watch.
@@ -189,38 +229,38 @@ impl Watcher {
                 () = self.stopping.cancelled() => return None,
                 () = tokio::time::sleep_until(self.deadline) => return None,
                 change = self.subscription.next() => {
-                    let mut frame = BytesMut::new();
+                    let mut frame = Frame::default();
                     self.gather(&mut frame, change.ok()?);
-                    if !frame.is_empty() {
-                        return Some(frame.freeze());
+                    if frame.len() > 0 {
+                        return Some(frame.into_bytes());
                     }
                 }
                 _ = tick => {
                     // All changes up to this revision are in the queue already, because
                     // the world publishes a change before it shows its revision.
                     let revision = self.world.revision();
-                    let mut frame = BytesMut::new();
+                    let mut frame = Frame::default();
                     while let Some(change) = self.subscription.try_next() {
                         self.take(&mut frame, &change);
                     }
-                    push(&mut frame, &self.encoder.bookmark(revision.max(self.seen), false));
-                    return Some(frame.freeze());
+                    frame.push(self.encoder.bookmark(revision.max(self.seen), false));
+                    return Some(frame.into_bytes());
                 }
             }
         }
     }
 
     /// One change and what else waits already, up to a frame's size.
-    fn gather(&mut self, frame: &mut BytesMut, change: Arc<Change>) {
+    fn gather(&mut self, frame: &mut Frame, change: Arc<Change>) {
         self.take(frame, &change);
-        while frame.len() < FRAME
+        while frame.len() < ENOUGH
             && let Some(change) = self.subscription.try_next()
         {
             self.take(frame, &change);
         }
     }
 
-    fn take(&mut self, frame: &mut BytesMut, change: &Change) {
+    fn take(&mut self, frame: &mut Frame, change: &Change) {
         if change.revision <= self.seen {
             return;
         }
@@ -234,7 +274,7 @@ impl Watcher {
             .as_ref()
             .is_some_and(|object| self.selection.holds(object));
         if let Some(what) = change.seen(before, after) {
-            push(frame, &self.encoder.event(change, what));
+            frame.push(self.encoder.event(change, what));
         }
     }
 }

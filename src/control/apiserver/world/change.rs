@@ -79,7 +79,7 @@ impl Change {
         }
     }
 
-    /// The watch event as one line of JSON, without the newline.
+    /// The watch event as one line of JSON, newline and all.
     pub fn line(&self, what: What) -> Bytes {
         // Nothing here panics halfway, so a poisoned lock is still sound.
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,11 +107,17 @@ impl Change {
     }
 }
 
-/// A watch event that shows `object` at `revision`.
+/// Room for what stands around an object in an event, bytes: its frame and its version.
+const FRAME: usize = 96;
+
+/// A watch event that shows `object` at `revision`, as a line with its newline.
 pub fn line_of(what: What, object: &Object, revision: Revision) -> Bytes {
-    let mut line = format!("{{\"type\":\"{}\",\"object\":", what.name()).into_bytes();
+    let mut line = Vec::with_capacity(object.size() + FRAME);
+    line.extend_from_slice(b"{\"type\":\"");
+    line.extend_from_slice(what.name().as_bytes());
+    line.extend_from_slice(b"\",\"object\":");
     object.write_at(&mut line, revision);
-    line.push(b'}');
+    line.extend_from_slice(b"}\n");
     line.into()
 }
 

@@ -23,13 +23,13 @@ const FRESH: usize = 256;
 const PAST: usize = 64 << 20;
 
 /// What a watch asks for, as far as the index can tell.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
-    kind: (&'static str, &'static str),
+    kind: super::KindKey,
     place: Where,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Where {
     Everywhere,
     Namespace(String),
@@ -62,34 +62,105 @@ impl Scope {
         }
     }
 
-    /// All index places a change must be brought to.
-    fn of(change: &Change) -> Vec<Scope> {
+    /// Whether a change is in it.
+    fn covers(&self, change: &Change) -> bool {
         let Some(object) = change.current.as_ref().or(change.previous.as_ref()) else {
-            return vec![];
+            return false;
         };
-        let meta = &object.meta;
-        let mut places = vec![
-            Where::Everywhere,
-            Where::Name(String::new(), meta.name.clone()),
-        ];
-        if object.resource.namespaced {
-            places.push(Where::Namespace(meta.namespace.clone()));
-            places.push(Where::Name(meta.namespace.clone(), meta.name.clone()));
+        if super::kind_key(object.resource) != self.kind {
+            return false;
         }
-        let node =
-            |side: &Option<Arc<Object>>| side.as_ref().and_then(|o| o.node().map(str::to_owned));
-        let (before, after) = (node(&change.previous), node(&change.current));
-        let moved = before.is_some() && before != after;
-        places.extend(after.map(Where::Node));
-        if moved {
-            places.extend(before.map(Where::Node));
+        let (namespace, name) = (&object.meta.namespace, &object.meta.name);
+        match &self.place {
+            Where::Everywhere => true,
+            Where::Namespace(wanted) => object.resource.namespaced && namespace == wanted,
+            Where::Name(inside, wanted) => {
+                name == wanted && (inside.is_empty() || namespace == inside)
+            }
+            Where::Node(wanted) => nodes(change).into_iter().flatten().any(|n| n == wanted),
         }
-        let kind = super::kind_key(object.resource);
-        places
-            .into_iter()
-            .map(|place| Scope { kind, place })
-            .collect()
     }
+}
+
+/// The nodes a change of a pod is about: where it is, and where it was before.
+fn nodes(change: &Change) -> [Option<&str>; 2] {
+    let before = node(change.previous.as_ref());
+    let after = node(change.current.as_ref());
+    [after, before.filter(|_| before != after)]
+}
+
+fn node(side: Option<&Arc<Object>>) -> Option<&str> {
+    side?.node()
+}
+
+type Sender = mpsc::Sender<Arc<Change>>;
+
+/// Who watches a kind, by the narrowest place each asked for. Found by what stands in the
+/// object, without a copy of it.
+#[derive(Default)]
+struct Watchers {
+    everywhere: Vec<Sender>,
+    by_namespace: HashMap<String, Vec<Sender>>,
+    /// By name, then by namespace ("" = any).
+    by_name: HashMap<String, HashMap<String, Vec<Sender>>>,
+    by_node: HashMap<String, Vec<Sender>>,
+}
+
+impl Watchers {
+    fn at(&mut self, place: Where) -> &mut Vec<Sender> {
+        match place {
+            Where::Everywhere => &mut self.everywhere,
+            Where::Namespace(namespace) => self.by_namespace.entry(namespace).or_default(),
+            Where::Name(namespace, name) => {
+                let named = self.by_name.entry(name).or_default();
+                named.entry(namespace).or_default()
+            }
+            Where::Node(node) => self.by_node.entry(node).or_default(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.everywhere.is_empty()
+            && self.by_namespace.is_empty()
+            && self.by_name.is_empty()
+            && self.by_node.is_empty()
+    }
+
+    /// Brings a change to all whose place it is in.
+    fn tell(&mut self, change: &Arc<Change>, object: &Object) {
+        tell(&mut self.everywhere, change);
+        let (namespace, name) = (&object.meta.namespace, &object.meta.name);
+        if object.resource.namespaced {
+            tell_at(&mut self.by_namespace, namespace, change);
+        }
+        if let Some(named) = self.by_name.get_mut(name) {
+            tell_at(named, "", change);
+            if object.resource.namespaced {
+                tell_at(named, namespace, change);
+            }
+            if named.is_empty() {
+                self.by_name.remove(name);
+            }
+        }
+        for node in nodes(change).into_iter().flatten() {
+            tell_at(&mut self.by_node, node, change);
+        }
+    }
+}
+
+fn tell_at(watchers: &mut HashMap<String, Vec<Sender>>, place: &str, change: &Arc<Change>) {
+    if let Some(there) = watchers.get_mut(place) {
+        tell(there, change);
+        if there.is_empty() {
+            watchers.remove(place);
+        }
+    }
+}
+
+fn tell(watchers: &mut Vec<Sender>, change: &Arc<Change>) {
+    // Full: too slow. Closed: gone. Either way it leaves; dropping the sender ends the
+    // stream of a slow one.
+    watchers.retain(|watcher| watcher.try_send(Arc::clone(change)).is_ok());
 }
 
 /// The watcher fell behind and was cut.
@@ -129,7 +200,7 @@ pub(super) struct Hub {
     past: usize,
     capacity: usize,
     buffer: usize,
-    watchers: HashMap<Scope, Vec<mpsc::Sender<Arc<Change>>>>,
+    watchers: HashMap<super::KindKey, Watchers>,
 }
 
 impl Hub {
@@ -151,15 +222,13 @@ impl Hub {
     }
 
     pub(super) fn publish(&mut self, change: Arc<Change>) {
-        for scope in Scope::of(&change) {
-            let Some(watchers) = self.watchers.get_mut(&scope) else {
-                continue;
-            };
-            // Full: too slow. Closed: gone. Either way it leaves; dropping the sender ends
-            // the stream of a slow one.
-            watchers.retain(|watcher| watcher.try_send(Arc::clone(&change)).is_ok());
-            if watchers.is_empty() {
-                self.watchers.remove(&scope);
+        if let Some(object) = change.current.as_ref().or(change.previous.as_ref()) {
+            let kind = super::kind_key(object.resource);
+            if let Some(watchers) = self.watchers.get_mut(&kind) {
+                watchers.tell(&change, object);
+                if watchers.is_empty() {
+                    self.watchers.remove(&kind);
+                }
             }
         }
         self.newest = change.revision;
@@ -213,11 +282,12 @@ impl Hub {
         let backlog = self
             .window
             .range(start..)
-            .filter(|change| Scope::of(change).contains(&scope))
+            .filter(|change| scope.covers(change))
             .cloned()
             .collect();
         let (sender, live) = mpsc::channel(self.buffer);
-        let watchers = self.watchers.entry(scope).or_default();
+        let watchers = self.watchers.entry(scope.kind).or_default();
+        let watchers = watchers.at(scope.place);
         // Watchers that left are only noticed when something is sent; a quiet scope must
         // not collect them.
         watchers.retain(|watcher| !watcher.is_closed());

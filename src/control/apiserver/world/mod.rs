@@ -14,7 +14,6 @@ mod past;
 mod shared;
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
@@ -40,8 +39,9 @@ const RULES: &str = ".rbac.authorization.k8s.io/";
 /// What keys of webhook configurations hold: their group.
 const HOOKS: &str = ".admissionregistration.k8s.io/";
 
-/// Name of one object within its kind.
-type Place = (String, String);
+/// The objects of a kind by namespace ("" at cluster scope) and name, found without a copy of
+/// either.
+type Placed = BTreeMap<String, BTreeMap<String, Arc<Object>>>;
 
 /// Objects of a kind at one revision, in order of namespace and name.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub struct Listing {
 
 struct State {
     revision: Revision,
-    kinds: HashMap<KindKey, BTreeMap<Place, Arc<Object>>>,
+    kinds: HashMap<KindKey, Placed>,
     hub: Hub,
 }
 
@@ -254,8 +254,8 @@ impl World {
         name: &str,
     ) -> Option<Arc<Object>> {
         let namespace = if resource.namespaced { namespace } else { "" };
-        let place = (namespace.to_owned(), name.to_owned());
-        self.read().kind(resource)?.get(&place).cloned()
+        let state = self.read();
+        state.kind(resource)?.get(namespace)?.get(name).cloned()
     }
 
     /// All objects of a kind, in one namespace or in all, now.
@@ -263,13 +263,10 @@ impl World {
         let state = self.read();
         let objects = state.kind(resource).map(|kind| match namespace {
             Some(namespace) if resource.namespaced => {
-                let from = (namespace.to_owned(), String::new());
-                kind.range((Bound::Included(from), Bound::Unbounded))
-                    .take_while(|((ns, _), _)| ns == namespace)
-                    .map(|(_, object)| Arc::clone(object))
-                    .collect()
+                let named = kind.get(namespace).into_iter();
+                named.flat_map(BTreeMap::values).map(Arc::clone).collect()
             }
-            _ => kind.values().map(Arc::clone).collect(),
+            _ => all(kind).map(Arc::clone).collect(),
         });
         Listing {
             revision: state.revision,
@@ -302,7 +299,7 @@ impl World {
     /// Whether any object says that the one with this uid owns it.
     pub fn is_owner(&self, uid: &str) -> bool {
         let state = self.read();
-        state.kinds.values().flat_map(BTreeMap::values).any(|o| {
+        state.kinds.values().flat_map(all).any(|o| {
             let mut owners = o.meta.owner_references.iter();
             owners.any(|owner| owner.uid == uid)
         })
@@ -311,7 +308,10 @@ impl World {
     /// How many objects of each kind there are: (plural, number).
     pub fn counts(&self) -> Vec<(&'static str, usize)> {
         let state = self.read();
-        let mut counts: Vec<_> = state.kinds.iter().map(|(k, v)| (k.1, v.len())).collect();
+        let kinds = state.kinds.iter();
+        let mut counts: Vec<_> = kinds
+            .map(|(key, kind)| (key.1, kind.values().map(BTreeMap::len).sum::<usize>()))
+            .collect();
         counts.sort_unstable();
         counts
     }
@@ -346,23 +346,36 @@ impl World {
     }
 }
 
+/// All objects of a kind, in order of namespace and name.
+fn all(kind: &Placed) -> impl Iterator<Item = &Arc<Object>> {
+    kind.values().flat_map(BTreeMap::values)
+}
+
 impl State {
-    fn kind(&self, resource: &'static Resource) -> Option<&BTreeMap<Place, Arc<Object>>> {
+    fn kind(&self, resource: &'static Resource) -> Option<&Placed> {
         self.kinds.get(&kind_key(resource))
     }
 
     fn put(&mut self, object: Arc<Object>) -> Option<Arc<Object>> {
-        let place = (object.meta.namespace.clone(), object.meta.name.clone());
-        self.kinds
-            .entry(kind_key(object.resource))
-            .or_default()
-            .insert(place, object)
+        let kind = self.kinds.entry(kind_key(object.resource)).or_default();
+        let (namespace, name) = (&object.meta.namespace, object.meta.name.clone());
+        match kind.get_mut(namespace) {
+            Some(named) => named.insert(name, object),
+            None => {
+                let namespace = namespace.clone();
+                kind.insert(namespace, BTreeMap::from([(name, object)]));
+                None
+            }
+        }
     }
 
     fn remove(&mut self, object: &Object) -> Option<Arc<Object>> {
-        let place = (object.meta.namespace.clone(), object.meta.name.clone());
-        self.kinds
-            .get_mut(&kind_key(object.resource))?
-            .remove(&place)
+        let kind = self.kinds.get_mut(&kind_key(object.resource))?;
+        let named = kind.get_mut(&object.meta.namespace)?;
+        let removed = named.remove(&object.meta.name);
+        if named.is_empty() {
+            kind.remove(&object.meta.namespace);
+        }
+        removed
     }
 }

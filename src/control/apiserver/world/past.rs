@@ -1,6 +1,6 @@
 //! The recent past: what stories are told from. It reaches as far back as watches may resume.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use cadet_store::Revision;
@@ -28,7 +28,7 @@ impl World {
         let mut found = Vec::new();
         loop {
             let before = found.len();
-            for object in state.kinds.values().flat_map(BTreeMap::values) {
+            for object in state.kinds.values().flat_map(super::all) {
                 let mut owners = object.meta.owner_references.iter();
                 if owners.any(|owner| known.contains(&owner.uid))
                     && known.insert(object.meta.uid.clone())

@@ -148,6 +148,9 @@ impl Claims {
     /// How the claims not yet bound can be on a node; `None` if they cannot.
     pub fn bind(&self, storage: &Storage, facts: &Facts) -> Option<Bindings> {
         let mut out = Bindings::default();
+        if self.delayed.is_empty() {
+            return Some(out);
+        }
         let mut taken = HashSet::new();
         // Small claims first, so that they do not take what only they could leave.
         let mut claims: Vec<&Claim> = self.delayed.iter().collect();

@@ -24,6 +24,13 @@ pub enum Stage {
     Running,
 }
 
+/// What is looked for in each line.
+struct Marks<'a> {
+    name: memmem::Finder<'a>,
+    bound: memmem::Finder<'a>,
+    running: memmem::Finder<'a>,
+}
+
 #[derive(Clone, Default)]
 struct Seen {
     bound: Vec<Option<Instant>>,
@@ -32,22 +39,22 @@ struct Seen {
 }
 
 impl Seen {
-    fn line(&mut self, line: &[u8], mark: &memmem::Finder<'_>, now: Instant) {
-        let Some(at) = mark.find(line) else { return };
+    fn line(&mut self, line: &[u8], marks: &Marks<'_>, now: Instant) {
+        let Some(at) = marks.name.find(line) else {
+            return;
+        };
         let digits = line
-            .get(at + mark.needle().len()..)
+            .get(at + marks.name.needle().len()..)
             .and_then(|l| l.get(..DIGITS));
         let number = digits.and_then(|d| std::str::from_utf8(d).ok()?.parse::<usize>().ok());
         let Some(number) = number.filter(|n| *n < self.bound.len()) else {
             return;
         };
-        let is_bound = memmem::find(line, b"\"nodeName\":\"").is_some();
-        if is_bound && self.bound[number].is_none() {
+        if self.bound[number].is_none() && marks.bound.find(line).is_some() {
             self.bound[number] = Some(now);
             self.counts[Stage::Bound as usize] += 1;
         }
-        let runs = memmem::find(line, b"\"phase\":\"Running\"").is_some();
-        if runs && self.running[number].is_none() {
+        if self.running[number].is_none() && marks.running.find(line).is_some() {
             self.running[number] = Some(now);
             self.counts[Stage::Running as usize] += 1;
         }
@@ -110,8 +117,12 @@ async fn read(
     report: &watch::Sender<[usize; 2]>,
     mut ended: watch::Receiver<bool>,
 ) -> Result<Seen> {
-    let mark = format!("\"name\":\"{series}-");
-    let mark = memmem::Finder::new(&mark);
+    let name = format!("\"name\":\"{series}-");
+    let marks = Marks {
+        name: memmem::Finder::new(&name),
+        bound: memmem::Finder::new("\"nodeName\":\""),
+        running: memmem::Finder::new("\"phase\":\"Running\""),
+    };
     let mut seen = Seen {
         bound: vec![None; expected],
         running: vec![None; expected],
@@ -124,7 +135,7 @@ async fn read(
         };
         let now = Instant::now();
         for line in lines.split(|byte| *byte == b'\n') {
-            seen.line(line, &mark, now);
+            seen.line(line, &marks, now);
         }
         report.send_replace(seen.counts);
     }
