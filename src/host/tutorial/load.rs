@@ -96,6 +96,12 @@ pub(crate) fn load_all(folder: &Folder) -> Loaded {
             "the folder has no lesson.md",
             "`cadet tutorial new NAME` writes one to begin with",
         );
+    } else if bytes.trim_ascii().is_empty() {
+        findings.error(
+            1,
+            "lesson.md is empty",
+            "`cadet tutorial new NAME` writes one to begin with",
+        );
     }
     let text = decode(bytes, &mut findings);
     let mut lesson = Lesson {

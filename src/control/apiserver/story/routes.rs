@@ -153,6 +153,7 @@ fn begin(app: &App, asker: &str, hero: &Hero<'_>) -> Result<Begun, Status> {
             lines.extend(teller.old_event(event));
         }
     }
+    changes.iter().for_each(|change| teller.foresees(change));
     for change in &changes {
         let writer = app.journal.writer(change.revision);
         lines.extend(teller.take(change, writer.as_deref()));

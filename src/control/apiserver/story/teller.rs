@@ -41,6 +41,8 @@ pub struct Teller {
     begun: HashSet<String>,
     /// Pods that were given their node, which waits to be told.
     placed: HashMap<String, Line>,
+    /// Why pods were given their nodes, by uid, as far as that is known beforehand.
+    reasons: HashMap<String, String>,
     /// What a container's start counts from, by uid and name.
     made: HashMap<(String, String), Moment>,
     /// Uid, container and image of what is being fetched.
@@ -79,6 +81,24 @@ impl Teller {
     /// A slice that did not change while the server remembers.
     pub fn knows_slice(&mut self, slice: &Object) {
         self.services.seed(&slice.value(), &self.family);
+    }
+
+    /// Takes the scheduler's word from a change that is yet to be told: its event comes after
+    /// the binding, and an agent that is quick comes before both.
+    pub fn foresees(&mut self, change: &Change) {
+        let news = change.current.as_ref();
+        let Some(event) = news.filter(|object| object.resource.is("", "Event")) else {
+            return;
+        };
+        let uid = event.field("involvedObject.uid").unwrap_or_default();
+        if uid.is_empty() || event.field("reason") != Some("Scheduled") {
+            return;
+        }
+        if let News::Placed(why) = event::news(&event.value())
+            && !why.is_empty()
+        {
+            self.reasons.insert(uid.to_owned(), why);
+        }
     }
 
     pub fn is_alive(&self, uid: &str) -> bool {
@@ -237,7 +257,11 @@ impl Teller {
             && old.node().is_none()
             && let Some(node) = new.node()
         {
-            let told = Told::new("scheduled", format!("→ node {node}"));
+            let text = match self.reasons.get(&uid) {
+                Some(why) => format!("→ node {node} ({why})"),
+                None => format!("→ node {node}"),
+            };
+            let told = Told::new("scheduled", text);
             let line = line(new, actor.clone(), told, when);
             self.placed.insert(uid, line);
         }
@@ -300,7 +324,7 @@ impl Teller {
             News::Known => return Vec::new(),
             News::Placed(why) => {
                 let line = self.placed.remove(&uid).map(|mut line| {
-                    if !why.is_empty() {
+                    if !why.is_empty() && !self.reasons.contains_key(&uid) {
                         line.text = format!("{} ({why})", line.text);
                     }
                     line
