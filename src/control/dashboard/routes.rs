@@ -115,7 +115,13 @@ async fn watch(
     match paths {
         Some(paths) if (1..=watches::MOST).contains(&paths.len()) => {
             let authorization = headers.get(AUTHORIZATION);
-            watches::answer(&door.api, authorization, paths, watches::BEAT, door.shutdown)
+            watches::answer(
+                &door.api,
+                authorization,
+                paths,
+                watches::BEAT,
+                door.shutdown,
+            )
         }
         _ => refusal(
             StatusCode::BAD_REQUEST,
@@ -213,7 +219,11 @@ mod tests {
         for (uri, headers, wanted) in [
             ("/", vec![(HOST, "evil.example")], 421),
             ("/api/v1/pods", vec![(ORIGIN, "http://evil.example")], 403),
-            ("/api/v1/pods", vec![(ORIGIN, "http://127.0.0.1:10270")], 200),
+            (
+                "/api/v1/pods",
+                vec![(ORIGIN, "http://127.0.0.1:10270")],
+                200,
+            ),
             ("/api/v1/nodes/n/proxy/", vec![], 404),
             ("/metrics", vec![], 404),
             ("/assets/..%2flib.rs", vec![], 404),

@@ -169,7 +169,8 @@ mod tests {
             let chunks = stream::iter(all).map(|chunk| Ok::<_, std::io::Error>(*chunk));
             Body::from_stream(chunks)
         };
-        let pods = move || async move { chunks(&["{\"a\"", ":1}\n{\"a\":2}\n{\"a", "\":3}\n", "{cut"]) };
+        let pods =
+            move || async move { chunks(&["{\"a\"", ":1}\n{\"a\":2}\n{\"a", "\":3}\n", "{cut"]) };
         let nodes = move || async move { chunks(&["{\"n\":1}\n"]) };
         let router = Router::new()
             .route("/api/v1/pods", get(pods))
@@ -199,7 +200,12 @@ mod tests {
         let router = Router::new()
             .route("/api/v1/pods", get(asked))
             .route("/api/v1/nodes", get(gone));
-        let lines = lines_of(router, &["/api/v1/pods?watch=1", "/api/v1/nodes?watch=1"], 2).await;
+        let lines = lines_of(
+            router,
+            &["/api/v1/pods?watch=1", "/api/v1/nodes?watch=1"],
+            2,
+        )
+        .await;
         let event = |line: &str| serde_json::from_str::<Value>(&line[2..]).expect("an event");
         let (first, second) = (event(&lines[0]), event(&lines[1]));
         assert_eq!(first["type"], "ERROR");
@@ -210,7 +216,8 @@ mod tests {
 
     #[tokio::test]
     async fn silence_is_broken_and_an_end_is_an_end() {
-        let never = || async { Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>()) };
+        let never =
+            || async { Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>()) };
         let router = Router::new().route("/api/v1/pods", get(never));
         let stop = CancellationToken::new();
         let paths = vec!["/api/v1/pods?watch=1".parse().expect("a path")];
