@@ -55,7 +55,9 @@ function run(user) {
   root.replaceChildren(frame.element);
   const show = () => frame.show(parse(location.hash));
   addEventListener("hashchange", show);
+  whenExpired(() => signOut("The token has expired."));
   leave = () => {
+    whenExpired(() => {});
     removeEventListener("hashchange", show);
     frame.end();
     live.close();
@@ -131,5 +133,4 @@ function build(user, live) {
   return { element, show, end() { view.end(); all.end(); } };
 }
 
-whenExpired(() => signOut("The token has expired."));
 start();

@@ -6,6 +6,7 @@ import { toObject } from "./route.js";
 import { inSight, ordered, scrollTo } from "./window.js";
 
 const ROW = 34;
+const LONG = ["Message", "Images", "Hosts"];
 const WORDS = { ok: "well", busy: "on its way", bad: "in trouble", done: "done" };
 
 export function list(main, cx, kind) {
@@ -19,7 +20,7 @@ export function list(main, cx, kind) {
   const filter = h("input", {
     type: "search", placeholder: "filter", "aria-label": `Filter ${kind.title}`, oninput: () => { view.words = filter.value; box.scrollTop = 0; sort(); },
   });
-  const heads = columns.map((column) => h("th", { scope: "col" },
+  const heads = columns.map((column) => h("th", { scope: "col", class: column.link || LONG.includes(column.title) ? "long" : null },
     h("button", { type: "button", onclick: () => order(column.title) }, column.title)));
   const [above, below] = [h("tr", { "aria-hidden": "true" }, h("td")), h("tr", { "aria-hidden": "true" }, h("td"))];
   const body = h("tbody", { onkeydown: keys, onfocusin: noteFocus }, above, below);

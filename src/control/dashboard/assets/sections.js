@@ -7,6 +7,8 @@ import { collection } from "./paths.js";
 import { address, toObject } from "./route.js";
 
 const PODS = KINDS.get("pods");
+// Most pods told here; the list of pods has them all.
+const MOST = 50;
 
 export function sections(content, cx, kind, first) {
   const parts = Object.fromEntries(["facts", "containers", "data", "pods", "conditions", "events"].map((id) => {
@@ -130,14 +132,17 @@ function containerRows(pod) {
 function podRows(copy, object) {
   const selector = podSelector(object);
   const all = copy.all().filter((pod) => !selector || selects(selector, pod.metadata.labels));
-  all.sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
-  return all.map((pod) => {
+  // What needs attention comes first.
+  const rank = (pod) => `${["bad", "busy", "ok", "done"].indexOf(podHealth(pod))} ${nameOf(pod)}`;
+  const ranked = all.map((pod) => [rank(pod), pod]).sort(([a], [b]) => (a < b ? -1 : 1));
+  const more = ranked.length > MOST ? [[{ text: `and ${ranked.length - MOST} more`, href: address("list", "pods") }, "", "", "", "", ""]] : [];
+  return ranked.slice(0, MOST).map(([, pod]) => {
     const { ready, all: count } = podReady(pod);
     return [
       { text: nameOf(pod), href: toObject(PODS, pod) }, `${ready}/${count}`, { text: podState(pod), health: podHealth(pod) },
       String(podRestarts(pod)), pod.spec.nodeName || "", age(pod.metadata.creationTimestamp),
     ];
-  });
+  }).concat(more);
 }
 
 function conditionRows(object) {
