@@ -5,7 +5,10 @@
 #![allow(dead_code)] // each suite uses its part
 
 mod ask;
+#[path = "../support/browser.rs"]
+mod browser;
 mod cluster;
+mod dashboard;
 mod ingress;
 mod jobs;
 pub mod load;
@@ -41,6 +44,7 @@ const PHASES: &[&[&[(&str, Play)]]] = &[
             ("rollouts", rollouts::play),
             ("sets", sets::play),
             ("jobs", jobs::play),
+            ("dashboard", dashboard::play),
         ],
         &[
             ("services", services::play),
@@ -59,8 +63,8 @@ const PHASES: &[&[&[(&str, Play)]]] = &[
 ];
 
 /// What is played under software emulation, where all areas take twenty minutes: what rests
-/// on the machine's own kernel (rules, cgroups, mounts) and on its engine.
-const EMULATED: &str = "pods,services,policies,volumes";
+/// on the machine's own kernel (rules, cgroups, mounts) and on its engine, and on the tunnel.
+const EMULATED: &str = "pods,services,policies,volumes,dashboard";
 
 /// Plays the areas that `CADET_AREAS` names (`pods,jobs`, or `all`), or without it the cluster's
 /// usual ones, each to its end whatever the others do. Returns the names of those that failed.

@@ -46,6 +46,7 @@ async function enter(given) {
 
 function signOut(why = "") {
   keepToken("");
+  sessionStorage.removeItem("cadet.namespace");
   start(why);
 }
 
