@@ -25,6 +25,11 @@ export function numbered(line) {
   return { number: Number(line.slice(0, blank)), event: JSON.parse(line.slice(blank + 1)) };
 }
 
+// Text without the words that only a terminal understands.
+export function unstyled(text) {
+  return text.replace(/\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\x1b[@-_]|\r$/g, "");
+}
+
 // Reads a body to its end; `take` gets each piece of text.
 export async function readText(body, take) {
   const reader = body.getReader();

@@ -3,7 +3,7 @@
 import { send } from "./api.js";
 import { everyFrame, h, text } from "./dom.js";
 import { KINDS } from "./kinds.js";
-import { Lines, readText } from "./lines.js";
+import { Lines, readText, unstyled } from "./lines.js";
 import { object as pathOf, withQuery } from "./paths.js";
 
 // Lines that are kept, and those asked for of what was printed before.
@@ -43,7 +43,7 @@ export function logs(content, pod) {
     const end = pane.scrollHeight - pane.scrollTop - pane.clientHeight < NEAR;
     const lines = coming.slice(-MOST);
     coming = [];
-    pane.append(...lines.map((line) => h("div", {}, line || "\u200b")));
+    pane.append(...lines.map((line) => h("div", {}, unstyled(line) || "\u200b")));
     while (pane.childElementCount > MOST) pane.firstChild.remove();
     if (end) pane.scrollTop = pane.scrollHeight;
   });

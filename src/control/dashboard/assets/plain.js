@@ -2,6 +2,7 @@
 
 import * as channels from "./channels.js";
 import { everyFrame, h } from "./dom.js";
+import { unstyled } from "./lines.js";
 import { connect } from "./shell.js";
 
 const MOST = 2000;
@@ -9,7 +10,7 @@ const MOST = 2000;
 export function plain(place, path, say) {
   const pane = h("div", { class: "log", role: "log", "aria-label": "Output", tabindex: "0" });
   const field = h("input", { id: "line", autocomplete: "off", spellcheck: "false", size: 60 });
-  const form = h("form", { onsubmit: submit }, h("label", { for: "line" }, "Line to send "), field,
+  const form = h("form", { class: "bar", onsubmit: submit }, h("label", { for: "line" }, "Line to send "), field,
     h("button", { type: "submit" }, "Send"), h("button", { type: "button", onclick: () => connection.send(channels.close(channels.STDIN)) }, "End of input"));
   place.append(pane, form);
   const decoders = new Map();
@@ -19,7 +20,7 @@ export function plain(place, path, say) {
     coming = lines.pop();
     if (coming) lines.push(coming);
     coming = "";
-    pane.append(...lines.map((line) => h("div", {}, line || "\u200b")));
+    pane.append(...lines.map((line) => h("div", {}, unstyled(line) || "\u200b")));
     while (pane.childElementCount > MOST) pane.firstChild.remove();
     pane.scrollTop = pane.scrollHeight;
   });

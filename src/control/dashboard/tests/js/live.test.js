@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Copy } from "../../assets/copy.js";
-import { Lines, numbered } from "../../assets/lines.js";
+import { Lines, numbered, unstyled } from "../../assets/lines.js";
 import { base64url, collection, object, watch } from "../../assets/paths.js";
 
 const event = (type, name, version, more = {}) => ({ type, object: { metadata: { name, uid: name, resourceVersion: version, managedFields: [1], ...more } } });
@@ -18,6 +18,10 @@ test("lines are whole whatever the chunks", () => {
   assert.equal(lines.rest(), "rest");
   assert.deepEqual(numbered("12 {\"a\":1}"), { number: 12, event: { a: 1 } });
   assert.equal(numbered(""), null);
+});
+
+test("what only terminals understand is left out of text", () => {
+  assert.equal(unstyled("\x1b[1;31mred\x1b[0m \x1b]0;title\x07and\x1b[K \x1bMplain\r"), "red and plain");
 });
 
 test("nothing is shown before all is known, and then every change", () => {
