@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 /// them, the node's agent makes and removes them.
 pub const LOCAL_VOLUMES: &str = "/var/lib/cadet/volumes";
 
+/// TCP port of the dashboard on the loopback of the server's machine, unless the server is told
+/// another.
+pub const DASHBOARD_PORT: u16 = 10270;
+
 /// Configuration of one node, carried as `node.json` on the seed disk and kept in
 /// the guest as `/etc/cadet/node.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -24,6 +24,7 @@ mod up;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use cadet_api::install::DASHBOARD_PORT;
 use clap::{Parser, Subcommand};
 
 #[global_allocator]
@@ -89,6 +90,9 @@ struct ServerArgs {
     config: ConfigArg,
     #[command(flatten)]
     datastore: datastore::Datastore,
+    /// Port of the dashboard on 127.0.0.1; 0: none
+    #[arg(long, default_value_t = DASHBOARD_PORT, value_name = "PORT")]
+    dashboard_port: u16,
 }
 
 #[derive(Debug, clap::Args)]
@@ -135,7 +139,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let config = config::read(&args.config.config)?;
             let runtime = runtime()?;
             runtime.spawn(settle::after_start());
-            runtime.block_on(server::run(&config, &cli.data, &args.datastore))
+            let serving = server::run(&config, &cli.data, &args.datastore, args.dashboard_port);
+            runtime.block_on(serving)
         }
         Verb::Agent(args) => {
             log_to_journal();

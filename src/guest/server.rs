@@ -32,7 +32,12 @@ const INGRESS: &str = "system:cadet-ingress";
 ///
 /// # Errors
 /// Whatever keeps it from starting: certificates, a damaged store, a taken port.
-pub async fn run(config: &NodeConfig, data: &Path, shared: &Datastore) -> Result<(), Failure> {
+pub async fn run(
+    config: &NodeConfig,
+    data: &Path,
+    shared: &Datastore,
+    dashboard_port: u16,
+) -> Result<(), Failure> {
     let stop = stop_signal()?;
     let address = IpAddr::V4(config::address(config)?);
     let pki = Pki::at(data);
@@ -64,7 +69,13 @@ pub async fn run(config: &NodeConfig, data: &Path, shared: &Datastore) -> Result
     let listener = TcpListener::bind(("0.0.0.0", config.api_port)).await?;
 
     let loops = CancellationToken::new();
-    let tasks = start_loops(&app, config, signer, &loops);
+    let mut tasks = start_loops(&app, config, signer, &loops);
+    if dashboard_port != 0 {
+        // Whoever shows no token there is nobody.
+        let api = app.service(User::anonymous());
+        let dashboard = cadet_dashboard::run(dashboard_port, api, loops.clone());
+        tasks.push(("dashboard", tokio::spawn(dashboard)));
+    }
     tracing::info!(port = config.api_port, node = %config.node_name, "the API server answers");
     notify::ready()?;
     let stop = {

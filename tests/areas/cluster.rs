@@ -36,6 +36,9 @@ pub trait Cluster: Sync {
     /// with one.
     fn is_fast(&self) -> bool;
 
+    /// Where the dashboard is, and the SOCKS server that leads there if one does.
+    fn dashboard(&self) -> (String, Option<String>);
+
     /// What kubectl prints; it must succeed.
     #[track_caller]
     fn kubectl(&self, words: &[&str]) -> String {

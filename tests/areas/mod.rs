@@ -5,7 +5,10 @@
 #![allow(dead_code)] // each suite uses its part
 
 mod ask;
+#[path = "../support/browser.rs"]
+mod browser;
 mod cluster;
+mod dashboard;
 mod ingress;
 mod jobs;
 pub mod load;
@@ -41,6 +44,7 @@ const PHASES: &[&[&[(&str, Play)]]] = &[
             ("rollouts", rollouts::play),
             ("sets", sets::play),
             ("jobs", jobs::play),
+            ("dashboard", dashboard::play),
         ],
         &[
             ("services", services::play),

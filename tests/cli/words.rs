@@ -20,6 +20,7 @@ fn help_names_every_verb_with_an_example() {
         "service",
         "docker-env",
         "open",
+        "dashboard",
         "trace",
         "why",
         "tutorial",

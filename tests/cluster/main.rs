@@ -1,6 +1,8 @@
 //! A whole cluster in one process: API server on a memory store, controllers, scheduler and
 //! nodes, seen through the API alone. One file per area.
 
+#[path = "../support/browser.rs"]
+mod browser;
 #[path = "../support/cluster.rs"]
 mod cluster;
 
@@ -8,6 +10,7 @@ mod autoscale;
 mod budgets;
 mod cronjob;
 mod daemonset;
+mod dashboard;
 mod dns;
 mod endpoints;
 mod eviction;

@@ -96,6 +96,14 @@ impl Cluster for Inside<'_> {
         false
     }
 
+    /// As `cadet dashboard` says it.
+    fn dashboard(&self) -> (String, Option<String>) {
+        let told = self.home.ok(&["dashboard", "--url", "--output", "json"]);
+        let told: serde_json::Value = serde_json::from_str(told.out.trim()).expect("one object");
+        let text = |name: &str| told[name].as_str().map(str::to_owned);
+        (text("url").expect("an address"), text("socks"))
+    }
+
     /// Under software emulation a container takes seconds.
     fn soon(&self) -> &str {
         "--timeout=600s"

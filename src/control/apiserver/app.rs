@@ -239,7 +239,14 @@ fn is_nobody(request: &Request) -> bool {
 
 /// What each request passes before it is routed: no panic gets out, nobody gets in who may
 /// not, everything is counted.
-async fn guard(State(app): State<App>, request: Request, next: axum::middleware::Next) -> Response {
+async fn guard(
+    State(app): State<App>,
+    mut request: Request,
+    next: axum::middleware::Next,
+) -> Response {
+    if let Err(status) = access::move_token(request.headers_mut()) {
+        return respond::status(&status);
+    }
     let mut target = Target::of(request.uri().path(), app.world.kinds());
     let parameters = match Parameters::of(request.uri()) {
         Ok(parameters) => parameters,

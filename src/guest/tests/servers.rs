@@ -95,6 +95,7 @@ impl Server {
         let socket = UnixDatagram::bind(&path).expect("socket");
         let mut process = program(folder.path(), "server")
             .args(["--datastore", &etcd.address()])
+            .args(["--dashboard-port", "0"])
             .env("NOTIFY_SOCKET", &path)
             .spawn()
             .expect("start");

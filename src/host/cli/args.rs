@@ -75,6 +75,8 @@ pub enum Command {
     Service(commands::service::ServiceArgs),
     /// Open a pod or Service in a browser that goes through the tunnel
     Open(commands::open::OpenArgs),
+    /// Open the cluster's own page: a live picture, lists, logs, a terminal
+    Dashboard(commands::dashboard::DashboardArgs),
     /// Tell an object's life, from the request to the running container and back
     Trace(commands::trace::TraceArgs),
     /// Tell why a pod, a Service or another object is as it is, and what to type next

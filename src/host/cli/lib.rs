@@ -138,6 +138,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Service(args) => commands::service::run(cx, args).await,
         Command::DockerEnv(args) => commands::docker_env::run(cx, args).await,
         Command::Open(args) => commands::open::run(cx, args).await,
+        Command::Dashboard(args) => commands::dashboard::run(cx, args).await,
         Command::Trace(args) => commands::trace::run(cx, args).await,
         Command::Why(args) => commands::why::run(cx, args).await,
         Command::Image(args) => commands::image::run(cx, args).await,

@@ -387,6 +387,14 @@ pub const TOPICS: &[Topic] = &[
         "The object exists but cannot be opened yet: a pod has an address \
         only once it runs.",
     ),
+    topic(
+        "CLUSTER_DASHBOARD",
+        103,
+        "The dashboard is a page that the control plane serves inside the machine, on its loopback \
+        alone, and that the tunnel leads to. It does not answer if the machine still runs a cadet-node \
+        from before there was one (`cadet stop` and `cadet start` bring the newest), if another program \
+        in the machine has its port 10270, or while the control plane starts; `cadet logs` tells which.",
+    ),
 ];
 
 /// The topic of `id`, written in any case.

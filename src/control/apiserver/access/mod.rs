@@ -10,6 +10,7 @@ pub mod rbac;
 mod references;
 mod rules;
 pub mod token;
+mod websocket;
 
 pub use certificate::{may_judge, name_requester};
 pub use escalation::check_rules;
@@ -17,3 +18,4 @@ pub use identity::{BadCertificate, User};
 pub use impersonation::impersonated;
 pub use node::{may_create, may_request_token};
 pub use rules::{Attributes, authorize, is_almighty};
+pub use websocket::move_token;

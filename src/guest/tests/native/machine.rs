@@ -204,6 +204,12 @@ impl areas::Cluster for Cluster {
         true
     }
 
+    /// On this machine's own loopback.
+    fn dashboard(&self) -> (String, Option<String>) {
+        let port = cadet_api::install::DASHBOARD_PORT;
+        (format!("http://127.0.0.1:{port}/"), None)
+    }
+
     fn soon(&self) -> &str {
         "--timeout=300s"
     }

@@ -1,6 +1,7 @@
 //! One verb per file.
 
 pub mod completion;
+pub mod dashboard;
 pub mod delete;
 pub mod docker_env;
 pub mod doctor;

@@ -254,7 +254,7 @@ fn percent(byte: u8) -> String {
 }
 
 /// Asks for the page through the tunnel: its status and title, or why nothing came.
-async fn page(proxy: u16, url: &str) -> Result<String, String> {
+pub(super) async fn page(proxy: u16, url: &str) -> Result<String, String> {
     let told = |e: reqwest::Error| e.to_string();
     let through = reqwest::Proxy::all(format!("socks5h://127.0.0.1:{proxy}")).map_err(told)?;
     let client = reqwest::Client::builder()
