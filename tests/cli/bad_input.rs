@@ -15,6 +15,13 @@ fn unknown_words_are_told_with_an_id() {
         &["open"],
         &["start", "--memory"],
         &["-o", "xml", "list"],
+        &["top", "volumes"],
+        &["config"],
+        &["config", "set", "colour", "red"],
+        &["config", "get", "memory"],
+        &["config", "set", "cpus", "two"],
+        &["config", "set", "disk-size", "1500m"],
+        &["profile", "a/b"],
     ] {
         home.run(args).fails_with("PROGRAM_USAGE", 14);
     }
@@ -73,6 +80,11 @@ fn verbs_on_a_profile_that_does_not_exist_say_so() {
         &["tunnel"],
         &["tunnel", "--stop"],
         &["open", "pod/x"],
+        &["ip"],
+        &["events"],
+        &["top"],
+        &["top", "pods"],
+        &["update-context"],
         &["service", "x"],
         &["service", "x", "--url"],
         &["docker-env"],

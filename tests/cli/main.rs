@@ -4,6 +4,7 @@
 mod support;
 
 mod bad_input;
+mod choices;
 mod lessons;
 mod state;
 mod words;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use cadet_state::{Profile, ProfilePaths, Store};
+use cadet_state::{Profile, ProfilePaths, Settings, Store};
 use cadet_vm::{
     Accel, Arch, Disk, DiskFormat, Forward, Machine, MachineConfig, QmpEndpoint, State,
     StopDeadlines, StopStage, Stopped,
@@ -11,6 +11,9 @@ use cadet_vm::{
 
 use crate::Context;
 use crate::error::{CliError, Result};
+
+/// The profile commands mean where none was ever named.
+pub const FIRST_PROFILE: &str = "cadet";
 
 /// Port of sshd in the guest.
 pub const GUEST_SSH: u16 = 22;
@@ -296,7 +299,9 @@ pub fn config(files: &ProfilePaths, profile: &Profile) -> Option<MachineConfig> 
 
 /// The command line for `verb` on this profile, as it can be pasted.
 pub fn again(cx: &Context, verb: &str) -> String {
-    if cx.name.as_str() == "cadet" {
+    // Settings that cannot be read are told by the next command; the flag is right anyhow.
+    let current = Settings::read(&cx.world.home).ok().and_then(|s| s.profile);
+    if cx.name.as_str() == current.as_deref().unwrap_or(FIRST_PROFILE) {
         format!("cadet {verb}")
     } else {
         format!("cadet -p {} {verb}", cx.name)

@@ -96,6 +96,21 @@ impl Home {
         self.data.join(format!("state.sled.damaged-{stamp}"))
     }
 
+    /// What the user has chosen for all profiles.
+    pub fn settings(&self) -> PathBuf {
+        self.data.join("settings.json")
+    }
+
+    /// Held while the settings are changed.
+    pub fn settings_lock(&self) -> PathBuf {
+        self.data.join(".settings.lock")
+    }
+
+    /// Where damaged settings are put; `stamp` is seconds since 1970.
+    pub fn settings_aside(&self, stamp: u64) -> PathBuf {
+        self.data.join(format!("settings.json.damaged-{stamp}"))
+    }
+
     /// What trying the accelerators gave, for this QEMU and this kernel.
     pub fn accelerator(&self) -> PathBuf {
         self.cache.join("accelerator.json")

@@ -2,13 +2,14 @@
 
 use std::process::Command;
 
-use cadet_state::Store;
+use cadet_state::{Settings, Store};
 use cadet_vm::{Arch, Emulator};
 use clap::Args;
 use serde_json::json;
 
 use crate::Context;
 use crate::commands::kubectl;
+use crate::defaults::Defaults;
 use crate::error::{CliError, Result};
 use crate::{accelerator, computer, images, kubeconfig, programs, ui};
 
@@ -69,6 +70,7 @@ pub async fn run(cx: &Context, args: DoctorArgs) -> Result<u8> {
     tell("kubectl", kubectl_version());
     tell("kubeconfig", config(cx));
     tell("state", state(cx, args.fix));
+    tell("settings", settings(cx, args.fix));
     if !cx.ui.json() {
         cx.ui.line(if bad == 0 {
             "Nothing stands in the way.\n  next: cadet start"
@@ -195,6 +197,25 @@ fn config(cx: &Context) -> Finding {
             cx.world.kubeconfig.display()
         )),
         Err(e) => Finding::Bad(e),
+    }
+}
+
+fn settings(cx: &Context, fix: bool) -> Finding {
+    let home = &cx.world.home;
+    match Settings::read(home) {
+        Ok(settings) if settings == Settings::default() => Finding::Good("none chosen".into()),
+        Ok(settings) => match Defaults::of(&settings).and_then(|d| d.check(cx)) {
+            Ok(()) => Finding::Good(format!("{} chosen for start", settings.start.len())),
+            Err(e) => Finding::Bad(e),
+        },
+        Err(cadet_state::Error::Corrupt { .. }) if fix => match Settings::put_aside(home) {
+            Ok(aside) => Finding::Good(format!(
+                "forgotten; the damaged file is kept as {}",
+                aside.display()
+            )),
+            Err(e) => Finding::Bad(e.into()),
+        },
+        Err(e) => Finding::Bad(e.into()),
     }
 }
 

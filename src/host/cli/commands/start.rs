@@ -7,9 +7,10 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::Context;
+use crate::defaults::Defaults;
 use crate::error::{CliError, Result};
 use crate::start::{self, Voyage};
-use crate::{computer, images, machine, ui};
+use crate::{images, machine, ui};
 
 /// What `start` waits for before it calls the cluster ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,7 +26,7 @@ pub enum WaitFor {
 /// Flags of `cadet start`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cadet start\n  cadet start -p shop --cpus 2 --memory 2g --disk-size 30g\n  cadet start --image ubuntu-24.04\n  cadet start --download-only      fetch everything, so that the next start needs no network\n  cadet start -o json              one event per line, for programs"
+    after_help = "`cadet config set memory 3g` and the like choose the defaults of new profiles.\n\nExamples:\n  cadet start\n  cadet start -p shop --cpus 2 --memory 2g --disk-size 30g\n  cadet start --image ubuntu-24.04\n  cadet start --download-only      fetch everything, so that the next start needs no network\n  cadet start -o json              one event per line, for programs"
 )]
 pub struct StartArgs {
     /// Processors of the machine [default: 2, or what the computer has]
@@ -61,10 +62,11 @@ pub struct StartArgs {
 /// Brings the cluster up.
 pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
     let began = Instant::now();
-    if let Some(name) = &args.image {
+    let defaults = Defaults::read(cx)?;
+    if let Some(name) = args.image.as_ref().or(defaults.image.as_ref()) {
         images::known(cx, name)?;
     }
-    start::fits(&wanted(&args, None)?)?;
+    start::fits(&wanted(&args, None, &defaults)?)?;
     if args.dry_run {
         return dry_run(cx, &args, began).await;
     }
@@ -161,7 +163,7 @@ async fn record(cx: &Context, args: &StartArgs, old: Option<Profile>) -> Result<
         return Ok(Profile {
             name: cx.name.to_string(),
             created,
-            spec: wanted(args, None)?,
+            spec: wanted(args, None, &Defaults::read(cx)?)?,
             phase: Phase::Starting,
             step: None,
             base: None,
@@ -171,7 +173,7 @@ async fn record(cx: &Context, args: &StartArgs, old: Option<Profile>) -> Result<
             kubeconfig: None,
         });
     };
-    let wanted = wanted(args, Some(&profile.spec))?;
+    let wanted = wanted(args, Some(&profile.spec), &Defaults::default())?;
     if wanted == profile.spec {
         return Ok(profile);
     }
@@ -221,9 +223,8 @@ async fn record(cx: &Context, args: &StartArgs, old: Option<Profile>) -> Result<
     Ok(profile)
 }
 
-/// The flags over what the profile has over the defaults.
-fn wanted(args: &StartArgs, old: Option<&Spec>) -> Result<Spec> {
-    let default_cpus = u32::try_from(computer::cores().min(2)).unwrap_or(1);
+/// The flags over what the profile has, or over what the user chose for new ones.
+fn wanted(args: &StartArgs, old: Option<&Spec>, defaults: &Defaults) -> Result<Spec> {
     let disk_gib = match args.disk_size {
         Some(mib) if mib % 1024 != 0 => {
             return Err(
@@ -234,15 +235,12 @@ fn wanted(args: &StartArgs, old: Option<&Spec>) -> Result<Spec> {
         Some(mib) => Some(mib / 1024),
         None => None,
     };
+    let base = old.cloned().unwrap_or_else(|| defaults.spec());
     Ok(Spec {
-        cpus: args.cpus.or(old.map(|o| o.cpus)).unwrap_or(default_cpus),
-        memory_mib: args.memory.or(old.map(|o| o.memory_mib)).unwrap_or(2048),
-        disk_gib: disk_gib.or(old.map(|o| o.disk_gib)).unwrap_or(20),
-        image: args
-            .image
-            .clone()
-            .or(old.map(|o| o.image.clone()))
-            .unwrap_or_else(|| "auto".into()),
+        cpus: args.cpus.unwrap_or(base.cpus),
+        memory_mib: args.memory.unwrap_or(base.memory_mib),
+        disk_gib: disk_gib.unwrap_or(base.disk_gib),
+        image: args.image.clone().unwrap_or(base.image),
     })
 }
 
