@@ -16,7 +16,6 @@ fn unknown_words_are_told_with_an_id() {
         &["start", "--memory"],
         &["-o", "xml", "list"],
         &["top", "volumes"],
-        &["config"],
         &["config", "set", "colour", "red"],
         &["config", "get", "memory"],
         &["config", "set", "cpus", "two"],
@@ -72,6 +71,8 @@ fn verbs_on_a_profile_that_does_not_exist_say_so() {
     let home = Sealed::new();
     for args in [
         &["stop"][..],
+        &["pause"],
+        &["unpause"],
         &["delete"],
         &["status"],
         &["ssh"],

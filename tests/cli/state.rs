@@ -45,6 +45,9 @@ fn status_and_list_of_a_machine_that_is_off() {
     for args in [
         &["ssh", "true"][..],
         &["logs"],
+        &["pause"],
+        &["unpause"],
+        &["ip"],
         &["tunnel", "--port", &port],
         &["open", "pod/x"],
         &["service", "x"],

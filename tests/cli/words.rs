@@ -9,6 +9,8 @@ fn help_names_every_verb_with_an_example() {
     for verb in [
         "start",
         "stop",
+        "pause",
+        "unpause",
         "delete",
         "status",
         "list",

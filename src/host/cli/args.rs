@@ -49,6 +49,10 @@ pub enum Command {
     Start(commands::start::StartArgs),
     /// Shut the machine down; the cluster and its data stay on the disk
     Stop(commands::stop::StopArgs),
+    /// Hold the machine still: it takes no processor time, its memory is kept
+    Pause,
+    /// Let a paused machine go on, and put its clock right
+    Unpause,
     /// Remove the machine, its disk and its kubectl context
     Delete(commands::delete::DeleteArgs),
     /// Show what runs; the exit code adds 1 (machine), 2 (API) and 4 (node) for what does not

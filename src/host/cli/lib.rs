@@ -7,6 +7,7 @@ mod accelerator;
 mod args;
 mod browse;
 mod build_context;
+mod clock;
 mod cluster;
 mod cluster_images;
 mod commands;
@@ -141,7 +142,10 @@ fn profile_of(cli: &Cli, world: &World) -> Result<ProfileName> {
         Err(_) if needs_none => Settings::default(),
         read => read?,
     };
-    let name = settings.profile.as_deref().unwrap_or(machine::FIRST_PROFILE);
+    let name = settings
+        .profile
+        .as_deref()
+        .unwrap_or(machine::FIRST_PROFILE);
     Ok(ProfileName::parse(name)?)
 }
 
@@ -149,6 +153,8 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
     match command {
         Command::Start(args) => commands::start::run(cx, args).await,
         Command::Stop(args) => commands::stop::run(cx, args).await,
+        Command::Pause => commands::pause::pause(cx).await,
+        Command::Unpause => commands::pause::unpause(cx).await,
         Command::Delete(args) => commands::delete::run(cx, args).await,
         Command::Status => commands::status::run(cx).await,
         Command::List => commands::list::run(cx).await,

@@ -50,6 +50,9 @@ pub fn save(cx: &Context, profile: &Profile) -> Result<()> {
     Ok(Store::open(&cx.world.home)?.put(profile)?)
 }
 
+/// QEMU's word for a guest that was asked to stand still (RunState in its run-state.json).
+const PAUSED: &str = "paused";
+
 /// What the machine is doing, in a command's words.
 pub struct MachineState {
     state: Option<State>,
@@ -71,6 +74,11 @@ impl MachineState {
         )
     }
 
+    /// True if somebody asked the guest to stand still.
+    pub fn is_paused(&self) -> bool {
+        matches!(&self.state, Some(State::Paused { status, .. }) if status == PAUSED)
+    }
+
     /// One word for tables and JSON.
     pub fn word(&self) -> &'static str {
         match &self.state {
@@ -89,6 +97,9 @@ impl MachineState {
                 "QEMU paused the guest because a write to its disk failed: is the disk full?"
                     .into(),
             ),
+            Some(State::Paused { status, .. }) if status == PAUSED => {
+                Some("it was paused: its processors stand still, its memory is kept".into())
+            }
             Some(State::Paused { status, .. }) => Some(format!("QEMU says {status}")),
             Some(State::Unresponsive { why, .. }) => Some(why.clone()),
             Some(State::Died(death)) => Some(death.to_string()),
@@ -141,6 +152,12 @@ pub async fn running(cx: &Context) -> Result<Profile> {
     }
     Err(match &state.state {
         Some(State::Died(_)) => died(cx, &state),
+        _ if state.is_paused() => CliError::new(
+            "GUEST_PAUSED",
+            format!("the machine of profile {} is paused", cx.name),
+        )
+        .why("its processors stand still, its memory is kept")
+        .fix(again(cx, "unpause")),
         _ => not_running(cx, state.reason()),
     })
 }
@@ -182,6 +199,29 @@ pub fn died(cx: &Context, state: &MachineState) -> CliError {
     .log(again(cx, "logs --machine"))
 }
 
+/// Holds the machine still, or lets it go on; false if it did so already.
+///
+/// # Errors
+/// GUEST_NOT_RUNNING, DRIVER_MACHINE_DIED, DRIVER_CONTROL.
+pub async fn hold(cx: &Context, profile: &Profile, still: bool) -> Result<bool> {
+    let files = cx.world.files(&cx.name);
+    let state = state_of(&files, profile).await;
+    if state.is_paused() == still && (still || state.is_running()) {
+        return Ok(false);
+    }
+    if !state.is_paused() {
+        running(cx).await?;
+    }
+    let none = || not_running(cx, None);
+    let config = config(&files, profile).ok_or_else(none)?;
+    let machine = Machine::attach(&config).await?.ok_or_else(none)?;
+    match still {
+        true => machine.pause().await?,
+        false => machine.resume().await?,
+    }
+    Ok(true)
+}
+
 /// Switches the machine off, gracefully first.
 ///
 /// # Errors
@@ -196,6 +236,12 @@ pub async fn power_off(cx: &Context, graceful: Duration) -> Result<How> {
         cadet_vm::lifecycle::forget(&config)?;
         return Ok(How(Stopped::Already));
     };
+    if let State::Paused { status, .. } = machine.state().await
+        && status == PAUSED
+    {
+        // A guest that stands still does not hear the power button.
+        machine.resume().await?;
+    }
     let deadlines = StopDeadlines {
         graceful,
         ..StopDeadlines::default()

@@ -296,6 +296,20 @@ pub const TOPICS: &[Topic] = &[
         "The profile exists, but its machine is not running.",
     ),
     topic(
+        "GUEST_PAUSED",
+        83,
+        "The machine was paused: QEMU holds its processors still and keeps its memory. `cadet unpause` \
+        lets it go on where it was and puts its clock right; `cadet start` does the same.",
+    ),
+    topic(
+        "GUEST_CLOCK",
+        88,
+        "The machine's clock could not be put right. Certificates, leases and the ages of objects go \
+        by it. A clock that is behind, because the machine slept or was paused, is moved forward; one \
+        that is ahead is never moved back under running programs: `cadet stop` and `cadet start` let \
+        the machine read the time anew.",
+    ),
+    topic(
         "GUEST_SSH_TIMEOUT",
         82,
         "The machine boots, but its SSH server did not answer in time. Under \

@@ -195,6 +195,10 @@ impl ProfilePaths {
     pub fn pid(&self) -> PathBuf {
         self.dir.join("qemu.pid")
     }
+    /// How long the machine slept since its start, and what became of its clock.
+    pub fn clock(&self) -> PathBuf {
+        self.dir.join("clock.json")
+    }
     /// Files of lessons that are played unattended.
     pub fn play(&self) -> PathBuf {
         self.dir.join("play")

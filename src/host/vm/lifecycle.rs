@@ -4,7 +4,7 @@
 //!             start                    power-off by stop
 //!   Absent ──────────► Running ─────────────────────────────► Absent
 //!     ▲                 │  ▲ │
-//!     │ forget          │  │ └─ host disk full ─► Paused ─ resume ─► Running
+//!     │ forget          │  │ └─ pause, or host disk full ─► Paused ─ resume ─► Running
 //!     │                 │  └─ (another cadet attaches by pid file or socket)
 //!     └──── Died ◄──────┘ process gone without stop: killed, panicked, powered off inside
 //! ```
@@ -43,7 +43,8 @@ pub enum State {
     Absent,
     /// The guest executes.
     Running { pid: u32 },
-    /// QEMU holds the guest still. `io-error` means the host's disk is full or broken.
+    /// QEMU holds the guest still: `paused` because somebody asked, `io-error` because the
+    /// host's disk is full or broken.
     Paused { pid: u32, status: String },
     /// The process is there but its control socket does not answer.
     Unresponsive { pid: u32, why: String },
@@ -201,7 +202,15 @@ impl Machine {
         Ok(())
     }
 
-    /// Lets a machine continue that was paused by a full host disk.
+    /// Holds the guest still; its memory stays where it is, its clock stops.
+    ///
+    /// # Errors
+    /// Those of the control socket.
+    pub async fn pause(&self) -> Result<(), VmError> {
+        self.ask("stop").await.map(drop)
+    }
+
+    /// Lets a machine continue that was paused, by [`Machine::pause`] or a full host disk.
     ///
     /// # Errors
     /// Those of the control socket.

@@ -13,6 +13,7 @@ pub mod kubectl;
 pub mod list;
 pub mod logs;
 pub mod open;
+pub mod pause;
 pub mod profile;
 pub mod service;
 pub mod ssh;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cluster::{self, Cluster};
 use crate::doors::event;
 use crate::error::Result;
-use crate::{Context, kubeconfig, line, machine, ui};
+use crate::{Context, clock, kubeconfig, line, machine, ui};
 
 /// Bits of the exit code, as minikube has them.
 const MACHINE: u8 = 1;
@@ -37,6 +37,7 @@ pub async fn run(cx: &Context) -> Result<u8> {
     let files = cx.world.files(&cx.name);
     let state = machine::state_of(&files, &profile).await;
     let mut code = 0;
+    let mut clock = None;
     let mut seen = Seen {
         api: None,
         nodes: Vec::new(),
@@ -51,6 +52,9 @@ pub async fn run(cx: &Context) -> Result<u8> {
                 Ok(Err(e)) => seen.trouble = Some(e.why.unwrap_or(e.what)),
                 Err(_) => seen.trouble = Some(format!("no answer within {} s", DEADLINE.as_secs())),
             }
+            if seen.trouble.is_none() && clock::seems_off(&cluster).await {
+                clock = clock_put_right(cx).await;
+            }
         } else {
             seen.trouble = Some("the first start has not finished".into());
         }
@@ -62,6 +66,7 @@ pub async fn run(cx: &Context) -> Result<u8> {
     } else {
         code = MACHINE | API | NODE;
     }
+    let story = clock::Story::read(&files);
     let tunnel = line::background_status(cx).await;
     let up = state
         .since()
@@ -70,7 +75,7 @@ pub async fn run(cx: &Context) -> Result<u8> {
         cx.ui.object(&json!({
             "name": cx.name.as_str(), "machine": state.word(), "reason": state.reason(),
             "cpus": profile.spec.cpus, "memoryMiB": profile.spec.memory_mib,
-            "accelerator": profile.accelerator, "upSeconds": up.map(|u| u.as_secs()),
+            "accelerator": profile.accelerator, "upSeconds": up.map(|u| u.as_secs()), "clock": story, "clockNow": clock,
             "api": {"server": seen.api, "answers": code & API == 0, "reason": seen.trouble},
             "nodes": seen.nodes.iter().map(|n| json!({
                 "name": n.name, "ready": n.ready, "pods": n.pods, "podCIDR": n.pod_cidr})).collect::<Vec<_>>(),
@@ -87,11 +92,20 @@ pub async fn run(cx: &Context) -> Result<u8> {
         profile.spec.cpus,
         ui::mib(profile.spec.memory_mib)
     );
-    let up = up.map_or(String::new(), |u| format!(" · up {}", ui::duration(u)));
+    let up = up.filter(|_| state.has_process());
+    let slept = story
+        .told()
+        .map_or(String::new(), |told| format!(" ({told})"));
+    let up = up.map_or(String::new(), |u| {
+        format!(" · up {}{slept}", ui::duration(u))
+    });
     cx.ui
         .line(format!("{}   {}   {size}{up}", cx.name, state.word()));
     if let Some(reason) = state.reason() {
         cx.ui.line(format!("  why     {reason}"));
+    }
+    if let Some(clock) = clock {
+        cx.ui.line(format!("  clock   {clock}"));
     }
     for n in &seen.nodes {
         let ready = if n.ready { "Ready" } else { "NotReady" };
@@ -117,10 +131,29 @@ pub async fn run(cx: &Context) -> Result<u8> {
         ));
     }
     if code != 0 {
-        let verb = if state.is_running() { "logs" } else { "start" };
+        let verb = match state.is_running() {
+            true => "logs",
+            false if state.is_paused() => "unpause",
+            false => "start",
+        };
         cx.ui.line(format!("  next: {}", machine::again(cx, verb)));
     }
     Ok(code)
+}
+
+/// What came of putting the machine's clock right, in words.
+async fn clock_put_right(cx: &Context) -> Option<String> {
+    let act = async {
+        let tunnel = line::connect(cx).await?;
+        let told = clock::right(cx, &tunnel).await;
+        tunnel.close().await;
+        told
+    };
+    match tokio::time::timeout(DEADLINE, act).await {
+        Ok(Ok(told)) => told,
+        Ok(Err(e)) => Some(e.what),
+        Err(_) => Some("it is off, and the machine does not answer in time".into()),
+    }
 }
 
 /// The first doors, as many as a line takes; `cadet tunnel --status` lists all.

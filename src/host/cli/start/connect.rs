@@ -7,7 +7,7 @@ use cadet_tunnel::{Tuning, Tunnel, TunnelError};
 
 use super::{Note, Step, Voyage};
 use crate::error::{CliError, Result};
-use crate::{line, machine};
+use crate::{clock, line, machine};
 
 /// See the module.
 pub struct Connect;
@@ -61,6 +61,11 @@ impl Step for Connect {
             })?,
             died = watched => return Err(died),
         };
+        if v.was_running
+            && let Some(told) = clock::right(v.cx, &tunnel).await?
+        {
+            v.cx.ui.warn("clock", &told);
+        }
         v.tunnel = Some(tunnel);
         Ok(Note::new(format!("ssh answers on {address}")))
     }

@@ -36,6 +36,11 @@ impl Step for Machine {
             v.was_running = true;
             return Ok(Some(Note::there("runs")));
         }
+        if state.is_paused() {
+            machine::hold(v.cx, &v.profile, false).await?;
+            v.was_running = true;
+            return Ok(Some(Note::there("goes on after a pause")));
+        }
         if state.has_process() {
             v.cx.ui.warn(
                 "machine",
