@@ -3,18 +3,6 @@
 
 use crate::support::Sealed;
 
-/// Credentials as the last steps of a start leave them; nobody answers there.
-fn credentials(home: &Sealed, name: &str) {
-    let text = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: {name}\n\
-         clusters:\n- {{name: {name}, cluster: {{server: 'https://127.0.0.1:1', certificate-authority-data: Y2E=}}}}\n\
-         users:\n- {{name: {name}, user: {{client-certificate-data: Yw==, client-key-data: aw==}}}}\n\
-         contexts:\n- {{name: {name}, context: {{cluster: {name}, user: {name}}}}}\n"
-    );
-    let name = cadet_state::ProfileName::parse(name).unwrap();
-    std::fs::write(home.state().profile(&name).kubeconfig(), text).unwrap();
-}
-
 #[test]
 fn the_current_profile_is_kept_until_it_is_deleted() {
     let home = Sealed::new();
@@ -24,7 +12,7 @@ fn the_current_profile_is_kept_until_it_is_deleted() {
         .fails_with("GUEST_NOT_FOUND", 85);
     home.profile("cadet");
     home.profile("class");
-    credentials(&home, "class");
+    home.credentials("class");
     home.ok(&["profile", "class"]);
     assert_eq!(home.ok(&["profile"]).out.trim(), "class");
     assert!(home.run(&["status"]).out.starts_with("class"));
@@ -101,7 +89,7 @@ fn a_lost_context_is_written_again() {
     home.profile("cadet");
     home.run(&["update-context"])
         .fails_with("GUEST_NOT_RUNNING", 83);
-    credentials(&home, "cadet");
+    home.credentials("cadet");
     home.ok(&["update-context"]);
     let text = std::fs::read_to_string(home.kubeconfig()).unwrap();
     assert!(text.contains("https://127.0.0.1:1"), "{text}");

@@ -5,6 +5,7 @@ mod support;
 
 mod bad_input;
 mod choices;
+mod kubectl;
 mod lessons;
 mod state;
 mod words;

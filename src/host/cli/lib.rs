@@ -19,6 +19,7 @@ mod from_image;
 mod from_rooms;
 mod images;
 mod kubeconfig;
+mod kubectl_program;
 mod lessons;
 mod line;
 mod machine;

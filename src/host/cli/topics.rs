@@ -176,8 +176,10 @@ pub const TOPICS: &[Topic] = &[
     topic(
         "HOST_KUBECTL_MISSING",
         35,
-        "There is no kubectl on your PATH. Cadet works with every kubectl \
-        from 1.27 on and does not bring its own yet.",
+        "There is no kubectl on your PATH that fits, and none could be fetched. Cadet works with \
+        every kubectl from 1.27 on. `cadet kubectl` fetches one that fits by itself, checks it \
+        against its publisher's checksum and keeps it in the cache; CADET_KUBECTL_MIRROR names \
+        another place to fetch from, laid out as https://dl.k8s.io/release is.",
     ),
     topic(
         "HOST_BROWSER_MISSING",

@@ -80,6 +80,11 @@ impl Home {
         self.cache.join("images")
     }
 
+    /// Programs fetched for the user, such as kubectl, by version.
+    pub fn programs(&self) -> PathBuf {
+        self.cache.join("programs")
+    }
+
     /// The cache folder itself.
     pub fn cache(&self) -> &Path {
         &self.cache

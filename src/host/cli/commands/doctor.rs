@@ -1,17 +1,15 @@
 //! `cadet doctor`: what could keep Cadet from working here, each with the next command.
 
-use std::process::Command;
-
 use cadet_state::{Settings, Store};
 use cadet_vm::{Arch, Emulator};
 use clap::Args;
 use serde_json::json;
 
 use crate::Context;
-use crate::commands::kubectl;
 use crate::defaults::Defaults;
 use crate::error::{CliError, Result};
-use crate::{accelerator, computer, images, kubeconfig, programs, ui};
+use crate::kubectl_program::OnPath;
+use crate::{accelerator, computer, images, kubeconfig, kubectl_program, programs, ui};
 
 /// Flags of `cadet doctor`.
 #[derive(Debug, Args)]
@@ -67,7 +65,7 @@ pub async fn run(cx: &Context, args: DoctorArgs) -> Result<u8> {
         "programs",
         from(programs::cadet_node(&cx.world).map(|p| p.display().to_string())),
     );
-    tell("kubectl", kubectl_version());
+    tell("kubectl", kubectl(cx, args.fix).await);
     tell("kubeconfig", config(cx));
     tell("state", state(cx, args.fix));
     tell("settings", settings(cx, args.fix));
@@ -169,23 +167,22 @@ async fn image_host(cx: &Context, has_qemu: bool) -> Finding {
     }
 }
 
-fn kubectl_version() -> Finding {
-    match Command::new("kubectl")
-        .args(["version", "--client"])
-        .output()
-    {
-        Ok(out) if out.status.success() => {
-            let text = String::from_utf8_lossy(&out.stdout)
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .to_string();
-            Finding::Good(text)
-        }
-        Ok(out) => Finding::Bad(
-            kubectl::missing().why(String::from_utf8_lossy(&out.stderr).trim().to_string()),
-        ),
-        Err(_) => Finding::Bad(kubectl::missing()),
+async fn kubectl(cx: &Context, fix: bool) -> Finding {
+    let seen = OnPath::look();
+    if let OnPath::Fits(version) = seen {
+        return Finding::Good(format!("{version} on your PATH"));
+    }
+    let kept = match kubectl_program::kept(cx) {
+        None if fix => kubectl_program::get(cx).await.map(Some),
+        kept => Ok(kept),
+    };
+    match kept {
+        Ok(Some(_)) => Finding::Note(format!(
+            "none on your PATH that fits; `cadet kubectl` has {}",
+            kubectl_program::VERSION
+        )),
+        Ok(None) => Finding::Bad(kubectl_program::missing(&seen)),
+        Err(e) => Finding::Bad(e),
     }
 }
 

@@ -330,3 +330,20 @@ async fn started_by_root_it_becomes_nobody_behind_a_filter() {
     machine.destroy(impatient()).await.unwrap();
     assert!(gone(&dir.path().join("q1")));
 }
+
+#[tokio::test]
+async fn a_paused_guest_stands_still_until_it_is_let_go() {
+    let Bench { dir: _dir, config } = bench("");
+    let machine = Machine::start(config.clone(), &emulator()).await.unwrap();
+    let pid = machine.pid();
+    machine.pause().await.unwrap();
+    let status = "paused".to_owned();
+    assert_eq!(machine.state().await, State::Paused { pid, status });
+    // Asking twice is no error, and another process sees the same.
+    machine.pause().await.unwrap();
+    let seen = Machine::look(&config).await.unwrap();
+    assert!(matches!(seen, State::Paused { .. }), "{seen:?}");
+    machine.resume().await.unwrap();
+    assert_eq!(machine.state().await, State::Running { pid });
+    machine.destroy(impatient()).await.unwrap();
+}
