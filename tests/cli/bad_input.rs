@@ -64,6 +64,14 @@ fn every_size_out_of_range_is_refused_before_anything_is_made() {
             .fails_with(id, code);
     }
     home.run(&["status"]).fails_with("GUEST_NOT_FOUND", 85);
+    home.profile("cadet");
+    for size in ["0", "1500m", "5000g"] {
+        home.run(&["disk", "grow", size])
+            .fails_with("RESOURCE_DISK", 24);
+    }
+    // A size that is one needs a machine that runs.
+    home.run(&["disk", "grow", "40g"])
+        .fails_with("GUEST_NOT_RUNNING", 83);
 }
 
 #[test]
@@ -92,6 +100,13 @@ fn verbs_on_a_profile_that_does_not_exist_say_so() {
         &["image", "list", "--cluster"],
         &["image", "rm", "--cluster", "hello:1"],
         &["image", "load", "hello:1"],
+        &["image", "pull", "hello:1"],
+        &["image", "save", "hello:1"],
+        &["image", "prune"],
+        &["disk", "show"],
+        &["disk", "grow", "40g"],
+        &["cp", "web:/etc/hosts", "."],
+        &["cp", "node:/etc/hosts", "."],
     ] {
         home.run(args).fails_with("GUEST_NOT_FOUND", 85);
     }
@@ -199,6 +214,13 @@ fn names_that_are_none_are_refused_before_anything_is_asked() {
         &["image", "load", folder],
         &["image", "load", "--", "-q"],
         &["image", "rm", "--cluster", "a b"],
+        &["image", "pull", "a b"],
+        &["image", "save", "--", "-q"],
+        &["cp", "a", "b"],
+        &["cp", "node:/a", "node:/b"],
+        &["cp", "/nowhere/at/all", "node:/b"],
+        &["cp", folder, "node:b"],
+        &["disk", "grow", "much"],
         &["image", "build", "-t", "a;b", folder],
         // No Dockerfile, no folder, no name.
         &["image", "build", "-t", "hello:1", folder],

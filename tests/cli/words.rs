@@ -31,6 +31,8 @@ fn help_names_every_verb_with_an_example() {
         "why",
         "tutorial",
         "image",
+        "cp",
+        "disk",
         "doctor",
         "version",
         "completion",

@@ -91,6 +91,10 @@ pub enum Command {
     Tutorial(commands::tutorial::TutorialArgs),
     /// Base images of machines, and images in the cluster
     Image(commands::image::ImageArgs),
+    /// Copy files between this computer and the machine, or a pod
+    Cp(commands::cp::CpArgs),
+    /// Show the size of the machine's disk, or make it larger
+    Disk(commands::disk::DiskArgs),
     /// Print the environment in which this computer's `docker` works in the machine
     DockerEnv(commands::docker_env::DockerEnvArgs),
     /// Look for what could keep Cadet from working on this laptop

@@ -222,6 +222,18 @@ pub async fn hold(cx: &Context, profile: &Profile, still: bool) -> Result<bool> 
     Ok(true)
 }
 
+/// Makes the disk of a running machine larger.
+///
+/// # Errors
+/// GUEST_NOT_RUNNING, DRIVER_CONTROL.
+pub async fn grow_disk(cx: &Context, profile: &Profile, bytes: u64) -> Result<()> {
+    let none = || not_running(cx, None);
+    let config = config(&cx.world.files(&cx.name), profile).ok_or_else(none)?;
+    let machine = Machine::attach(&config).await?.ok_or_else(none)?;
+    // The root disk is the first: see `config`.
+    Ok(machine.grow_disk(0, bytes).await?)
+}
+
 /// Switches the machine off, gracefully first.
 ///
 /// # Errors

@@ -129,8 +129,9 @@ pub const TOPICS: &[Topic] = &[
     topic(
         "RESOURCE_FIXED",
         21,
-        "Processors and memory can change between two starts; the size of an \
-        existing disk and its image cannot. Use another profile (`-p NAME`), or delete this one.",
+        "Processors and memory can change between two starts, and `cadet disk grow 40g` makes the \
+        disk of a running machine larger; a disk cannot shrink, and a profile's image cannot change. \
+        Use another profile (`-p NAME`), or delete this one.",
     ),
     topic(
         "HOST_DISK_FULL",

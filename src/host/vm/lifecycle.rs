@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::argv;
 use crate::config::{HostOs, MachineConfig, QmpEndpoint};
@@ -218,6 +218,16 @@ impl Machine {
         self.ask("cont").await.map(drop)
     }
 
+    /// Makes the disk at `index` of the configuration larger; the guest sees it at once, its
+    /// file system does not grow by itself.
+    ///
+    /// # Errors
+    /// Those of the control socket.
+    pub async fn grow_disk(&self, index: usize, bytes: u64) -> Result<(), VmError> {
+        let arguments = json!({ "device": format!("disk{index}"), "size": bytes });
+        self.ask_with("block_resize", arguments).await.map(drop)
+    }
+
     async fn await_running(&mut self) -> Result<(), VmError> {
         let started = Instant::now();
         loop {
@@ -247,10 +257,14 @@ impl Machine {
 
     /// One question over a fresh connection; the second endpoint serves if the first is busy.
     pub(crate) async fn ask(&self, command: &str) -> Result<Value, VmError> {
+        self.ask_with(command, Value::Null).await
+    }
+
+    async fn ask_with(&self, command: &str, arguments: Value) -> Result<Value, VmError> {
         let mut last = VmError::NotRunning;
         for endpoint in std::iter::once(&self.config.qmp).chain(&self.config.qmp_spare) {
             match Qmp::connect(endpoint, LOOK_DEADLINE).await {
-                Ok(mut qmp) => return qmp.execute(command, Value::Null, ASK_DEADLINE).await,
+                Ok(mut qmp) => return qmp.execute(command, arguments, ASK_DEADLINE).await,
                 Err(error) => last = error,
             }
         }

@@ -2,7 +2,9 @@
 
 pub mod completion;
 pub mod config;
+pub mod cp;
 pub mod delete;
+pub mod disk;
 pub mod docker_env;
 pub mod doctor;
 pub mod events;
