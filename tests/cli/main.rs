@@ -5,6 +5,7 @@ mod support;
 
 mod bad_input;
 mod choices;
+mod doctor;
 mod kubectl;
 mod lessons;
 mod state;

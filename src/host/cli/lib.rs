@@ -13,6 +13,7 @@ mod cluster_images;
 mod commands;
 mod computer;
 mod defaults;
+mod doctor;
 mod doors;
 mod error;
 mod from_image;

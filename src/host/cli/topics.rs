@@ -183,6 +183,13 @@ pub const TOPICS: &[Topic] = &[
         another place to fetch from, laid out as https://dl.k8s.io/release is.",
     ),
     topic(
+        "HOST_CLOCK",
+        38,
+        "This computer's clock is far from the time it is. Certificates then count as not valid yet \
+        or as expired, and every download and every sign-in fails for a reason that names anything \
+        but the clock. Set it, best by switching on its synchronisation, and try again.",
+    ),
+    topic(
         "HOST_BROWSER_MISSING",
         35,
         "None of Chrome, Chromium, Edge or Firefox was found. Any program \
