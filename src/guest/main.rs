@@ -17,6 +17,7 @@ mod pause;
 mod pki;
 mod server;
 mod settle;
+mod share;
 mod up;
 
 use std::path::PathBuf;
@@ -62,6 +63,9 @@ enum Verb {
     /// Put the images of a lesson into Docker: pull them, or build what stands in for them
     #[command(hide = true)]
     Images(images::Args),
+    /// Mount a folder of the laptop, which answers on standard input and output
+    #[command(hide = true)]
+    Share(share::Args),
     /// Hold a pod's network open; the first process of every pod
     Pause,
     /// Print an administrator's kubeconfig with its keys
@@ -144,6 +148,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             runtime()?.block_on(hollow::run(&args))
         }
         Verb::Images(args) => runtime()?.block_on(images::run(&args)),
+        Verb::Share(args) => share::run(&args),
         Verb::Pause => Ok(()),
         Verb::Kubeconfig(arg) => {
             let config = config::read(&arg.config)?;

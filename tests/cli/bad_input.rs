@@ -107,6 +107,7 @@ fn verbs_on_a_profile_that_does_not_exist_say_so() {
         &["disk", "grow", "40g"],
         &["cp", "web:/etc/hosts", "."],
         &["cp", "node:/etc/hosts", "."],
+        &["mount", ".:/mnt/x"],
     ] {
         home.run(args).fails_with("GUEST_NOT_FOUND", 85);
     }
@@ -221,6 +222,10 @@ fn names_that_are_none_are_refused_before_anything_is_asked() {
         &["cp", "/nowhere/at/all", "node:/b"],
         &["cp", folder, "node:b"],
         &["disk", "grow", "much"],
+        &["mount", folder],
+        &["mount", "/nowhere/at/all:/mnt/x"],
+        &["mount", ".:/etc"],
+        &["mount", ".:mnt"],
         &["image", "build", "-t", "a;b", folder],
         // No Dockerfile, no folder, no name.
         &["image", "build", "-t", "hello:1", folder],

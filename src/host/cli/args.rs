@@ -93,6 +93,8 @@ pub enum Command {
     Image(commands::image::ImageArgs),
     /// Copy files between this computer and the machine, or a pod
     Cp(commands::cp::CpArgs),
+    /// Lend a folder of this computer to the machine, until Ctrl-C
+    Mount(commands::mount::MountArgs),
     /// Show the size of the machine's disk, or make it larger
     Disk(commands::disk::DiskArgs),
     /// Print the environment in which this computer's `docker` works in the machine

@@ -27,6 +27,7 @@ mod machine;
 mod programs;
 mod reach;
 mod serve;
+mod share;
 mod start;
 mod story;
 mod terminal;
@@ -112,6 +113,7 @@ fn execute(cli: Cli, ui: Ui) -> (Ui, Result<u8>) {
             | Command::Logs(_)
             | Command::Trace(_)
             | Command::Events(_)
+            | Command::Mount(_)
             | Command::Tutorial(_)
     );
     let outcome = runtime.block_on(async {
@@ -177,6 +179,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Why(args) => commands::why::run(cx, args).await,
         Command::Image(args) => commands::image::run(cx, args).await,
         Command::Cp(args) => commands::cp::run(cx, args).await,
+        Command::Mount(args) => commands::mount::run(cx, args).await,
         Command::Disk(args) => commands::disk::run(cx, args).await,
         Command::Tutorial(args) => commands::tutorial::run(cx, args).await,
         Command::Doctor(args) => commands::doctor::run(cx, args).await,

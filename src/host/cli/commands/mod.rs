@@ -14,6 +14,7 @@ pub mod ip;
 pub mod kubectl;
 pub mod list;
 pub mod logs;
+pub mod mount;
 pub mod open;
 pub mod pause;
 pub mod profile;
