@@ -108,6 +108,8 @@ fn verbs_on_a_profile_that_does_not_exist_say_so() {
         &["cp", "web:/etc/hosts", "."],
         &["cp", "node:/etc/hosts", "."],
         &["mount", ".:/mnt/x"],
+        &["addons", "list"],
+        &["addons", "disable", "ingress"],
     ] {
         home.run(args).fails_with("GUEST_NOT_FOUND", 85);
     }
@@ -225,6 +227,8 @@ fn names_that_are_none_are_refused_before_anything_is_asked() {
         &["mount", folder],
         &["mount", "/nowhere/at/all:/mnt/x"],
         &["mount", ".:/etc"],
+        &["addons", "enable", "registry"],
+        &["addons", "disable", "metrics"],
         &["mount", ".:mnt"],
         &["image", "build", "-t", "a;b", folder],
         // No Dockerfile, no folder, no name.

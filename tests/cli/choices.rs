@@ -97,3 +97,21 @@ fn a_lost_context_is_written_again() {
     let again: serde_json::Value = serde_json::from_str(&again).unwrap();
     assert_eq!(again["changed"], false);
 }
+
+#[test]
+fn an_addon_is_switched_for_the_next_start() {
+    let home = Sealed::new();
+    home.profile("cadet");
+    let on = |name: &str| {
+        let told = home.ok(&["addons", "list", "-o", "json"]).out;
+        let rows = told.lines().map(|line| serde_json::from_str(line).unwrap());
+        let rows: Vec<serde_json::Value> = rows.collect();
+        rows.iter().find(|row| row["addon"] == name).unwrap()["on"] == true
+    };
+    assert!(on("ingress") && on("metrics"));
+    let off = home.ok(&["addons", "disable", "ingress"]).out;
+    assert!(off.contains("off from the next start on"), "{off}");
+    assert!(!on("ingress") && on("metrics"));
+    home.ok(&["addons", "enable", "ingress"]);
+    assert!(on("ingress"));
+}

@@ -31,6 +31,7 @@ fn help_names_every_verb_with_an_example() {
         "why",
         "tutorial",
         "image",
+        "addons",
         "cp",
         "mount",
         "disk",

@@ -91,6 +91,8 @@ pub enum Command {
     Tutorial(commands::tutorial::TutorialArgs),
     /// Base images of machines, and images in the cluster
     Image(commands::image::ImageArgs),
+    /// Show what the cluster has besides its core, switch it on or off
+    Addons(commands::addons::AddonsArgs),
     /// Copy files between this computer and the machine, or a pod
     Cp(commands::cp::CpArgs),
     /// Lend a folder of this computer to the machine, until Ctrl-C

@@ -4,6 +4,7 @@
 //! `error` and `topics`.
 
 mod accelerator;
+mod addons;
 mod args;
 mod browse;
 mod build_context;
@@ -178,6 +179,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Trace(args) => commands::trace::run(cx, args).await,
         Command::Why(args) => commands::why::run(cx, args).await,
         Command::Image(args) => commands::image::run(cx, args).await,
+        Command::Addons(args) => commands::addons::run(cx, args).await,
         Command::Cp(args) => commands::cp::run(cx, args).await,
         Command::Mount(args) => commands::mount::run(cx, args).await,
         Command::Disk(args) => commands::disk::run(cx, args).await,

@@ -204,6 +204,10 @@ impl ProfilePaths {
     pub fn clock(&self) -> PathBuf {
         self.dir.join("clock.json")
     }
+    /// Which addons the user switched off.
+    pub fn addons(&self) -> PathBuf {
+        self.dir.join("addons.json")
+    }
     /// Files of lessons that are played unattended.
     pub fn play(&self) -> PathBuf {
         self.dir.join("play")

@@ -1,5 +1,6 @@
 //! One verb per file.
 
+pub mod addons;
 pub mod completion;
 pub mod config;
 pub mod cp;

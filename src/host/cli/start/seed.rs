@@ -5,6 +5,7 @@ use cadet_api::install::{IngressPorts, NodeConfig};
 use cadet_seed::{HostKey, Lesson};
 
 use super::{Note, Step, Voyage};
+use crate::addons::Choices;
 use crate::error::{CliError, Result};
 use crate::{images, line, machine, programs};
 
@@ -44,7 +45,7 @@ impl Step for Seed {
             },
             mac: &cadet_vm::config::mac_for(name),
             cadet_node: &cadet_node,
-            node_config: &node_config(name)?,
+            node_config: &Choices::read(&v.files)?.applied(&node_config(name)?)?,
             lessons_table: &lessons_table()?,
             lessons: contexts
                 .iter()
