@@ -8,5 +8,6 @@ mod choices;
 mod doctor;
 mod kubectl;
 mod lessons;
+mod mirror;
 mod state;
 mod words;

@@ -32,6 +32,7 @@ fn help_names_every_verb_with_an_example() {
         "tutorial",
         "image",
         "addons",
+        "mirror",
         "cp",
         "mount",
         "disk",

@@ -93,6 +93,8 @@ pub enum Command {
     Image(commands::image::ImageArgs),
     /// Show what the cluster has besides its core, switch it on or off
     Addons(commands::addons::AddonsArgs),
+    /// Keep images that machines pull on this computer, for all of them and for offline days
+    Mirror(commands::mirror::MirrorArgs),
     /// Copy files between this computer and the machine, or a pod
     Cp(commands::cp::CpArgs),
     /// Lend a folder of this computer to the machine, until Ctrl-C

@@ -141,8 +141,8 @@ mod tests {
     fn settings(rows: &[(&str, &str)]) -> Settings {
         let start = rows.iter().map(|(k, v)| ((*k).into(), (*v).into()));
         Settings {
-            profile: None,
             start: start.collect(),
+            ..Settings::default()
         }
     }
 

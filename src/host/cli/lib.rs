@@ -25,6 +25,7 @@ mod kubectl_program;
 mod lessons;
 mod line;
 mod machine;
+mod mirror;
 mod programs;
 mod reach;
 mod serve;
@@ -115,6 +116,7 @@ fn execute(cli: Cli, ui: Ui) -> (Ui, Result<u8>) {
             | Command::Trace(_)
             | Command::Events(_)
             | Command::Mount(_)
+            | Command::Mirror(_)
             | Command::Tutorial(_)
     );
     let outcome = runtime.block_on(async {
@@ -180,6 +182,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Why(args) => commands::why::run(cx, args).await,
         Command::Image(args) => commands::image::run(cx, args).await,
         Command::Addons(args) => commands::addons::run(cx, args).await,
+        Command::Mirror(args) => commands::mirror::run(cx, args).await,
         Command::Cp(args) => commands::cp::run(cx, args).await,
         Command::Mount(args) => commands::mount::run(cx, args).await,
         Command::Disk(args) => commands::disk::run(cx, args).await,

@@ -252,9 +252,9 @@ pub async fn ensure_background_quietly(cx: &Context) -> Result<(u16, Option<Stri
     Ok((port, note))
 }
 
-/// The tunnel must outlive the terminal: a session of its own.
+/// The process must outlive the terminal: a session of its own.
 #[cfg(unix)]
-fn detach(command: &mut std::process::Command) {
+pub fn detach(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
     // SAFETY: setsid is async-signal-safe and touches no memory of ours.
     unsafe {
@@ -268,5 +268,6 @@ fn detach(command: &mut std::process::Command) {
     }
 }
 
+/// The process must outlive the terminal: a session of its own.
 #[cfg(not(unix))]
-fn detach(_: &mut std::process::Command) {}
+pub fn detach(_: &mut std::process::Command) {}

@@ -284,6 +284,13 @@ pub const TOPICS: &[Topic] = &[
         the tunnel maps them to free ones, and `cadet tunnel --status` shows which.",
     ),
     topic(
+        "NET_MIRROR",
+        79,
+        "The cache of container images could not be served. Machines work without it: Docker asks \
+        the registry itself then. `cadet mirror status` shows how it stands, `cadet mirror off` \
+        does without it.",
+    ),
+    topic(
         "NET_TUNNEL_DOWN",
         73,
         "No tunnel is running for this profile. It carries the SOCKS proxy, the Services' ports on \

@@ -85,6 +85,26 @@ impl Home {
         self.cache.join("programs")
     }
 
+    /// What came through the cache of container images.
+    pub fn registry(&self) -> PathBuf {
+        self.cache.join("registry")
+    }
+
+    /// Held by the one process that serves it.
+    pub fn registry_lock(&self) -> PathBuf {
+        self.cache.join(".registry.lock")
+    }
+
+    /// At which port it is served, and by whom.
+    pub fn registry_note(&self) -> PathBuf {
+        self.cache.join("registry.json")
+    }
+
+    /// What that process said.
+    pub fn registry_log(&self) -> PathBuf {
+        self.cache.join("registry.log")
+    }
+
     /// The cache folder itself.
     pub fn cache(&self) -> &Path {
         &self.cache

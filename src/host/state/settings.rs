@@ -19,6 +19,8 @@ use crate::{Error, Home, Result};
 pub struct Settings {
     /// The profile commands mean where none is named.
     pub profile: Option<String>,
+    /// Whether machines pull images through the laptop's cache.
+    pub mirror: bool,
     /// Words for flags of `start`, by the flag's name, as the user wrote them.
     pub start: BTreeMap<String, String>,
 }

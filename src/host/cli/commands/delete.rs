@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::Context;
 use crate::error::{CliError, Result};
-use crate::{machine, start};
+use crate::{machine, mirror, start};
 
 /// Flags of `cadet delete`.
 #[derive(Debug, Args)]
@@ -62,6 +62,7 @@ pub async fn run(cx: &Context, args: DeleteArgs) -> Result<u8> {
         one(cx, name).await?;
     }
     if args.purge {
+        mirror::stop(cx).await?;
         for dir in [cx.world.home.cache(), cx.world.home.data()] {
             machine::remove_dir(dir)?;
         }

@@ -242,7 +242,7 @@ fn close(_: &Path) -> std::io::Result<()> {
 fn settings(cx: &Context, fix: bool) -> Finding {
     let home = &cx.world.home;
     match Settings::read(home) {
-        Ok(settings) if settings == Settings::default() => Finding::Good("none chosen".into()),
+        Ok(settings) if settings.start.is_empty() => Finding::Good("none chosen".into()),
         Ok(settings) => match Defaults::of(&settings).and_then(|d| d.check(cx)) {
             Ok(()) => Finding::Good(format!("{} chosen for start", settings.start.len())),
             Err(e) => Finding::Bad(e),

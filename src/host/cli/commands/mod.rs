@@ -15,6 +15,7 @@ pub mod ip;
 pub mod kubectl;
 pub mod list;
 pub mod logs;
+pub mod mirror;
 pub mod mount;
 pub mod open;
 pub mod pause;

@@ -10,7 +10,7 @@ use crate::Context;
 use crate::defaults::Defaults;
 use crate::error::{CliError, Result};
 use crate::start::{self, Voyage};
-use crate::{images, machine, ui};
+use crate::{images, machine, mirror, ui};
 
 /// What `start` waits for before it calls the cluster ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -90,6 +90,9 @@ pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
     }
     v.profile.phase = Phase::Starting;
     start::run_all(&mut v, "kubectl").await?;
+    if let Some(tunnel) = &v.tunnel {
+        mirror::at_start(cx, tunnel).await;
+    }
     v.profile.phase = Phase::Running;
     v.profile.step = None;
     machine::save(cx, &v.profile)?;
