@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 /// them, the node's agent makes and removes them.
 pub const LOCAL_VOLUMES: &str = "/var/lib/cadet/volumes";
 
+/// Annotation of a Node whose machine stood still since its boot: for how long, and how often
+/// its clock was moved forward (`asleepSeconds`, `corrections`).
+pub const CLOCK: &str = "cadet.dev/clock";
+
 /// Configuration of one node, carried as `node.json` on the seed disk and kept in
 /// the guest as `/etc/cadet/node.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +47,10 @@ pub struct NodeConfig {
     /// Where the server serves Ingresses.
     #[serde(default)]
     pub ingress: IngressPorts,
+    /// Whether the agent moves the system's clock forward when the clock chip is ahead: for
+    /// machines, whose clock stands still while they do.
+    #[serde(default)]
+    pub keeps_clock: bool,
 }
 
 /// TCP ports for visitors of Ingresses, on all addresses of the server; 0 means none.

@@ -16,6 +16,8 @@ use crate::{Context, line, machine, ui};
 
 /// What is less is not worth a jump.
 const TOLERANCE: f64 = 2.0;
+/// The clock, and what the machine's agent noted of it (`clock` in cadet-node).
+const READ: &str = "date +%s.%N; cat /run/cadet-clock.json 2>/dev/null || true";
 /// Between two looks whether the laptop slept; the clock is right within so much of waking.
 const LOOK: Duration = Duration::from_secs(5);
 /// After so many looks the machine itself is asked, however quiet the laptop was.
@@ -33,6 +35,16 @@ pub struct Story {
     pub corrections: u32,
     /// How far it was ahead when somebody looked last.
     pub ahead_seconds: u64,
+    /// What the machine's own agent did.
+    agent: Agent,
+}
+
+/// What the agent tells of itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Agent {
+    asleep_seconds: u64,
+    corrections: u32,
 }
 
 impl Story {
@@ -48,11 +60,22 @@ impl Story {
         })
     }
 
+    /// Adds what the agent has noted at its Node since the machine was booted.
+    pub fn with_agent(mut self, noted: Option<&str>) -> Self {
+        if let Some(agent) = noted.and_then(|noted| serde_json::from_str::<Agent>(noted).ok())
+            && agent.corrections > self.agent.corrections
+        {
+            self.agent = agent;
+        }
+        self
+    }
+
     /// For lines; None if there is nothing to tell.
     pub fn told(&self) -> Option<String> {
         let mut parts = Vec::new();
-        if self.corrections > 0 {
-            let asleep = ui::duration(Duration::from_secs(self.asleep_seconds));
+        if self.corrections + self.agent.corrections > 0 {
+            let asleep = self.asleep_seconds + self.agent.asleep_seconds;
+            let asleep = ui::duration(Duration::from_secs(asleep));
             parts.push(format!("asleep {asleep}, clock corrected"));
         }
         if self.ahead_seconds > 0 {
@@ -101,12 +124,15 @@ fn judge(guest: f64, asked: f64, answered: f64) -> Found {
 /// GUEST_CLOCK when it cannot be set, and those of the line.
 pub async fn right(cx: &Context, tunnel: &Tunnel) -> Result<Option<String>> {
     let asked = now();
-    let said = line::guest(tunnel, "date +%s.%N").await?;
+    let said = line::guest(tunnel, READ).await?;
     let answered = now();
-    let guest: f64 = said.trim().parse().map_err(|_| {
+    let (date, noted) = said.split_once('\n').unwrap_or((&said, ""));
+    let guest: f64 = date.trim().parse().map_err(|_| {
         let what = "the machine's clock cannot be read";
-        CliError::new("GUEST_CLOCK", what).why(format!("date said {:?}", said.trim()))
+        CliError::new("GUEST_CLOCK", what).why(format!("date said {:?}", date.trim()))
     })?;
+    // Nothing is noted before the agent had something to do.
+    let agent: Agent = serde_json::from_str(noted).unwrap_or_default();
     let found = judge(guest, asked, answered);
     if let Found::Behind(seconds) = found {
         // What is set arrives half a round trip later.
@@ -125,11 +151,19 @@ pub async fn right(cx: &Context, tunnel: &Tunnel) -> Result<Option<String>> {
     let mut story = Story::read(&files);
     let before = story.clone();
     story.add(found);
+    // The agent may have been faster.
+    let by_agent = agent
+        .asleep_seconds
+        .saturating_sub(before.agent.asleep_seconds);
+    story.agent = agent;
     if story != before {
         let text = serde_json::to_vec(&story).unwrap_or_default();
         machine::write_private(&files.clock(), &text)?;
     }
-    Ok(words(cx, found))
+    Ok(match found {
+        Found::Right if by_agent > 0 => words(cx, Found::Behind(by_agent as f64)),
+        found => words(cx, found),
+    })
 }
 
 /// True if the API server's clock looks wrong; the head of an answer has it to the second, and
@@ -262,6 +296,16 @@ mod tests {
             assert_eq!(seems_off(&Cluster::plain(server)).await, off, "{date:?}");
             serving.abort();
         }
+    }
+
+    #[test]
+    fn what_the_agent_did_counts_once() {
+        let one = Some(r#"{"asleepSeconds":120,"corrections":1}"#);
+        let story = Story::default().with_agent(one).with_agent(one);
+        let told = "asleep 2 min, clock corrected";
+        assert_eq!(story.told().as_deref(), Some(told));
+        let none = Story::default().with_agent(Some("nonsense"));
+        assert_eq!(none.with_agent(None).told(), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cadet_api::install::CLOCK;
 use cadet_tunnel::control::ForwardStatus;
 use serde_json::{Value, json};
 
@@ -29,6 +30,8 @@ struct NodeSeen {
     ready: bool,
     pods: usize,
     pod_cidr: String,
+    /// What its agent noted of its clock, if anything.
+    clock: String,
 }
 
 /// Prints the state; the exit code says what does not run.
@@ -66,7 +69,8 @@ pub async fn run(cx: &Context) -> Result<u8> {
     } else {
         code = MACHINE | API | NODE;
     }
-    let story = clock::Story::read(&files);
+    let own = seen.nodes.iter().find(|n| n.name == cx.name.as_str());
+    let story = clock::Story::read(&files).with_agent(own.map(|n| n.clock.as_str()));
     let tunnel = line::background_status(cx).await;
     let up = state
         .since()
@@ -186,6 +190,7 @@ async fn look(cluster: &Cluster) -> Result<Vec<NodeSeen>> {
         .map(|node| {
             let name = text(&node["metadata"]["name"]);
             NodeSeen {
+                clock: text(&node["metadata"]["annotations"][CLOCK]),
                 ready: cluster::is_ready(node),
                 pods: on(&name),
                 pod_cidr: text(&node["spec"]["podCIDR"]),

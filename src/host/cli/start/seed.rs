@@ -86,6 +86,7 @@ fn node_config(name: &str) -> Result<String> {
         lessons_dir: "/usr/lib/cadet".into(),
         host_dns: true,
         ingress: IngressPorts::default(),
+        keeps_clock: true,
     };
     serde_json::to_string_pretty(&config).map_err(|e| internal("node.json could not be made", &e))
 }
