@@ -188,7 +188,7 @@ mod tests {
         ];
         let mut line = Vec::new();
         for (n, ask) in asks.iter().enumerate() {
-            put(&mut line, ask, &vec![7; n * 1000]).unwrap();
+            put(&mut line, ask, &vec![7u8; n * 1000]).unwrap();
         }
         put(&mut line, &Answer::Data, b"\0\xff").unwrap();
         let mut line = &line[..];
