@@ -37,6 +37,7 @@ pub mod quota;
 pub mod resource;
 pub mod schema;
 pub mod selector;
+pub mod share;
 pub mod skim;
 pub mod splice;
 pub mod status;

@@ -5,6 +5,7 @@
 //! up on a server without a virtual machine, and takes them down again.
 
 mod agent;
+mod clock;
 mod config;
 mod credentials;
 mod datastore;
@@ -19,6 +20,7 @@ mod pki;
 mod routes;
 mod server;
 mod settle;
+mod share;
 mod up;
 
 use std::path::PathBuf;
@@ -65,6 +67,9 @@ enum Verb {
     /// Put the images of a lesson into Docker: pull them, or build what stands in for them
     #[command(hide = true)]
     Images(images::Args),
+    /// Mount a folder of the laptop, which answers on standard input and output
+    #[command(hide = true)]
+    Share(share::Args),
     /// Hold a pod's network open; the first process of every pod
     Pause,
     /// Print an administrator's kubeconfig with its keys
@@ -154,6 +159,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             runtime()?.block_on(hollow::run(&args))
         }
         Verb::Images(args) => runtime()?.block_on(images::run(&args)),
+        Verb::Share(args) => share::run(&args),
         Verb::Pause => Ok(()),
         Verb::Kubeconfig(arg) => {
             let config = config::read(&arg.config)?;

@@ -15,6 +15,12 @@ fn unknown_words_are_told_with_an_id() {
         &["open"],
         &["start", "--memory"],
         &["-o", "xml", "list"],
+        &["top", "volumes"],
+        &["config", "set", "colour", "red"],
+        &["config", "get", "memory"],
+        &["config", "set", "cpus", "two"],
+        &["config", "set", "disk-size", "1500m"],
+        &["profile", "a/b"],
     ] {
         home.run(args).fails_with("PROGRAM_USAGE", 14);
     }
@@ -63,6 +69,14 @@ fn every_size_out_of_range_is_refused_before_anything_is_made() {
             .fails_with(id, code);
     }
     home.run(&["status"]).fails_with("GUEST_NOT_FOUND", 85);
+    home.profile("cadet");
+    for size in ["0", "1500m", "5000g"] {
+        home.run(&["disk", "grow", size])
+            .fails_with("RESOURCE_DISK", 24);
+    }
+    // A size that is one needs a machine that runs.
+    home.run(&["disk", "grow", "40g"])
+        .fails_with("GUEST_NOT_RUNNING", 83);
 }
 
 #[test]
@@ -70,6 +84,8 @@ fn verbs_on_a_profile_that_does_not_exist_say_so() {
     let home = Sealed::new();
     for args in [
         &["stop"][..],
+        &["pause"],
+        &["unpause"],
         &["delete"],
         &["status"],
         &["ssh"],
@@ -85,12 +101,27 @@ fn verbs_on_a_profile_that_does_not_exist_say_so() {
         &["node", "delete", "cadet-2"],
         &["ssh", "--node", "cadet-2", "true"],
         &["logs", "--node", "cadet-2"],
+        &["ip"],
+        &["events"],
+        &["top"],
+        &["top", "pods"],
+        &["update-context"],
         &["service", "x"],
         &["service", "x", "--url"],
         &["docker-env"],
         &["image", "list", "--cluster"],
         &["image", "rm", "--cluster", "hello:1"],
         &["image", "load", "hello:1"],
+        &["image", "pull", "hello:1"],
+        &["image", "save", "hello:1"],
+        &["image", "prune"],
+        &["disk", "show"],
+        &["disk", "grow", "40g"],
+        &["cp", "web:/etc/hosts", "."],
+        &["cp", "node:/etc/hosts", "."],
+        &["mount", ".:/mnt/x"],
+        &["addons", "list"],
+        &["addons", "disable", "ingress"],
     ] {
         home.run(args).fails_with("GUEST_NOT_FOUND", 85);
     }
@@ -286,6 +317,19 @@ fn names_that_are_none_are_refused_before_anything_is_asked() {
         &["image", "load", folder],
         &["image", "load", "--", "-q"],
         &["image", "rm", "--cluster", "a b"],
+        &["image", "pull", "a b"],
+        &["image", "save", "--", "-q"],
+        &["cp", "a", "b"],
+        &["cp", "node:/a", "node:/b"],
+        &["cp", "/nowhere/at/all", "node:/b"],
+        &["cp", folder, "node:b"],
+        &["disk", "grow", "much"],
+        &["mount", folder],
+        &["mount", "/nowhere/at/all:/mnt/x"],
+        &["mount", ".:/etc"],
+        &["addons", "enable", "registry"],
+        &["addons", "disable", "metrics"],
+        &["mount", ".:mnt"],
         &["image", "build", "-t", "a;b", folder],
         // No Dockerfile, no folder, no name.
         &["image", "build", "-t", "hello:1", folder],

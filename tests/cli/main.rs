@@ -4,6 +4,10 @@
 mod support;
 
 mod bad_input;
+mod choices;
+mod doctor;
+mod kubectl;
 mod lessons;
+mod mirror;
 mod state;
 mod words;

@@ -45,6 +45,9 @@ fn status_and_list_of_a_machine_that_is_off() {
     for args in [
         &["ssh", "true"][..],
         &["logs"],
+        &["pause"],
+        &["unpause"],
+        &["ip"],
         &["tunnel", "--port", &port],
         &["open", "pod/x"],
         &["service", "x"],
@@ -151,7 +154,15 @@ fn a_dry_run_tells_the_plan_and_writes_nothing() {
 fn doctor_tells_what_it_looked_at() {
     let home = Sealed::new();
     let run = Run::of(&mut home.command(&["doctor"]));
-    for subject in ["qemu", "accelerator", "memory", "disk", "kubectl"] {
+    for subject in [
+        "qemu",
+        "accelerator",
+        "memory",
+        "disk",
+        "kubectl",
+        "routes",
+        "proxy",
+    ] {
         assert!(run.out.contains(subject), "{subject}: {run}");
     }
     assert!(home.files().is_empty(), "{:?}", home.files());

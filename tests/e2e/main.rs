@@ -6,6 +6,7 @@
 
 #[path = "../areas/mod.rs"]
 mod areas;
+mod comfort;
 mod doors;
 #[path = "../areas/image.rs"]
 mod image;

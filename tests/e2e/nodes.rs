@@ -71,6 +71,14 @@ impl Cluster for Several {
     fn is_fast(&self) -> bool {
         false
     }
+
+    /// As `cadet dashboard` says it.
+    fn dashboard(&self) -> (String, Option<String>) {
+        let told = self.home.ok(&["dashboard", "--url", "--output", "json"]);
+        let told: Value = serde_json::from_str(told.out.trim()).expect("one object");
+        let text = |name: &str| told[name].as_str().map(str::to_owned);
+        (text("url").expect("an address"), text("socks"))
+    }
 }
 
 impl Several {

@@ -351,6 +351,9 @@ fn from_start_to_the_telescope_page_and_back() {
     v.tell("a Service at its own port of the laptop, the engine at a socket");
     crate::doors::play(&v.home);
 
+    v.tell("what a day brings: a pause, files to and fro, a folder lent, a disk that grows");
+    crate::comfort::play(&v.home);
+
     v.tell("logs through the API server");
     let logs = v
         .kubectl_ok(&["logs", "telescope-pod", "-c", "telescope"])

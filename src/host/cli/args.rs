@@ -26,16 +26,10 @@ pub struct Cli {
 /// Flags every command takes.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// Name of the cluster; also its node, its host name and its kubectl context.
-    #[arg(
-        short,
-        long,
-        global = true,
-        default_value = "cadet",
-        env = "CADET_PROFILE",
-        value_name = "NAME"
-    )]
-    pub profile: String,
+    /// Name of the cluster; also its node, its host name and its kubectl context
+    /// [default: what `cadet profile` shows]
+    #[arg(short, long, global = true, env = "CADET_PROFILE", value_name = "NAME")]
+    pub profile: Option<String>,
     /// Shape of the output: text, or json with one event or object per line.
     #[arg(
         short,
@@ -55,6 +49,10 @@ pub enum Command {
     Start(commands::start::StartArgs),
     /// Shut the machine down, all of them; the cluster and its data stay on the disk
     Stop(commands::stop::StopArgs),
+    /// Hold the machine still: it takes no processor time, its memory is kept
+    Pause,
+    /// Let a paused machine go on, and put its clock right
+    Unpause,
     /// Remove the machine, its disk and its kubectl context
     Delete(commands::delete::DeleteArgs),
     /// Add, stop, start, delete and list the machines of a profile
@@ -63,12 +61,24 @@ pub enum Command {
     Status,
     /// List all profiles
     List,
+    /// Show or choose the profile that commands mean where none is named
+    Profile(commands::profile::ProfileArgs),
+    /// Show or choose what `start` takes where its flags say nothing
+    Config(commands::config::ConfigArgs),
     /// Open a shell in the machine, or run one command there
     Ssh(commands::ssh::SshArgs),
     /// Show what the control plane and the node agent say
     Logs(commands::logs::LogsArgs),
     /// Run the kubectl on your PATH against this profile
     Kubectl(commands::kubectl::KubectlArgs),
+    /// Write the cluster's address and credentials into your kubeconfig again
+    UpdateContext(commands::update_context::UpdateContextArgs),
+    /// Print a node's address in the cluster's network
+    Ip(commands::ip::IpArgs),
+    /// Tell what happened in the cluster, and go on as it happens
+    Events(commands::events::EventsArgs),
+    /// Show what nodes and pods use of processors and memory
+    Top(commands::top::TopArgs),
     /// Serve a SOCKS5 proxy into the cluster's network, and its Services, on 127.0.0.1
     Tunnel(commands::tunnel::TunnelArgs),
     /// Print or open the address at which this computer reaches a Service
@@ -85,6 +95,16 @@ pub enum Command {
     Tutorial(commands::tutorial::TutorialArgs),
     /// Base images of machines, and images in the cluster
     Image(commands::image::ImageArgs),
+    /// Show what the cluster has besides its core, switch it on or off
+    Addons(commands::addons::AddonsArgs),
+    /// Keep images that machines pull on this computer, for all of them and for offline days
+    Mirror(commands::mirror::MirrorArgs),
+    /// Copy files between this computer and the machine, or a pod
+    Cp(commands::cp::CpArgs),
+    /// Lend a folder of this computer to the machine, until Ctrl-C
+    Mount(commands::mount::MountArgs),
+    /// Show the size of the machine's disk, or make it larger
+    Disk(commands::disk::DiskArgs),
     /// Print the environment in which this computer's `docker` works in the machine
     DockerEnv(commands::docker_env::DockerEnvArgs),
     /// Look for what could keep Cadet from working on this laptop

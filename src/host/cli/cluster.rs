@@ -190,6 +190,18 @@ impl Cluster {
         Err(refused(code, message.as_bytes()))
     }
 
+    /// The server's clock as the head of an answer has it (RFC 9110, section 6.6.1).
+    ///
+    /// # Errors
+    /// [`Failure::Connection`].
+    pub async fn date(&self) -> Result<Option<String>, Failure> {
+        let request = self.client.get(format!("{}/readyz", self.server));
+        let answer = request.timeout(ANSWER_DEADLINE).send().await;
+        let answer = answer.map_err(|e| Failure::Connection(chain(&e)))?;
+        let date = answer.headers().get(reqwest::header::DATE);
+        Ok(date.and_then(|d| d.to_str().ok()).map(str::to_string))
+    }
+
     /// Waits until /readyz says ok; the caller sets the deadline. A server that is
     /// not there yet gives no event to wait for, so this asks again with growing pauses.
     pub async fn wait_ready(&self, mut seen: impl FnMut(&str)) {

@@ -1,6 +1,6 @@
 //! Images in the cluster: the Docker Engine of each of its machines, told through SSH sessions.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use cadet_tunnel::{Tunnel, exec};
@@ -226,9 +226,7 @@ pub async fn build(cx: &Context, folder: &Path, flags: &BuildFlags<'_>) -> Resul
 /// # Errors
 /// GUEST_DOCKER and those of the line.
 pub async fn list(cx: &Context) -> Result<()> {
-    let first = Node::first(cx.name.as_str());
-    let mut lines = vec![(first, line::connect(cx).await?)];
-    lines.extend(line::connect_others(cx).await?);
+    let lines = line::connect_all(cx, None).await?;
     for (node, tunnel) in &lines {
         if !cx.ui.json() {
             if lines.len() > 1 {
@@ -272,6 +270,82 @@ pub async fn remove(cx: &Context, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Fetches an image into the cluster: each machine from the registry, so that a name with a
+/// checksum means the same everywhere.
+///
+/// # Errors
+/// PROGRAM_USAGE, GUEST_DOCKER and those of the line.
+pub async fn pull(cx: &Context, name: &str) -> Result<()> {
+    named(name)?;
+    let tunnel = line::connect(cx).await?;
+    let words = ["docker", "pull", name];
+    docker(cx, &tunnel, &words, tokio::io::empty()).await?;
+    for (_, tunnel) in &others(cx).await? {
+        docker(cx, tunnel, &words, tokio::io::empty()).await?;
+    }
+    done(cx, &json!({"type": "done", "pulled": name}));
+    Ok(())
+}
+
+/// Writes an image of the first machine into an archive; whole or not at all.
+///
+/// # Errors
+/// PROGRAM_USAGE, HOST_DISK_FULL, GUEST_DOCKER and those of the line.
+pub async fn save(cx: &Context, name: &str, file: Option<PathBuf>) -> Result<()> {
+    named(name)?;
+    let file = file.unwrap_or_else(|| archive_of(name));
+    let part = machine::with_suffix(&file, ".cadet-part");
+    let tunnel = line::connect(cx).await?;
+    let out = tokio::fs::File::create(&part)
+        .await
+        .map_err(|e| machine::io("write", &file, &e))?;
+    let command = exec::quote_all(["docker", "save", name]);
+    let mut said = Vec::new();
+    let saved = tunnel
+        .exec_streams(&command, tokio::io::empty(), out, &mut said)
+        .await;
+    let saved = match saved {
+        Ok(status) if status.success() => {
+            std::fs::rename(&part, &file).map_err(|e| machine::io("write", &file, &e))
+        }
+        Ok(status) => Err(refused(&status, &said)),
+        Err(e) => Err(e.into()),
+    };
+    if saved.is_err() {
+        // What came is not whole; the error is the one to tell.
+        let _ = std::fs::remove_file(&part);
+    }
+    saved?;
+    if cx.ui.json() {
+        done(cx, &json!({"type": "done", "saved": name, "file": file}));
+    } else {
+        cx.ui.line(format!("{name} is in {}.", file.display()));
+    }
+    Ok(())
+}
+
+/// A file name that says which image it is.
+fn archive_of(name: &str) -> PathBuf {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    format!("{}.tar", name.replace([':', '@'], "_")).into()
+}
+
+/// Removes layers no image is made of; `all` means images no container uses as well.
+///
+/// # Errors
+/// GUEST_DOCKER and those of the line.
+pub async fn prune(cx: &Context, all: bool) -> Result<()> {
+    let tunnel = line::connect(cx).await?;
+    let mut words = vec!["docker", "image", "prune", "--force"];
+    words.extend(all.then_some("--all"));
+    docker(cx, &tunnel, &words, tokio::io::empty()).await?;
+    for (_, tunnel) in &others(cx).await? {
+        docker(cx, tunnel, &words, tokio::io::empty()).await?;
+    }
+    done(cx, &json!({"type": "done", "pruned": true, "all": all}));
+    Ok(())
+}
+
 /// For programs only: people have read what Docker said.
 fn done(cx: &Context, event: &Value) {
     if cx.ui.json() {
@@ -306,23 +380,39 @@ async fn run(
     if status.success() {
         return Ok(());
     }
+    Err(refused(&status, if err.is_empty() { &out } else { &err }))
+}
+
+/// The error for what Docker would not do, with the end of what it said.
+fn refused(status: &exec::ExitStatus, said: &[u8]) -> CliError {
     let error = CliError::new(
         "GUEST_DOCKER",
         format!("Docker in the machine did not do it ({status})"),
     );
-    let said = String::from_utf8_lossy(if err.is_empty() { &out } else { &err }).into_owned();
+    let said = String::from_utf8_lossy(said).into_owned();
     let tail: Vec<&str> = said.trim().lines().rev().take(8).collect();
     let tail: Vec<&str> = tail.into_iter().rev().collect();
-    Err(error.why(if tail.is_empty() {
+    error.why(if tail.is_empty() {
         "its own words are above".to_owned()
     } else {
         tail.join("\n")
-    }))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_archive_is_named_like_its_image() {
+        for (name, file) in [
+            ("hello:1", "hello_1.tar"),
+            ("registry.example:5000/team/web:2", "web_2.tar"),
+            ("nginx", "nginx.tar"),
+        ] {
+            assert_eq!(archive_of(name), PathBuf::from(file));
+        }
+    }
 
     #[test]
     fn files_are_archives_and_the_rest_are_names() {

@@ -39,6 +39,14 @@ pub fn memory_mib() -> Option<u64> {
     None
 }
 
+/// Memory in MiB that programs can still have (proc_meminfo(5)), where the system tells.
+pub fn free_memory_mib() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024)
+}
+
 /// Bytes free for this user on the disk that holds `path` or its nearest existing parent.
 pub fn free_bytes(path: &Path) -> Option<u64> {
     #[cfg(unix)]

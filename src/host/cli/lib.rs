@@ -4,26 +4,33 @@
 //! `error` and `topics`.
 
 mod accelerator;
+mod addons;
 mod args;
 mod browse;
 mod build_context;
+mod clock;
 mod cluster;
 mod cluster_images;
 mod commands;
 mod computer;
+mod defaults;
+mod doctor;
 mod doors;
 mod error;
 mod from_image;
 mod from_rooms;
 mod images;
 mod kubeconfig;
+mod kubectl_program;
 mod lessons;
 mod line;
 mod machine;
+mod mirror;
 mod nodes;
 mod programs;
 mod reach;
 mod serve;
+mod share;
 mod start;
 mod story;
 mod terminal;
@@ -38,7 +45,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use args::{Cli, Command};
-use cadet_state::ProfileName;
+use cadet_state::{ProfileName, Settings};
 use error::{CliError, Result};
 use ui::{Output, Ui};
 use world::World;
@@ -79,7 +86,10 @@ pub fn run() -> ExitCode {
 
 fn execute(cli: Cli, ui: Ui) -> (Ui, Result<u8>) {
     let made = World::from_env()
-        .and_then(|world| Ok((world, ProfileName::parse(&cli.global.profile)?)))
+        .and_then(|world| {
+            let name = profile_of(&cli, &world)?;
+            Ok((world, name))
+        })
         .and_then(|(world, name)| {
             tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
@@ -105,6 +115,9 @@ fn execute(cli: Cli, ui: Ui) -> (Ui, Result<u8>) {
             | Command::Ssh(_)
             | Command::Logs(_)
             | Command::Trace(_)
+            | Command::Events(_)
+            | Command::Mount(_)
+            | Command::Mirror(_)
             | Command::Tutorial(_)
     );
     let outcome = runtime.block_on(async {
@@ -123,17 +136,46 @@ fn execute(cli: Cli, ui: Ui) -> (Ui, Result<u8>) {
     (context.ui, outcome)
 }
 
+/// The profile a command is about: the one that is named, else the current one.
+fn profile_of(cli: &Cli, world: &World) -> Result<ProfileName> {
+    if let Some(named) = &cli.global.profile {
+        return Ok(ProfileName::parse(named)?);
+    }
+    // These must work, or mend, whatever the file has come to.
+    let needs_none = matches!(
+        cli.command,
+        Command::Doctor(_) | Command::Help(_) | Command::Version | Command::Completion(_)
+    );
+    let settings = match Settings::read(&world.home) {
+        Err(_) if needs_none => Settings::default(),
+        read => read?,
+    };
+    let name = settings
+        .profile
+        .as_deref()
+        .unwrap_or(machine::FIRST_PROFILE);
+    Ok(ProfileName::parse(name)?)
+}
+
 async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
     match command {
         Command::Start(args) => commands::start::run(cx, args).await,
         Command::Stop(args) => commands::stop::run(cx, args).await,
+        Command::Pause => commands::pause::pause(cx).await,
+        Command::Unpause => commands::pause::unpause(cx).await,
         Command::Delete(args) => commands::delete::run(cx, args).await,
         Command::Node(args) => commands::node::run(cx, args).await,
         Command::Status => commands::status::run(cx).await,
         Command::List => commands::list::run(cx).await,
+        Command::Profile(args) => commands::profile::run(cx, args).await,
+        Command::Config(args) => commands::config::run(cx, args),
         Command::Ssh(args) => commands::ssh::run(cx, args).await,
         Command::Logs(args) => commands::logs::run(cx, args).await,
         Command::Kubectl(args) => commands::kubectl::run(cx, args).await,
+        Command::UpdateContext(args) => commands::update_context::run(cx, args),
+        Command::Ip(args) => commands::ip::run(cx, args).await,
+        Command::Events(args) => commands::events::run(cx, args).await,
+        Command::Top(args) => commands::top::run(cx, args).await,
         Command::Tunnel(args) => commands::tunnel::run(cx, args).await,
         Command::Service(args) => commands::service::run(cx, args).await,
         Command::DockerEnv(args) => commands::docker_env::run(cx, args).await,
@@ -142,6 +184,11 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Trace(args) => commands::trace::run(cx, args).await,
         Command::Why(args) => commands::why::run(cx, args).await,
         Command::Image(args) => commands::image::run(cx, args).await,
+        Command::Addons(args) => commands::addons::run(cx, args).await,
+        Command::Mirror(args) => commands::mirror::run(cx, args).await,
+        Command::Cp(args) => commands::cp::run(cx, args).await,
+        Command::Mount(args) => commands::mount::run(cx, args).await,
+        Command::Disk(args) => commands::disk::run(cx, args).await,
         Command::Tutorial(args) => commands::tutorial::run(cx, args).await,
         Command::Doctor(args) => commands::doctor::run(cx, args).await,
         Command::Version => commands::version::run(cx),

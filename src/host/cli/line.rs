@@ -141,6 +141,20 @@ pub async fn connect_others(cx: &Context) -> Result<Vec<(Node, Tunnel)>> {
     Ok(lines)
 }
 
+/// Sessions to all machines that run, the first one first; with a name to that machine only.
+///
+/// # Errors
+/// GUEST_NODE_NOT_FOUND, GUEST_NOT_RUNNING, GUEST_HOST_KEY, GUEST_SSH_TIMEOUT …
+pub async fn connect_all(cx: &Context, only: Option<&str>) -> Result<Vec<(Node, Tunnel)>> {
+    if let Some(name) = only {
+        let node = nodes::find(cx, &machine::profile(cx)?, name)?;
+        return Ok(vec![(node, connect_to(cx, only).await?)]);
+    }
+    let mut lines = vec![(Node::first(cx.name.as_str()), connect(cx).await?)];
+    lines.extend(connect_others(cx).await?);
+    Ok(lines)
+}
+
 /// Runs `command` in the guest; its failure is an error with its own words.
 ///
 /// # Errors
@@ -300,9 +314,9 @@ pub async fn ensure_background_quietly(cx: &Context) -> Result<(u16, Option<Stri
     Ok((port, note))
 }
 
-/// The tunnel must outlive the terminal: a session of its own.
+/// The process must outlive the terminal: a session of its own.
 #[cfg(unix)]
-fn detach(command: &mut std::process::Command) {
+pub fn detach(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
     // SAFETY: setsid is async-signal-safe and touches no memory of ours.
     unsafe {
@@ -316,5 +330,6 @@ fn detach(command: &mut std::process::Command) {
     }
 }
 
+/// The process must outlive the terminal: a session of its own.
 #[cfg(not(unix))]
-fn detach(_: &mut std::process::Command) {}
+pub fn detach(_: &mut std::process::Command) {}

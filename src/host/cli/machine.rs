@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use cadet_state::{Profile, ProfilePaths, Store};
+use cadet_state::{Profile, ProfilePaths, Settings, Store};
 use cadet_vm::{
     Accel, Arch, Disk, DiskFormat, Machine, MachineConfig, QmpEndpoint, State, StopDeadlines,
     StopStage, Stopped,
@@ -12,6 +12,9 @@ use cadet_vm::{
 use crate::Context;
 use crate::error::{CliError, Result};
 use crate::nodes::Node;
+
+/// The profile commands mean where none was ever named.
+pub const FIRST_PROFILE: &str = "cadet";
 
 /// Port of sshd in the guest.
 pub const GUEST_SSH: u16 = 22;
@@ -48,6 +51,9 @@ pub fn save(cx: &Context, profile: &Profile) -> Result<()> {
     Ok(Store::open(&cx.world.home)?.put(profile)?)
 }
 
+/// QEMU's word for a guest that was asked to stand still (RunState in its run-state.json).
+const PAUSED: &str = "paused";
+
 /// What the machine is doing, in a command's words.
 pub struct MachineState {
     state: Option<State>,
@@ -69,6 +75,11 @@ impl MachineState {
         )
     }
 
+    /// True if somebody asked the guest to stand still.
+    pub fn is_paused(&self) -> bool {
+        matches!(&self.state, Some(State::Paused { status, .. }) if status == PAUSED)
+    }
+
     /// One word for tables and JSON.
     pub fn word(&self) -> &'static str {
         match &self.state {
@@ -87,6 +98,9 @@ impl MachineState {
                 "QEMU paused the guest because a write to its disk failed: is the disk full?"
                     .into(),
             ),
+            Some(State::Paused { status, .. }) if status == PAUSED => {
+                Some("it was paused: its processors stand still, its memory is kept".into())
+            }
             Some(State::Paused { status, .. }) => Some(format!("QEMU says {status}")),
             Some(State::Unresponsive { why, .. }) => Some(why.clone()),
             Some(State::Died(death)) => Some(death.to_string()),
@@ -135,7 +149,7 @@ pub async fn state_of_node(files: &ProfilePaths, profile: &Profile, node: &Node)
 /// The profile's record if its machine runs.
 ///
 /// # Errors
-/// GUEST_NOT_FOUND, GUEST_NOT_RUNNING, DRIVER_MACHINE_DIED.
+/// GUEST_NOT_FOUND, GUEST_NOT_RUNNING, GUEST_PAUSED, DRIVER_MACHINE_DIED.
 pub async fn running(cx: &Context) -> Result<Profile> {
     let profile = profile(cx)?;
     must_run(cx, &profile, &Node::first(&profile.name)).await?;
@@ -145,7 +159,7 @@ pub async fn running(cx: &Context) -> Result<Profile> {
 /// Wants one machine to run.
 ///
 /// # Errors
-/// GUEST_NOT_RUNNING, DRIVER_MACHINE_DIED.
+/// GUEST_NOT_RUNNING, GUEST_PAUSED, DRIVER_MACHINE_DIED.
 pub async fn must_run(cx: &Context, profile: &Profile, node: &Node) -> Result<()> {
     let state = state_of_node(&cx.world.files(&cx.name), profile, node).await;
     if state.is_running() {
@@ -153,11 +167,12 @@ pub async fn must_run(cx: &Context, profile: &Profile, node: &Node) -> Result<()
     }
     Err(match &state.state {
         Some(State::Died(_)) => died(cx, node, &state),
+        _ if state.is_paused() => paused(cx, node),
         _ if node.is_first() => not_running(cx, state.reason()),
         _ => {
             CliError::new(
                 "GUEST_NOT_RUNNING",
-                format!("the machine {} is not running", node.name),
+                format!("{} is not running", which(cx, node)),
             )
             .why(state.reason().unwrap_or_else(|| {
                 "it was stopped, or its first start has not come that far".into()
@@ -195,15 +210,63 @@ pub fn died(cx: &Context, node: &Node, state: &MachineState) -> CliError {
             .reason()
             .unwrap_or_else(|| "it is no longer there".into()),
     };
-    let which = if node.is_first() {
-        format!("the machine of profile {}", cx.name)
-    } else {
-        format!("the machine {}", node.name)
-    };
+    let which = which(cx, node);
     CliError::new("DRIVER_MACHINE_DIED", format!("{which} ended by itself"))
         .why(why)
         .fix(node.start_command(cx))
         .log(node.console_command(cx))
+}
+
+/// The error for a machine that was asked to stand still.
+fn paused(cx: &Context, node: &Node) -> CliError {
+    let which = which(cx, node);
+    CliError::new("GUEST_PAUSED", format!("{which} is paused"))
+        .why("its processors stand still, its memory is kept")
+        .fix(again(cx, "unpause"))
+}
+
+/// A machine in a sentence.
+fn which(cx: &Context, node: &Node) -> String {
+    if node.is_first() {
+        format!("the machine of profile {}", cx.name)
+    } else {
+        format!("the machine {}", node.name)
+    }
+}
+
+/// Holds a machine still, or lets it go on; false if it did so already.
+///
+/// # Errors
+/// GUEST_NOT_RUNNING, DRIVER_MACHINE_DIED, DRIVER_CONTROL.
+pub async fn hold(cx: &Context, profile: &Profile, node: &Node, still: bool) -> Result<bool> {
+    let files = cx.world.files(&cx.name);
+    let state = state_of_node(&files, profile, node).await;
+    if state.is_paused() == still && (still || state.is_running()) {
+        return Ok(false);
+    }
+    if !state.is_paused() {
+        must_run(cx, profile, node).await?;
+    }
+    let none = || not_running(cx, None);
+    let config = config(&files, profile, node).ok_or_else(none)?;
+    let machine = Machine::attach(&config).await?.ok_or_else(none)?;
+    match still {
+        true => machine.pause().await?,
+        false => machine.resume().await?,
+    }
+    Ok(true)
+}
+
+/// Makes the disk of a running machine larger.
+///
+/// # Errors
+/// GUEST_NOT_RUNNING, DRIVER_CONTROL.
+pub async fn grow_disk(cx: &Context, profile: &Profile, node: &Node, bytes: u64) -> Result<()> {
+    let none = || not_running(cx, None);
+    let config = config(&cx.world.files(&cx.name), profile, node).ok_or_else(none)?;
+    let machine = Machine::attach(&config).await?.ok_or_else(none)?;
+    // The root disk is the first: see `config`.
+    Ok(machine.grow_disk(0, bytes).await?)
 }
 
 /// Switches a machine off, gracefully first.
@@ -224,6 +287,12 @@ pub async fn power_off(
         cadet_vm::lifecycle::forget(&config)?;
         return Ok(How(Stopped::Already));
     };
+    if let State::Paused { status, .. } = machine.state().await
+        && status == PAUSED
+    {
+        // A guest that stands still does not hear the power button.
+        machine.resume().await?;
+    }
     let deadlines = StopDeadlines {
         graceful,
         ..StopDeadlines::default()
@@ -322,7 +391,9 @@ pub fn config(files: &ProfilePaths, profile: &Profile, node: &Node) -> Option<Ma
 
 /// The command line for `verb` on this profile, as it can be pasted.
 pub fn again(cx: &Context, verb: &str) -> String {
-    if cx.name.as_str() == "cadet" {
+    // Settings that cannot be read are told by the next command; the flag is right anyhow.
+    let current = Settings::read(&cx.world.home).ok().and_then(|s| s.profile);
+    if cx.name.as_str() == current.as_deref().unwrap_or(FIRST_PROFILE) {
         format!("cadet {verb}")
     } else {
         format!("cadet -p {} {verb}", cx.name)

@@ -33,6 +33,48 @@ pub struct Reached {
     pub namespace: String,
 }
 
+impl Reached {
+    /// The path of all objects of a core kind in the namespace.
+    pub fn path_of(&self, plural: &str) -> String {
+        format!("/api/v1/namespaces/{}/{plural}", segment(&self.namespace))
+    }
+}
+
+/// `text` as one segment of a path (RFC 3986, section 3.3).
+pub fn segment(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let escaped = text.bytes().map(|b| match plain(b) {
+        true => char::from(b).to_string(),
+        false => format!("%{b:02X}"),
+    });
+    escaped.collect()
+}
+
+/// What opens the profile's own cluster.
+///
+/// # Errors
+/// GUEST_NOT_RUNNING when the first start has not come that far.
+pub fn credentials(cx: &Context) -> Result<Access> {
+    let file = cx.world.files(&cx.name).kubeconfig();
+    kubeconfig::read_alone(&file, cx.name.as_str())?.ok_or_else(|| {
+        CliError::new(
+            "GUEST_NOT_RUNNING",
+            format!("profile {} has no credentials yet", cx.name),
+        )
+        .why("they are fetched by the last steps of `cadet start`")
+        .fix(machine::again(cx, "start"))
+    })
+}
+
+/// The profile's own cluster, whose machine must run.
+///
+/// # Errors
+/// GUEST_NOT_FOUND, GUEST_NOT_RUNNING, DRIVER_MACHINE_DIED.
+pub async fn own(cx: &Context) -> Result<Cluster> {
+    machine::running(cx).await?;
+    Cluster::new(&credentials(cx)?)
+}
+
 impl Reach {
     /// The cluster these flags mean: with a kubeconfig or a context the one named there; else
     /// the profile's; where the profile was never started, the current one of the user's own
@@ -160,6 +202,12 @@ mod tests {
         let (two, namespace) = access_in(&kubeconfig(), Some("two"), dir.path()).unwrap();
         assert_eq!((two.cert, two.key), (one.cert, one.key));
         assert_eq!(namespace, None);
+    }
+
+    #[test]
+    fn a_namespace_cannot_leave_its_place_in_the_path() {
+        assert_eq!(segment("kube-system"), "kube-system");
+        assert_eq!(segment("../x?a=b"), "..%2Fx%3Fa%3Db");
     }
 
     #[test]

@@ -136,8 +136,9 @@ pub const TOPICS: &[Topic] = &[
     topic(
         "RESOURCE_FIXED",
         21,
-        "Processors and memory can change between two starts; the size of an \
-        existing disk and its image cannot. Use another profile (`-p NAME`), or delete this one.",
+        "Processors and memory can change between two starts, and `cadet disk grow 40g` makes the \
+        disk of a running machine larger; a disk cannot shrink, and a profile's image cannot change. \
+        Use another profile (`-p NAME`), or delete this one.",
     ),
     topic(
         "HOST_DISK_FULL",
@@ -183,8 +184,17 @@ pub const TOPICS: &[Topic] = &[
     topic(
         "HOST_KUBECTL_MISSING",
         35,
-        "There is no kubectl on your PATH. Cadet works with every kubectl \
-        from 1.27 on and does not bring its own yet.",
+        "There is no kubectl on your PATH that fits, and none could be fetched. Cadet works with \
+        every kubectl from 1.27 on. `cadet kubectl` fetches one that fits by itself, checks it \
+        against its publisher's checksum and keeps it in the cache; CADET_KUBECTL_MIRROR names \
+        another place to fetch from, laid out as https://dl.k8s.io/release is.",
+    ),
+    topic(
+        "HOST_CLOCK",
+        38,
+        "This computer's clock is far from the time it is. Certificates then count as not valid yet \
+        or as expired, and every download and every sign-in fails for a reason that names anything \
+        but the clock. Set it, best by switching on its synchronisation, and try again.",
     ),
     topic(
         "HOST_BROWSER_MISSING",
@@ -281,6 +291,13 @@ pub const TOPICS: &[Topic] = &[
         the tunnel maps them to free ones, and `cadet tunnel --status` shows which.",
     ),
     topic(
+        "NET_MIRROR",
+        79,
+        "The cache of container images could not be served. Machines work without it: Docker asks \
+        the registry itself then. `cadet mirror status` shows how it stands, `cadet mirror off` \
+        does without it.",
+    ),
+    topic(
         "NET_TUNNEL_DOWN",
         73,
         "No tunnel is running for this profile. It carries the SOCKS proxy, the Services' ports on \
@@ -321,6 +338,20 @@ pub const TOPICS: &[Topic] = &[
         "The machines of a profile are joined by a second network card. A machine that an older \
         Cadet made has none, and gets one at a boot after it was told so: stop the profile and start \
         it again. Nothing is lost by that.",
+    ),
+    topic(
+        "GUEST_PAUSED",
+        83,
+        "The machine was paused: QEMU holds its processors still and keeps its memory. `cadet unpause` \
+        lets it go on where it was and puts its clock right; `cadet start` does the same.",
+    ),
+    topic(
+        "GUEST_CLOCK",
+        88,
+        "The machine's clock could not be put right. Certificates, leases and the ages of objects go \
+        by it. A clock that is behind, because the machine slept or was paused, is moved forward; one \
+        that is ahead is never moved back under running programs: `cadet stop` and `cadet start` let \
+        the machine read the time anew.",
     ),
     topic(
         "GUEST_SSH_TIMEOUT",

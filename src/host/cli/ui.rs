@@ -71,6 +71,12 @@ impl Ui {
         say(text.as_ref());
     }
 
+    /// Says something beside a result that is another program's input: on stderr.
+    pub fn aside(&self, text: &str) {
+        // If stderr is gone there is nobody left to tell.
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+
     /// Prints one JSON object on a line.
     pub fn object(&self, value: &Value) {
         say(&value.to_string());

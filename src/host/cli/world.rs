@@ -21,6 +21,10 @@ pub struct World {
     pub node_program: Option<PathBuf>,
     /// Another image catalogue: a classroom mirror, or a test.
     pub catalog: Option<PathBuf>,
+    /// Another place to fetch kubectl from: a classroom mirror, or a test.
+    pub kubectl_mirror: Option<String>,
+    /// Another registry behind the cache of container images: a company's, or a test.
+    pub registry: Option<String>,
     /// Another folder of lessons.
     pub tutorials: Option<PathBuf>,
     /// Another folder for the learner's own copies of lesson files.
@@ -29,7 +33,7 @@ pub struct World {
 
 impl World {
     /// Reads CADET_HOME, CADET_CACHE, CADET_CA_FILE, CADET_NODE_BINARY, CADET_CATALOG,
-    /// CADET_TUTORIALS, CADET_LESSONS and KUBECONFIG.
+    /// CADET_KUBECTL_MIRROR, CADET_REGISTRY, CADET_TUTORIALS, CADET_LESSONS and KUBECONFIG.
     ///
     /// # Errors
     /// HOST_NOT_READABLE when there is no home directory at all.
@@ -60,6 +64,8 @@ impl World {
             programs: program.parent().unwrap_or(Path::new(".")).to_path_buf(),
             node_program: path("CADET_NODE_BINARY"),
             catalog: path("CADET_CATALOG"),
+            kubectl_mirror: text("CADET_KUBECTL_MIRROR"),
+            registry: text("CADET_REGISTRY"),
             tutorials: path("CADET_TUTORIALS"),
             lessons: path("CADET_LESSONS"),
         })
@@ -105,4 +111,8 @@ fn path(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable)
         .filter(|v| !v.is_empty())
         .map(PathBuf::from)
+}
+
+fn text(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|v| !v.is_empty())
 }

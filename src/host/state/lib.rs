@@ -3,17 +3,20 @@
 //! Only the command line opens this room. `names` is the one place that spells
 //! file names; `record` is what is remembered of a profile; `store` keeps records
 //! in sled, with a readable copy beside each profile; `lessons` keeps learners' progress
-//! there as well; `lock` lets one command at a time change a profile.
+//! there as well; `settings` is what the user chose for all of them; `lock` lets one command
+//! at a time change a profile.
 
 mod lessons;
 mod lock;
 mod names;
 mod record;
+mod settings;
 mod store;
 
 pub use lock::{LessonLock, ProfileLock};
 pub use names::{Home, ProfileName, ProfilePaths};
 pub use record::{Base, Card, Phase, Ports, Profile, Spec, Wire, Worker};
+pub use settings::Settings;
 pub use store::{Recovered, Store};
 
 use std::path::PathBuf;

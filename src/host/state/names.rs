@@ -80,6 +80,31 @@ impl Home {
         self.cache.join("images")
     }
 
+    /// Programs fetched for the user, such as kubectl, by version.
+    pub fn programs(&self) -> PathBuf {
+        self.cache.join("programs")
+    }
+
+    /// What came through the cache of container images.
+    pub fn registry(&self) -> PathBuf {
+        self.cache.join("registry")
+    }
+
+    /// Held by the one process that serves it.
+    pub fn registry_lock(&self) -> PathBuf {
+        self.cache.join(".registry.lock")
+    }
+
+    /// At which port it is served, and by whom.
+    pub fn registry_note(&self) -> PathBuf {
+        self.cache.join("registry.json")
+    }
+
+    /// What that process said.
+    pub fn registry_log(&self) -> PathBuf {
+        self.cache.join("registry.log")
+    }
+
     /// The cache folder itself.
     pub fn cache(&self) -> &Path {
         &self.cache
@@ -94,6 +119,21 @@ impl Home {
     /// since 1970.
     pub fn database_aside(&self, stamp: u64) -> PathBuf {
         self.data.join(format!("state.sled.damaged-{stamp}"))
+    }
+
+    /// What the user has chosen for all profiles.
+    pub fn settings(&self) -> PathBuf {
+        self.data.join("settings.json")
+    }
+
+    /// Held while the settings are changed.
+    pub fn settings_lock(&self) -> PathBuf {
+        self.data.join(".settings.lock")
+    }
+
+    /// Where damaged settings are put; `stamp` is seconds since 1970.
+    pub fn settings_aside(&self, stamp: u64) -> PathBuf {
+        self.data.join(format!("settings.json.damaged-{stamp}"))
     }
 
     /// What trying the accelerators gave, for this QEMU and this kernel.
@@ -190,6 +230,14 @@ impl ProfilePaths {
         Self {
             dir: self.nodes().join(number.to_string()),
         }
+    }
+    /// How long the machine slept since its start, and what became of its clock.
+    pub fn clock(&self) -> PathBuf {
+        self.dir.join("clock.json")
+    }
+    /// Which addons the user switched off.
+    pub fn addons(&self) -> PathBuf {
+        self.dir.join("addons.json")
     }
     /// Files of lessons that are played unattended.
     pub fn play(&self) -> PathBuf {

@@ -4,7 +4,7 @@
 //!             start                    power-off by stop
 //!   Absent ──────────► Running ─────────────────────────────► Absent
 //!     ▲                 │  ▲ │
-//!     │ forget          │  │ └─ host disk full ─► Paused ─ resume ─► Running
+//!     │ forget          │  │ └─ pause, or host disk full ─► Paused ─ resume ─► Running
 //!     │                 │  └─ (another cadet attaches by pid file or socket)
 //!     └──── Died ◄──────┘ process gone without stop: killed, panicked, powered off inside
 //! ```
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::argv;
 use crate::config::{HostOs, MachineConfig, QmpEndpoint};
@@ -43,7 +43,8 @@ pub enum State {
     Absent,
     /// The guest executes.
     Running { pid: u32 },
-    /// QEMU holds the guest still. `io-error` means the host's disk is full or broken.
+    /// QEMU holds the guest still: `paused` because somebody asked, `io-error` because the
+    /// host's disk is full or broken.
     Paused { pid: u32, status: String },
     /// The process is there but its control socket does not answer.
     Unresponsive { pid: u32, why: String },
@@ -201,12 +202,30 @@ impl Machine {
         Ok(())
     }
 
-    /// Lets a machine continue that was paused by a full host disk.
+    /// Holds the guest still; its memory stays where it is, its clock stops.
+    ///
+    /// # Errors
+    /// Those of the control socket.
+    pub async fn pause(&self) -> Result<(), VmError> {
+        self.ask("stop").await.map(drop)
+    }
+
+    /// Lets a machine continue that was paused, by [`Machine::pause`] or a full host disk.
     ///
     /// # Errors
     /// Those of the control socket.
     pub async fn resume(&self) -> Result<(), VmError> {
         self.ask("cont").await.map(drop)
+    }
+
+    /// Makes the disk at `index` of the configuration larger; the guest sees it at once, its
+    /// file system does not grow by itself.
+    ///
+    /// # Errors
+    /// Those of the control socket.
+    pub async fn grow_disk(&self, index: usize, bytes: u64) -> Result<(), VmError> {
+        let arguments = json!({ "device": format!("disk{index}"), "size": bytes });
+        self.ask_with("block_resize", arguments).await.map(drop)
     }
 
     async fn await_running(&mut self) -> Result<(), VmError> {
@@ -238,10 +257,14 @@ impl Machine {
 
     /// One question over a fresh connection; the second endpoint serves if the first is busy.
     pub(crate) async fn ask(&self, command: &str) -> Result<Value, VmError> {
+        self.ask_with(command, Value::Null).await
+    }
+
+    async fn ask_with(&self, command: &str, arguments: Value) -> Result<Value, VmError> {
         let mut last = VmError::NotRunning;
         for endpoint in std::iter::once(&self.config.qmp).chain(&self.config.qmp_spare) {
             match Qmp::connect(endpoint, LOOK_DEADLINE).await {
-                Ok(mut qmp) => return qmp.execute(command, Value::Null, ASK_DEADLINE).await,
+                Ok(mut qmp) => return qmp.execute(command, arguments, ASK_DEADLINE).await,
                 Err(error) => last = error,
             }
         }

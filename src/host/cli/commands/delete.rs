@@ -2,13 +2,13 @@
 
 use std::io::IsTerminal;
 
-use cadet_state::{Phase, ProfileLock, ProfileName, Store};
+use cadet_state::{Phase, ProfileLock, ProfileName, Settings, Store};
 use clap::Args;
 use serde_json::json;
 
 use crate::Context;
 use crate::error::{CliError, Result};
-use crate::{machine, start};
+use crate::{machine, mirror, start};
 
 /// Flags of `cadet delete`.
 #[derive(Debug, Args)]
@@ -62,6 +62,7 @@ pub async fn run(cx: &Context, args: DeleteArgs) -> Result<u8> {
         one(cx, name).await?;
     }
     if args.purge {
+        mirror::stop(cx).await?;
         for dir in [cx.world.home.cache(), cx.world.home.data()] {
             machine::remove_dir(dir)?;
         }
@@ -98,6 +99,14 @@ async fn one(cx: &Context, name: &ProfileName) -> Result<()> {
     start::undo_all(&cx, &profile).await?;
     machine::remove_dir(cx.world.files(name).dir())?;
     Store::open(&cx.world.home)?.remove(name)?;
+    let is_current = |s: &Settings| s.profile.as_deref() == Some(name.as_str());
+    if Settings::read(&cx.world.home).is_ok_and(|s| is_current(&s)) {
+        Settings::change(&cx.world.home, |s| {
+            if is_current(s) {
+                s.profile = None;
+            }
+        })?;
+    }
     // The lock file is empty and its lock still ours; without it the folder is clean.
     let lock = cx.world.home.profile_lock(name);
     std::fs::remove_file(&lock).map_err(|e| machine::io("remove", &lock, &e))

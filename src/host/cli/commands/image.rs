@@ -16,7 +16,7 @@ use crate::{images, line, machine};
 #[derive(Debug, Args)]
 #[command(
     arg_required_else_help = true,
-    after_help = "Two kinds of images: base images, which machines are made from, and the images in the\ncluster, which pods run. `load`, `build -t` and `--cluster` are about the second kind.\n\nExamples:\n  cadet image list                        base images\n  cadet image build -t hello:1 ./hello    an image pods can run, built in the machine\n  cadet image load hello.tar              the same from `docker save`\n  cadet image list --cluster"
+    after_help = "Two kinds of images: base images, which machines are made from, and the images in the\ncluster, which pods run. `load`, `save`, `prune`, `build -t` and `--cluster` are about the\nsecond kind; `pull` is about the kind its name is of.\n\nExamples:\n  cadet image list                        base images\n  cadet image build -t hello:1 ./hello    an image pods can run, built in the machine\n  cadet image load hello.tar              the same from `docker save`\n  cadet image list --cluster"
 )]
 pub struct ImageArgs {
     #[command(subcommand)]
@@ -35,10 +35,37 @@ enum ImageCommand {
     },
     /// Make a base image now; with --tag, build an image in the cluster from a folder
     #[command(
-        visible_alias = "pull",
         after_help = "Examples:\n  cadet image build                 the Debian guest, from packages\n  cadet image build ubuntu-24.04    fetch Ubuntu and install Docker once\n  cadet image build -t hello:1 .    an image pods can run, from the Dockerfile here;\n                                    use it with imagePullPolicy Never or IfNotPresent"
     )]
     Build(BuildArgs),
+    /// Fetch an image into the cluster from its registry; or a base image onto this computer
+    #[command(
+        after_help = "Examples:\n  cadet image pull nginx:1.29        pods find it there, also without a network\n  cadet image pull ubuntu-24.04      a name of `cadet image list` is a base image"
+    )]
+    Pull {
+        /// Name of an image, or in the catalogue
+        name: String,
+    },
+    /// Write an image of the cluster into an archive on this computer
+    #[command(
+        after_help = "Examples:\n  cadet image save hello:1                 as hello_1.tar\n  cadet image save hello:1 -f backup.tar   `cadet image load backup.tar` brings it back"
+    )]
+    Save {
+        /// Name of the image in the cluster
+        name: String,
+        /// The archive [default: named like the image, in this folder]
+        #[arg(short, long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Remove what no image of the cluster is made of any more; with --all, unused images
+    #[command(
+        after_help = "Examples:\n  cadet image prune\n  cadet image prune --all      also images no container uses, those of lessons included"
+    )]
+    Prune {
+        /// Every image no container uses
+        #[arg(long)]
+        all: bool,
+    },
     /// Bring an image of this computer into the cluster
     #[command(
         after_help = "Examples:\n  cadet image load hello.tar     an archive from `docker save`, compressed or not\n  cadet image load hello:1       an image of this computer's own Docker"
@@ -101,6 +128,16 @@ pub async fn run(cx: &Context, args: ImageArgs) -> Result<u8> {
             Some(tag) => build_in_cluster(cx, tag, &args).await,
             None => build(cx, args.what).await,
         },
+        ImageCommand::Pull { name } => {
+            if images::known(cx, &name).is_ok() {
+                return build(cx, Some(name)).await;
+            }
+            cluster_images::pull(cx, &name).await.map(|()| 0)
+        }
+        ImageCommand::Save { name, file } => {
+            cluster_images::save(cx, &name, file).await.map(|()| 0)
+        }
+        ImageCommand::Prune { all } => cluster_images::prune(cx, all).await.map(|()| 0),
         ImageCommand::Load { what } => cluster_images::load(cx, &what).await.map(|()| 0),
         ImageCommand::Lesson { names } => lesson(cx, names).await,
         ImageCommand::Verify { name } => verify(cx, &name),

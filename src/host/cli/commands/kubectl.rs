@@ -1,17 +1,16 @@
-//! `cadet kubectl`: the kubectl on the PATH, pointed at this profile.
+//! `cadet kubectl`: a kubectl that fits, pointed at this profile.
 
 use std::process::Command;
 
 use clap::Args;
 
-use crate::Context;
 use crate::error::{CliError, Result};
-use crate::machine;
+use crate::{Context, kubectl_program, machine, reach};
 
 /// Flags of `cadet kubectl`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cadet kubectl -- get pods -o wide\n  cadet -p class kubectl -- get nodes"
+    after_help = "The kubectl on your PATH is used if it is v1.27 or later; else one is fetched, checked and\nkept in the cache.\n\nExamples:\n  cadet kubectl -- get pods -o wide\n  cadet -p class kubectl -- get nodes"
 )]
 pub struct KubectlArgs {
     /// What kubectl is given
@@ -26,17 +25,11 @@ pub struct KubectlArgs {
 /// Runs kubectl and ends with its exit code.
 pub async fn run(cx: &Context, args: KubectlArgs) -> Result<u8> {
     machine::profile(cx)?;
+    reach::credentials(cx)?;
     let file = cx.world.files(&cx.name).kubeconfig();
-    if !file.exists() {
-        return Err(CliError::new(
-            "GUEST_NOT_RUNNING",
-            format!("profile {} has no credentials yet", cx.name),
-        )
-        .why("they are fetched by the last steps of `cadet start`")
-        .fix(format!("cadet -p {} start", cx.name)));
-    }
+    let program = kubectl_program::ensure(cx).await?;
     let status = tokio::task::spawn_blocking(move || {
-        Command::new("kubectl")
+        Command::new(program)
             .args(&args.args)
             .env("KUBECONFIG", &file)
             .status()
@@ -45,26 +38,13 @@ pub async fn run(cx: &Context, args: KubectlArgs) -> Result<u8> {
     .map_err(|e| {
         CliError::new("PROGRAM_INTERNAL", "waiting for kubectl failed").why(e.to_string())
     })?;
-    match status {
-        Ok(status) if status.success() => Ok(0),
-        Ok(status) => Err(CliError::exit_like(
-            status
-                .code()
-                .and_then(|c| u8::try_from(c).ok())
-                .unwrap_or(1),
-        )),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(missing()),
-        Err(e) => Err(missing().why(e.to_string())),
-    }
-}
-
-/// The error for a laptop without kubectl.
-pub fn missing() -> CliError {
-    let fix = match std::env::consts::OS {
-        "macos" => "brew install kubernetes-cli",
-        _ => "sudo apt-get install kubernetes-client      (Debian 13, Ubuntu 24.04 and later)",
+    let failed = |e: std::io::Error| {
+        CliError::new("HOST_KUBECTL_MISSING", "kubectl could not be run").why(e.to_string())
     };
-    CliError::new("HOST_KUBECTL_MISSING", "there is no kubectl on your PATH")
-        .why("kubectl is the learner's own tool; Cadet does not replace it")
-        .fix(fix)
+    let status = status.map_err(failed)?;
+    if status.success() {
+        return Ok(0);
+    }
+    let code = status.code().and_then(|c| u8::try_from(c).ok());
+    Err(CliError::exit_like(code.unwrap_or(1)))
 }

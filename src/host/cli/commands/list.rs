@@ -1,6 +1,6 @@
 //! `cadet list`.
 
-use cadet_state::{ProfileName, Store};
+use cadet_state::{ProfileName, Settings, Store};
 use serde_json::json;
 
 use crate::error::Result;
@@ -13,6 +13,8 @@ pub async fn run(cx: &Context) -> Result<u8> {
     } else {
         Vec::new()
     };
+    let current = Settings::read(&cx.world.home)?.profile;
+    let is_current = |name: &str| name == current.as_deref().unwrap_or(machine::FIRST_PROFILE);
     let mut rows = Vec::new();
     for profile in &profiles {
         let name = ProfileName::parse(&profile.name)?;
@@ -31,7 +33,7 @@ pub async fn run(cx: &Context) -> Result<u8> {
                 "name": profile.name, "machine": state.word(), "phase": profile.phase,
                 "cpus": profile.spec.cpus, "memoryMiB": profile.spec.memory_mib,
                 "diskGiB": profile.spec.disk_gib, "image": profile.base.as_ref().map(|b| &b.id),
-                "ports": profile.ports, "nodes": machines,
+                "ports": profile.ports, "nodes": machines, "current": is_current(&profile.name),
             }));
         }
         return Ok(0);
@@ -45,9 +47,11 @@ pub async fn run(cx: &Context) -> Result<u8> {
         "NAME", "MACHINE", "NODES", "CPUS", "MEMORY", "DISK"
     ));
     for (profile, state, machines) in rows {
+        // The one that commands mean where none is named.
+        let mark = if is_current(&profile.name) { " *" } else { "" };
         cx.ui.line(format!(
             "{:<16} {:<10} {:>5} {:>5} {:>9} {:>7}  {}",
-            profile.name,
+            format!("{}{mark}", profile.name),
             state.word(),
             machines.len(),
             profile.spec.cpus,

@@ -1,24 +1,36 @@
 //! One verb per file.
 
+pub mod addons;
 pub mod completion;
+pub mod config;
+pub mod cp;
 pub mod dashboard;
 pub mod delete;
+pub mod disk;
 pub mod docker_env;
 pub mod doctor;
+pub mod events;
 pub mod help;
 pub mod image;
+pub mod ip;
 pub mod kubectl;
 pub mod list;
 pub mod logs;
+pub mod mirror;
+pub mod mount;
 pub mod node;
 pub mod open;
+pub mod pause;
+pub mod profile;
 pub mod service;
 pub mod ssh;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod top;
 pub mod trace;
 pub mod tunnel;
 pub mod tutorial;
+pub mod update_context;
 pub mod version;
 pub mod why;

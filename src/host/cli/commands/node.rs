@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::Context;
 use crate::cluster::{Cluster, Failure};
 use crate::commands::start::{self as whole, StartArgs};
+use crate::defaults::Defaults;
 use crate::error::{CliError, Result};
 use crate::nodes::{self, Node};
 use crate::{kubeconfig, machine, start, ui};
@@ -105,7 +106,7 @@ async fn add(cx: &Context, args: AddArgs) -> Result<u8> {
         disk_size: args.disk_size,
         ..StartArgs::as_it_is(args.wait_timeout)
     };
-    let spec = whole::wanted(&wishes, Some(&profile.spec))?;
+    let spec = whole::wanted(&wishes, Some(&profile.spec), &Defaults::default())?;
     start::fits(&spec)?;
     nodes::check_count(cx, nodes::all(&profile).len() as u64 + 1)?;
     let Some(number) = nodes::free_numbers(&profile, 1).first().copied() else {

@@ -7,10 +7,11 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::Context;
+use crate::defaults::Defaults;
 use crate::error::{CliError, Result};
 use crate::nodes::{self, Node};
 use crate::start::{self, Voyage};
-use crate::{computer, images, machine, ui};
+use crate::{images, machine, mirror, ui};
 
 /// What `start` waits for before it calls the cluster ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -26,7 +27,7 @@ pub enum WaitFor {
 /// Flags of `cadet start`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cadet start\n  cadet start -p shop --cpus 2 --memory 2g --disk-size 30g\n  cadet start --image ubuntu-24.04\n  cadet start --nodes 3 --memory 768m      three machines of that size, one cluster\n  cadet start --download-only      fetch everything, so that the next start needs no network\n  cadet start -o json              one event per line, for programs"
+    after_help = "`cadet config set memory 3g` and the like choose the defaults of new profiles.\n\nExamples:\n  cadet start\n  cadet start -p shop --cpus 2 --memory 2g --disk-size 30g\n  cadet start --image ubuntu-24.04\n  cadet start --nodes 3 --memory 768m      three machines of that size, one cluster\n  cadet start --download-only      fetch everything, so that the next start needs no network\n  cadet start -o json              one event per line, for programs"
 )]
 pub struct StartArgs {
     /// Number of machines; the first runs the control plane [default: 1, or what there is]
@@ -83,10 +84,11 @@ impl StartArgs {
 /// Brings the cluster up.
 pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
     let began = Instant::now();
-    if let Some(name) = &args.image {
+    let defaults = Defaults::read(cx)?;
+    if let Some(name) = args.image.as_ref().or(defaults.image.as_ref()) {
         images::known(cx, name)?;
     }
-    start::fits(&wanted(&args, None)?)?;
+    start::fits(&wanted(&args, None, &defaults)?)?;
     if let Some(count) = args.nodes {
         nodes::check_count(cx, count)?;
     }
@@ -123,6 +125,9 @@ pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
 pub async fn finish(v: &mut Voyage<'_>) -> Result<()> {
     v.profile.phase = Phase::Starting;
     start::run_all(v, None).await?;
+    if let Some(tunnel) = &v.tunnel {
+        mirror::at_start(v.cx, tunnel).await;
+    }
     v.profile.phase = Phase::Running;
     v.profile.step = None;
     machine::save(v.cx, &v.profile)
@@ -236,7 +241,7 @@ fn new(cx: &Context, args: &StartArgs) -> Result<Profile> {
     Ok(Profile {
         name: cx.name.to_string(),
         created,
-        spec: wanted(args, None)?,
+        spec: wanted(args, None, &Defaults::read(cx)?)?,
         phase: Phase::Starting,
         step: None,
         base: None,
@@ -256,7 +261,7 @@ async fn reshaped(cx: &Context, args: &StartArgs, mut profile: Profile) -> Resul
         let Some(has) = node.kept(&profile).map(|kept| kept.spec.clone()) else {
             continue;
         };
-        let wanted = wanted(args, Some(&has))?;
+        let wanted = wanted(args, Some(&has), &Defaults::default())?;
         if wanted == has {
             continue;
         }
@@ -313,9 +318,11 @@ fn fixed(cx: &Context, node: &Node, what: &str, has: String) -> CliError {
     ))
 }
 
-/// The flags over what the profile has over the defaults.
-pub fn wanted(args: &StartArgs, old: Option<&Spec>) -> Result<Spec> {
-    let default_cpus = u32::try_from(computer::cores().min(2)).unwrap_or(1);
+/// The flags over what the profile has, or over what the user chose for new ones.
+///
+/// # Errors
+/// RESOURCE_DISK.
+pub fn wanted(args: &StartArgs, old: Option<&Spec>, defaults: &Defaults) -> Result<Spec> {
     let disk_gib = match args.disk_size {
         Some(mib) if mib % 1024 != 0 => {
             return Err(
@@ -326,15 +333,12 @@ pub fn wanted(args: &StartArgs, old: Option<&Spec>) -> Result<Spec> {
         Some(mib) => Some(mib / 1024),
         None => None,
     };
+    let base = old.cloned().unwrap_or_else(|| defaults.spec());
     Ok(Spec {
-        cpus: args.cpus.or(old.map(|o| o.cpus)).unwrap_or(default_cpus),
-        memory_mib: args.memory.or(old.map(|o| o.memory_mib)).unwrap_or(2048),
-        disk_gib: disk_gib.or(old.map(|o| o.disk_gib)).unwrap_or(20),
-        image: args
-            .image
-            .clone()
-            .or(old.map(|o| o.image.clone()))
-            .unwrap_or_else(|| "auto".into()),
+        cpus: args.cpus.unwrap_or(base.cpus),
+        memory_mib: args.memory.unwrap_or(base.memory_mib),
+        disk_gib: disk_gib.unwrap_or(base.disk_gib),
+        image: args.image.clone().unwrap_or(base.image),
     })
 }
 

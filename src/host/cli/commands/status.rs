@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cadet_api::install::CLOCK;
 use cadet_state::Profile;
 use cadet_tunnel::control::ForwardStatus;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use crate::doors::event;
 use crate::error::Result;
 use crate::machine::MachineState;
 use crate::nodes::{self, Node};
-use crate::{Context, kubeconfig, line, machine, ui};
+use crate::{Context, clock, kubeconfig, line, machine, ui};
 
 /// Bits of the exit code, as minikube has them.
 const MACHINE: u8 = 1;
@@ -46,6 +47,8 @@ struct NodeSeen {
     ready: bool,
     pods: usize,
     pod_cidr: String,
+    /// What its agent noted of its clock, if anything.
+    clock: String,
 }
 
 /// Prints the state; the exit code says what does not run.
@@ -55,6 +58,7 @@ pub async fn run(cx: &Context) -> Result<u8> {
     let state = machine::state_of(&files, &profile).await;
     let others = others(cx, &profile).await;
     let mut code = 0;
+    let mut clock = None;
     let mut seen = Seen {
         api: None,
         nodes: Vec::new(),
@@ -68,6 +72,9 @@ pub async fn run(cx: &Context) -> Result<u8> {
                 Ok(Ok(nodes)) => seen.nodes = nodes,
                 Ok(Err(e)) => seen.trouble = Some(e.why.unwrap_or(e.what)),
                 Err(_) => seen.trouble = Some(format!("no answer within {} s", DEADLINE.as_secs())),
+            }
+            if seen.trouble.is_none() && clock::seems_off(&cluster).await {
+                clock = clock_put_right(cx).await;
             }
         } else {
             seen.trouble = Some("the first start has not finished".into());
@@ -83,6 +90,8 @@ pub async fn run(cx: &Context) -> Result<u8> {
     } else {
         code = MACHINE | API | NODE;
     }
+    let own = seen.nodes.iter().find(|n| n.name == cx.name.as_str());
+    let story = clock::Story::read(&files).with_agent(own.map(|n| n.clock.as_str()));
     let tunnel = line::background_status(cx).await;
     let up = state
         .since()
@@ -91,7 +100,7 @@ pub async fn run(cx: &Context) -> Result<u8> {
         cx.ui.object(&json!({
             "name": cx.name.as_str(), "machine": state.word(), "reason": state.reason(),
             "cpus": profile.spec.cpus, "memoryMiB": profile.spec.memory_mib,
-            "accelerator": profile.accelerator, "upSeconds": up.map(|u| u.as_secs()),
+            "accelerator": profile.accelerator, "upSeconds": up.map(|u| u.as_secs()), "clock": story, "clockNow": clock,
             "api": {"server": seen.api, "answers": code & API == 0, "reason": seen.trouble},
             "nodes": seen.nodes.iter().map(|n| json!({
                 "name": n.name, "ready": n.ready, "pods": n.pods, "podCIDR": n.pod_cidr})).collect::<Vec<_>>(),
@@ -111,11 +120,20 @@ pub async fn run(cx: &Context) -> Result<u8> {
         profile.spec.cpus,
         ui::mib(profile.spec.memory_mib)
     );
-    let up = up.map_or(String::new(), |u| format!(" · up {}", ui::duration(u)));
+    let up = up.filter(|_| state.has_process());
+    let slept = story
+        .told()
+        .map_or(String::new(), |told| format!(" ({told})"));
+    let up = up.map_or(String::new(), |u| {
+        format!(" · up {}{slept}", ui::duration(u))
+    });
     cx.ui
         .line(format!("{}   {}   {size}{up}", cx.name, state.word()));
     if let Some(reason) = state.reason() {
         cx.ui.line(format!("  why     {reason}"));
+    }
+    if let Some(clock) = clock {
+        cx.ui.line(format!("  clock   {clock}"));
     }
     for other in others.iter().filter(|other| !other.state.is_running()) {
         let (name, word) = (&other.node.name, other.state.word());
@@ -149,7 +167,9 @@ pub async fn run(cx: &Context) -> Result<u8> {
     if code != 0 {
         let off = others.iter().find(|other| !other.state.is_running());
         let next = match off {
+            _ if state.is_paused() => machine::again(cx, "unpause"),
             _ if !state.is_running() => machine::again(cx, "start"),
+            Some(other) if other.state.is_paused() => machine::again(cx, "unpause"),
             Some(other) if seen.trouble.is_none() => other.node.start_command(cx),
             _ => machine::again(cx, "logs"),
         };
@@ -166,6 +186,21 @@ async fn others(cx: &Context, profile: &Profile) -> Vec<Other> {
         others.push(Other { node, state });
     }
     others
+}
+
+/// What came of putting the machine's clock right, in words.
+async fn clock_put_right(cx: &Context) -> Option<String> {
+    let act = async {
+        let tunnel = line::connect(cx).await?;
+        let told = clock::right(cx, &Node::first(cx.name.as_str()), &tunnel).await;
+        tunnel.close().await;
+        told
+    };
+    match tokio::time::timeout(DEADLINE, act).await {
+        Ok(Ok(told)) => told,
+        Ok(Err(e)) => Some(e.what),
+        Err(_) => Some("it is off, and the machine does not answer in time".into()),
+    }
 }
 
 /// The first doors, as many as a line takes; `cadet tunnel --status` lists all.
@@ -198,6 +233,7 @@ async fn look(cluster: &Cluster) -> Result<Vec<NodeSeen>> {
         .map(|node| {
             let name = text(&node["metadata"]["name"]);
             NodeSeen {
+                clock: text(&node["metadata"]["annotations"][CLOCK]),
                 ready: cluster::is_ready(node),
                 pods: on(&name),
                 pod_cidr: text(&node["spec"]["podCIDR"]),

@@ -15,6 +15,7 @@ use tokio::process::Child;
 use tokio::task::JoinHandle;
 
 use super::tap::Tap;
+use crate::kubectl_program::{self, OnPath};
 
 /// How a kubectl that only looks calls itself to the server: client-go takes the name it was
 /// started by (`rest.DefaultKubernetesUserAgent`).
@@ -111,7 +112,7 @@ impl Programs {
                 let gone = format!("the lesson folder {} is gone", self.folder.display());
                 return WorldError::new(gone).fix("cadet tutorial start");
             }
-            let missing = crate::commands::kubectl::missing();
+            let missing = kubectl_program::missing(&OnPath::Missing);
             WorldError {
                 what: missing.what,
                 fix: missing.fix,

@@ -16,7 +16,7 @@ use crate::cluster::Cluster;
 use crate::doors::work::Work;
 use crate::error::{CliError, Result};
 use crate::from_rooms::chain;
-use crate::{Context, doors, kubeconfig, machine};
+use crate::{Context, clock, doors, kubeconfig, machine};
 
 /// Where the guest's Docker Engine listens; Cadet's user may use it.
 const DOCKER: &str = "/var/run/docker.sock";
@@ -83,6 +83,7 @@ pub async fn serve(
     tokio::select! {
         () = answering => {}
         () = keeping => {}
+        () = clock::keep(cx, profile, tunnel) => {}
     }
 
     let broke = |e: tokio::task::JoinError| {

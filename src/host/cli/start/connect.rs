@@ -9,7 +9,7 @@ use cadet_tunnel::{Tuning, Tunnel, TunnelError};
 use super::{Note, Step, Voyage};
 use crate::error::{CliError, Result};
 use crate::nodes::Node;
-use crate::{Context, line, machine};
+use crate::{Context, clock, line, machine};
 
 /// See the module.
 pub struct Connect;
@@ -35,6 +35,11 @@ impl Step for Connect {
     async fn run(&self, v: &mut Voyage<'_>) -> Result<Note> {
         let first = Node::first(&v.profile.name);
         let tunnel = open(v.cx, &v.profile, &first, "booting").await?;
+        if v.was_running
+            && let Some(told) = clock::right(v.cx, &first, &tunnel).await?
+        {
+            v.cx.ui.warn("clock", &told);
+        }
         v.tunnel = Some(tunnel);
         let address = line::target(v.cx, &v.profile)?.address;
         Ok(Note::new(format!("ssh answers on {address}")))

@@ -23,11 +23,17 @@ impl Step for Host {
 
     async fn done(&self, v: &mut Voyage<'_>) -> Result<Option<Note>> {
         let state = machine::state_of(&v.files, &v.profile).await;
-        v.was_running = state.is_running();
+        // One that stands still goes on in its own step, with what it was started with.
+        v.was_running = state.is_running() || state.is_paused();
         if v.was_running {
             let spec = &v.profile.spec;
+            let does = if state.is_paused() {
+                "is paused"
+            } else {
+                "runs"
+            };
             return Ok(Some(Note::there(format!(
-                "the machine runs: {} cores, {}",
+                "the machine {does}: {} cores, {}",
                 spec.cpus,
                 ui::mib(spec.memory_mib)
             ))));

@@ -38,6 +38,11 @@ impl Step for Machine {
             v.was_running = true;
             return Ok(Some(Note::there("runs")));
         }
+        if state.is_paused() {
+            machine::hold(v.cx, &v.profile, &first(v), false).await?;
+            v.was_running = true;
+            return Ok(Some(Note::there("goes on after a pause")));
+        }
         if state.has_process() {
             v.cx.ui.warn(
                 "machine",

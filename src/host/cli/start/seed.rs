@@ -6,6 +6,7 @@ use cadet_seed::{HostKey, Lesson, Role};
 use cadet_state::Card;
 
 use super::{Note, Step, Voyage};
+use crate::addons::Choices;
 use crate::error::{CliError, Result};
 use crate::nodes::{self, Node};
 use crate::{Context, images, line, machine, programs};
@@ -57,6 +58,7 @@ pub(super) fn write(cx: &Context, node: &Node, card: Card, role: Role<'_>) -> Re
     let program = programs::cadet_node(&cx.world)?;
     let cadet_node = std::fs::read(&program).map_err(|e| machine::io("read", &program, &e))?;
     let contexts = images::contexts::all(&cx.world)?;
+    let choices = Choices::read(&cx.world.files(&cx.name))?;
     let disk = cadet_seed::Machine {
         hostname: &node.name,
         user: line::USER,
@@ -67,7 +69,7 @@ pub(super) fn write(cx: &Context, node: &Node, card: Card, role: Role<'_>) -> Re
         },
         mac: &cadet_vm::config::mac_for(&node.name),
         cadet_node: &cadet_node,
-        node_config: &node_config(cx.name.as_str(), node, card)?,
+        node_config: &choices.applied(&node_config(cx.name.as_str(), node, card)?)?,
         lessons_table: &lessons_table()?,
         lessons: contexts
             .iter()
@@ -112,6 +114,7 @@ fn node_config(cluster: &str, node: &Node, card: Card) -> Result<String> {
         ingress: IngressPorts::default(),
         node_network: (card == Card::Present).then(|| node.network()),
         server: (!node.is_first()).then_some(server),
+        keeps_clock: true,
     };
     serde_json::to_string_pretty(&config).map_err(|e| internal("node.json could not be made", &e))
 }

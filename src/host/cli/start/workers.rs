@@ -33,6 +33,14 @@ impl Step for Workers {
     }
 
     async fn done(&self, v: &mut Voyage<'_>) -> Result<Option<Note>> {
+        // A machine that stands still keeps its memory: it goes on, and its agent puts its
+        // clock right.
+        for node in &v.workers {
+            let state = machine::state_of_node(&v.files, &v.profile, node).await;
+            if state.is_paused() {
+                machine::hold(v.cx, &v.profile, node, false).await?;
+            }
+        }
         let off = off(v).await;
         Ok(off
             .is_empty()

@@ -331,3 +331,25 @@ async fn started_by_root_it_becomes_nobody_behind_a_filter() {
     machine.destroy(impatient()).await.unwrap();
     assert!(gone(&dir.path().join("q1")));
 }
+
+#[tokio::test]
+async fn a_paused_guest_stands_still_until_it_is_let_go_and_a_disk_grows() {
+    let Bench { dir: _dir, config } = bench("");
+    let machine = Machine::start(config.clone(), &emulator()).await.unwrap();
+    let pid = machine.pid();
+    machine.pause().await.unwrap();
+    let status = "paused".to_owned();
+    assert_eq!(machine.state().await, State::Paused { pid, status });
+    // Asking twice is no error, and another process sees the same.
+    machine.pause().await.unwrap();
+    let seen = Machine::look(&config).await.unwrap();
+    assert!(matches!(seen, State::Paused { .. }), "{seen:?}");
+    machine.resume().await.unwrap();
+    assert_eq!(machine.state().await, State::Running { pid });
+    // Its disk grows meanwhile.
+    machine.grow_disk(0, 32 << 20).await.unwrap();
+    let qemu_img = qemu::find_program("qemu-img", search().as_deref()).unwrap();
+    let seen = overlay::info(&qemu_img, &config.disks[0].path).unwrap();
+    assert_eq!(seen.virtual_size, 32 << 20);
+    machine.destroy(impatient()).await.unwrap();
+}

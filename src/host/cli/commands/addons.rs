@@ -1,0 +1,131 @@
+//! `cadet addons`: what the cluster has besides its core, on or off.
+
+use cadet_state::ProfileLock;
+use cadet_tunnel::upload::Destination;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::addons::{ADDONS, Addon, Choices, find};
+use crate::error::{CliError, Result};
+use crate::{Context, line, machine};
+
+/// Flags of `cadet addons`.
+#[derive(Debug, Args)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Most are parts of the servers: always there, and idle while nobody asks. A registry is not\nneeded: `cadet image build` and `load` put images where pods find them.\n\nExamples:\n  cadet addons list\n  cadet addons disable ingress      ports 80 and 443 of the node are free for pods\n  cadet addons enable ingress"
+)]
+pub struct AddonsArgs {
+    #[command(subcommand)]
+    command: AddonsCommand,
+}
+
+/// What to do with addons.
+#[derive(Debug, Subcommand)]
+enum AddonsCommand {
+    /// Show all, and which are on
+    #[command(visible_alias = "ls")]
+    List,
+    /// Switch one on
+    Enable {
+        /// Its name
+        name: String,
+    },
+    /// Switch one off
+    Disable {
+        /// Its name
+        name: String,
+    },
+}
+
+/// Where the node's configuration is.
+const NODE_JSON: &str = "/etc/cadet/node.json";
+
+/// Does it.
+pub async fn run(cx: &Context, args: AddonsArgs) -> Result<u8> {
+    match args.command {
+        AddonsCommand::List => list(cx),
+        AddonsCommand::Enable { name } => switch(cx, find(&name)?, true).await,
+        AddonsCommand::Disable { name } => switch(cx, find(&name)?, false).await,
+    }
+}
+
+fn list(cx: &Context) -> Result<u8> {
+    machine::profile(cx)?;
+    let choices = Choices::read(&cx.world.files(&cx.name))?;
+    for addon in &ADDONS {
+        let is_on = choices.is_on(addon);
+        if cx.ui.json() {
+            cx.ui.object(&json!({
+                "addon": addon.name, "on": is_on, "hasSwitch": addon.has_switch,
+                "about": addon.about}));
+            continue;
+        }
+        let state = match (addon.has_switch, is_on) {
+            (false, _) => "built in",
+            (true, true) => "on",
+            (true, false) => "off",
+        };
+        cx.ui
+            .line(format!("{:<11} {state:<9} {}", addon.name, addon.about));
+    }
+    Ok(0)
+}
+
+async fn switch(cx: &Context, addon: &Addon, on: bool) -> Result<u8> {
+    machine::profile(cx)?;
+    if !addon.has_switch && !on {
+        return Err(CliError::new(
+            "PROGRAM_USAGE",
+            format!("{} cannot be switched off", addon.name),
+        )
+        .why("it is a part of the servers, and idle while nobody asks")
+        .fix("cadet addons list"));
+    }
+    let _lock = ProfileLock::take(&cx.world.home, &cx.name, "addons")?;
+    let files = cx.world.files(&cx.name);
+    let mut choices = Choices::read(&files)?;
+    let changed = choices.is_on(addon) != on;
+    if addon.has_switch {
+        choices.ingress = on;
+        choices.keep(&files)?;
+    }
+    let profile = machine::profile(cx)?;
+    let runs = machine::state_of(&files, &profile).await.is_running();
+    if runs && addon.has_switch {
+        // Also where nothing changed: an earlier try may have been cut off.
+        tell_machine(cx, &choices).await?;
+    }
+    if cx.ui.json() {
+        cx.ui.object(&json!({
+            "type": "done", "addon": addon.name, "on": on, "changed": changed, "now": runs}));
+        return Ok(0);
+    }
+    let state = if on { "on" } else { "off" };
+    let when = match (changed, runs) {
+        (false, _) => ", as it was",
+        (true, true) => "",
+        (true, false) => " from the next start on",
+    };
+    cx.ui.line(format!("{} is {state}{when}.", addon.name));
+    Ok(0)
+}
+
+/// Writes the machine's configuration and lets the server read it, if it differs.
+async fn tell_machine(cx: &Context, choices: &Choices) -> Result<()> {
+    let tunnel = line::connect(cx).await?;
+    let before = line::guest(&tunnel, &format!("cat {NODE_JSON}")).await?;
+    let after = choices.applied(&before)?;
+    let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    if parsed(&before) != parsed(&after) {
+        let to = Destination {
+            path: NODE_JSON,
+            mode: 0o644,
+            as_root: true,
+        };
+        tunnel.upload_bytes(after.as_bytes(), to).await?;
+        line::guest(&tunnel, "sudo -n systemctl restart cadet-server").await?;
+    }
+    tunnel.close().await;
+    Ok(())
+}
