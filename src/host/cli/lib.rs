@@ -139,6 +139,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Trace(args) => commands::trace::run(cx, args).await,
         Command::Why(args) => commands::why::run(cx, args).await,
         Command::Image(args) => commands::image::run(cx, args).await,
+        Command::Class(args) => commands::class::run(cx, args).await,
         Command::Tutorial(args) => commands::tutorial::run(cx, args).await,
         Command::Doctor(args) => commands::doctor::run(cx, args).await,
         Command::Version => commands::version::run(cx),
