@@ -129,7 +129,14 @@ mod tests {
         let dark: usize = svg
             .split('M')
             .skip(1)
-            .filter_map(|run| run.split('h').nth(1)?.split('v').next()?.parse().ok())
+            .filter_map(|run| {
+                run.split('h')
+                    .nth(1)?
+                    .split('v')
+                    .next()?
+                    .parse::<usize>()
+                    .ok()
+            })
             .sum::<usize>();
         let side = qr.side();
         let counted = (0..side * side).filter(|i| qr.is_dark(i % side, i / side));

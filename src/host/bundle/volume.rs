@@ -91,7 +91,9 @@ impl Volume {
 
     /// The file, or the first part.
     pub fn path(&self) -> &Path {
-        self.parts.first().map_or(Path::new(""), |part| &part.path)
+        self.parts
+            .first()
+            .map_or(Path::new(""), |part| part.path.as_path())
     }
 
     /// Bytes of all parts.
