@@ -66,7 +66,7 @@ pub async fn run(cx: &Context, args: DoctorArgs) -> Result<u8> {
         "programs",
         from(programs::cadet_node(&cx.world).map(|p| p.display().to_string())),
     );
-    tell("kubectl", kubectl_version());
+    tell("kubectl", kubectl_version(cx));
     tell("kubeconfig", config(cx));
     tell("state", state(cx, args.fix));
     if !cx.ui.json() {
@@ -167,8 +167,8 @@ async fn image_host(cx: &Context, has_qemu: bool) -> Finding {
     }
 }
 
-fn kubectl_version() -> Finding {
-    match Command::new("kubectl")
+fn kubectl_version(cx: &Context) -> Finding {
+    match Command::new(programs::kubectl(&cx.world))
         .args(["version", "--client"])
         .output()
     {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::Context;
 use crate::error::{CliError, Result};
-use crate::machine;
+use crate::{machine, programs};
 
 /// Flags of `cadet kubectl`.
 #[derive(Debug, Args)]
@@ -35,8 +35,9 @@ pub async fn run(cx: &Context, args: KubectlArgs) -> Result<u8> {
         .why("they are fetched by the last steps of `cadet start`")
         .fix(format!("cadet -p {} start", cx.name)));
     }
+    let kubectl = programs::kubectl(&cx.world);
     let status = tokio::task::spawn_blocking(move || {
-        Command::new("kubectl")
+        Command::new(kubectl)
             .args(&args.args)
             .env("KUBECONFIG", &file)
             .status()

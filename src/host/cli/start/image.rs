@@ -43,7 +43,7 @@ impl Step for Image {
         }
         let catalog = images::catalog(v.cx)?;
         let cache = Cache::open(&v.cx.world.home.images())?;
-        let cached = images::find(&cache, &catalog, &choice.name)?;
+        let cached = images::find(v.cx, &cache, &catalog, &choice.name)?;
         let note = if cached.is_some() {
             Note::cached
         } else {
