@@ -28,6 +28,8 @@ pub struct Installed {
     pub recipe: String,
     /// Its lessons, in the order they are taught.
     pub lessons: Vec<String>,
+    /// SHA-256 of the bundle's manifest.
+    pub manifest: String,
 }
 
 /// Reads the record, if a bundle was installed.

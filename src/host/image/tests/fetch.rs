@@ -382,3 +382,19 @@ async fn a_server_without_parts_is_given_up_at_once() {
         assert!(!place.file().exists());
     }
 }
+
+#[tokio::test]
+async fn the_beginning_of_a_file_comes_with_its_size() {
+    let body = content(SIZE);
+    let client = http::client(&Network::default()).unwrap();
+    let server = Server::start(vec![serve_part(body.clone(), SIZE)]);
+    let found = http::beginning(&client, &server.url(), 1000).await.unwrap();
+    assert!(found.bytes == body[..1000]);
+    assert_eq!(found.size, Some(SIZE as u64));
+    let whole = Server::start(vec![serve_without_ranges(body)]);
+    let refused = http::beginning(&client, &whole.url(), 1000).await;
+    assert!(
+        matches!(refused, Err(ImageError::Status { status: 200, .. })),
+        "{refused:?}"
+    );
+}

@@ -3,6 +3,9 @@
 mod bundle;
 mod cards;
 mod install;
+mod place;
+mod source;
+mod work;
 
 use clap::{Args, Subcommand};
 
@@ -37,5 +40,13 @@ pub async fn run(cx: &Context, args: ClassArgs) -> Result<u8> {
         ClassCommand::Bundle(args) => bundle::run(cx, args).await,
         ClassCommand::Install(args) => install::run(cx, args).await,
         ClassCommand::Cards(args) => cards::run(cx, &args),
+    }
+}
+
+/// A few names, or how many there are.
+fn listed(names: &[String]) -> String {
+    match names.len() {
+        0..=4 => names.join(", "),
+        n => format!("{n} lessons, {} to {}", names[0], names[n - 1]),
     }
 }
