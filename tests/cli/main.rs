@@ -4,6 +4,8 @@
 mod support;
 
 mod bad_input;
+mod class;
+mod class_errors;
 mod lessons;
 mod state;
 mod words;

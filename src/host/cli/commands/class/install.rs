@@ -125,7 +125,7 @@ pub async fn install(cx: &Context, source: &Source, trust: &Trust) -> Result<Out
 /// Checks whose bundle it is.
 fn judge(cx: &Context, head: &Head, trust: &Trust) -> Result<()> {
     let found = head.key.fingerprint();
-    let other = |expected: &Fingerprint| {
+    let other = |expected: &Fingerprint| -> Result<()> {
         Err(BundleError::OtherKey {
             expected: expected.to_string(),
             found: found.to_string(),
@@ -243,7 +243,7 @@ impl Work<'_> {
             by_piece.entry(entry.piece).or_insert(entry);
         }
         let weight = |piece: usize| self.source.weight(&manifest.pieces[piece]);
-        let total = by_piece.keys().map(|piece| weight(*piece)).sum();
+        let total: u64 = by_piece.keys().map(|piece| weight(*piece)).sum();
         let mut before = 0;
         for (piece, entry) in &by_piece {
             let to = self.path(*piece);

@@ -151,10 +151,9 @@ impl Source {
                 let sum = &piece.packed_sha256;
                 let fetched = fetch::fetch_part(client, url, part, sum, &packed, &sink).await;
                 fetched.map_err(|e| match e {
-                    ImageError::WrongChecksum { .. } => BundleError::Tampered {
+                    ImageError::WrongChecksum { .. } => CliError::from(BundleError::Tampered {
                         piece: shown.clone(),
-                    }
-                    .into(),
+                    }),
                     other => broken(url, other),
                 })?;
                 work::long(cx, move |_| open_packed(&piece, &shown, &packed, &to)).await??;
