@@ -67,7 +67,13 @@ fn what_is_no_bundle_is_told() {
     std::fs::create_dir(&empty).unwrap();
     home.run(&["class", "install", text(&empty)])
         .fails_with("PROGRAM_USAGE", 14);
-    home.run(&["class", "install", "http://127.0.0.1:1/class.cadet"])
+    // A port where nobody listens.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/class.cadet", nobody.local_addr().unwrap());
+    drop(nobody);
+    let learner = Computer::learner();
+    learner
+        .run(&["class", "install", &url])
         .fails_with("INET_UNREACHABLE", 49);
 }
 

@@ -24,7 +24,7 @@ pub enum Source {
     Server {
         client: Client,
         url: String,
-        head: Head,
+        head: Box<Head>,
     },
 }
 
@@ -83,7 +83,7 @@ impl Source {
             _ => Ok(Source::Server {
                 client,
                 url: url.to_owned(),
-                head,
+                head: Box::new(head),
             }),
         }
     }
