@@ -23,7 +23,7 @@ const PROGRAMS: [&[u8]; 4] = [b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xb
 /// Flags of `cadet class bundle`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cadet class bundle telescope telescope-heals telescope-service\n  cadet class bundle --all --title \"Kubernetes on Tuesday\" --out /media/stick/tuesday.cadet\n  cadet class bundle telescope --split             parts that fit on a FAT32 stick\n  cadet class bundle telescope --arch amd64,arm64 --programs ./release\n\nThe folder of --programs has one folder per platform: linux-amd64, linux-arm64,\nmacos-arm64 and so on, each with cadet and kubectl; those of Linux also with cadet-node,\ntelescope, mongod and hello, which run in the machines of that processor."
+    after_help = "Examples:\n  cadet class bundle telescope telescope-heals telescope-service\n  cadet class bundle --all --title \"Kubernetes on Tuesday\" --out /stick/tuesday.cadet\n  cadet class bundle telescope --split             parts that fit on a FAT32 stick\n  cadet class bundle telescope --arch amd64,arm64 --programs ./release\n\nThe folder of --programs has one folder per platform: linux-amd64, linux-arm64,\nmacos-arm64 and so on, each with cadet and kubectl; those of Linux also with cadet-node,\ntelescope, mongod and hello, which run in the machines of that processor."
 )]
 pub struct BundleArgs {
     /// Lessons: names, numbers or folders, in the order they are taught
