@@ -18,6 +18,7 @@ fn words_that_do_not_fit_are_refused() {
         &["class", "bundle", "telescope", "--all"],
         &["class", "bundle", "telescope", "--split=0"],
         &["class", "bundle", "telescope", "--split=big"],
+        &["class", "bundle", "telescope", "--title", ""],
         &["class", "bundle", "telescope", "--arch", "mips"],
         &["class", "install"],
         &["class", "install", "/does/not/exist.cadet"],

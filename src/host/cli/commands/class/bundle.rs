@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use cadet_bundle::manifest::LONGEST_TITLE;
 use cadet_bundle::{Place, Plan, Platform, Source, TeacherKey, Written};
 use cadet_image::catalog::Image;
 use cadet_image::{Arch, Base, Cache, Progress, cache, fetch};
@@ -66,6 +67,7 @@ pub struct BundleArgs {
 /// Makes it.
 pub async fn run(cx: &Context, args: BundleArgs) -> Result<u8> {
     let limit = limit(args.split)?;
+    titled(&args.title)?;
     let chosen = lessons(cx, &args)?;
     let arches = arches(&args)?;
     let catalog = images::catalog(cx)?;
@@ -127,6 +129,21 @@ fn limit(split: Option<u64>) -> Result<Option<u64>> {
                 .fix("cadet class bundle --split …"),
         ),
     }
+}
+
+/// Checks the title before the work.
+fn titled(title: &str) -> Result<()> {
+    let length = title.chars().count();
+    if (1..=LONGEST_TITLE).contains(&length) && !title.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(
+        CliError::new("PROGRAM_USAGE", "a class cannot be called that")
+            .why(format!(
+                "1 to {LONGEST_TITLE} letters in one line can be a title"
+            ))
+            .fix("cadet class bundle --title \"Tuesday\" …"),
+    )
 }
 
 fn arches(args: &BundleArgs) -> Result<Vec<Arch>> {
