@@ -5,6 +5,8 @@ mod support;
 
 mod bad_input;
 mod choices;
+mod class;
+mod class_errors;
 mod doctor;
 mod kubectl;
 mod lessons;

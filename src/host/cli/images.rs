@@ -12,7 +12,7 @@ use cadet_image::{
 use cadet_vm::{Disk, DiskFormat, Emulator, Machine, MachineConfig, QmpEndpoint, State};
 
 use crate::error::{CliError, Result};
-use crate::{Context, machine};
+use crate::{Context, installed, machine};
 
 pub use lessons::lesson_images;
 
@@ -88,8 +88,12 @@ pub async fn choose(cx: &Context, wanted: &str) -> Result<Choice> {
     let catalog = catalog(cx)?;
     if cx.world.home.images().is_dir() {
         let cache = Cache::open(&cx.world.home.images())?;
-        for name in [&catalog.default, &catalog.fallback] {
-            if find(&cache, &catalog, name)?.is_some() {
+        // The class's image first: its lessons were made for it.
+        let of_class = installed::read(&cx.world)?.map(|class| class.image);
+        let of_class = of_class.filter(|name| catalog.images.contains_key(name));
+        let names = of_class.iter().chain([&catalog.default, &catalog.fallback]);
+        for name in names {
+            if find(cx, &cache, &catalog, name)?.is_some() {
                 return Ok(plain(name));
             }
         }
@@ -149,12 +153,26 @@ pub fn network(cx: &Context) -> Network {
     }
 }
 
-/// The prepared base of `name`, if there is one that is not stale.
+/// The prepared base of `name`, if there is one that is not stale, or that came with a class.
 ///
 /// # Errors
 /// HOST_NOT_READABLE.
-pub fn find(cache: &Cache, catalog: &Catalog, name: &str) -> Result<Option<Base>> {
+pub fn find(cx: &Context, cache: &Cache, catalog: &Catalog, name: &str) -> Result<Option<Base>> {
     let arch = arch()?;
+    if let Some(base) = find_for(cache, catalog, name, arch)? {
+        return Ok(Some(base));
+    }
+    match installed::read(&cx.world)? {
+        Some(class) if class.image == name => Ok(cache.find(name, arch, Some(&class.recipe))?),
+        _ => Ok(None),
+    }
+}
+
+/// The prepared base of `name` for machines of `arch`, if there is one that is not stale.
+///
+/// # Errors
+/// HOST_NOT_READABLE, IMAGE_UNKNOWN.
+pub fn find_for(cache: &Cache, catalog: &Catalog, name: &str, arch: Arch) -> Result<Option<Base>> {
     let recipe = match catalog.get(name, arch)? {
         Image::Packages {
             suite,
@@ -214,7 +232,7 @@ pub async fn ensure(cx: &Context, name: &str) -> Result<Base> {
                 }
                 .into());
             };
-            if let Some(base) = find(&cache, &catalog, name)? {
+            if let Some(base) = find(cx, &cache, &catalog, name)? {
                 return Ok(base);
             }
             let told = cadet_seed::Prepare::recipe();

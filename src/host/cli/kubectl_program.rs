@@ -1,5 +1,5 @@
-//! A kubectl that fits: the one on the PATH, else one fetched for this cluster and kept in the
-//! cache.
+//! A kubectl that fits: the one on the PATH, else the one of a class, else one fetched for this
+//! cluster and kept in the cache.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,8 @@ use cadet_image::{ImageError, Progress, fetch, http};
 use serde_json::Value;
 
 use crate::error::{CliError, Result};
-use crate::{Context, images, machine};
+use crate::world::World;
+use crate::{Context, images, installed, machine};
 
 /// What is fetched: the release the API server speaks as.
 pub const VERSION: &str = "v1.36.0";
@@ -77,9 +78,14 @@ impl OnPath {
     }
 }
 
+/// The one that came with a class, if one did.
+pub fn of_class(world: &World) -> Option<PathBuf> {
+    installed::program(world, "kubectl")
+}
+
 /// The one in the cache, if it was fetched.
-pub fn kept(cx: &Context) -> Option<PathBuf> {
-    let file = file(cx);
+pub fn kept(world: &World) -> Option<PathBuf> {
+    let file = file(world);
     file.is_file().then_some(file)
 }
 
@@ -92,7 +98,7 @@ pub async fn ensure(cx: &Context) -> Result<PathBuf> {
     if matches!(seen, OnPath::Fits(_)) {
         return Ok("kubectl".into());
     }
-    let kept = match kept(cx) {
+    let kept = match of_class(&cx.world).or_else(|| kept(&cx.world)) {
         Some(file) => Ok(file),
         None => get(cx).await,
     };
@@ -131,7 +137,7 @@ pub fn missing(seen: &OnPath) -> CliError {
 /// # Errors
 /// INET_UNREACHABLE, INET_DOWNLOAD, INET_CHECKSUM, HOST_DISK_FULL.
 pub async fn get(cx: &Context) -> Result<PathBuf> {
-    let to = file(cx);
+    let to = file(&cx.world);
     if let Some(folder) = to.parent() {
         std::fs::create_dir_all(folder).map_err(|e| machine::io("create", folder, &e))?;
     }
@@ -159,9 +165,9 @@ pub async fn get(cx: &Context) -> Result<PathBuf> {
     Ok(to)
 }
 
-fn file(cx: &Context) -> PathBuf {
+fn file(world: &World) -> PathBuf {
     let name = format!("kubectl{}", std::env::consts::EXE_SUFFIX);
-    cx.world.home.programs().join(VERSION).join(name)
+    world.home.programs().join(VERSION).join(name)
 }
 
 fn url(place: &str) -> Result<String> {

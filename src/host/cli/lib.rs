@@ -17,9 +17,11 @@ mod defaults;
 mod doctor;
 mod doors;
 mod error;
+mod from_bundle;
 mod from_image;
 mod from_rooms;
 mod images;
+mod installed;
 mod kubeconfig;
 mod kubectl_program;
 mod lessons;
@@ -184,6 +186,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Trace(args) => commands::trace::run(cx, args).await,
         Command::Why(args) => commands::why::run(cx, args).await,
         Command::Image(args) => commands::image::run(cx, args).await,
+        Command::Class(args) => commands::class::run(cx, args).await,
         Command::Addons(args) => commands::addons::run(cx, args).await,
         Command::Mirror(args) => commands::mirror::run(cx, args).await,
         Command::Cp(args) => commands::cp::run(cx, args).await,

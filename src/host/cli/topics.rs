@@ -285,6 +285,63 @@ pub const TOPICS: &[Topic] = &[
         cluster; that is also what to do before a journey.",
     ),
     topic(
+        "BUNDLE_EXISTS",
+        61,
+        "Where the bundle was to be written lies a file that is none. `cadet class bundle` writes over \
+        older bundles only; `--out` names another place.",
+    ),
+    topic(
+        "BUNDLE_BUSY",
+        61,
+        "A file that goes into the bundle changed in the middle of the work: a build was running, or \
+        an image was being made. Nothing was written.",
+    ),
+    topic(
+        "BUNDLE_FORMAT",
+        66,
+        "Bundles have a format with a number, and this Cadet reads one of them. A bundle carries the \
+        Cadet that made it: the teacher can hand that out as well, or make the bundle anew.",
+    ),
+    topic(
+        "BUNDLE_PLATFORM",
+        66,
+        "A bundle has the machine for one kind of processor, or for two if the teacher asked for it. \
+        This computer has another one, so nothing in the bundle would run here.",
+    ),
+    topic(
+        "BUNDLE_SIGNATURE",
+        67,
+        "A bundle is signed with the teacher's key, and the signature covers every byte of it. This \
+        one does not fit: somebody altered the bundle, or it was damaged on its way. Nothing of it \
+        was used.",
+    ),
+    topic(
+        "CLASS_TEACHER",
+        67,
+        "Bundles hold programs that run on your computer, so Cadet remembers whose they were. This \
+        one is whole, but signed with another key than your teacher's, or with one that nobody has \
+        vouched for. Ask the teacher to read out the sixteen letters that `cadet class bundle` shows; \
+        `--key` names them.",
+    ),
+    topic(
+        "BUNDLE_INVALID",
+        68,
+        "The file is no bundle, or one that breaks the rules of its own format. `cadet class bundle` \
+        makes files whose names end in .cadet, or .cadet.001 and so on if they are split.",
+    ),
+    topic(
+        "BUNDLE_TAMPERED",
+        68,
+        "A piece of the bundle is not what the teacher signed. It was not unpacked; pieces that are \
+        right are kept for the next try. A stick that damages one file will damage others.",
+    ),
+    topic(
+        "BUNDLE_TRUNCATED",
+        69,
+        "Bytes are missing at the end of the bundle, or one of its parts is not beside the others: a \
+        copy that was cut short. All parts of a split bundle belong into one folder.",
+    ),
+    topic(
         "NET_PORT_TAKEN",
         71,
         "Another program listens on that port of 127.0.0.1. Ports of Services never end like this: \

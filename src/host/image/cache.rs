@@ -19,7 +19,8 @@ use crate::progress::Sink;
 pub const DISK: &str = "root.qcow2";
 pub const KERNEL: &str = "vmlinuz";
 pub const INITRD: &str = "initrd";
-const MANIFEST: &str = "base.json";
+/// Name of the list of what is in a base.
+pub const MANIFEST: &str = "base.json";
 
 /// What a base is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 //! The bytes grow in `NAME.partial`; `NAME` appears by a rename once the checksum is right.
 //! A partial file is kept when the network failed and removed when its bytes are wrong or
 //! the disk is full. A lock file makes a second download of the same name wait.
+//! A part of a large file is downloaded in the same way, by its range.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -26,6 +27,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Bytes between two progress reports.
 const REPORT_EVERY: u64 = 256 * 1024;
 
+/// The bytes of a file on a server that are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    pub start: u64,
+    pub length: u64,
+}
+
 /// Downloads `url` to `to`. Does nothing if `to` already has the checksum `sha256` (hexadecimal).
 ///
 /// # Errors
@@ -35,6 +43,33 @@ const REPORT_EVERY: u64 = 256 * 1024;
 pub async fn fetch(
     client: &Client,
     url: &str,
+    sha256: &str,
+    to: &Path,
+    sink: Sink<'_>,
+) -> Result<(), ImageError> {
+    download(client, url, None, sha256, to, sink).await
+}
+
+/// Downloads one part of the file at `url`; `sha256` is that of the part.
+///
+/// # Errors
+/// As [`fetch`]; [`ImageError::Status`] 200 if the server sends no parts, 416 if the file on it
+/// is shorter.
+pub async fn fetch_part(
+    client: &Client,
+    url: &str,
+    part: Part,
+    sha256: &str,
+    to: &Path,
+    sink: Sink<'_>,
+) -> Result<(), ImageError> {
+    download(client, url, Some(part), sha256, to, sink).await
+}
+
+async fn download(
+    client: &Client,
+    url: &str,
+    part: Option<Part>,
     sha256: &str,
     to: &Path,
     sink: Sink<'_>,
@@ -52,7 +87,7 @@ pub async fn fetch(
     let mut fruitless = 0;
     let mut restarted = false;
     loop {
-        let mut transfer = Transfer::open(url, sha256, &partial, &origin)?;
+        let mut transfer = Transfer::open(url, part, sha256, &partial, &origin)?;
         let before = transfer.done;
         let resumed = before > 0;
         let outcome = transfer.run(client, sink).await;
@@ -122,6 +157,8 @@ fn is_passing(error: &ImageError) -> bool {
 struct Origin {
     url: String,
     sha256: String,
+    #[serde(default)]
+    part: Option<Part>,
     /// ETag or Last-Modified of the first answer, for `If-Range`.
     validator: Option<String>,
 }
@@ -139,6 +176,7 @@ impl<'a> Transfer<'a> {
     /// Opens the partial file, continuing it if it belongs to the same download.
     fn open(
         url: &str,
+        part: Option<Part>,
         sha256: &str,
         partial: &'a Path,
         origin_path: &'a Path,
@@ -146,6 +184,7 @@ impl<'a> Transfer<'a> {
         let mut origin = Origin {
             url: url.to_owned(),
             sha256: sha256.to_owned(),
+            part,
             validator: None,
         };
         let old = std::fs::read(origin_path).ok();
@@ -153,7 +192,12 @@ impl<'a> Transfer<'a> {
         let mut hasher = Sha256::new();
         let mut done = 0;
         match old {
-            Some(old) if old.url == url && old.sha256 == sha256 && partial.exists() => {
+            Some(old)
+                if old.url == url
+                    && old.sha256 == sha256
+                    && old.part == part
+                    && partial.exists() =>
+            {
                 done = checksum::feed_file(&mut hasher, partial)?;
                 origin.validator = old.validator;
             }
@@ -173,22 +217,43 @@ impl<'a> Transfer<'a> {
 
     /// One request, from where we are to the end.
     async fn run(&mut self, client: &Client, sink: Sink<'_>) -> Result<(), ImageError> {
+        let part = self.origin.part;
+        if part.is_some_and(|part| self.done >= part.length) {
+            // Killed between the last byte and the end; the checksum tells the rest.
+            return Ok(());
+        }
+        let first = part.map_or(0, |part| part.start) + self.done;
         let mut request = client.get(&self.origin.url);
-        if self.done > 0 {
-            request = request.header(RANGE, format!("bytes={}-", self.done));
-            if let Some(validator) = &self.origin.validator {
-                request = request.header(IF_RANGE, validator);
-            }
+        if let Some(part) = part {
+            let last = part.start + part.length - 1;
+            request = request.header(RANGE, format!("bytes={first}-{last}"));
+        } else if self.done > 0 {
+            request = request.header(RANGE, format!("bytes={first}-"));
+        }
+        if self.done > 0
+            && let Some(validator) = &self.origin.validator
+        {
+            request = request.header(IF_RANGE, validator);
         }
         let sent = request.send().await;
         let mut answer = sent.map_err(|e| http::classify(&self.origin.url, &e))?;
         match answer.status() {
-            StatusCode::PARTIAL_CONTENT if range_start(&answer) == Some(self.done) => {}
+            StatusCode::PARTIAL_CONTENT if range_start(&answer) == Some(first) => {}
+            // The server has no ranges, or the file changed: all of it is not what is wanted.
+            StatusCode::OK if part.is_some() => {
+                self.rewind()?;
+                return Err(ImageError::Status {
+                    url: self.origin.url.clone(),
+                    status: 200,
+                });
+            }
             // The whole file: the server has no ranges, or the file changed.
             StatusCode::OK => self.rewind()?,
             // Nothing is left to send: either we have all of it, or the file changed;
             // the checksum tells.
-            StatusCode::RANGE_NOT_SATISFIABLE if self.done > 0 => return Ok(()),
+            StatusCode::RANGE_NOT_SATISFIABLE if self.done > 0 && part.is_none() => {
+                return Ok(());
+            }
             StatusCode::PARTIAL_CONTENT => {
                 self.rewind()?;
                 return Err(self.cut("the server sent another range than asked".into()));
@@ -222,10 +287,14 @@ impl<'a> Transfer<'a> {
             let Some(chunk) = chunk.map_err(|e| self.cut(http::reason(&e)))? else {
                 break;
             };
+            let after = self.done + chunk.len() as u64;
+            if self.origin.part.is_some_and(|part| after > part.length) {
+                return Err(self.cut("the server sent more than was asked for".into()));
+            }
             let written = self.file.write_all(&chunk);
             written.map_err(|e| ImageError::file("write", self.partial, e))?;
             self.hasher.update(&chunk);
-            self.done += chunk.len() as u64;
+            self.done = after;
         }
         if let Some(total) = total.filter(|&t| t != self.done) {
             return Err(self.cut(format!("{total} bytes were announced")));

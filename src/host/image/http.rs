@@ -4,7 +4,8 @@ use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::Client;
+use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::{Client, StatusCode};
 
 use crate::error::ImageError;
 
@@ -117,6 +118,48 @@ pub async fn text(client: &Client, url: &str, limit: usize) -> Result<String, Im
         bytes.extend_from_slice(&chunk);
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The first bytes of a file on a server.
+#[derive(Debug)]
+pub struct Beginning {
+    pub bytes: Vec<u8>,
+    /// Of the whole file, if the server tells.
+    pub size: Option<u64>,
+}
+
+/// Fetches the first `length` bytes of a file, or all of it if it is shorter.
+///
+/// # Errors
+/// [`ImageError::Status`], which is 200 if the server sends whole files only;
+/// [`ImageError::Unreachable`], [`ImageError::Untrusted`], [`ImageError::Cut`].
+pub async fn beginning(client: &Client, url: &str, length: usize) -> Result<Beginning, ImageError> {
+    let last = length.saturating_sub(1);
+    let request = client.get(url).header(RANGE, format!("bytes=0-{last}"));
+    let mut answer = request.send().await.map_err(|e| classify(url, &e))?;
+    if answer.status() != StatusCode::PARTIAL_CONTENT {
+        return Err(ImageError::Status {
+            url: url.to_owned(),
+            status: answer.status().as_u16(),
+        });
+    }
+    let header = answer.headers().get(CONTENT_RANGE);
+    let size = header.and_then(|value| value.to_str().ok()?.split_once('/')?.1.parse().ok());
+    let mut bytes = Vec::new();
+    loop {
+        let chunk = answer.chunk().await.map_err(|e| ImageError::Cut {
+            url: url.to_owned(),
+            done: bytes.len() as u64,
+            why: reason(&e),
+        })?;
+        let Some(chunk) = chunk else { break };
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() >= length {
+            bytes.truncate(length);
+            break;
+        }
+    }
+    Ok(Beginning { bytes, size })
 }
 
 /// Sorts a failed request: not reached, or reached somebody we do not trust.

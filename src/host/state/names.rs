@@ -110,6 +110,36 @@ impl Home {
         &self.cache
     }
 
+    /// What belongs to classes, given or taken.
+    pub fn class(&self) -> PathBuf {
+        self.data.join("class")
+    }
+
+    /// The teacher's key, with which bundles are signed; mode 0600.
+    pub fn teacher_key(&self) -> PathBuf {
+        self.class().join("teacher_ed25519")
+    }
+
+    /// What the last bundle put on this computer.
+    pub fn class_record(&self) -> PathBuf {
+        self.class().join("class.json")
+    }
+
+    /// Programs of the last bundle, with its lessons in `tutorials` as beside every program.
+    pub fn class_programs(&self) -> PathBuf {
+        self.class().join("programs")
+    }
+
+    /// Lessons of the last bundle.
+    pub fn class_lessons(&self) -> PathBuf {
+        self.class_programs().join("tutorials")
+    }
+
+    /// Pieces of a bundle that is being made or installed.
+    pub fn class_work(&self) -> PathBuf {
+        self.cache.join("class")
+    }
+
     /// sled's folder of records.
     pub fn database(&self) -> PathBuf {
         self.data.join("state.sled")

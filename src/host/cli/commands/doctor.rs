@@ -186,7 +186,11 @@ async fn kubectl(cx: &Context, fix: bool) -> Finding {
     if let OnPath::Fits(version) = seen {
         return Finding::Good(format!("{version} on your PATH"));
     }
-    let kept = match kubectl_program::kept(cx) {
+    if kubectl_program::of_class(&cx.world).is_some() {
+        let has = "none on your PATH that fits; `cadet kubectl` has the one of your class";
+        return Finding::note(has);
+    }
+    let kept = match kubectl_program::kept(&cx.world) {
         None if fix => kubectl_program::get(cx).await.map(Some),
         kept => Ok(kept),
     };

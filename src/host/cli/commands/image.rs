@@ -198,7 +198,7 @@ fn list(cx: &Context) -> Result<u8> {
             continue;
         }
         let current = match &cache {
-            Some(cache) => images::find(cache, &catalog, name)?,
+            Some(cache) => images::find(cx, cache, &catalog, name)?,
             None => None,
         };
         let any = match &cache {
@@ -233,7 +233,7 @@ async fn build(cx: &Context, name: Option<String>) -> Result<u8> {
     cx.ui.step_started("image", 1, 1);
     let there = {
         let cache = Cache::open(&cx.world.home.images())?;
-        images::find(&cache, &catalog, &name)?
+        images::find(cx, &cache, &catalog, &name)?
     };
     let cached = there.is_some();
     let base = match there {

@@ -1,6 +1,7 @@
 //! One verb per file.
 
 pub mod addons;
+pub mod class;
 pub mod completion;
 pub mod config;
 pub mod cp;

@@ -93,6 +93,15 @@ pub fn all(world: &World) -> Result<Vec<(&'static str, Vec<u8>)>> {
         .collect()
 }
 
+/// The programs that lesson images are made of.
+pub fn programs() -> impl Iterator<Item = &'static str> {
+    let parts = CONTEXTS.iter().flat_map(|context| context.files);
+    parts.filter_map(|part| match part {
+        Part::Program(name) => Some(*name),
+        Part::Text(..) | Part::Script(..) => None,
+    })
+}
+
 /// The names there are.
 #[cfg(test)]
 pub fn names() -> impl Iterator<Item = &'static str> {

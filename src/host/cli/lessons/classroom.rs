@@ -55,6 +55,7 @@ impl Classroom {
                 folder: folder.root().to_path_buf(),
                 kubeconfig: cx.world.files(&cx.name).kubeconfig(),
                 profile: cx.name.to_string(),
+                kubectl: crate::programs::kubectl(&cx.world),
             },
             folder,
             cx,

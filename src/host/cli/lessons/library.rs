@@ -39,12 +39,27 @@ pub fn folder(world: &World) -> Result<PathBuf> {
     })
 }
 
-/// Every folder that holds a lesson, in the order of the list.
+/// Every folder that holds a lesson, in the order of the list. Lessons of a class that was
+/// installed are among them, and stand before Cadet's own of the same name.
 ///
 /// # Errors
 /// LESSON_UNKNOWN, HOST_NOT_READABLE.
 pub fn folders(world: &World) -> Result<Vec<Folder>> {
-    below(&folder(world)?)
+    let of_class = world.home.class_lessons();
+    if world.tutorials.is_some() || !of_class.is_dir() {
+        return below(&folder(world)?);
+    }
+    let mut all = below(&of_class)?;
+    // A computer may have no lessons but those of the class.
+    if let Ok(own) = folder(world) {
+        for lesson in below(&own)? {
+            if !all.iter().any(|l| l.lesson_name() == lesson.lesson_name()) {
+                all.push(lesson);
+            }
+        }
+    }
+    all.sort_by_key(|f| (f.number().unwrap_or(u32::MAX), f.name.clone()));
+    Ok(all)
 }
 
 /// Every folder right below `place` that holds a lesson, in the order of a list.

@@ -33,6 +33,8 @@ pub struct Programs {
     pub kubeconfig: PathBuf,
     /// The profile's name, for `cadet`.
     pub profile: String,
+    /// The program that is run as `kubectl`.
+    pub kubectl: PathBuf,
 }
 
 impl Programs {
@@ -75,7 +77,7 @@ impl Programs {
 
     fn spawn(&self, command: &Command, looks: bool) -> Result<Child, WorldError> {
         let mut process = match command.program() {
-            "kubectl" => tokio::process::Command::new("kubectl"),
+            "kubectl" => tokio::process::Command::new(&self.kubectl),
             "cadet" => {
                 let own = std::env::current_exe().map_err(|e| failed("cadet", &e))?;
                 tokio::process::Command::new(own)
@@ -88,7 +90,7 @@ impl Programs {
         };
         #[cfg(unix)]
         {
-            if looks && command.program() == "kubectl" && answers_to_any_name() {
+            if looks && command.program() == "kubectl" && answers_to_any_name(&self.kubectl) {
                 process.arg0(LOOKS);
             }
             process.process_group(0);
@@ -121,15 +123,11 @@ impl Programs {
     }
 }
 
-/// Whether the kubectl on the PATH is kubectl itself: k3s and others are many programs in one,
-/// and ask for their name to know which.
+/// Whether this kubectl is kubectl itself: k3s and others are many programs in one, and ask for
+/// their name to know which.
 #[cfg(unix)]
-fn answers_to_any_name() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .map(|folder| folder.join("kubectl"))
-        .find(|file| file.is_file());
-    let real = found.and_then(|file| std::fs::canonicalize(file).ok());
+fn answers_to_any_name(kubectl: &std::path::Path) -> bool {
+    let real = std::fs::canonicalize(kubectl).ok();
     real.as_deref()
         .and_then(std::path::Path::file_name)
         .is_some_and(|name| name.to_string_lossy().starts_with("kubectl"))
@@ -218,6 +216,7 @@ mod tests {
             folder: dir.path().to_path_buf(),
             kubeconfig: dir.path().join("kubeconfig"),
             profile: "cadet".into(),
+            kubectl: "kubectl".into(),
         }
     }
 

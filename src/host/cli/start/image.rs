@@ -55,7 +55,7 @@ pub(super) async fn prepared(cx: &Context, wanted: &str) -> Result<(Base, bool)>
     }
     let catalog = images::catalog(cx)?;
     let cache = Cache::open(&cx.world.home.images())?;
-    let cached = images::find(&cache, &catalog, &choice.name)?;
+    let cached = images::find(cx, &cache, &catalog, &choice.name)?;
     let was_there = cached.is_some();
     let base = match cached {
         Some(base) => base,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use cadet_image::fetch::{announced, fetch};
+use cadet_image::fetch::{Part, announced, fetch, fetch_part};
 use cadet_image::{ImageError, Network, Progress, http};
 use support::{Answer, Server, content, range, serve, serve_without_ranges, sha256, status};
 
@@ -289,4 +289,112 @@ async fn reachability_counts_success_only() {
     let brief = Duration::from_millis(200);
     let trouble = http::trouble_reaching(&client, &url, brief).await;
     assert!(trouble.unwrap().contains("did not answer"));
+}
+
+/// The first and the last byte asked for by a Range header with both.
+fn asked(head: &str) -> (usize, usize) {
+    let line = head.lines().find_map(|l| l.strip_prefix("range: bytes="));
+    let (first, last) = line.unwrap().split_once('-').unwrap();
+    (first.parse().unwrap(), last.trim().parse().unwrap())
+}
+
+/// A file server that sends at most `limit` bytes of the range it is asked for.
+fn serve_part(body: Vec<u8>, limit: usize) -> Answer {
+    Box::new(move |head, stream| {
+        use std::io::Write;
+        let (first, last) = asked(head);
+        let (total, length) = (body.len(), last + 1 - first);
+        let answer = format!(
+            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {first}-{last}/{total}\r\n\
+             Content-Length: {length}\r\nETag: \"v1\"\r\nConnection: close\r\n\r\n"
+        );
+        // The client may have gone.
+        let _ = stream.write_all(answer.as_bytes());
+        let _ = stream.write_all(&body[first..first + length.min(limit)]);
+    })
+}
+
+async fn get_part(server: &Server, part: Part, sum: &str, to: &Path) -> Result<(), ImageError> {
+    let client = http::client(&Network::default()).unwrap();
+    fetch_part(&client, &server.url(), part, sum, to, &|_| {}).await
+}
+
+const PART: Part = Part {
+    start: 100_000,
+    length: 300_000,
+};
+
+#[tokio::test]
+async fn a_part_is_fetched_and_goes_on_where_it_broke() {
+    let place = Place::new();
+    let body = content(SIZE);
+    let wanted = &body[100_000..400_000];
+    let server = Server::start(vec![
+        serve_part(body.clone(), 120_000),
+        serve_part(body.clone(), SIZE),
+    ]);
+    get_part(&server, PART, &sha256(wanted), &place.file())
+        .await
+        .unwrap();
+    assert!(std::fs::read(place.file()).unwrap() == wanted);
+    assert_eq!(place.names(), ["file.img"]);
+    let heard = server.heard();
+    assert_eq!(heard.len(), 2);
+    assert_eq!(asked(&heard[0]), (100_000, 399_999));
+    let (first, last) = asked(&heard[1]);
+    assert!((100_001..=220_000).contains(&first), "{first}");
+    assert_eq!(last, 399_999);
+}
+
+#[tokio::test]
+async fn a_part_with_other_bytes_leaves_nothing_behind() {
+    let place = Place::new();
+    let server = Server::start(vec![serve_part(content(SIZE), SIZE)]);
+    let error = get_part(&server, PART, &sha256(b"other"), &place.file()).await;
+    assert!(
+        matches!(error, Err(ImageError::WrongChecksum { .. })),
+        "{error:?}"
+    );
+    assert!(place.names().is_empty(), "{:?}", place.names());
+}
+
+#[tokio::test]
+async fn a_server_without_parts_is_given_up_at_once() {
+    let place = Place::new();
+    let body = content(SIZE);
+    for answer in [
+        serve_without_ranges(body.clone()),
+        status("416 Range Not Satisfiable", ""),
+    ] {
+        let server = Server::start(vec![answer]);
+        let sum = sha256(&body[100_000..400_000]);
+        let error = get_part(&server, PART, &sum, &place.file()).await;
+        assert!(
+            matches!(
+                error,
+                Err(ImageError::Status {
+                    status: 200 | 416,
+                    ..
+                })
+            ),
+            "{error:?}"
+        );
+        assert!(!place.file().exists());
+    }
+}
+
+#[tokio::test]
+async fn the_beginning_of_a_file_comes_with_its_size() {
+    let body = content(SIZE);
+    let client = http::client(&Network::default()).unwrap();
+    let server = Server::start(vec![serve_part(body.clone(), SIZE)]);
+    let found = http::beginning(&client, &server.url(), 1000).await.unwrap();
+    assert!(found.bytes == body[..1000]);
+    assert_eq!(found.size, Some(SIZE as u64));
+    let whole = Server::start(vec![serve_without_ranges(body)]);
+    let refused = http::beginning(&client, &whole.url(), 1000).await;
+    assert!(
+        matches!(refused, Err(ImageError::Status { status: 200, .. })),
+        "{refused:?}"
+    );
 }
