@@ -47,6 +47,21 @@ for file in "$root"/usr/lib/cadet/lessons/*; do
     fi
 done
 
+# What a worker's agent proves itself with, made by the first machine.
+if [ -d "$seed/pki" ]; then
+    umask 077
+    mkdir -p "$root/var/lib/cadet/pki"
+    chmod 0700 "$root/var/lib/cadet/pki"
+    for file in "$seed"/pki/*; do
+        put "$file" "/var/lib/cadet/pki/${file##*/}" 0600
+    done
+    umask 022
+fi
+
+if [ -f "$seed/nodes.network" ]; then
+    put "$seed/nodes.network" /etc/systemd/network/05-cadet-nodes.network 0644
+fi
+
 [ ! -f "$seed/seed.sh" ] || put "$seed/seed.sh" /usr/local/lib/cadet/seed.sh 0644
 
 before=$changed
@@ -57,19 +72,30 @@ done
 [ -z "$root" ] || exit 0
 [ "$changed" = "$before" ] || systemctl daemon-reload
 
+# A worker's seed has no server.
+services=
+wants=/etc/systemd/system/multi-user.target.wants
+missing=
+for name in cadet-server.service cadet-agent.service; do
+    [ -f "$seed/units/$name" ] || continue
+    services="$services $name"
+    [ -L "$wants/$name" ] || missing=yes
+done
+[ -L "$wants/cadet-seed.service" ] || missing=yes
 # Nothing new and all in place: the units start by themselves, and each systemctl costs an
 # emulated guest half a second.
-wants=/etc/systemd/system/multi-user.target.wants
-if [ -z "$changed" ] && [ -L "$wants/cadet-seed.service" ] &&
-    [ -L "$wants/cadet-server.service" ] && [ -L "$wants/cadet-agent.service" ]; then
+if [ -z "$changed" ] && [ -z "$missing" ]; then
     exit 0
 fi
 # --no-block: this runs inside a boot transaction that the units wait for.
 systemctl enable --quiet cadet-seed.service
-systemctl enable --quiet --now --no-block cadet-server.service cadet-agent.service
+# shellcheck disable=SC2086 # names of units, without blanks
+systemctl enable --quiet --now --no-block $services
 case "$changed " in
-*" /usr/local/bin/cadet-node "* | *" /etc/cadet/node.json "* | *" /etc/systemd/system/cadet-"*)
+*" /usr/local/bin/cadet-node "* | *" /etc/cadet/node.json "* | *" /var/lib/cadet/pki/"* | \
+    *" /etc/systemd/system/cadet-"*)
     # Only those that run already; the others are being started with the new files.
-    systemctl try-restart --no-block cadet-server.service cadet-agent.service
+    # shellcheck disable=SC2086
+    systemctl try-restart --no-block $services
     ;;
 esac

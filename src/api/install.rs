@@ -1,6 +1,7 @@
 //! What the host tells a guest node at installation: the one document both programs read.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,26 @@ pub struct NodeConfig {
     /// Where the server serves Ingresses.
     #[serde(default)]
     pub ingress: IngressPorts,
+    /// The network between the cluster's nodes, where they have one of their own; without it a
+    /// node's address is the one by which it reaches the outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_network: Option<NodeNetwork>,
+    /// Host and port of the API server, e.g. `10.89.0.1:6443`, for a node that runs an agent
+    /// only; without it the server runs on this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+}
+
+/// A node's card in the network between nodes. The agent gives it its address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeNetwork {
+    /// Hardware address of the card, `02:ca:de:00:00:01`.
+    pub mac: String,
+    /// The node's address: its InternalIP.
+    pub address: Ipv4Addr,
+    /// Length of the network's prefix.
+    pub prefix: u8,
 }
 
 /// TCP ports for visitors of Ingresses, on all addresses of the server; 0 means none.

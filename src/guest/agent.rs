@@ -1,4 +1,5 @@
-//! `cadet-node agent`: pod network, service network and kubelet on this machine.
+//! `cadet-node agent`: pod network, routes to other nodes, service network and kubelet on this
+//! machine.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pki::Pki;
 use crate::server::stop_signal;
-use crate::{Failure, credentials, names};
+use crate::{Failure, config, credentials, names, routes};
 
 /// systemd-resolved's list of real servers; /etc/resolv.conf names its stub, which pods
 /// cannot reach.
@@ -25,7 +26,10 @@ const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 /// has made the certificates.
 pub async fn run(config: &NodeConfig, data: &Path, docker: &Path) -> Result<(), Failure> {
     let stop = stop_signal()?;
-    let host_ip = cadet_network::route_address()?;
+    if let Some(network) = &config.node_network {
+        cadet_network::set_up_card(&network.mac, network.address, network.prefix).await?;
+    }
+    let host_ip = config::address(config)?;
     let pki = Pki::at(data);
     let serving = pki.pair("kubelet")?;
     let tls = ServerTls {
@@ -88,9 +92,18 @@ pub async fn run(config: &NodeConfig, data: &Path, docker: &Path) -> Result<(), 
         let host = config.host_dns;
         tokio::spawn(names::serve(dns, host, client.clone(), shutdown.clone()))
     });
+    let network = Arc::new(network);
+    // Where nodes have no network of their own, somebody else leads to other nodes' pods.
+    let routes = config.node_network.is_some().then(|| {
+        let (network, own) = (Arc::clone(&network), config.node_name.clone());
+        tokio::spawn(routes::run(client.clone(), network, own, shutdown.clone()))
+    });
     tracing::info!(node = %config.node_name, %host_ip, "the agent starts");
-    cadet_kubelet::run(kubelet, client, runtime, Arc::new(network), shutdown).await?;
+    cadet_kubelet::run(kubelet, client, runtime, network, shutdown).await?;
     proxy.await?;
+    if let Some(Err(error)) = futures::future::OptionFuture::from(routes).await {
+        tracing::error!(%error, "the loop of routes failed");
+    }
     if let Some(Err(error)) = futures::future::OptionFuture::from(names).await {
         tracing::error!(%error, "the DNS server failed");
     }

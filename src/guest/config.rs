@@ -1,8 +1,10 @@
-//! Reading `node.json`.
+//! Reading `node.json`, and the node's address by it.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use cadet_api::install::NodeConfig;
+use cadet_network::{RouteAddressError, route_address};
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,4 +36,15 @@ pub fn read(path: &Path) -> Result<NodeConfig, ConfigError> {
         path: path.into(),
         source,
     })
+}
+
+/// The node's address, by which others reach its programs.
+///
+/// # Errors
+/// Without a network of the nodes' own: if there is no way out (yet).
+pub fn address(config: &NodeConfig) -> Result<Ipv4Addr, RouteAddressError> {
+    match &config.node_network {
+        Some(network) => Ok(network.address),
+        None => route_address(),
+    }
 }

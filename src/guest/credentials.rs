@@ -40,13 +40,15 @@ pub fn proxy(config: &NodeConfig, pki: &Pki) -> Result<Value, PkiError> {
 fn kubeconfig(config: &NodeConfig, pki: &Pki, holder: &str) -> Result<Value, PkiError> {
     let pair = pki.pair(holder)?;
     let name = &config.cluster_name;
+    let local = || format!("127.0.0.1:{}", config.api_port);
+    let server = config.server.clone().unwrap_or_else(local);
     let user = format!("{name}-{holder}");
     Ok(json!({
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": name,
         "clusters": [{"name": name, "cluster": {
-            "server": format!("https://127.0.0.1:{}", config.api_port),
+            "server": format!("https://{server}"),
             "certificate-authority-data": BASE64.encode(pki.ca()?),
         }}],
         "users": [{"name": user, "user": {

@@ -9,12 +9,14 @@ mod config;
 mod credentials;
 mod datastore;
 mod election;
+mod enroll;
 mod hollow;
 mod images;
 mod names;
 mod notify;
 mod pause;
 mod pki;
+mod routes;
 mod server;
 mod settle;
 mod up;
@@ -66,6 +68,9 @@ enum Verb {
     Pause,
     /// Print an administrator's kubeconfig with its keys
     Kubeconfig(ConfigArg),
+    /// Print the certificates and keys of another node's agent
+    #[command(hide = true)]
+    Enroll(enroll::EnrollArgs),
     /// Print the version
     Version,
 }
@@ -149,6 +154,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let config = config::read(&arg.config)?;
             print(&credentials::admin(&config, &cli.data)?)
         }
+        Verb::Enroll(args) => print(&enroll::run(&args, &cli.data)?),
         Verb::Version => print(&format!("cadet-node {}", env!("CARGO_PKG_VERSION"))),
     }
 }

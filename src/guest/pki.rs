@@ -8,10 +8,12 @@
 //!     ├─ proxy                   client   CN=system:kube-proxy
 //!     └─ apiserver-kubelet       client   O=system:masters, shown to kubelets
 //! sa.key                     signs tokens of service accounts
+//! nodes/NAME/                kubelet, node and proxy of a further node
 //! ```
 //! Keys are files of mode 0600 in a folder of mode 0700 and never leave the machine, but for
-//! the administrator's, which the host asks for over SSH.
+//! the administrator's and those of further nodes, which the host asks for over SSH.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::net::IpAddr;
@@ -80,6 +82,31 @@ struct Wanted {
     hosts: Vec<String>,
 }
 
+/// Contents of PEM files by their names.
+pub type Files = BTreeMap<String, String>;
+
+impl Wanted {
+    fn client(name: &'static str, common_name: String, organization: Option<&'static str>) -> Self {
+        Self {
+            name,
+            common_name,
+            organization,
+            usage: ExtendedKeyUsagePurpose::ClientAuth,
+            hosts: Vec::new(),
+        }
+    }
+
+    fn server(name: &'static str, common_name: String, hosts: Vec<String>) -> Self {
+        Self {
+            name,
+            common_name,
+            organization: None,
+            usage: ExtendedKeyUsagePurpose::ServerAuth,
+            hosts,
+        }
+    }
+}
+
 impl Pki {
     /// The folder below `data`; nothing is read yet.
     pub fn at(data: &Path) -> Self {
@@ -93,15 +120,50 @@ impl Pki {
     /// # Errors
     /// [`PkiError`].
     pub fn ensure(&self, config: &NodeConfig, address: IpAddr) -> Result<(), PkiError> {
+        self.create_folder()?;
+        let authority = self.authority(&config.cluster_name)?;
+        self.make_all(&wanted(config, address), &authority)
+    }
+
+    /// Makes or renews what the agent of another node needs, reachable at `address`; all of
+    /// it by file name, as it belongs into that node's folder.
+    ///
+    /// # Errors
+    /// [`PkiError`]; [`PkiError::File`] before the first start of the server, whose authority
+    /// this is.
+    pub fn enroll(&self, node: &str, address: IpAddr) -> Result<Files, PkiError> {
+        let ca = self.ca()?;
+        // Reads it: an authority of the server's exists, and none is made here.
+        self.read("ca.key")?;
+        let authority = self.authority("")?;
+        let theirs = Self {
+            dir: self.dir.join("nodes").join(node),
+        };
+        theirs.create_folder()?;
+        let wanted = wanted_by_agent(node, address);
+        theirs.make_all(&wanted, &authority)?;
+        let mut files = Files::from([("ca.crt".to_owned(), ca)]);
+        for Wanted { name, .. } in wanted {
+            let pair = theirs.pair(name)?;
+            files.insert(format!("{name}.crt"), pair.certificate);
+            files.insert(format!("{name}.key"), pair.key);
+        }
+        Ok(files)
+    }
+
+    fn create_folder(&self) -> Result<(), PkiError> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder
             .create(&self.dir)
-            .map_err(|source| self.file_error("create", "", source))?;
-        let authority = self.authority(&config.cluster_name)?;
-        for wanted in wanted(config, address) {
-            if !self.is_good(&wanted, &authority) {
-                self.make(&wanted, &authority)?;
+            .map_err(|source| self.file_error("create", "", source))
+    }
+
+    /// Makes those that are not there or not good any more.
+    fn make_all(&self, wanted: &[Wanted], authority: &Issuer<'_, KeyPair>) -> Result<(), PkiError> {
+        for wanted in wanted {
+            if !self.is_good(wanted, authority) {
+                self.make(wanted, authority)?;
                 tracing::info!(certificate = wanted.name, "certificate made");
             }
         }
@@ -312,36 +374,27 @@ fn wanted(config: &NodeConfig, address: IpAddr) -> Vec<Wanted> {
     api.extend(config.api_sans.iter().cloned());
     api.sort();
     api.dedup();
-    let client = |name, common_name: String, organization| Wanted {
-        name,
-        common_name,
-        organization,
-        usage: ExtendedKeyUsagePurpose::ClientAuth,
-        hosts: Vec::new(),
-    };
-    let server = |name, common_name: String, hosts| Wanted {
-        name,
-        common_name,
-        organization: None,
-        usage: ExtendedKeyUsagePurpose::ServerAuth,
-        hosts,
-    };
-    let node = &config.node_name;
-    vec![
-        server("apiserver", "kube-apiserver".into(), api),
-        server(
-            "kubelet",
-            format!("system:node:{node}"),
-            vec![node.clone(), address.to_string()],
-        ),
-        client("admin", "cadet-admin".into(), Some("system:masters")),
-        client("node", format!("system:node:{node}"), Some("system:nodes")),
-        client("proxy", "system:kube-proxy".into(), None),
-        client(
+    let mut all = wanted_by_agent(&config.node_name, address);
+    all.extend([
+        Wanted::server("apiserver", "kube-apiserver".into(), api),
+        Wanted::client("admin", "cadet-admin".into(), Some("system:masters")),
+        Wanted::client(
             "apiserver-kubelet",
             "kube-apiserver-kubelet-client".into(),
             Some("system:masters"),
         ),
+    ]);
+    all
+}
+
+/// Those of a node's agent.
+fn wanted_by_agent(node: &str, address: IpAddr) -> Vec<Wanted> {
+    let user = format!("system:node:{node}");
+    let hosts = vec![node.to_owned(), address.to_string()];
+    vec![
+        Wanted::server("kubelet", user.clone(), hosts),
+        Wanted::client("node", user, Some("system:nodes")),
+        Wanted::client("proxy", "system:kube-proxy".into(), None),
     ]
 }
 
@@ -484,6 +537,33 @@ mod tests {
             .mode()
             & 0o777;
         assert_eq!(mode, 0o700);
+    }
+
+    #[test]
+    fn a_further_node_gets_what_its_agent_needs_and_nothing_of_the_servers() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::at(dir.path());
+        let there = IpAddr::V4(std::net::Ipv4Addr::new(10, 89, 0, 2));
+        assert!(
+            matches!(pki.enroll("cadet-2", there), Err(PkiError::File { .. })),
+            "the server makes the authority"
+        );
+        pki.ensure(&config(), HERE).unwrap();
+        let files = pki.enroll("cadet-2", there).unwrap();
+        let names: Vec<_> = files.keys().map(String::as_str).collect();
+        let all = "ca.crt kubelet.crt kubelet.key node.crt node.key proxy.crt proxy.key";
+        assert_eq!(names, all.split(' ').collect::<Vec<_>>());
+        assert_eq!(files["ca.crt"], pki.ca().unwrap());
+        let (_, pem) = x509_parser::pem::parse_x509_pem(files["kubelet.crt"].as_bytes()).unwrap();
+        let (_, kubelet) = X509Certificate::from_der(&pem.contents).unwrap();
+        assert_eq!(hosts_of(&kubelet), ["cadet-2", "10.89.0.2"]);
+        let authority = pki.authority("cadet").unwrap();
+        assert!(signed_by(&kubelet, &authority));
+        // Asked again it is the same; at another address another.
+        assert_eq!(pki.enroll("cadet-2", there).unwrap(), files);
+        let moved = pki.enroll("cadet-2", HERE).unwrap();
+        assert_ne!(moved["kubelet.crt"], files["kubelet.crt"]);
+        assert_eq!(moved["node.crt"], files["node.crt"]);
     }
 
     #[test]

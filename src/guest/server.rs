@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Failure;
 use crate::datastore::{self, Datastore};
 use crate::pki::{Pair, Pki};
-use crate::{election, notify};
+use crate::{config, election, notify};
 
 /// Who the loops are to the API server: upstream's names.
 const SCHEDULER: &str = "system:kube-scheduler";
@@ -34,7 +34,7 @@ const INGRESS: &str = "system:cadet-ingress";
 /// Whatever keeps it from starting: certificates, a damaged store, a taken port.
 pub async fn run(config: &NodeConfig, data: &Path, shared: &Datastore) -> Result<(), Failure> {
     let stop = stop_signal()?;
-    let address = IpAddr::V4(cadet_network::route_address()?);
+    let address = IpAddr::V4(config::address(config)?);
     let pki = Pki::at(data);
     let store: Arc<dyn Store> = match shared.options()? {
         Some(options) => Arc::new(datastore::join(options, &pki, config, address).await?),

@@ -51,6 +51,11 @@ fn every_size_out_of_range_is_refused_before_anything_is_made() {
         ("--disk-size", "1g", "RESOURCE_DISK", 24),
         ("--disk-size", "5000g", "RESOURCE_DISK", 24),
         ("--image", "windows-95", "IMAGE_UNKNOWN", 65),
+        ("--nodes", "0", "RESOURCE_NODES", 24),
+        ("--nodes", "10", "RESOURCE_NODES", 24),
+        ("--nodes", "18446744073709551615", "RESOURCE_NODES", 24),
+        ("--nodes", "-1", "PROGRAM_USAGE", 14),
+        ("--nodes", "many", "PROGRAM_USAGE", 14),
         ("--wait-timeout", "0", "PROGRAM_USAGE", 14),
         ("--wait-timeout", "9d", "PROGRAM_USAGE", 14),
     ] {
@@ -73,6 +78,13 @@ fn verbs_on_a_profile_that_does_not_exist_say_so() {
         &["tunnel"],
         &["tunnel", "--stop"],
         &["open", "pod/x"],
+        &["node", "list"],
+        &["node", "add"],
+        &["node", "start", "cadet-2"],
+        &["node", "stop", "cadet-2"],
+        &["node", "delete", "cadet-2"],
+        &["ssh", "--node", "cadet-2", "true"],
+        &["logs", "--node", "cadet-2"],
         &["service", "x"],
         &["service", "x", "--url"],
         &["docker-env"],
@@ -83,6 +95,94 @@ fn verbs_on_a_profile_that_does_not_exist_say_so() {
         home.run(args).fails_with("GUEST_NOT_FOUND", 85);
     }
     assert!(home.ok(&["list"]).out.contains("cadet start"));
+}
+
+#[test]
+fn the_first_machine_is_not_one_of_the_others() {
+    let home = Sealed::new();
+    home.profile_of("cadet", &[2, 3]);
+    for verb in ["stop", "start", "delete"] {
+        let run = home.run(&["node", verb, "cadet"]);
+        run.fails_with("GUEST_FIRST_NODE", 84);
+        assert!(run.err.contains("control plane"), "{run}");
+        assert!(run.err.contains(&format!("cadet {verb} ")), "{run}");
+        // One bad name among good ones, and nothing is done.
+        home.run(&["node", verb, "cadet-2", "cadet"])
+            .fails_with("GUEST_FIRST_NODE", 84);
+    }
+    let list = home.ok(&["node", "list"]).out;
+    assert!(
+        list.contains("cadet-2") && list.contains("cadet-3"),
+        "{list}"
+    );
+}
+
+#[test]
+fn machines_that_are_not_there_are_told_from_those_that_are() {
+    let home = Sealed::new();
+    home.profile_of("shop", &[2]);
+    for name in [
+        "shop-3",
+        "cadet-2",
+        "shop-02",
+        "2",
+        "",
+        "../shop-2",
+        "Shop-2",
+    ] {
+        for verb in ["start", "stop", "delete"] {
+            let run = home.run(&["-p", "shop", "node", verb, name]);
+            run.fails_with("GUEST_NODE_NOT_FOUND", 85);
+            assert!(run.err.contains("shop, shop-2"), "{run}");
+        }
+    }
+    for args in [
+        &["ssh", "--node", "shop-3", "true"][..],
+        &["logs", "--node", "shop-3"],
+        &["logs", "--machine", "--node", "shop-3"],
+    ] {
+        let mut all = vec!["-p", "shop"];
+        all.extend(args);
+        home.run(&all).fails_with("GUEST_NODE_NOT_FOUND", 85);
+    }
+    for verb in ["start", "stop", "delete"] {
+        home.run(&["node", verb]).fails_with("PROGRAM_USAGE", 14);
+    }
+}
+
+#[test]
+fn a_machine_of_an_impossible_size_is_not_added() {
+    let home = Sealed::new();
+    home.profile("cadet");
+    for (flag, value, id) in [
+        ("--cpus", "0", "RESOURCE_CPUS"),
+        ("--memory", "100m", "RESOURCE_MEMORY"),
+        ("--disk-size", "1g", "RESOURCE_DISK"),
+    ] {
+        home.run(&["node", "add", &format!("{flag}={value}")])
+            .fails_with(id, 24);
+    }
+    let list = home.ok(&["node", "list", "-o", "json"]).out;
+    assert_eq!(list.lines().count(), 1, "{list}");
+    home.profile_of("full", &[2, 3, 4, 5, 6, 7, 8, 9]);
+    home.run(&["-p", "full", "node", "add"])
+        .fails_with("RESOURCE_NODES", 24);
+}
+
+#[test]
+fn more_memory_than_there_is_is_refused_for_all_machines_together() {
+    let home = Sealed::new();
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let kib: u64 = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap();
+    // Nine of them are more than the computer has, one is not.
+    let each = (kib / 1024 / 4).max(768);
+    let run = home.run(&["start", "--nodes=9", &format!("--memory={each}m")]);
+    run.fails_with("RESOURCE_MEMORY", 24);
+    assert!(home.ok(&["list"]).out.contains("No profiles"), "{run}");
 }
 
 #[test]

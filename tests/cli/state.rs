@@ -56,6 +56,56 @@ fn status_and_list_of_a_machine_that_is_off() {
 }
 
 #[test]
+fn a_profile_of_several_machines_is_one_profile() {
+    let home = Sealed::new();
+    home.profile_of("cadet", &[2, 4]);
+    let rows = home.ok(&["node", "list"]).out;
+    let row = |name: &str| {
+        let line = rows
+            .lines()
+            .find(|l| l.split_whitespace().next() == Some(name));
+        line.unwrap_or_else(|| panic!("no {name} in\n{rows}"))
+            .to_owned()
+    };
+    assert!(row("cadet").contains("control-plane"), "{rows}");
+    let fourth = row("cadet-4");
+    for part in ["worker", "Stopped", "10.89.0.4", "10.244.3.0/24"] {
+        assert!(fourth.contains(part), "{part}: {rows}");
+    }
+    let listed: serde_json::Value =
+        serde_json::from_str(&home.ok(&["list", "-o", "json"]).out).unwrap();
+    assert_eq!(listed["nodes"].as_array().unwrap().len(), 3);
+    assert_eq!(listed["nodes"][1]["name"], "cadet-2");
+    let status = home.run(&["status"]);
+    assert_eq!(status.code, 7, "{status}");
+    assert!(status.out.contains("cadet-4"), "{status}");
+    // One fewer is not what start does.
+    let run = home.run(&["start", "--nodes", "2"]);
+    run.fails_with("RESOURCE_FIXED", 21);
+    assert!(run.err.contains("node delete cadet-4"), "{run}");
+    assert!(home.ok(&["stop"]).out.contains("cadet-2: was not running"));
+    home.ok(&["delete", "--yes"]);
+    assert!(!home.home().join("profiles/cadet").exists());
+}
+
+#[test]
+fn a_dry_run_of_several_machines_names_each() {
+    let home = Sealed::new();
+    let run = home.ok(&[
+        "start",
+        "--dry-run",
+        "--image=debian-13",
+        "--nodes=2",
+        "--memory=768m",
+        "--cpus=1",
+    ]);
+    for part in ["workers", "join", "cadet-2", "768 MiB"] {
+        assert!(run.out.contains(part), "{part}: {run}");
+    }
+    assert!(home.files().is_empty(), "{:?}", home.files());
+}
+
+#[test]
 fn delete_removes_the_profile_its_files_and_its_context_only() {
     let home = Sealed::new();
     home.profile("cadet");

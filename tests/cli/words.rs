@@ -10,6 +10,7 @@ fn help_names_every_verb_with_an_example() {
         "start",
         "stop",
         "delete",
+        "node",
         "status",
         "list",
         "ssh",

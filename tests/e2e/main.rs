@@ -1,7 +1,8 @@
 //! The whole voyage in a real machine: real QEMU, Docker Engine, kubectl and Chromium.
 //!
 //! One machine is booted and shared by all parts, because a boot under software
-//! emulation takes half a minute; the parts therefore run in order, in one test.
+//! emulation takes half a minute; the parts therefore run in order, in one test. Several machines
+//! are another test, played when asked (`CADET_NODES=1`).
 
 #[path = "../areas/mod.rs"]
 mod areas;
@@ -10,6 +11,7 @@ mod doors;
 mod image;
 mod inside;
 mod lessons;
+mod nodes;
 #[path = "../support/mod.rs"]
 mod support;
 mod voyage;

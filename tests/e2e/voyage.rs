@@ -197,7 +197,7 @@ spec:
 }
 
 /// The cache of base images is the developer's own: they are large and made once.
-fn shared_cache() -> PathBuf {
+pub fn shared_cache() -> PathBuf {
     let base = std::env::var_os("XDG_CACHE_HOME").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache"),
         PathBuf::from,

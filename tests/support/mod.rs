@@ -39,9 +39,20 @@ impl Sealed {
 
     /// A profile whose machine is off, as after `cadet stop`.
     pub fn profile(&self, name: &str) {
+        self.profile_of(name, &[]);
+    }
+
+    /// As [`Sealed::profile`], with machines of these numbers beside the first.
+    pub fn profile_of(&self, name: &str, workers: &[u8]) {
+        let spec = serde_json::json!(
+            {"cpus": 1, "memoryMib": 1024, "diskGib": 8, "image": "debian-13"});
+        let workers: Vec<_> = workers
+            .iter()
+            .map(|number| serde_json::json!({"number": number, "spec": spec}))
+            .collect();
         let profile = serde_json::json!({
             "name": name, "created": 1, "phase": "stopped",
-            "spec": {"cpus": 1, "memoryMib": 1024, "diskGib": 8, "image": "debian-13"},
+            "spec": spec, "workers": workers,
         });
         let profile = serde_json::from_value(profile).unwrap();
         cadet_state::Store::open(&self.state())

@@ -56,6 +56,8 @@ fn folder(name: &str) -> TempDir {
         host_dns: false,
         // Several servers run side by side here.
         ingress: IngressPorts { http: 0, https: 0 },
+        node_network: None,
+        server: None,
     };
     let config = serde_json::to_vec(&config).expect("json");
     std::fs::write(folder.path().join("node.json"), config).expect("write");

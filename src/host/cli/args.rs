@@ -53,10 +53,12 @@ pub struct Global {
 pub enum Command {
     /// Boot the machine and bring up the cluster; goes on where an earlier start stopped
     Start(commands::start::StartArgs),
-    /// Shut the machine down; the cluster and its data stay on the disk
+    /// Shut the machine down, all of them; the cluster and its data stay on the disk
     Stop(commands::stop::StopArgs),
     /// Remove the machine, its disk and its kubectl context
     Delete(commands::delete::DeleteArgs),
+    /// Add, stop, start, delete and list the machines of a profile
+    Node(commands::node::NodeArgs),
     /// Show what runs; the exit code adds 1 (machine), 2 (API) and 4 (node) for what does not
     Status,
     /// List all profiles

@@ -1,4 +1,4 @@
-//! Images in the cluster: the machine's Docker Engine, told through the SSH session.
+//! Images in the cluster: the Docker Engine of each of its machines, told through SSH sessions.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -9,7 +9,8 @@ use tokio::io::AsyncRead;
 
 use crate::build_context::BuildContext;
 use crate::error::{CliError, Result};
-use crate::{Context, line};
+use crate::nodes::{self, Node};
+use crate::{Context, line, machine};
 
 /// What `image load` is given.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,17 +66,40 @@ fn named(name: &str) -> Result<()> {
 /// # Errors
 /// PROGRAM_USAGE, DRIVER_TOOL_MISSING, GUEST_DOCKER and those of the line.
 pub async fn load(cx: &Context, what: &str) -> Result<()> {
+    let source = source(what)?;
+    let mut lines = vec![line::connect(cx).await?];
+    lines.extend(others(cx).await?.into_iter().map(|(_, tunnel)| tunnel));
+    for tunnel in &lines {
+        load_into(cx, tunnel, &source).await?;
+    }
+    done(cx, &json!({"type": "done", "loaded": what}));
+    Ok(())
+}
+
+/// Sessions to the machines beside the first; of one that is off the user is told.
+async fn others(cx: &Context) -> Result<Vec<(Node, Tunnel)>> {
+    let lines = line::connect_others(cx).await?;
+    let mut off = nodes::workers(&machine::profile(cx)?);
+    off.retain(|node| lines.iter().all(|(there, _)| there != node));
+    if !off.is_empty() {
+        let names = nodes::names(&off);
+        cx.ui
+            .warn("image", &format!("off, so left as before: {names}"));
+    }
+    Ok(lines)
+}
+
+/// Brings an image of this computer into one machine.
+async fn load_into(cx: &Context, tunnel: &Tunnel, source: &Source<'_>) -> Result<()> {
     let load = ["docker", "load"];
-    match source(what)? {
+    match *source {
         Source::Archive(path) => {
             let file = tokio::fs::File::open(path)
                 .await
-                .map_err(|e| crate::machine::io("read", path, &e))?;
-            let tunnel = line::connect(cx).await?;
-            docker(cx, &tunnel, &load, file).await?;
+                .map_err(|e| machine::io("read", path, &e))?;
+            docker(cx, tunnel, &load, file).await
         }
         Source::Image(name) => {
-            let tunnel = line::connect(cx).await?;
             let mut save = tokio::process::Command::new("docker");
             save.args(["save", name])
                 .stdin(Stdio::null())
@@ -100,7 +124,7 @@ pub async fn load(cx: &Context, what: &str) -> Result<()> {
                     .why(format!("docker save ended with {status}"))
                     .fix("docker image ls")
             };
-            let loaded = docker(cx, &tunnel, &load, archive).await;
+            let loaded = docker(cx, tunnel, &load, archive).await;
             // Half an archive fails at both ends: the cause is at the one that ended first.
             let ended = child.try_wait().map_err(|e| no_docker(name, &e))?;
             if let Some(status) = ended.filter(|status| !status.success()) {
@@ -108,13 +132,34 @@ pub async fn load(cx: &Context, what: &str) -> Result<()> {
             }
             loaded?;
             let status = child.wait().await.map_err(|e| no_docker(name, &e))?;
-            if !status.success() {
-                return Err(failed(status));
+            if status.success() {
+                Ok(())
+            } else {
+                Err(failed(status))
             }
         }
     }
-    done(cx, &json!({"type": "done", "loaded": what}));
-    Ok(())
+}
+
+/// Bytes of an image between two machines that wait in this program.
+const PIPE: usize = 64 << 10;
+
+/// Brings an image of the first machine into another.
+async fn copy(cx: &Context, from: &Tunnel, to: &(Node, Tunnel), image: &str) -> Result<()> {
+    let (node, tunnel) = to;
+    let (near, far) = tokio::io::duplex(PIPE);
+    let save = exec::quote_all(["docker", "save", image]);
+    let load = exec::quote_all(["docker", "load", "--quiet"]);
+    let mut said = Vec::new();
+    let saving = from.exec_streams(&save, tokio::io::empty(), far, &mut said);
+    let (saved, loaded) = tokio::join!(saving, run(cx, tunnel, &load, near));
+    let saved = saved?;
+    if !saved.success() {
+        let what = format!("{image} could not be given to {} ({saved})", node.name);
+        return Err(CliError::new("GUEST_DOCKER", what)
+            .why(String::from_utf8_lossy(&said).trim().to_owned()));
+    }
+    loaded
 }
 
 fn no_docker(name: &str, e: &std::io::Error) -> CliError {
@@ -166,9 +211,12 @@ pub async fn build(cx: &Context, folder: &Path, flags: &BuildFlags<'_>) -> Resul
     match packed {
         // Docker ended before it had read all: its own words tell why.
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {}
-        packed => packed.map_err(|e| crate::machine::io("read", folder, &e))?,
+        packed => packed.map_err(|e| machine::io("read", folder, &e))?,
     }
     built?;
+    for other in &others(cx).await? {
+        copy(cx, &tunnel, other, flags.tag).await?;
+    }
     done(cx, &json!({"type": "done", "built": flags.tag}));
     Ok(())
 }
@@ -178,19 +226,27 @@ pub async fn build(cx: &Context, folder: &Path, flags: &BuildFlags<'_>) -> Resul
 /// # Errors
 /// GUEST_DOCKER and those of the line.
 pub async fn list(cx: &Context) -> Result<()> {
-    let tunnel = line::connect(cx).await?;
-    if !cx.ui.json() {
-        let words = ["docker", "image", "ls"];
-        return docker(cx, &tunnel, &words, tokio::io::empty()).await;
-    }
-    let words = ["docker", "image", "ls", "--format", "{{json .}}"];
-    let said = line::guest(&tunnel, &exec::quote_all(words)).await?;
-    for row in said.lines() {
-        if let Ok(row) = serde_json::from_str::<Value>(row) {
-            cx.ui.object(&json!({
-                "type": "image", "repository": row["Repository"], "tag": row["Tag"],
-                "id": row["ID"], "size": row["Size"],
-            }));
+    let first = Node::first(cx.name.as_str());
+    let mut lines = vec![(first, line::connect(cx).await?)];
+    lines.extend(line::connect_others(cx).await?);
+    for (node, tunnel) in &lines {
+        if !cx.ui.json() {
+            if lines.len() > 1 {
+                cx.ui.line(format!("== {}", node.name));
+            }
+            let words = ["docker", "image", "ls"];
+            docker(cx, tunnel, &words, tokio::io::empty()).await?;
+            continue;
+        }
+        let words = ["docker", "image", "ls", "--format", "{{json .}}"];
+        let said = line::guest(tunnel, &exec::quote_all(words)).await?;
+        for row in said.lines() {
+            if let Ok(row) = serde_json::from_str::<Value>(row) {
+                cx.ui.object(&json!({
+                    "type": "image", "repository": row["Repository"], "tag": row["Tag"],
+                    "id": row["ID"], "size": row["Size"], "node": node.name,
+                }));
+            }
         }
     }
     Ok(())
@@ -205,6 +261,13 @@ pub async fn remove(cx: &Context, name: &str) -> Result<()> {
     let tunnel = line::connect(cx).await?;
     let words = ["docker", "image", "rm", name];
     docker(cx, &tunnel, &words, tokio::io::empty()).await?;
+    // A machine that was added later may not have it.
+    let quoted = exec::quote(name);
+    let line =
+        format!("! docker image inspect {quoted} >/dev/null 2>&1 || docker image rm {quoted}");
+    for (_, tunnel) in &others(cx).await? {
+        run(cx, tunnel, &line, tokio::io::empty()).await?;
+    }
     done(cx, &json!({"type": "done", "removed": name}));
     Ok(())
 }

@@ -308,6 +308,7 @@ async fn install_docker(
         ],
         forwards: Vec::new(),
         mac,
+        segment: None,
         qmp: QmpEndpoint::Unix(begun.scratch.join("qmp.sock")),
         qmp_spare: None,
         serial_log: begun.scratch.join("serial.log"),

@@ -20,6 +20,7 @@ mod kubeconfig;
 mod lessons;
 mod line;
 mod machine;
+mod nodes;
 mod programs;
 mod reach;
 mod serve;
@@ -127,6 +128,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Start(args) => commands::start::run(cx, args).await,
         Command::Stop(args) => commands::stop::run(cx, args).await,
         Command::Delete(args) => commands::delete::run(cx, args).await,
+        Command::Node(args) => commands::node::run(cx, args).await,
         Command::Status => commands::status::run(cx).await,
         Command::List => commands::list::run(cx).await,
         Command::Ssh(args) => commands::ssh::run(cx, args).await,

@@ -11,11 +11,13 @@ use cadet_tunnel::{Target, Tuning, Tunnel, TunnelError, exec, keys};
 use crate::Context;
 use crate::error::{CliError, Result};
 use crate::machine;
+use crate::nodes::{self, Node};
 
 /// User in the guest that Cadet's key opens.
 pub const USER: &str = "cadet";
 
-/// The profile's keys: the client's and the guest's host key, made on first use.
+/// A machine's keys: the client's, which opens all of the profile, and its own host key; made
+/// on first use.
 pub struct Keys {
     /// Opens the guest.
     pub client: keys::KeyPair,
@@ -23,12 +25,13 @@ pub struct Keys {
     pub host: keys::KeyPair,
 }
 
-/// Reads or makes the profile's key files.
+/// Reads or makes a machine's key files.
 ///
 /// # Errors
 /// HOST_NOT_READABLE or HOST_DISK_FULL.
-pub fn keys(cx: &Context) -> Result<Keys> {
+pub fn keys(cx: &Context, node: &Node) -> Result<Keys> {
     let files = cx.world.files(&cx.name);
+    let own = node.files(&files);
     let pair = |file: &std::path::Path, comment: String| -> Result<keys::KeyPair> {
         let public = machine::with_suffix(file, ".pub");
         if file.exists() && public.exists() {
@@ -47,21 +50,32 @@ pub fn keys(cx: &Context) -> Result<Keys> {
     };
     Ok(Keys {
         client: pair(&files.client_key(), format!("cadet client of {}", cx.name))?,
-        host: pair(&files.host_key(), format!("cadet machine {}", cx.name))?,
+        host: pair(&own.host_key(), format!("cadet machine {}", node.name))?,
     })
 }
 
-/// Where the profile's machine answers and how it is known.
+/// Where the profile's first machine answers and how it is known.
 ///
 /// # Errors
 /// GUEST_NOT_RUNNING when it never got a port.
 pub fn target(cx: &Context, profile: &Profile) -> Result<Target> {
-    let keys = keys(cx)?;
-    let ports = profile
-        .ports
+    target_of(cx, profile, &Node::first(&profile.name))
+}
+
+/// Where a machine answers and how it is known.
+///
+/// # Errors
+/// GUEST_NOT_RUNNING when it never got a port.
+pub fn target_of(cx: &Context, profile: &Profile, node: &Node) -> Result<Target> {
+    let keys = keys(cx, node)?;
+    let forwards = node.kept(profile).and_then(|kept| kept.forwards);
+    let ssh = forwards
+        .iter()
+        .flatten()
+        .find(|f| f.guest_port == machine::GUEST_SSH)
         .ok_or_else(|| machine::not_running(cx, None))?;
     Ok(Target {
-        address: SocketAddr::from((Ipv4Addr::LOCALHOST, ports.ssh)),
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, ssh.host_port)),
         user: USER.into(),
         client_key: keys.client.private,
         host_key: keys.host.public,
@@ -91,6 +105,40 @@ pub async fn connect(cx: &Context) -> Result<Tunnel> {
         |_| true,
     )
     .await?)
+}
+
+/// A session to the machine called `name`, without a name to the first.
+///
+/// # Errors
+/// GUEST_NODE_NOT_FOUND, GUEST_NOT_RUNNING, GUEST_HOST_KEY, GUEST_SSH_TIMEOUT …
+pub async fn connect_to(cx: &Context, name: Option<&str>) -> Result<Tunnel> {
+    let Some(name) = name else {
+        return connect(cx).await;
+    };
+    let profile = machine::profile(cx)?;
+    let node = nodes::find(cx, &profile, name)?;
+    machine::must_run(cx, &profile, &node).await?;
+    let target = target_of(cx, &profile, &node)?;
+    let patience = Duration::from_secs(30);
+    Ok(Tunnel::wait_until_ready(target, Tuning::default(), patience, |_| true).await?)
+}
+
+/// Sessions to the machines beside the first; one that is off goes without.
+///
+/// # Errors
+/// GUEST_NOT_RUNNING if the first does not run; GUEST_HOST_KEY, GUEST_SSH_TIMEOUT …
+pub async fn connect_others(cx: &Context) -> Result<Vec<(Node, Tunnel)>> {
+    let profile = machine::running(cx).await?;
+    let files = cx.world.files(&cx.name);
+    let mut lines = Vec::new();
+    for node in nodes::workers(&profile) {
+        let state = machine::state_of_node(&files, &profile, &node).await;
+        if state.is_running() {
+            let tunnel = connect_to(cx, Some(&node.name)).await?;
+            lines.push((node, tunnel));
+        }
+    }
+    Ok(lines)
 }
 
 /// Runs `command` in the guest; its failure is an error with its own words.

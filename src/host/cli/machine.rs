@@ -1,16 +1,17 @@
-//! A profile's machine as commands see it: its record, its state, switching it off.
+//! A profile's machines as commands see them: the record, their state, switching them off.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use cadet_state::{Profile, ProfilePaths, Store};
 use cadet_vm::{
-    Accel, Arch, Disk, DiskFormat, Forward, Machine, MachineConfig, QmpEndpoint, State,
-    StopDeadlines, StopStage, Stopped,
+    Accel, Arch, Disk, DiskFormat, Machine, MachineConfig, QmpEndpoint, State, StopDeadlines,
+    StopStage, Stopped,
 };
 
 use crate::Context;
 use crate::error::{CliError, Result};
+use crate::nodes::Node;
 
 /// Port of sshd in the guest.
 pub const GUEST_SSH: u16 = 22;
@@ -99,13 +100,18 @@ impl MachineState {
     }
 }
 
-/// Looks at a profile's machine; answers within seconds.
+/// Looks at a profile's first machine; answers within seconds.
 pub async fn state_of(files: &ProfilePaths, profile: &Profile) -> MachineState {
-    let since = std::fs::metadata(files.pid())
+    state_of_node(files, profile, &Node::first(&profile.name)).await
+}
+
+/// Looks at one machine; `files` are the profile's. Answers within seconds.
+pub async fn state_of_node(files: &ProfilePaths, profile: &Profile, node: &Node) -> MachineState {
+    let since = std::fs::metadata(node.files(files).pid())
         .and_then(|m| m.modified())
         .ok()
         .and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-    let Some(config) = config(files, profile) else {
+    let Some(config) = config(files, profile, node) else {
         return MachineState {
             state: None,
             trouble: None,
@@ -132,13 +138,32 @@ pub async fn state_of(files: &ProfilePaths, profile: &Profile) -> MachineState {
 /// GUEST_NOT_FOUND, GUEST_NOT_RUNNING, DRIVER_MACHINE_DIED.
 pub async fn running(cx: &Context) -> Result<Profile> {
     let profile = profile(cx)?;
-    let state = state_of(&cx.world.files(&cx.name), &profile).await;
+    must_run(cx, &profile, &Node::first(&profile.name)).await?;
+    Ok(profile)
+}
+
+/// Wants one machine to run.
+///
+/// # Errors
+/// GUEST_NOT_RUNNING, DRIVER_MACHINE_DIED.
+pub async fn must_run(cx: &Context, profile: &Profile, node: &Node) -> Result<()> {
+    let state = state_of_node(&cx.world.files(&cx.name), profile, node).await;
     if state.is_running() {
-        return Ok(profile);
+        return Ok(());
     }
     Err(match &state.state {
-        Some(State::Died(_)) => died(cx, &state),
-        _ => not_running(cx, state.reason()),
+        Some(State::Died(_)) => died(cx, node, &state),
+        _ if node.is_first() => not_running(cx, state.reason()),
+        _ => {
+            CliError::new(
+                "GUEST_NOT_RUNNING",
+                format!("the machine {} is not running", node.name),
+            )
+            .why(state.reason().unwrap_or_else(|| {
+                "it was stopped, or its first start has not come that far".into()
+            }))
+            .fix(node.start_command(cx))
+        }
     })
 }
 
@@ -153,7 +178,7 @@ pub fn not_running(cx: &Context, why: Option<String>) -> CliError {
 }
 
 /// The error for a machine that ended by itself.
-pub fn died(cx: &Context, state: &MachineState) -> CliError {
+pub fn died(cx: &Context, node: &Node, state: &MachineState) -> CliError {
     let why = match &state.state {
         Some(State::Died(death)) => {
             let tail = if death.qemu_tail.is_empty() {
@@ -170,23 +195,29 @@ pub fn died(cx: &Context, state: &MachineState) -> CliError {
             .reason()
             .unwrap_or_else(|| "it is no longer there".into()),
     };
-    CliError::new(
-        "DRIVER_MACHINE_DIED",
-        format!("the machine of profile {} ended by itself", cx.name),
-    )
-    .why(why)
-    .fix(again(cx, "start"))
-    .log(again(cx, "logs --machine"))
+    let which = if node.is_first() {
+        format!("the machine of profile {}", cx.name)
+    } else {
+        format!("the machine {}", node.name)
+    };
+    CliError::new("DRIVER_MACHINE_DIED", format!("{which} ended by itself"))
+        .why(why)
+        .fix(node.start_command(cx))
+        .log(node.console_command(cx))
 }
 
-/// Switches the machine off, gracefully first.
+/// Switches a machine off, gracefully first.
 ///
 /// # Errors
 /// DRIVER_CONTROL if even SIGKILL does not help.
-pub async fn power_off(cx: &Context, graceful: Duration) -> Result<How> {
-    let profile = profile(cx)?;
+pub async fn power_off(
+    cx: &Context,
+    profile: &Profile,
+    node: &Node,
+    graceful: Duration,
+) -> Result<How> {
     let files = cx.world.files(&cx.name);
-    let Some(config) = config(&files, &profile) else {
+    let Some(config) = config(&files, profile, node) else {
         return Ok(How(Stopped::Already));
     };
     let Some(machine) = Machine::attach(&config).await? else {
@@ -210,13 +241,13 @@ pub async fn power_off(cx: &Context, graceful: Duration) -> Result<How> {
     Ok(How(stopped))
 }
 
-/// Removes the machine's process at once, for `delete`.
+/// Removes a machine's process at once, for `delete`.
 ///
 /// # Errors
 /// DRIVER_CONTROL if even SIGKILL does not help.
-pub async fn destroy(cx: &Context, profile: &Profile) -> Result<()> {
+pub async fn destroy(cx: &Context, profile: &Profile, node: &Node) -> Result<()> {
     let files = cx.world.files(&cx.name);
-    let Some(config) = config(&files, profile) else {
+    let Some(config) = config(&files, profile, node) else {
         return Ok(());
     };
     if let Some(machine) = Machine::attach(&config).await? {
@@ -240,21 +271,24 @@ impl How {
     }
 }
 
-/// What QEMU is to be told, from the record; `None` before base and ports are known.
-pub fn config(files: &ProfilePaths, profile: &Profile) -> Option<MachineConfig> {
-    let (base, ports) = (profile.base.as_ref()?, profile.ports?);
-    let accel = match profile.accelerator.as_deref() {
+/// What QEMU is to be told of a machine, from the record; `None` before base and ports are
+/// known. `files` are the profile's.
+pub fn config(files: &ProfilePaths, profile: &Profile, node: &Node) -> Option<MachineConfig> {
+    let files = node.files(files);
+    let kept = node.kept(profile)?;
+    let base = kept.base?;
+    let accel = match kept.accelerator {
         Some("kvm") => Accel::Kvm,
         Some("hvf") => Accel::Hvf,
         Some("whpx") => Accel::Whpx,
         _ => Accel::Tcg,
     };
     Some(MachineConfig {
-        name: profile.name.clone(),
+        name: node.name.clone(),
         arch: Arch::host()?,
         accel,
-        cpus: profile.spec.cpus,
-        memory_mib: u32::try_from(profile.spec.memory_mib).ok()?,
+        cpus: kept.spec.cpus,
+        memory_mib: u32::try_from(kept.spec.memory_mib).ok()?,
         kernel: base.kernel.clone(),
         initrd: base.initrd.clone(),
         kernel_args: base
@@ -274,17 +308,9 @@ pub fn config(files: &ProfilePaths, profile: &Profile) -> Option<MachineConfig> 
                 read_only: true,
             },
         ],
-        forwards: vec![
-            Forward {
-                host_port: ports.ssh,
-                guest_port: GUEST_SSH,
-            },
-            Forward {
-                host_port: ports.api,
-                guest_port: GUEST_API,
-            },
-        ],
-        mac: cadet_vm::config::mac_for(&profile.name),
+        forwards: kept.forwards?,
+        mac: cadet_vm::config::mac_for(&node.name),
+        segment: kept.segment,
         qmp: QmpEndpoint::Unix(files.qmp()),
         qmp_spare: None,
         serial_log: files.serial_log(),

@@ -111,7 +111,7 @@ pub const TOPICS: &[Topic] = &[
         "RESOURCE_CPUS",
         24,
         "The machine cannot have that number of processors: at least 1, and not \
-        more than the laptop has.",
+        more than the laptop has. Several machines may share them.",
     ),
     topic(
         "RESOURCE_MEMORY",
@@ -119,6 +119,13 @@ pub const TOPICS: &[Topic] = &[
         "The machine cannot have that much memory. The smallest that runs a \
         lesson is 768 MiB; what is left for the laptop itself should be at least 512 MiB. Write sizes \
         as 2g, 1536m or plain MiB.",
+    ),
+    topic(
+        "RESOURCE_NODES",
+        24,
+        "A profile has at least one machine and at most nine: `cadet start --nodes 3`, `cadet node \
+        add`. Each is a virtual machine of its own, so their memory adds up; 768 MiB each is enough \
+        for most lessons.",
     ),
     topic(
         "RESOURCE_DISK",
@@ -294,6 +301,26 @@ pub const TOPICS: &[Topic] = &[
         "GUEST_NOT_RUNNING",
         83,
         "The profile exists, but its machine is not running.",
+    ),
+    topic(
+        "GUEST_NODE_NOT_FOUND",
+        85,
+        "The profile has no machine of that name. The first machine is called as the profile, the \
+        others have a number: `cadet node list` shows all, `cadet node add` makes one more.",
+    ),
+    topic(
+        "GUEST_FIRST_NODE",
+        84,
+        "The first machine of a profile runs the control plane and keeps the cluster's data, so it \
+        is not stopped, started or deleted as the others are: `cadet stop`, `cadet start` and \
+        `cadet delete` do that with the whole profile.",
+    ),
+    topic(
+        "GUEST_NO_CARD",
+        88,
+        "The machines of a profile are joined by a second network card. A machine that an older \
+        Cadet made has none, and gets one at a boot after it was told so: stop the profile and start \
+        it again. Nothing is lost by that.",
     ),
     topic(
         "GUEST_SSH_TIMEOUT",

@@ -42,6 +42,11 @@ pub const FILES: &[GuestFile] = &[
         false,
     ),
     file(
+        "etc/systemd/network/05-cadet-nodes.network",
+        guest!("files/nodes.network"),
+        false,
+    ),
+    file(
         "etc/ssh/sshd_config.d/10-cadet.conf",
         guest!("files/sshd.conf"),
         true,

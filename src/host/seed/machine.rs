@@ -1,5 +1,7 @@
 //! The seed of a profile's machine.
 
+use std::collections::BTreeMap;
+
 use sha2::{Digest, Sha256};
 
 use crate::document::{
@@ -12,20 +14,20 @@ use crate::{Result, SeedError};
 const INSTALL: &str = include_str!("../../../cloud-init/install.sh");
 const SEED: &str = include_str!("../../../cloud-init/seed.sh");
 const FIRST_BOOT: &str = include_str!("../../../cloud-init/first-boot.sh");
-const UNITS: &[(&str, &str)] = &[
-    (
-        "cadet-seed.service",
-        include_str!("../../../cloud-init/cadet-seed.service"),
-    ),
-    (
-        "cadet-server.service",
-        include_str!("../../../cloud-init/cadet-server.service"),
-    ),
-    (
-        "cadet-agent.service",
-        include_str!("../../../cloud-init/cadet-agent.service"),
-    ),
-];
+/// Keeps the system's hands off the cards between machines; our own image has it as well.
+pub const NODES_NETWORK: &str = include_str!("../../../images/guest/files/nodes.network");
+const SEED_UNIT: (&str, &str) = (
+    "cadet-seed.service",
+    include_str!("../../../cloud-init/cadet-seed.service"),
+);
+const SERVER_UNIT: (&str, &str) = (
+    "cadet-server.service",
+    include_str!("../../../cloud-init/cadet-server.service"),
+);
+const AGENT_UNIT: (&str, &str) = (
+    "cadet-agent.service",
+    include_str!("../../../cloud-init/cadet-agent.service"),
+);
 
 /// The guest's host key pair, made before the guest so that the client can pin it.
 #[derive(Clone)]
@@ -42,6 +44,17 @@ pub struct Lesson<'a> {
     pub name: &'a str,
     /// A tar archive with a Dockerfile at its root.
     pub tar: &'a [u8],
+}
+
+/// What a machine is in its cluster.
+pub enum Role<'a> {
+    /// Runs control plane and agent, and makes the certificates of all.
+    First,
+    /// Runs an agent with what the first machine made for it: PEM files by their names.
+    Worker {
+        /// `ca.crt`, `node.crt`, `node.key` …
+        pki: &'a BTreeMap<String, String>,
+    },
 }
 
 /// Everything a profile's machine is told.
@@ -64,6 +77,8 @@ pub struct Machine<'a> {
     pub lessons_table: &'a str,
     /// Build contexts named in it.
     pub lessons: Vec<Lesson<'a>>,
+    /// What it runs.
+    pub role: Role<'a>,
 }
 
 impl Machine<'_> {
@@ -140,8 +155,19 @@ impl Machine<'_> {
             Entry::new("seed.sh", SEED.as_bytes()),
             Entry::new("node.json", self.node_config.as_bytes()),
             Entry::new("lessons.json", self.lessons_table.as_bytes()),
+            Entry::new("nodes.network", NODES_NETWORK.as_bytes()),
         ];
-        for (name, text) in UNITS {
+        let mut units = vec![SEED_UNIT, AGENT_UNIT];
+        match &self.role {
+            Role::First => units.push(SERVER_UNIT),
+            Role::Worker { pki } => {
+                for (name, pem) in *pki {
+                    check_file_name(name)?;
+                    entries.push(Entry::new(format!("pki/{name}"), pem.as_bytes()));
+                }
+            }
+        }
+        for (name, text) in units {
             entries.push(Entry::new(format!("units/{name}"), text.as_bytes()));
         }
         for lesson in &self.lessons {
@@ -154,6 +180,16 @@ impl Machine<'_> {
         entries.push(Entry::new("cadet-node", self.cadet_node));
         vfat::disk(&entries)
     }
+}
+
+/// Refuses what is no plain name of a certificate or key.
+fn check_file_name(name: &str) -> Result<()> {
+    let stem = name.strip_suffix(".crt").or(name.strip_suffix(".key"));
+    check_hostname(stem.unwrap_or_default()).map_err(|_| SeedError::BadValue {
+        what: "file name",
+        value: name.into(),
+        reason: "it is not of the form node.crt or node.key",
+    })
 }
 
 /// Changes exactly when the user data does: new keys or a new name make cloud-init do
@@ -191,6 +227,7 @@ mod tests {
                 name: "telescope",
                 tar: b"tar",
             }],
+            role: Role::First,
         }
     }
 
@@ -225,6 +262,40 @@ mod tests {
     #[test]
     fn the_same_seed_is_the_same_bytes() {
         assert!(machine().disk().unwrap() == machine().disk().unwrap());
+    }
+
+    #[test]
+    fn a_worker_gets_its_keys_and_no_server() {
+        let holds = |disk: &[u8], text: &str| {
+            disk.windows(text.len())
+                .any(|window| window == text.as_bytes())
+        };
+        let pki = BTreeMap::from([("node.key".to_owned(), "secret of the node".to_owned())]);
+        let mut worker = machine();
+        worker.role = Role::Worker { pki: &pki };
+        let (first, worker) = (machine().disk().unwrap(), worker.disk().unwrap());
+        assert!(holds(&first, "Description=Cadet control plane"));
+        assert!(!holds(&worker, "Description=Cadet control plane"));
+        for disk in [&first, &worker] {
+            assert!(holds(disk, "Description=Cadet node agent"));
+            assert!(holds(disk, "Unmanaged=yes"));
+        }
+        assert!(holds(&worker, "secret of the node"));
+        for bad in ["../node.key", "node", ".key", "a/b.crt", "node.key.key"] {
+            let pki = BTreeMap::from([(bad.to_owned(), String::new())]);
+            let mut worker = machine();
+            worker.role = Role::Worker { pki: &pki };
+            assert!(
+                matches!(worker.disk(), Err(SeedError::BadValue { .. })),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_the_card_that_leads_out_asks_for_an_address() {
+        let network = NetworkConfig::dhcp("52:54:00:12:34:56").render().unwrap();
+        assert!(!network.contains("02:ca:de"), "{network}");
     }
 
     #[test]

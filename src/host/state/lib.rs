@@ -13,7 +13,7 @@ mod store;
 
 pub use lock::{LessonLock, ProfileLock};
 pub use names::{Home, ProfileName, ProfilePaths};
-pub use record::{Base, Phase, Ports, Profile, Spec};
+pub use record::{Base, Card, Phase, Ports, Profile, Spec, Wire, Worker};
 pub use store::{Recovered, Store};
 
 use std::path::PathBuf;

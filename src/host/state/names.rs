@@ -180,6 +180,17 @@ impl ProfilePaths {
     pub fn pid(&self) -> PathBuf {
         self.dir.join("qemu.pid")
     }
+    /// Folders of the machines beside the first.
+    pub fn nodes(&self) -> PathBuf {
+        self.dir.join("nodes")
+    }
+    /// The files of another machine of this profile, by its number: of those below, disk, seed,
+    /// host key, sockets and logs. Short, because a socket lies in it.
+    pub fn node(&self, number: u8) -> Self {
+        Self {
+            dir: self.nodes().join(number.to_string()),
+        }
+    }
     /// Files of lessons that are played unattended.
     pub fn play(&self) -> PathBuf {
         self.dir.join("play")
@@ -216,6 +227,19 @@ mod tests {
                 "{bad:?}"
             );
         }
+    }
+
+    #[test]
+    fn each_machine_has_a_folder_in_its_profiles() {
+        let home = Home::new("/h", "/c");
+        let first = home.profile(&ProfileName::parse("cadet").unwrap());
+        let second = first.node(2);
+        assert_eq!(
+            second.qmp(),
+            Path::new("/h/profiles/cadet/nodes/2/qmp.sock")
+        );
+        assert!(second.dir().starts_with(first.dir()));
+        assert_ne!(second.disk(), first.node(3).disk());
     }
 
     #[test]

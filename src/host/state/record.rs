@@ -1,5 +1,6 @@
 //! What Cadet remembers of a profile between two commands.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,61 @@ pub struct Ports {
     pub ssh: u16,
     /// To the API server's port.
     pub api: u16,
+}
+
+/// Whether a machine has the card that joins it to the profile's other machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Card {
+    /// It was made by a Cadet that knew of no other machines: its system would wait for somebody
+    /// to offer the card an address.
+    #[default]
+    Absent,
+    /// Its system has been told; the next boot may bring the card.
+    Expected,
+    /// It was booted with it, or will be.
+    Present,
+}
+
+/// The network between a profile's machines: a multicast group on the loopback interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wire {
+    /// Address of the group.
+    pub group: Ipv4Addr,
+    /// Its UDP port.
+    pub port: u16,
+}
+
+/// A machine beside the first one: it runs pods and no control plane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Worker {
+    /// From 2 on; name, folder and addresses follow from it.
+    pub number: u8,
+    /// What was asked for.
+    pub spec: Spec,
+    /// Set once its image was chosen.
+    #[serde(default)]
+    pub base: Option<Base>,
+    /// Loopback port of the laptop that leads to its port 22.
+    #[serde(default)]
+    pub ssh: Option<u16>,
+    /// Accelerator it was last started with.
+    #[serde(default)]
+    pub accelerator: Option<String>,
+}
+
+impl Worker {
+    /// One that was asked for and not yet made.
+    pub fn new(number: u8, spec: Spec) -> Self {
+        Self {
+            number,
+            spec,
+            base: None,
+            ssh: None,
+            accelerator: None,
+        }
+    }
 }
 
 /// How far a profile has come.
@@ -89,4 +145,71 @@ pub struct Profile {
     /// kubeconfig file Cadet wrote its context into.
     #[serde(default)]
     pub kubeconfig: Option<PathBuf>,
+    /// The first machine's card in the network between machines.
+    #[serde(default)]
+    pub card: Card,
+    /// That network, once a machine was started with its card.
+    #[serde(default)]
+    pub wire: Option<Wire>,
+    /// The other machines, by number.
+    #[serde(default)]
+    pub workers: Vec<Worker>,
+}
+
+impl Profile {
+    /// The machine with this number, unless it is the first.
+    pub fn worker(&self, number: u8) -> Option<&Worker> {
+        self.workers.iter().find(|w| w.number == number)
+    }
+
+    /// As [`Profile::worker`], to be changed.
+    pub fn worker_mut(&mut self, number: u8) -> Option<&mut Worker> {
+        self.workers.iter_mut().find(|w| w.number == number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Cadet wrote it before it knew of several machines.
+    const OLD: &str = r#"{
+        "name": "cadet", "created": 1764271234,
+        "spec": {"cpus": 2, "memoryMib": 2048, "diskGib": 20, "image": "auto"},
+        "phase": "stopped", "step": null,
+        "base": {"id": "debian-13-amd64-0011", "title": "Debian 13", "disk": "/c/d.qcow2",
+            "kernel": "/c/vmlinuz", "initrd": "/c/initrd", "cmdline": "root=LABEL=root rw"},
+        "ports": {"ssh": 40213, "api": 40117}, "accelerator": "tcg",
+        "hostKey": "ssh-ed25519 AAAA", "kubeconfig": "/home/you/.kube/config"
+    }"#;
+
+    #[test]
+    fn a_record_of_the_days_of_one_machine_is_read_as_one_machine() {
+        let profile: Profile = serde_json::from_str(OLD).unwrap();
+        assert_eq!(profile.card, Card::Absent);
+        assert_eq!((profile.wire, profile.workers.len()), (None, 0));
+        assert_eq!(profile.ports.map(|p| p.ssh), Some(40213));
+        let text = serde_json::to_string(&profile).unwrap();
+        assert_eq!(serde_json::from_str::<Profile>(&text).unwrap(), profile);
+    }
+
+    #[test]
+    fn workers_are_found_by_their_number_and_kept() {
+        let mut profile: Profile = serde_json::from_str(OLD).unwrap();
+        profile.card = Card::Present;
+        profile.wire = Some(Wire {
+            group: Ipv4Addr::new(239, 192, 0, 1),
+            port: 40_000,
+        });
+        for number in [2, 4] {
+            let worker = Worker::new(number, profile.spec.clone());
+            profile.workers.push(worker);
+        }
+        profile.worker_mut(4).unwrap().ssh = Some(7);
+        assert!(profile.worker(1).is_none() && profile.worker(3).is_none());
+        let text = serde_json::to_string(&profile).unwrap();
+        let again: Profile = serde_json::from_str(&text).unwrap();
+        assert_eq!(again.worker(4).unwrap().ssh, Some(7));
+        assert_eq!(again, profile);
+    }
 }

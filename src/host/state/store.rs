@@ -108,6 +108,9 @@ impl Store {
         let name = ProfileName::parse(&profile.name)?;
         let paths = self.home.profile(&name);
         private_dir(paths.dir())?;
+        for worker in &profile.workers {
+            private_dir(paths.node(worker.number).dir())?;
+        }
         let mut text = serde_json::to_vec_pretty(profile).map_err(|e| self.corrupt(e))?;
         text.push(b'\n');
         write_atomically(&paths.record(), &text)?;
@@ -275,7 +278,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Phase, Spec};
+    use crate::{Card, Phase, Spec, Worker};
 
     fn profile(name: &str) -> Profile {
         Profile {
@@ -294,6 +297,9 @@ mod tests {
             accelerator: None,
             host_key: None,
             kubeconfig: None,
+            card: Card::Absent,
+            wire: None,
+            workers: Vec::new(),
         }
     }
 
@@ -314,6 +320,28 @@ mod tests {
         let a = ProfileName::parse("a").unwrap();
         store.remove(&a).unwrap();
         assert_eq!(store.get(&a).unwrap(), None);
+    }
+
+    #[test]
+    fn a_profile_of_one_machine_from_before_gets_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(&dir);
+        let old = r#"{"name": "old", "created": 1, "phase": "stopped",
+            "spec": {"cpus": 2, "memoryMib": 2048, "diskGib": 20, "image": "auto"}}"#;
+        let name = ProfileName::parse("old").unwrap();
+        {
+            let store = Store::open(&home).unwrap();
+            // The bytes of before, not a record written by this program.
+            store.db.insert(key("old"), old.as_bytes()).unwrap();
+            let mut profile = store.get(&name).unwrap().unwrap();
+            assert!(profile.workers.is_empty());
+            let worker = Worker::new(2, profile.spec.clone());
+            profile.workers.push(worker);
+            store.put(&profile).unwrap();
+        }
+        let store = Store::open(&home).unwrap();
+        assert_eq!(store.list().unwrap()[0].workers[0].number, 2);
+        assert!(home.profile(&name).node(2).dir().is_dir());
     }
 
     #[test]

@@ -124,6 +124,15 @@ fn network(args: &mut Args, machine: &MachineConfig) {
     // No boot ROM: the kernel is given directly, and the file need not be installed.
     let card = format!("virtio-net-pci,netdev=net0,mac={},romfile=", machine.mac);
     args.pair("-device", card);
+    if let Some(segment) = &machine.segment {
+        // Of all kinds of network without root this one has no end that others depend on.
+        let (group, port) = (segment.group, segment.port);
+        let net = format!("socket,id=net1,mcast={group}:{port},localaddr=127.0.0.1");
+        args.pair("-netdev", net);
+        let mac = &segment.mac;
+        let card = format!("virtio-net-pci,netdev=net1,mac={mac},romfile=");
+        args.pair("-device", card);
+    }
 }
 
 fn endpoint(args: &mut Args, id: &str, endpoint: &QmpEndpoint) {
@@ -195,7 +204,7 @@ fn double_commas(path: &Path) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::samples;
+    use crate::config::{Segment, samples};
 
     fn text(machine: &MachineConfig, os: HostOs) -> String {
         let words = build(machine, os);
@@ -328,6 +337,31 @@ mod tests {
         {
             assert!(word.starts_with("hostfwd=tcp:127.0.0.1:"), "{word}");
         }
+    }
+
+    #[test]
+    fn a_second_card_joins_a_group_on_loopback() {
+        let mut machine = samples::machine(Path::new("/s"));
+        let without = text(&machine, HostOs::Linux);
+        machine.segment = Some(Segment {
+            group: [239, 192, 1, 2].into(),
+            port: 40_123,
+            mac: "02:ca:de:00:00:02".into(),
+        });
+        for os in [HostOs::Linux, HostOs::MacOs] {
+            let got = text(&machine, os);
+            assert!(
+                got.contains(
+                    "\n-netdev socket,id=net1,mcast=239.192.1.2:40123,localaddr=127.0.0.1\n\
+                     -device virtio-net-pci,netdev=net1,mac=02:ca:de:00:00:02,romfile=\n"
+                ),
+                "{got}"
+            );
+        }
+        // The first card stays what it is.
+        let first = "-device virtio-net-pci,netdev=net0,mac=52:54:00:d0:71:e5,romfile=";
+        assert!(without.contains(first) && text(&machine, HostOs::Linux).contains(first));
+        assert!(!without.contains("mcast"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a machine is: plain data, checked once, from which everything else follows.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -111,6 +112,19 @@ pub struct Forward {
     pub guest_port: u16,
 }
 
+/// A second network card, on a segment shared with other machines of this computer: frames
+/// travel as datagrams to a multicast group on the loopback interface, so no machine is another's
+/// server, and one that dies is not missed by the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// The group; each segment has its own.
+    pub group: Ipv4Addr,
+    /// UDP port of the group.
+    pub port: u16,
+    /// MAC address of the card; different for each machine of the segment.
+    pub mac: String,
+}
+
 /// Where QEMU listens for QMP. It serves one client per endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -142,6 +156,8 @@ pub struct MachineConfig {
     pub forwards: Vec<Forward>,
     /// MAC address of the network card, `52:54:00:xx:xx:xx`.
     pub mac: String,
+    /// The card between machines, if this one has it.
+    pub segment: Option<Segment>,
     /// Control endpoint that this crate uses.
     pub qmp: QmpEndpoint,
     /// Second endpoint for people and later rooms (snapshots), because QEMU serves one client each.
@@ -185,6 +201,14 @@ impl MachineConfig {
         }
         if !is_mac(&self.mac) {
             return bad(format!("MAC address {:?}", self.mac));
+        }
+        if let Some(segment) = &self.segment {
+            if !is_mac(&segment.mac) || segment.mac == self.mac {
+                return bad(format!("MAC address {:?} of the second card", segment.mac));
+            }
+            if !segment.group.is_multicast() || segment.port == 0 {
+                return bad(format!("segment {}:{}", segment.group, segment.port));
+            }
         }
         let mut seen = std::collections::BTreeSet::new();
         for forward in &self.forwards {
@@ -256,14 +280,30 @@ pub fn check_socket_path(path: &Path, os: HostOs) -> Result<(), VmError> {
 
 /// A stable, locally administered MAC address for a profile, in QEMU's range `52:54:00`.
 ///
-/// FNV-1a over the name: each machine has a private network, so collisions do no harm.
+/// Each machine has a private network, so collisions do no harm.
 pub fn mac_for(name: &str) -> String {
-    let mut hash: u32 = 0x811c_9dc5;
-    for byte in name.bytes() {
-        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    }
-    let [_, a, b, c] = hash.to_be_bytes();
+    let [_, a, b, c] = fnv(name).to_be_bytes();
     format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
+}
+
+/// MAC address of a machine's card on its segment, by its number there; locally administered.
+/// `images/guest/files/nodes.network` lists the first nine.
+pub fn segment_mac(number: u8) -> String {
+    format!("02:ca:de:00:00:{number:02x}")
+}
+
+/// A multicast group for a segment, by a text that names it: of those an organisation gives out
+/// itself (239.192.0.0/14, RFC 2365), which no router passes on.
+pub fn segment_group(name: &str) -> Ipv4Addr {
+    let [_, a, b, c] = fnv(name).to_be_bytes();
+    Ipv4Addr::new(239, 192 | (a & 3), b, c)
+}
+
+/// FNV-1a.
+fn fnv(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 #[cfg(test)]
@@ -304,6 +344,7 @@ pub(crate) mod samples {
                 },
             ],
             mac: mac_for("test"),
+            segment: None,
             qmp: QmpEndpoint::Unix(dir.join("qmp.sock")),
             qmp_spare: Some(QmpEndpoint::Unix(dir.join("qmp2.sock"))),
             serial_log: dir.join("serial.log"),
@@ -323,6 +364,29 @@ mod tests {
         let good = samples::machine(Path::new("/s"));
         good.check(HostOs::Linux).unwrap();
         type Flaw = (&'static str, fn(&mut MachineConfig));
+        let segment = |group: [u8; 4], port, mac: &str| {
+            Some(Segment {
+                group: group.into(),
+                port,
+                mac: mac.into(),
+            })
+        };
+        let mut many = good.clone();
+        many.segment = segment([239, 192, 0, 1], 4000, "02:ca:de:00:00:01");
+        many.check(HostOs::Linux).unwrap();
+        for (word, bad) in [
+            ("second", segment([239, 192, 0, 1], 4000, "nonsense")),
+            ("second", segment([239, 192, 0, 1], 4000, &good.mac)),
+            (
+                "segment",
+                segment([127, 0, 0, 1], 4000, "02:ca:de:00:00:01"),
+            ),
+            ("segment", segment([239, 192, 0, 1], 0, "02:ca:de:00:00:01")),
+        ] {
+            many.segment = bad;
+            let text = many.check(HostOs::Linux).unwrap_err().to_string();
+            assert!(text.contains(word), "{text} should name {word}");
+        }
         let flaws: [Flaw; 9] = [
             ("name", |m| m.name = "a b".into()),
             ("processors", |m| m.cpus = 0),
@@ -364,6 +428,18 @@ mod tests {
         assert_eq!(mac_for("cadet"), mac_for("cadet"));
         assert_ne!(mac_for("cadet"), mac_for("cadet2"));
         assert!(is_mac(&mac_for("")));
+    }
+
+    #[test]
+    fn segments_have_groups_of_their_own_and_cards_of_their_own() {
+        let group = segment_group("/home/a cadet 1");
+        assert_eq!(group, segment_group("/home/a cadet 1"));
+        assert_ne!(group, segment_group("/home/b cadet 1"));
+        assert!(group.is_multicast());
+        assert_eq!(group.octets()[0], 239);
+        assert!((192..196).contains(&group.octets()[1]));
+        assert_eq!(segment_mac(2), "02:ca:de:00:00:02");
+        assert!(is_mac(&segment_mac(255)));
     }
 
     #[test]

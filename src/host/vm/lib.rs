@@ -18,7 +18,7 @@ pub mod qmp;
 pub mod stop;
 
 pub use accel::{Accel, AccelChoice};
-pub use config::{Arch, Disk, DiskFormat, Forward, HostOs, MachineConfig, QmpEndpoint};
+pub use config::{Arch, Disk, DiskFormat, Forward, HostOs, MachineConfig, QmpEndpoint, Segment};
 pub use diagnose::Death;
 pub use error::VmError;
 pub use lifecycle::{Machine, State};

@@ -1,6 +1,6 @@
 //! Free ports on the loopback interface.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use crate::error::VmError;
 
@@ -32,6 +32,28 @@ pub fn check_free(port: u16) -> Result<(), VmError> {
     }
 }
 
+/// Picks a UDP port that is free on 127.0.0.1, for a segment.
+///
+/// # Errors
+/// [`VmError::NoPort`].
+pub fn free_datagram() -> Result<u16, VmError> {
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|socket| socket.local_addr())
+        .map(|address| address.port())
+        .map_err(VmError::NoPort)
+}
+
+/// Checks that a segment's group can be bound now: false while another program, or a machine
+/// of the segment, has it.
+#[must_use]
+pub fn is_segment_free(group: Ipv4Addr, port: u16) -> bool {
+    match UdpSocket::bind((group, port)) {
+        Ok(_) => true,
+        // Systems that let nobody bind a group (Windows) do not tell.
+        Err(e) => e.kind() != std::io::ErrorKind::AddrInUse,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +71,14 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(matches!(check_free(port), Err(VmError::PortTaken { port: p }) if p == port));
+    }
+
+    #[test]
+    fn a_taken_group_is_seen() {
+        let group = Ipv4Addr::new(239, 195, 7, 9);
+        let port = free_datagram().unwrap();
+        assert!(is_segment_free(group, port));
+        let _taken = UdpSocket::bind((group, port)).unwrap();
+        assert!(!is_segment_free(group, port));
     }
 }

@@ -30,14 +30,17 @@ pub(crate) fn enable_forwarding() -> Result<(), NetworkError> {
 /// must pass here, where Services and policies are.
 pub(crate) fn disable_redirects() -> Result<(), NetworkError> {
     // The kernel redirects if either of the two says so.
-    for link in ["all", BRIDGE] {
-        let path = format!("/proc/sys/net/ipv4/conf/{link}/send_redirects");
-        std::fs::write(path, "0\n").map_err(|source| NetworkError::Sysctl {
-            setting: "net.ipv4.conf.*.send_redirects",
-            source,
-        })?;
-    }
-    Ok(())
+    disable_redirects_of("all")?;
+    disable_redirects_of(BRIDGE)
+}
+
+/// As [`disable_redirects`], of one link.
+pub(crate) fn disable_redirects_of(link: &str) -> Result<(), NetworkError> {
+    let path = format!("/proc/sys/net/ipv4/conf/{link}/send_redirects");
+    std::fs::write(path, "0\n").map_err(|source| NetworkError::Sysctl {
+        setting: "net.ipv4.conf.*.send_redirects",
+        source,
+    })
 }
 
 /// Puts our chain in, whatever it was before.

@@ -13,9 +13,12 @@
 //! policies, on the way back as well.
 //!
 //! Nothing is remembered between runs: links are looked up by names derived from the
-//! pod, and addresses in use are told by the caller at start ([`Network::reserve`]).
+//! pod, and addresses in use are told by the caller at start ([`Network::reserve`]). Pods of
+//! other nodes are reached by plain routes over a network between the nodes
+//! ([`set_up_card`], [`Network::lead_to_nodes`]).
 
 mod address;
+mod card;
 mod cidr;
 mod dial;
 mod firewall;
@@ -24,16 +27,18 @@ mod ipam;
 mod link;
 mod local;
 mod netns;
+mod routes;
 mod teardown;
 
 pub use address::{RouteAddressError, route_address};
+pub use card::set_up_card;
 pub use cidr::{Cidr, CidrError};
 pub use dial::dial;
 pub use host_ports::{HostPort, Protocol};
 pub use ipam::IpamError;
 pub use teardown::teardown;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
@@ -66,6 +71,9 @@ pub enum NetworkError {
     /// The netlink socket could not be opened.
     #[error("could not open a netlink socket: {0}")]
     Socket(#[source] std::io::Error),
+    /// The machine has no card of that hardware address (yet).
+    #[error("this machine has no network card {0}")]
+    NoCard(String),
     /// A link that must exist does not.
     #[error("network link {0} does not exist")]
     NoLink(String),
@@ -193,6 +201,19 @@ impl Network {
     #[must_use]
     pub fn gateway(&self) -> Ipv4Addr {
         self.config.pod_cidr.nth(1)
+    }
+
+    /// Makes these the ways to pods of other nodes, and no others: ranges of pods, each with
+    /// the address of its node.
+    ///
+    /// # Errors
+    /// If the kernel refuses one, as it does when a node's address is in no network of this
+    /// machine; the others are then made all the same.
+    pub async fn lead_to_nodes(
+        &self,
+        ways: &BTreeSet<(Cidr, Ipv4Addr)>,
+    ) -> Result<(), NetworkError> {
+        routes::apply(&self.links, ways).await
     }
 
     /// Marks `address` as in use, as found on a pod that was already running.

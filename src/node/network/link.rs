@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use futures::TryStreamExt as _;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
-use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth};
+use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth, RouteHandle};
 
 use crate::NetworkError;
 
@@ -225,6 +225,28 @@ impl Links {
             .map_err(failed(format!("add the default route by {gateway}")))
     }
 
+    /// Name of the link with this hardware address, as its maker gave it.
+    pub(crate) async fn with_address(&self, bytes: &[u8]) -> Result<Option<String>, NetworkError> {
+        let links: Vec<LinkMessage> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(failed("list the network links"))?;
+        let has = |link: &&LinkMessage| {
+            link.attributes
+                .iter()
+                .any(|attribute| matches!(attribute, LinkAttribute::Address(own) if own == bytes))
+        };
+        Ok(links.iter().find(has).and_then(name_of))
+    }
+
+    pub(crate) fn routes(&self) -> RouteHandle {
+        self.handle.route()
+    }
+
     async fn find(&self, name: &str) -> Result<Option<LinkMessage>, NetworkError> {
         let mut found = self.handle.link().get().match_name(name).execute();
         match found.try_next().await {
@@ -259,7 +281,7 @@ impl Links {
     }
 }
 
-fn failed(act: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> NetworkError {
+pub(crate) fn failed(act: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> NetworkError {
     let act = act.into();
     move |source| NetworkError::Netlink { act, source }
 }

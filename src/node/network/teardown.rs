@@ -1,11 +1,13 @@
 //! Taking everything away again that this room and the service network have put into the
-//! kernel: links, tables, rules. For machines whose agent has ended.
+//! kernel: links, routes, tables, rules. For machines whose agent has ended.
 //!
 //! Forwarding stays on: others may have come to rely on it.
 
+use std::collections::BTreeSet;
+
 use crate::firewall::output;
 use crate::link::Links;
-use crate::{BRIDGE, NetworkError, firewall};
+use crate::{BRIDGE, NetworkError, firewall, routes};
 
 /// Our tables are `cadet` and `cadet-…`, in any family.
 const TABLE: &str = "cadet";
@@ -21,6 +23,7 @@ pub async fn teardown() -> Result<(), NetworkError> {
         links.remove(&name).await?;
     }
     links.remove(BRIDGE).await?;
+    routes::apply(&links, &BTreeSet::new()).await?;
     let tables = tables(&output("nft", &["list", "tables"]).await?);
     if !tables.is_empty() {
         firewall::run("nft", &["-f", "-"], &tables).await?;

@@ -224,7 +224,14 @@ async fn lesson(cx: &Context, names: Vec<String>) -> Result<u8> {
     let session = line::connect(cx).await?;
     let told = images::lesson_images(&session, &names, &|text| cx.ui.progress(text, None)).await;
     session.close().await;
+    // What stands in for what is the same on every node.
     let instead = told?;
+    for (node, session) in line::connect_others(cx).await? {
+        let say = |text: &str| cx.ui.progress(&format!("{}: {text}", node.name), None);
+        let told = images::lesson_images(&session, &names, &say).await;
+        session.close().await;
+        told?;
+    }
     cx.ui.step_done(&names.join(", "), None);
     for sentence in &instead {
         cx.ui.warn("image", sentence);
@@ -263,7 +270,11 @@ fn remove(cx: &Context, name: &str) -> Result<u8> {
         let users: Vec<_> = Store::open(&cx.world.home)?
             .list()?
             .into_iter()
-            .filter(|p| p.base.as_ref().is_some_and(|b| b.id.starts_with(&prefix)))
+            .filter(|p| {
+                let workers = p.workers.iter().filter_map(|w| w.base.as_ref());
+                let mut bases = p.base.iter().chain(workers);
+                bases.any(|b| b.id.starts_with(&prefix))
+            })
             .map(|p| p.name)
             .collect();
         if !users.is_empty() {

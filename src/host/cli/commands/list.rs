@@ -4,7 +4,7 @@ use cadet_state::{ProfileName, Store};
 use serde_json::json;
 
 use crate::error::Result;
-use crate::{Context, machine, ui};
+use crate::{Context, machine, nodes, ui};
 
 /// One line per profile.
 pub async fn run(cx: &Context) -> Result<u8> {
@@ -17,15 +17,21 @@ pub async fn run(cx: &Context) -> Result<u8> {
     for profile in &profiles {
         let name = ProfileName::parse(&profile.name)?;
         let state = machine::state_of(&cx.world.files(&name), profile).await;
-        rows.push((profile, state));
+        let mut machines = Vec::new();
+        for node in nodes::all(profile) {
+            let files = cx.world.files(&name);
+            let state = machine::state_of_node(&files, profile, &node).await;
+            machines.push(json!({"name": node.name, "machine": state.word()}));
+        }
+        rows.push((profile, state, machines));
     }
     if cx.ui.json() {
-        for (profile, state) in rows {
+        for (profile, state, machines) in rows {
             cx.ui.object(&json!({
                 "name": profile.name, "machine": state.word(), "phase": profile.phase,
                 "cpus": profile.spec.cpus, "memoryMiB": profile.spec.memory_mib,
                 "diskGiB": profile.spec.disk_gib, "image": profile.base.as_ref().map(|b| &b.id),
-                "ports": profile.ports,
+                "ports": profile.ports, "nodes": machines,
             }));
         }
         return Ok(0);
@@ -35,14 +41,15 @@ pub async fn run(cx: &Context) -> Result<u8> {
         return Ok(0);
     }
     cx.ui.line(format!(
-        "{:<16} {:<10} {:>5} {:>9} {:>7}  IMAGE",
-        "NAME", "MACHINE", "CPUS", "MEMORY", "DISK"
+        "{:<16} {:<10} {:>5} {:>5} {:>9} {:>7}  IMAGE",
+        "NAME", "MACHINE", "NODES", "CPUS", "MEMORY", "DISK"
     ));
-    for (profile, state) in rows {
+    for (profile, state, machines) in rows {
         cx.ui.line(format!(
-            "{:<16} {:<10} {:>5} {:>9} {:>7}  {}",
+            "{:<16} {:<10} {:>5} {:>5} {:>9} {:>7}  {}",
             profile.name,
             state.word(),
+            machines.len(),
             profile.spec.cpus,
             ui::mib(profile.spec.memory_mib),
             format!("{} GiB", profile.spec.disk_gib),

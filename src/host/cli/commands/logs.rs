@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::Args;
 
 use crate::error::{CliError, Result};
+use crate::nodes::{self, Node};
 use crate::{Context, line, machine, ui};
 
 /// Flags of `cadet logs`.
@@ -14,6 +15,9 @@ use crate::{Context, line, machine, ui};
     after_help = "Examples:\n  cadet logs                 server and agent\n  cadet logs -f\n  cadet logs --machine       the machine's console, also when it is off"
 )]
 pub struct LogsArgs {
+    /// Machine of a profile that has several [default: the first]
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
     /// Go on as new lines come
     #[arg(short, long)]
     follow: bool,
@@ -27,9 +31,13 @@ pub struct LogsArgs {
 
 /// Prints them.
 pub async fn run(cx: &Context, args: LogsArgs) -> Result<u8> {
-    machine::profile(cx)?;
+    let profile = machine::profile(cx)?;
     if args.machine {
-        let files = cx.world.files(&cx.name);
+        let node = match &args.node {
+            Some(name) => nodes::find(cx, &profile, name)?,
+            None => Node::first(&profile.name),
+        };
+        let files = node.files(&cx.world.files(&cx.name));
         for (title, file) in [("console", files.serial_log()), ("QEMU", files.qemu_log())] {
             let text = last_lines(&file, args.tail as usize)
                 .map_err(|e| machine::io("read", &file, &e))?;
@@ -46,7 +54,7 @@ pub async fn run(cx: &Context, args: LogsArgs) -> Result<u8> {
         }
         return Ok(0);
     }
-    let tunnel = line::connect(cx).await?;
+    let tunnel = line::connect_to(cx, args.node.as_deref()).await?;
     let follow = if args.follow { " -f" } else { "" };
     let command = format!(
         "sudo journalctl --no-pager -o short-iso -n {}{follow} -u cadet-server -u cadet-agent",

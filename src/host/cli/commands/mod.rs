@@ -9,6 +9,7 @@ pub mod image;
 pub mod kubectl;
 pub mod list;
 pub mod logs;
+pub mod node;
 pub mod open;
 pub mod service;
 pub mod ssh;

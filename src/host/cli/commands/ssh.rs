@@ -13,9 +13,12 @@ use crate::{line, terminal};
 /// Flags of `cadet ssh`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cadet ssh\n  cadet ssh -- docker ps\n  cadet ssh 'journalctl -u cadet-agent | tail'"
+    after_help = "Examples:\n  cadet ssh\n  cadet ssh -- docker ps\n  cadet ssh 'journalctl -u cadet-agent | tail'\n  cadet ssh --node cadet-2"
 )]
 pub struct SshArgs {
+    /// Machine of a profile that has several [default: the first]
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
     /// Command to run; without one, a shell
     #[arg(
         trailing_var_arg = true,
@@ -27,7 +30,7 @@ pub struct SshArgs {
 
 /// Runs the command or shell; ends with its exit code.
 pub async fn run(cx: &Context, args: SshArgs) -> Result<u8> {
-    let tunnel = line::connect(cx).await?;
+    let tunnel = line::connect_to(cx, args.node.as_deref()).await?;
     let code = if args.command.is_empty() && std::io::stdin().is_terminal() {
         shell(&tunnel).await?
     } else {

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use cadet_state::{Phase, Profile, ProfileLock, Spec, Store};
+use cadet_state::{Card, Phase, Profile, ProfileLock, Spec, Store, Worker};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::Context;
 use crate::error::{CliError, Result};
+use crate::nodes::{self, Node};
 use crate::start::{self, Voyage};
 use crate::{computer, images, machine, ui};
 
@@ -25,13 +26,16 @@ pub enum WaitFor {
 /// Flags of `cadet start`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cadet start\n  cadet start -p shop --cpus 2 --memory 2g --disk-size 30g\n  cadet start --image ubuntu-24.04\n  cadet start --download-only      fetch everything, so that the next start needs no network\n  cadet start -o json              one event per line, for programs"
+    after_help = "Examples:\n  cadet start\n  cadet start -p shop --cpus 2 --memory 2g --disk-size 30g\n  cadet start --image ubuntu-24.04\n  cadet start --nodes 3 --memory 768m      three machines of that size, one cluster\n  cadet start --download-only      fetch everything, so that the next start needs no network\n  cadet start -o json              one event per line, for programs"
 )]
 pub struct StartArgs {
-    /// Processors of the machine [default: 2, or what the computer has]
+    /// Number of machines; the first runs the control plane [default: 1, or what there is]
+    #[arg(long, value_name = "N")]
+    pub nodes: Option<u64>,
+    /// Processors of the machine, of each if several [default: 2, or what the computer has]
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,
-    /// Memory of the machine: 2g, 1536m, or plain MiB [default: 2g]
+    /// Memory of the machine, of each if several: 2g, 1536m, or plain MiB [default: 2g]
     #[arg(short, long, value_parser = crate::args::size_mib, value_name = "SIZE")]
     pub memory: Option<u64>,
     /// Virtual size of the disk; the file grows only as needed [default: 20g]
@@ -58,6 +62,24 @@ pub struct StartArgs {
     pub keep_context: bool,
 }
 
+impl StartArgs {
+    /// As for a start of what is there, without a word about sizes or contexts.
+    pub fn as_it_is(wait_timeout: Duration) -> Self {
+        Self {
+            nodes: None,
+            cpus: None,
+            memory: None,
+            disk_size: None,
+            image: None,
+            wait: WaitFor::Node,
+            wait_timeout,
+            dry_run: false,
+            download_only: false,
+            keep_context: true,
+        }
+    }
+}
+
 /// Brings the cluster up.
 pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
     let began = Instant::now();
@@ -65,6 +87,9 @@ pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
         images::known(cx, name)?;
     }
     start::fits(&wanted(&args, None)?)?;
+    if let Some(count) = args.nodes {
+        nodes::check_count(cx, count)?;
+    }
     if args.dry_run {
         return dry_run(cx, &args, began).await;
     }
@@ -82,20 +107,29 @@ pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
     let profile = record(cx, &args, old).await?;
     let mut v = voyage(cx, &args, profile, began);
     if args.download_only {
-        start::run_all(&mut v, "image").await?;
+        start::run_all(&mut v, Some("image")).await?;
         tell_downloaded(cx, is_new)?;
         return Ok(0);
     }
-    v.profile.phase = Phase::Starting;
-    start::run_all(&mut v, "kubectl").await?;
-    v.profile.phase = Phase::Running;
-    v.profile.step = None;
-    machine::save(cx, &v.profile)?;
+    finish(&mut v).await?;
     tell_ready(&v);
     Ok(0)
 }
 
-fn voyage<'a>(
+/// Runs the steps to the end and notes that the profile runs.
+///
+/// # Errors
+/// The first step's that fails.
+pub async fn finish(v: &mut Voyage<'_>) -> Result<()> {
+    v.profile.phase = Phase::Starting;
+    start::run_all(v, None).await?;
+    v.profile.phase = Phase::Running;
+    v.profile.step = None;
+    machine::save(v.cx, &v.profile)
+}
+
+/// A start of all machines of the profile.
+pub fn voyage<'a>(
     cx: &'a Context,
     args: &'a StartArgs,
     profile: Profile,
@@ -104,6 +138,8 @@ fn voyage<'a>(
     Voyage {
         cx,
         args,
+        workers: nodes::workers(&profile),
+        quiet: false,
         profile,
         files: cx.world.files(&cx.name),
         began,
@@ -138,6 +174,7 @@ fn tell_ready(v: &Voyage<'_>) {
         v.cx.ui.object(&json!({
             "type": "done", "profile": v.cx.name.as_str(), "seconds": (seconds * 1000.0).round() / 1000.0,
             "server": ports.map(|p| format!("https://127.0.0.1:{}", p.api)),
+            "nodes": nodes::all(&v.profile).iter().map(|n| &n.name).collect::<Vec<_>>(),
         }));
         return;
     }
@@ -154,75 +191,130 @@ fn tell_ready(v: &Voyage<'_>) {
 
 /// The record for this start: the old one with the changes that are possible, or a new one.
 async fn record(cx: &Context, args: &StartArgs, old: Option<Profile>) -> Result<Profile> {
-    let Some(mut profile) = old else {
-        let created = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs());
-        return Ok(Profile {
-            name: cx.name.to_string(),
-            created,
-            spec: wanted(args, None)?,
-            phase: Phase::Starting,
-            step: None,
-            base: None,
-            ports: None,
-            accelerator: None,
-            host_key: None,
-            kubeconfig: None,
-        });
+    let mut profile = match old {
+        Some(old) => reshaped(cx, args, old).await?,
+        None => new(cx, args)?,
     };
-    let wanted = wanted(args, Some(&profile.spec))?;
-    if wanted == profile.spec {
-        return Ok(profile);
+    let there = nodes::all(&profile).len();
+    if let Some(count) = args.nodes.and_then(|count| usize::try_from(count).ok()) {
+        if count < there {
+            return Err(CliError::new(
+                "RESOURCE_FIXED",
+                format!("{} has {there} machines, and start removes none", cx.name),
+            )
+            .why("a machine's disk holds data")
+            .fix(nodes::workers(&profile).last().map_or_else(
+                || machine::again(cx, "node list"),
+                |last| machine::again(cx, &format!("node delete {}", last.name)),
+            )));
+        }
+        let spec = profile.spec.clone();
+        for number in nodes::free_numbers(&profile, count - there) {
+            profile.workers.push(Worker::new(number, spec.clone()));
+        }
     }
+    fit(&profile)?;
+    Ok(profile)
+}
+
+/// Refuses a profile whose machines do not fit into the computer together.
+///
+/// # Errors
+/// RESOURCE_MEMORY.
+pub fn fit(profile: &Profile) -> Result<()> {
+    let workers = profile.workers.iter().map(|w| w.spec.memory_mib);
+    let sizes: Vec<_> = std::iter::once(profile.spec.memory_mib)
+        .chain(workers)
+        .collect();
+    start::fit_together(&sizes)
+}
+
+fn new(cx: &Context, args: &StartArgs) -> Result<Profile> {
+    let created = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
+    Ok(Profile {
+        name: cx.name.to_string(),
+        created,
+        spec: wanted(args, None)?,
+        phase: Phase::Starting,
+        step: None,
+        base: None,
+        ports: None,
+        accelerator: None,
+        host_key: None,
+        kubeconfig: None,
+        card: Card::Absent,
+        wire: None,
+        workers: Vec::new(),
+    })
+}
+
+/// A profile that is there, with other sizes where those can change.
+async fn reshaped(cx: &Context, args: &StartArgs, mut profile: Profile) -> Result<Profile> {
+    for node in nodes::all(&profile) {
+        let Some(has) = node.kept(&profile).map(|kept| kept.spec.clone()) else {
+            continue;
+        };
+        let wanted = wanted(args, Some(&has))?;
+        if wanted == has {
+            continue;
+        }
+        may_change(cx, &profile, &node, &wanted).await?;
+        if let Some(worker) = profile.worker_mut(node.number) {
+            worker.spec = wanted;
+        } else {
+            if wanted.image != has.image {
+                profile.base = None;
+            }
+            profile.spec = wanted;
+        }
+    }
+    Ok(profile)
+}
+
+/// Refuses another size of what has its size for life, or runs.
+async fn may_change(cx: &Context, profile: &Profile, node: &Node, wanted: &Spec) -> Result<()> {
     let files = cx.world.files(&cx.name);
-    let fixed = |what: &str, has: String| {
-        CliError::new(
-            "RESOURCE_FIXED",
-            format!("the {what} of an existing profile cannot change"),
-        )
-        .why(format!("{} has {has}", cx.name))
-        .fix(format!(
-            "cadet start -p NAME ...      another profile\n{}",
-            machine::again(cx, "delete")
-        ))
+    let Some(kept) = node.kept(profile) else {
+        return Ok(());
     };
-    if files.disk().exists() {
-        if wanted.disk_gib != profile.spec.disk_gib {
-            return Err(fixed("disk size", format!("{} GiB", profile.spec.disk_gib)));
-        }
-        if wanted.image != profile.spec.image {
-            let has = profile
-                .base
-                .as_ref()
-                .map_or(profile.spec.image.clone(), |b| b.id.clone());
-            return Err(fixed("image", has));
-        }
+    let has = kept.spec;
+    if node.files(&files).disk().exists() && wanted.disk_gib != has.disk_gib {
+        let size = format!("{} GiB", has.disk_gib);
+        return Err(fixed(cx, node, "disk size", size));
     }
-    if machine::state_of(&files, &profile).await.has_process() {
-        return Err(fixed(
-            "size of a running machine",
-            format!(
-                "{} cores, {}",
-                profile.spec.cpus,
-                ui::mib(profile.spec.memory_mib)
-            ),
-        )
-        .fix(format!(
+    if node.files(&files).disk().exists() && wanted.image != has.image {
+        let base = kept.base.map(|base| base.id.clone());
+        return Err(fixed(cx, node, "image", base.unwrap_or(has.image.clone())));
+    }
+    let state = machine::state_of_node(&files, profile, node).await;
+    if state.has_process() {
+        let size = format!("{} cores, {}", has.cpus, ui::mib(has.memory_mib));
+        let error = fixed(cx, node, "size of a running machine", size);
+        return Err(error.fix(format!(
             "{}\n{}",
             machine::again(cx, "stop"),
             machine::again(cx, "start ...")
         )));
     }
-    if wanted.image != profile.spec.image {
-        profile.base = None;
-    }
-    profile.spec = wanted;
-    Ok(profile)
+    Ok(())
+}
+
+fn fixed(cx: &Context, node: &Node, what: &str, has: String) -> CliError {
+    CliError::new(
+        "RESOURCE_FIXED",
+        format!("the {what} of an existing profile cannot change"),
+    )
+    .why(format!("{} has {has}", node.name))
+    .fix(format!(
+        "cadet start -p NAME ...      another profile\n{}",
+        machine::again(cx, "delete")
+    ))
 }
 
 /// The flags over what the profile has over the defaults.
-fn wanted(args: &StartArgs, old: Option<&Spec>) -> Result<Spec> {
+pub fn wanted(args: &StartArgs, old: Option<&Spec>) -> Result<Spec> {
     let default_cpus = u32::try_from(computer::cores().min(2)).unwrap_or(1);
     let disk_gib = match args.disk_size {
         Some(mib) if mib % 1024 != 0 => {
@@ -254,7 +346,7 @@ async fn dry_run(cx: &Context, args: &StartArgs, began: Instant) -> Result<u8> {
     };
     let profile = record(cx, args, old).await?;
     let mut v = voyage(cx, args, profile, began);
-    for step in start::steps() {
+    for step in start::steps(!v.workers.is_empty()) {
         let plan = step.plan(&mut v).await?;
         if cx.ui.json() {
             cx.ui

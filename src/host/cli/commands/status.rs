@@ -2,12 +2,15 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cadet_state::Profile;
 use cadet_tunnel::control::ForwardStatus;
 use serde_json::{Value, json};
 
 use crate::cluster::{self, Cluster};
 use crate::doors::event;
 use crate::error::Result;
+use crate::machine::MachineState;
+use crate::nodes::{self, Node};
 use crate::{Context, kubeconfig, line, machine, ui};
 
 /// Bits of the exit code, as minikube has them.
@@ -24,6 +27,20 @@ struct Seen {
     trouble: Option<String>,
 }
 
+impl Seen {
+    /// Whether a machine is a node that is Ready.
+    fn has(&self, other: &Other) -> bool {
+        let name = &other.node.name;
+        self.nodes.iter().any(|n| n.ready && n.name == *name)
+    }
+}
+
+/// A machine beside the first.
+struct Other {
+    node: Node,
+    state: MachineState,
+}
+
 struct NodeSeen {
     name: String,
     ready: bool,
@@ -36,6 +53,7 @@ pub async fn run(cx: &Context) -> Result<u8> {
     let profile = machine::profile(cx)?;
     let files = cx.world.files(&cx.name);
     let state = machine::state_of(&files, &profile).await;
+    let others = others(cx, &profile).await;
     let mut code = 0;
     let mut seen = Seen {
         api: None,
@@ -56,8 +74,11 @@ pub async fn run(cx: &Context) -> Result<u8> {
         }
         if seen.trouble.is_some() {
             code |= API | NODE;
-        } else if !seen.nodes.iter().any(|n| n.ready) {
+        } else if !seen.nodes.iter().any(|n| n.ready) || others.iter().any(|o| !seen.has(o)) {
             code |= NODE;
+        }
+        if others.iter().any(|other| !other.state.is_running()) {
+            code |= MACHINE;
         }
     } else {
         code = MACHINE | API | NODE;
@@ -74,6 +95,9 @@ pub async fn run(cx: &Context) -> Result<u8> {
             "api": {"server": seen.api, "answers": code & API == 0, "reason": seen.trouble},
             "nodes": seen.nodes.iter().map(|n| json!({
                 "name": n.name, "ready": n.ready, "pods": n.pods, "podCIDR": n.pod_cidr})).collect::<Vec<_>>(),
+            "machines": others.iter().map(|o| json!({
+                "name": o.node.name, "machine": o.state.word(), "reason": o.state.reason(),
+            })).collect::<Vec<_>>(),
             "tunnel": tunnel.as_ref().map(|t| json!({
                 "port": t.port, "pid": t.pid, "connections": t.open, "total": t.total,
                 "doors": t.doors.forwards.iter().map(event::object).collect::<Vec<_>>(),
@@ -92,6 +116,12 @@ pub async fn run(cx: &Context) -> Result<u8> {
         .line(format!("{}   {}   {size}{up}", cx.name, state.word()));
     if let Some(reason) = state.reason() {
         cx.ui.line(format!("  why     {reason}"));
+    }
+    for other in others.iter().filter(|other| !other.state.is_running()) {
+        let (name, word) = (&other.node.name, other.state.word());
+        let why = other.state.reason().unwrap_or_default();
+        cx.ui
+            .line(format!("  machine {name:<12} {word:<9} {why}").trim_end());
     }
     for n in &seen.nodes {
         let ready = if n.ready { "Ready" } else { "NotReady" };
@@ -117,10 +147,25 @@ pub async fn run(cx: &Context) -> Result<u8> {
         ));
     }
     if code != 0 {
-        let verb = if state.is_running() { "logs" } else { "start" };
-        cx.ui.line(format!("  next: {}", machine::again(cx, verb)));
+        let off = others.iter().find(|other| !other.state.is_running());
+        let next = match off {
+            _ if !state.is_running() => machine::again(cx, "start"),
+            Some(other) if seen.trouble.is_none() => other.node.start_command(cx),
+            _ => machine::again(cx, "logs"),
+        };
+        cx.ui.line(format!("  next: {next}"));
     }
     Ok(code)
+}
+
+async fn others(cx: &Context, profile: &Profile) -> Vec<Other> {
+    let files = cx.world.files(&cx.name);
+    let mut others = Vec::new();
+    for node in nodes::workers(profile) {
+        let state = machine::state_of_node(&files, profile, &node).await;
+        others.push(Other { node, state });
+    }
+    others
 }
 
 /// The first doors, as many as a line takes; `cadet tunnel --status` lists all.

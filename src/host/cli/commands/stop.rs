@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::Context;
 use crate::error::Result;
-use crate::{line, machine};
+use crate::{line, machine, nodes};
 
 /// Flags of `cadet stop`.
 #[derive(Debug, Args)]
@@ -21,17 +21,29 @@ pub struct StopArgs {
     timeout: Duration,
 }
 
-/// Stops the profile's machine; a machine that is off already is no error.
+/// Stops the profile's machines; a machine that is off already is no error.
 pub async fn run(cx: &Context, args: StopArgs) -> Result<u8> {
     machine::profile(cx)?;
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "stop")?;
     let mut profile = machine::profile(cx)?;
     line::stop_background(cx).await?;
-    cx.ui.step_started("machine", 1, 1);
-    let how = machine::power_off(cx, args.timeout).await?;
-    profile.phase = Phase::Stopped;
-    machine::save(cx, &profile)?;
-    cx.ui.step_done(how.told(), None);
+    let mut all = nodes::all(&profile);
+    // The control plane goes last, so that it sees the others go.
+    all.reverse();
+    for (index, node) in all.iter().enumerate() {
+        cx.ui.step_started("machine", index + 1, all.len());
+        let how = machine::power_off(cx, &profile, node, args.timeout).await?;
+        let told = if all.len() == 1 {
+            how.told().to_owned()
+        } else {
+            format!("{}: {}", node.name, how.told())
+        };
+        if node.is_first() {
+            profile.phase = Phase::Stopped;
+            machine::save(cx, &profile)?;
+        }
+        cx.ui.step_done(&told, None);
+    }
     if cx.ui.json() {
         cx.ui
             .object(&json!({"type": "done", "profile": cx.name.as_str(), "machine": "Stopped"}));

@@ -16,6 +16,7 @@ use super::docker;
 use super::tap::Tap;
 use super::told;
 use crate::error::CliError;
+use crate::nodes::Node;
 use crate::{Context, line, machine};
 
 /// The line into the profile's machine.
@@ -127,6 +128,11 @@ impl Guest {
         let taken = take(&made);
         *open = Some(made);
         Ok(taken)
+    }
+
+    /// Sessions to the machines beside the first that run.
+    pub async fn others(&self) -> Result<Vec<(Node, Tunnel)>, WorldError> {
+        line::connect_others(&self.cx).await.map_err(told)
     }
 
     async fn connect(&self) -> Result<Open, CliError> {

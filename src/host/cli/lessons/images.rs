@@ -18,5 +18,11 @@ pub async fn ensure(guest: &Guest, names: &[String], output: &Sink) -> Result<()
     let say = |text: &str| output(Stream::Out, &format!("{text}\n"));
     // What stands in for an image is among what was said.
     lesson_images(&tunnel, names, &say).await.map_err(told)?;
+    for (node, tunnel) in guest.others().await? {
+        let say = |text: &str| output(Stream::Out, &format!("{}: {text}\n", node.name));
+        let done = lesson_images(&tunnel, names, &say).await;
+        tunnel.close().await;
+        done.map_err(told)?;
+    }
     Ok(())
 }

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cadet_state::Profile;
 use cadet_tunnel::{Tuning, Tunnel, TunnelError};
 
 use super::{Note, Step, Voyage};
 use crate::error::{CliError, Result};
-use crate::{line, machine};
+use crate::nodes::Node;
+use crate::{Context, line, machine};
 
 /// See the module.
 pub struct Connect;
@@ -31,37 +33,48 @@ impl Step for Connect {
     }
 
     async fn run(&self, v: &mut Voyage<'_>) -> Result<Note> {
-        let target = line::target(v.cx, &v.profile)?;
-        let address = target.address;
-        let cx = v.cx;
-        let profile = v.profile.clone();
-        let watched = async {
-            // The machine's end is an event of its process; asking once a second while a
-            // boot of half a minute runs costs nothing.
-            loop {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                let state = machine::state_of(&cx.world.files(&cx.name), &profile).await;
-                if !state.is_running() {
-                    return machine::died(cx, &state);
-                }
-            }
-        };
-        let connected =
-            Tunnel::wait_until_ready(target, Tuning::default(), BOOT_DEADLINE, |waiting| {
-                v.cx.ui
-                    .progress(&format!("booting, {} s", waiting.elapsed.as_secs()), None);
-                true
-            });
-        let tunnel = tokio::select! {
-            connected = connected => connected.map_err(|e| match e {
-                TunnelError::NotReady { .. } => CliError::from(e)
-                    .fix(machine::again(v.cx, "start"))
-                    .log(machine::again(v.cx, "logs --machine")),
-                other => other.into(),
-            })?,
-            died = watched => return Err(died),
-        };
+        let first = Node::first(&v.profile.name);
+        let tunnel = open(v.cx, &v.profile, &first, "booting").await?;
         v.tunnel = Some(tunnel);
+        let address = line::target(v.cx, &v.profile)?.address;
         Ok(Note::new(format!("ssh answers on {address}")))
+    }
+}
+
+/// Opens the line to a machine that boots or runs; `doing` is what is told meanwhile.
+///
+/// # Errors
+/// GUEST_SSH_TIMEOUT, GUEST_HOST_KEY, DRIVER_MACHINE_DIED.
+pub(super) async fn open(
+    cx: &Context,
+    profile: &Profile,
+    node: &Node,
+    doing: &str,
+) -> Result<Tunnel> {
+    let target = line::target_of(cx, profile, node)?;
+    let watched = async {
+        // The machine's end is an event of its process; asking once a second while a
+        // boot of half a minute runs costs nothing.
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let state = machine::state_of_node(&cx.world.files(&cx.name), profile, node).await;
+            if !state.is_running() {
+                return machine::died(cx, node, &state);
+            }
+        }
+    };
+    let connected = Tunnel::wait_until_ready(target, Tuning::default(), BOOT_DEADLINE, |waiting| {
+        let seconds = waiting.elapsed.as_secs();
+        cx.ui.progress(&format!("{doing}, {seconds} s"), None);
+        true
+    });
+    tokio::select! {
+        connected = connected => connected.map_err(|e| match e {
+            TunnelError::NotReady { .. } => CliError::from(e)
+                .fix(node.start_command(cx))
+                .log(node.console_command(cx)),
+            other => other.into(),
+        }),
+        died = watched => Err(died),
     }
 }

@@ -40,7 +40,11 @@ impl Step for Host {
     }
 }
 
-fn look(v: &mut Voyage<'_>) -> Result<String> {
+/// QEMU of this computer.
+///
+/// # Errors
+/// DRIVER_QEMU_MISSING, DRIVER_QEMU_TOO_OLD.
+pub(super) fn emulator() -> Result<Emulator> {
     let arch = Arch::host().ok_or_else(|| {
         CliError::new(
             "DRIVER_QEMU_MISSING",
@@ -52,7 +56,11 @@ fn look(v: &mut Voyage<'_>) -> Result<String> {
         ))
     })?;
     let search = std::env::var_os("PATH");
-    let emulator = Emulator::find(arch, search.as_deref())?;
+    Ok(Emulator::find(arch, search.as_deref())?)
+}
+
+fn look(v: &mut Voyage<'_>) -> Result<String> {
+    let emulator = emulator()?;
     let spec = &v.profile.spec;
     fits(spec)?;
     let told = format!(
@@ -109,6 +117,42 @@ pub fn fits(spec: &Spec) -> Result<()> {
     Ok(())
 }
 
+/// Refuses machines that this computer can hold one by one, but not all at once; `sizes` are
+/// their memories in MiB.
+///
+/// # Errors
+/// RESOURCE_MEMORY.
+pub fn fit_together(sizes: &[u64]) -> Result<()> {
+    let Some(memory) = computer::memory_mib() else {
+        return Ok(());
+    };
+    let (all, most) = (
+        sizes.iter().sum::<u64>(),
+        memory.saturating_sub(LEFT_FOR_LAPTOP),
+    );
+    if sizes.len() < 2 || all <= most {
+        return Ok(());
+    }
+    Err(CliError::new(
+        "RESOURCE_MEMORY",
+        format!(
+            "{} machines with {} together do not fit",
+            sizes.len(),
+            ui::mib(all)
+        ),
+    )
+    .why(format!(
+        "this computer has {} and needs {} itself",
+        ui::mib(memory),
+        ui::mib(LEFT_FOR_LAPTOP)
+    ))
+    .fix(format!(
+        "cadet start --nodes {} --memory {}m      the size of each\ncadet start --nodes 2",
+        sizes.len(),
+        (most / sizes.len() as u64).max(SMALLEST_MEMORY)
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,5 +202,16 @@ mod tests {
             }),
             "RESOURCE_DISK"
         );
+    }
+
+    #[test]
+    fn many_small_machines_can_be_too_many() {
+        let half = computer::memory_mib().unwrap_or(u64::MAX / 4) / 2;
+        fit_together(&[half * 2]).unwrap();
+        let refused = fit_together(&[half, half, half]);
+        if computer::memory_mib().is_some() {
+            assert_eq!(refused.unwrap_err().topic.id, "RESOURCE_MEMORY");
+        }
+        fit_together(&[1, 1, 1]).unwrap();
     }
 }

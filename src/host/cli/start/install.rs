@@ -11,20 +11,14 @@ use cadet_tunnel::upload::Destination;
 
 use super::{Note, Step, Voyage};
 use crate::error::{CliError, Result};
-use crate::{line, machine, programs};
+use crate::nodes::Node;
+use crate::{Context, line, machine, programs};
 
 /// See the module.
 pub struct Install;
 
 /// Time for cloud-init to copy the program and for systemd to start it.
 const DEADLINE: Duration = Duration::from_secs(180);
-
-/// Succeeds once both units are active. `is-active` does not wait, and cloud-init gives
-/// no event to an outside client, so the guest's own shell asks itself, four times a
-/// second, and only while a first boot is under way.
-const WAIT: &str = "for i in $(seq 1 720); do \
-    systemctl is-active --quiet cadet-server cadet-agent && exit 0; sleep 0.25; done; \
-    systemctl --no-pager status cadet-server cadet-agent 2>&1 | tail -n 20; exit 1";
 
 const PROGRAM: &str = "/usr/local/bin/cadet-node";
 
@@ -46,42 +40,13 @@ impl Step for Install {
             return Ok(None);
         }
         let tunnel = tunnel(v)?;
-        let ours = programs::sha256(&programs::cadet_node(&v.cx.world)?)?;
-        let quick = tunnel
-            .exec(&format!(
-                "sha256sum {PROGRAM} && systemctl is-active --quiet cadet-server cadet-agent"
-            ))
-            .await?;
-        let same =
-            quick.status.success() && String::from_utf8_lossy(&quick.stdout).starts_with(&ours);
+        let same = is_current(v.cx, &Node::first(&v.profile.name), tunnel).await?;
         Ok(same.then(|| Note::there(told())))
     }
 
     async fn run(&self, v: &mut Voyage<'_>) -> Result<Note> {
-        let program = programs::cadet_node(&v.cx.world)?;
-        let ours = programs::sha256(&program)?;
         let tunnel = tunnel(v)?.clone();
-        v.cx.ui.progress("cloud-init installs cadet-node", None);
-        let work = async {
-            wait(v, &tunnel).await?;
-            let theirs = line::guest(&tunnel, &format!("sha256sum {PROGRAM}")).await?;
-            if theirs.starts_with(&ours) {
-                return Ok(false);
-            }
-            v.cx.ui.progress("replacing an older cadet-node", None);
-            let to = Destination {
-                path: PROGRAM,
-                mode: 0o755,
-                as_root: true,
-            };
-            tunnel.upload(&program, to).await?;
-            line::guest(&tunnel, "sudo systemctl restart cadet-server cadet-agent").await?;
-            wait(v, &tunnel).await?;
-            Ok::<_, CliError>(true)
-        };
-        let replaced = tokio::time::timeout(DEADLINE, work)
-            .await
-            .map_err(|_| failed(v, "it took too long"))??;
+        let replaced = ensure(v.cx, &Node::first(&v.profile.name), &tunnel).await?;
         Ok(Note::new(if replaced {
             format!("{}, replaced an older one", told())
         } else {
@@ -103,24 +68,96 @@ fn tunnel<'a>(v: &'a Voyage<'_>) -> Result<&'a Tunnel> {
         .ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "the line is not open"))
 }
 
-async fn wait(v: &Voyage<'_>, tunnel: &Tunnel) -> Result<()> {
-    let output = tunnel.exec(WAIT).await?;
+/// What runs in a machine, as systemd knows it.
+fn units(node: &Node) -> &'static str {
+    if node.is_first() {
+        "cadet-server cadet-agent"
+    } else {
+        "cadet-agent"
+    }
+}
+
+/// Whether this program's cadet-node runs in a machine that has been up for a while.
+///
+/// # Errors
+/// GUEST_SSH.
+pub(super) async fn is_current(cx: &Context, node: &Node, tunnel: &Tunnel) -> Result<bool> {
+    let ours = programs::sha256(&programs::cadet_node(&cx.world)?)?;
+    let quick = tunnel
+        .exec(&format!(
+            "sha256sum {PROGRAM} && systemctl is-active --quiet {}",
+            units(node)
+        ))
+        .await?;
+    Ok(quick.status.success() && String::from_utf8_lossy(&quick.stdout).starts_with(&ours))
+}
+
+/// Waits until cadet-node runs in a machine, and replaces it if it is not this program's;
+/// returns whether it was replaced.
+///
+/// # Errors
+/// GUEST_INSTALL, GUEST_SSH.
+pub(super) async fn ensure(cx: &Context, node: &Node, tunnel: &Tunnel) -> Result<bool> {
+    let program = programs::cadet_node(&cx.world)?;
+    let ours = programs::sha256(&program)?;
+    cx.ui.progress("cloud-init installs cadet-node", None);
+    let work = async {
+        wait(cx, node, tunnel).await?;
+        let theirs = line::guest(tunnel, &format!("sha256sum {PROGRAM}")).await?;
+        if theirs.starts_with(&ours) {
+            return Ok(false);
+        }
+        cx.ui.progress("replacing an older cadet-node", None);
+        let to = Destination {
+            path: PROGRAM,
+            mode: 0o755,
+            as_root: true,
+        };
+        tunnel.upload(&program, to).await?;
+        line::guest(tunnel, &format!("sudo systemctl restart {}", units(node))).await?;
+        wait(cx, node, tunnel).await?;
+        Ok::<_, CliError>(true)
+    };
+    tokio::time::timeout(DEADLINE, work)
+        .await
+        .map_err(|_| failed(cx, node, "it took too long"))?
+}
+
+/// Returns once the units are active. `is-active` does not wait, and cloud-init gives no event
+/// to an outside client, so the guest's own shell asks itself, four times a second, and only
+/// while a first boot is under way.
+async fn wait(cx: &Context, node: &Node, tunnel: &Tunnel) -> Result<()> {
+    let units = units(node);
+    let output = tunnel
+        .exec(&format!(
+            "for i in $(seq 1 720); do \
+             systemctl is-active --quiet {units} && exit 0; sleep 0.25; done; \
+             systemctl --no-pager status {units} 2>&1 | tail -n 20; exit 1"
+        ))
+        .await?;
     if output.status.success() {
         return Ok(());
     }
-    Err(failed(v, String::from_utf8_lossy(&output.stdout).trim()))
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    Err(failed(cx, node, said.trim()))
 }
 
-fn failed(v: &Voyage<'_>, why: &str) -> CliError {
+fn failed(cx: &Context, node: &Node, why: &str) -> CliError {
+    let which = if node.is_first() {
+        "the machine".to_owned()
+    } else {
+        node.name.clone()
+    };
+    let logs = if node.is_first() {
+        machine::again(cx, "logs")
+    } else {
+        machine::again(cx, &format!("logs --node {}", node.name))
+    };
     CliError::new(
         "GUEST_INSTALL",
-        "cadet-node did not come up inside the machine",
+        format!("cadet-node did not come up inside {which}"),
     )
     .why(why)
-    .fix(machine::again(v.cx, "start"))
-    .log(format!(
-        "{}\n{}",
-        machine::again(v.cx, "logs"),
-        machine::again(v.cx, "logs --machine")
-    ))
+    .fix(node.start_command(cx))
+    .log(format!("{logs}\n{}", node.console_command(cx)))
 }

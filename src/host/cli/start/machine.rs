@@ -1,11 +1,13 @@
 //! Step `machine`: the disk, the accelerator, the ports, QEMU.
 
 use async_trait::async_trait;
-use cadet_state::{Ports, Profile};
+use cadet_state::{Card, Ports, Profile, Wire};
+use cadet_vm::config::segment_group;
 use cadet_vm::{Accel, Machine as Vm, VmError, overlay, ports, qemu};
 
 use super::{Note, Step, Voyage};
 use crate::error::{CliError, Result};
+use crate::nodes::{self, Node};
 use crate::{Context, accelerator, computer, line, machine, ui};
 
 /// See the module.
@@ -44,14 +46,16 @@ impl Step for Machine {
                     state.reason().unwrap_or_default()
                 ),
             );
-            machine::destroy(v.cx, &v.profile).await?;
+            machine::destroy(v.cx, &v.profile, &first(v)).await?;
         }
         Ok(None)
     }
 
     async fn run(&self, v: &mut Voyage<'_>) -> Result<Note> {
-        disk(v)?;
+        let first = first(v);
+        disk(v.cx, &v.profile, &first)?;
         choose_ports(v).await?;
+        choose_wire(v).await?;
         let emulator = match v.emulator.clone() {
             Some(emulator) => emulator,
             None => return Err(CliError::new("PROGRAM_INTERNAL", "QEMU was not looked for")),
@@ -64,7 +68,7 @@ impl Step for Machine {
                 &format!("{reason}; using software emulation (slower)"),
             );
         }
-        boot(v, &emulator, choice.accel).await?;
+        boot(v.cx, &mut v.profile, &first, &emulator, choice.accel).await?;
         let spec = &v.profile.spec;
         let how = if choice.accel == Accel::Tcg {
             String::new()
@@ -80,43 +84,64 @@ impl Step for Machine {
 
     async fn undo(&self, cx: &Context, profile: &Profile) -> Result<()> {
         line::stop_background(cx).await?;
-        machine::destroy(cx, profile).await
+        machine::destroy(cx, profile, &Node::first(&profile.name)).await
     }
 }
 
+fn first(v: &Voyage<'_>) -> Node {
+    Node::first(&v.profile.name)
+}
+
 /// Starts QEMU; an accelerator that fails after its trial gives way to emulation.
-async fn boot(v: &mut Voyage<'_>, emulator: &cadet_vm::Emulator, first: Accel) -> Result<()> {
+///
+/// # Errors
+/// DRIVER_START_FAILED, NET_PORT_TAKEN, HOST_DISK_FULL …
+pub(super) async fn boot(
+    cx: &Context,
+    profile: &mut Profile,
+    node: &Node,
+    emulator: &cadet_vm::Emulator,
+    first: Accel,
+) -> Result<()> {
     let mut accelerator = first;
     loop {
-        v.profile.accelerator = Some(accelerator.name().into());
-        machine::save(v.cx, &v.profile)?;
-        let mut config = machine::config(&v.files, &v.profile)
+        let name = Some(accelerator.name().into());
+        match profile.worker_mut(node.number) {
+            Some(worker) => worker.accelerator = name,
+            None => profile.accelerator = name,
+        }
+        machine::save(cx, profile)?;
+        let mut config = machine::config(&cx.world.files(&cx.name), profile, node)
             .ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "the machine is not described"))?;
         config.run_as = emulator.run_as_for_root(if machine::is_root() { 0 } else { 1 });
         match Vm::start(config, emulator).await {
             Ok(_) => return Ok(()),
             Err(VmError::AlreadyRunning { .. }) => return Ok(()),
             Err(VmError::Died(death)) if accelerator != Accel::Tcg => {
-                v.cx.ui.warn(
+                cx.ui.warn(
                     "accelerator",
                     &format!("{death}; using software emulation (slower)"),
                 );
                 accelerator = Accel::Tcg;
             }
-            Err(e) => return Err(CliError::from(e).log(machine::again(v.cx, "logs --machine"))),
+            Err(e) => return Err(CliError::from(e).log(node.console_command(cx))),
         }
     }
 }
 
 /// The overlay on the base: made once, checked when it is there.
-fn disk(v: &Voyage<'_>) -> Result<()> {
-    let base = v
-        .profile
+///
+/// # Errors
+/// HOST_DISK_FULL, IMAGE_CORRUPT.
+pub(super) fn disk(cx: &Context, profile: &Profile, node: &Node) -> Result<()> {
+    let kept = node
+        .kept(profile)
+        .ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "there is no such machine"))?;
+    let base = kept
         .base
-        .as_ref()
         .ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "no image was chosen"))?;
     let img = qemu::find_program("qemu-img", std::env::var_os("PATH").as_deref())?;
-    let disk = v.files.disk();
+    let disk = node.files(&cx.world.files(&cx.name)).disk();
     if disk.exists() {
         overlay::check(&img, &disk)?;
         return Ok(());
@@ -135,7 +160,7 @@ fn disk(v: &Voyage<'_>) -> Result<()> {
         &img,
         &base.disk,
         &disk,
-        v.profile.spec.disk_gib << 30,
+        kept.spec.disk_gib << 30,
     )?)
 }
 
@@ -165,5 +190,30 @@ async fn choose_ports(v: &mut Voyage<'_>) -> Result<()> {
         ));
     };
     v.profile.ports = Some(Ports { ssh, api });
+    Ok(())
+}
+
+/// The group and port of the network between machines, kept for as long as they are free or a
+/// machine of this profile uses them.
+async fn choose_wire(v: &mut Voyage<'_>) -> Result<()> {
+    if v.profile.card != Card::Present {
+        return Ok(());
+    }
+    if let Some(wire) = v.profile.wire {
+        for worker in nodes::workers(&v.profile) {
+            let state = machine::state_of_node(&v.files, &v.profile, &worker).await;
+            if state.has_process() {
+                return Ok(());
+            }
+        }
+        if ports::is_segment_free(wire.group, wire.port) {
+            return Ok(());
+        }
+    }
+    let (dir, created) = (v.files.dir().display().to_string(), v.profile.created);
+    v.profile.wire = Some(Wire {
+        group: segment_group(&format!("{dir} {created}")),
+        port: ports::free_datagram()?,
+    });
     Ok(())
 }

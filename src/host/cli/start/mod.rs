@@ -2,20 +2,24 @@
 //! how to undo it; a second `start` goes on with the first step that is not done.
 //!
 //! ```text
-//! host → image → seed → machine → connect → install → ready → kubectl
-//!                 ◀──────────── delete undoes, last step first ───────
+//! host → image → seed → machine → connect → install → ready → kubectl → workers → join
+//!                 ◀──────────── delete undoes, last step first ─────────────────
 //! ```
+//! The last two are only there for profiles of several machines. They come after the first
+//! machine is usable, because it makes what the others prove themselves with.
 
 mod connect;
 mod host;
 mod image;
 mod install;
+mod join;
 mod kubectl;
 mod machine;
 mod ready;
 mod seed;
+mod workers;
 
-pub use host::fits;
+pub use host::{fit_together, fits};
 
 use std::time::Instant;
 
@@ -28,6 +32,7 @@ use cadet_vm::Emulator;
 use crate::Context;
 use crate::commands::start::StartArgs;
 use crate::error::{CliError, Result};
+use crate::nodes::{self, Node};
 
 /// What the steps share.
 pub struct Voyage<'a> {
@@ -39,6 +44,10 @@ pub struct Voyage<'a> {
     pub profile: Profile,
     /// The profile's files.
     pub files: ProfilePaths,
+    /// The machines beside the first that are to run.
+    pub workers: Vec<Node>,
+    /// Whether steps that are done are passed over in silence.
+    pub quiet: bool,
     /// When the command began.
     pub began: Instant,
     /// Set by `host`.
@@ -104,9 +113,9 @@ pub trait Step: Sync {
     }
 }
 
-/// The list.
-pub fn steps() -> [&'static dyn Step; 8] {
-    [
+/// The list; with more machines than one it is longer.
+pub fn steps(several: bool) -> Vec<&'static dyn Step> {
+    let mut steps: Vec<&'static dyn Step> = vec![
         &host::Host,
         &image::Image,
         &seed::Seed,
@@ -115,20 +124,28 @@ pub fn steps() -> [&'static dyn Step; 8] {
         &install::Install,
         &ready::Ready,
         &kubectl::Kubectl,
-    ]
+    ];
+    if several {
+        steps.push(&workers::Workers);
+        steps.push(&join::Join);
+    }
+    steps
 }
 
-/// Runs what is not done yet, up to and including the step called `last`.
+/// Runs what is not done yet, up to and including the step called `last`, else to the end.
 ///
 /// # Errors
 /// The first step's error that fails; the steps before it stay done.
-pub async fn run_all(v: &mut Voyage<'_>, last: &str) -> Result<()> {
-    let steps = steps();
+pub async fn run_all(v: &mut Voyage<'_>, last: Option<&str>) -> Result<()> {
+    let steps = steps(!v.workers.is_empty());
     let wanted = steps
         .iter()
-        .position(|s| s.name() == last)
+        .position(|s| Some(s.name()) == last)
         .map_or(steps.len(), |i| i + 1);
     for (index, step) in steps[..wanted].iter().enumerate() {
+        if v.quiet && step.done(v).await?.is_some() {
+            continue;
+        }
         v.cx.ui.step_started(step.name(), index + 1, wanted);
         v.profile.step = Some(step.name().into());
         let note = match step.done(v).await? {
@@ -150,7 +167,8 @@ pub async fn run_all(v: &mut Voyage<'_>, last: &str) -> Result<()> {
 /// The first error met.
 pub async fn undo_all(cx: &Context, profile: &Profile) -> Result<()> {
     let mut first: Option<CliError> = None;
-    for step in steps().iter().rev() {
+    let several = !nodes::workers(profile).is_empty();
+    for step in steps(several).iter().rev() {
         if let Err(e) = step.undo(cx, profile).await {
             first.get_or_insert(e);
         }

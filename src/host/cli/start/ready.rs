@@ -1,12 +1,15 @@
 //! Step `ready`: the API server answers with the profile's credentials, the node is Ready.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use cadet_tunnel::Tunnel;
 
 use super::{Note, Step, Voyage};
 use crate::cluster::{self, Cluster};
 use crate::commands::start::WaitFor;
 use crate::error::{CliError, Result};
-use crate::{kubeconfig, line, machine};
+use crate::{Context, kubeconfig, line, machine};
 
 /// See the module.
 pub struct Ready;
@@ -77,39 +80,55 @@ impl Step for Ready {
         }
         v.cx.ui.progress("API answers, waiting for the node", None);
         let name = v.cx.name.as_str();
-        // After a boot the API still tells what the node said before it: only a report of
-        // this boot counts.
-        let boot = line::guest(&tunnel, "cat /proc/sys/kernel/random/boot_id").await?;
-        let boot = boot.trim();
-        let mut why = "the node has not registered yet".to_string();
-        let waited = {
-            let node = cluster.wait_for("/api/v1/nodes", |node| {
-                if node["metadata"]["name"] != name {
-                    return false;
-                }
-                if node["status"]["nodeInfo"]["bootID"] != boot {
-                    why = "the agent has not reported since this boot".into();
-                    return false;
-                }
-                if let Some(condition) = cluster::condition(node, "Ready") {
-                    why = condition["message"]
-                        .as_str()
-                        .unwrap_or("no message")
-                        .to_string();
-                }
-                cluster::is_ready(node)
-            });
-            tokio::time::timeout(v.args.wait_timeout, node).await
-        };
-        match waited {
-            Ok(node) => node.map(|_| Note::new(format!("API answers, node {name} is Ready"))),
-            Err(_) => Err(CliError::new(
-                "CLUSTER_NODE_NOT_READY",
-                format!("node {name} is not Ready"),
-            )
-            .why(why)
-            .fix("kubectl describe node")
-            .log(machine::again(v.cx, "logs"))),
-        }
+        let patience = v.args.wait_timeout;
+        is_ready(v.cx, &cluster, &tunnel, name, patience).await?;
+        Ok(Note::new(format!("API answers, node {name} is Ready")))
+    }
+}
+
+/// Waits until the node `name`, whose machine `tunnel` leads into, is Ready.
+///
+/// # Errors
+/// CLUSTER_NODE_NOT_READY with what it said last.
+pub(super) async fn is_ready(
+    cx: &Context,
+    cluster: &Cluster,
+    tunnel: &Tunnel,
+    name: &str,
+    patience: Duration,
+) -> Result<()> {
+    // After a boot the API still tells what the node said before it: only a report of
+    // this boot counts.
+    let boot = line::guest(tunnel, "cat /proc/sys/kernel/random/boot_id").await?;
+    let boot = boot.trim();
+    let mut why = "the node has not registered yet".to_string();
+    let waited = {
+        let node = cluster.wait_for("/api/v1/nodes", |node| {
+            if node["metadata"]["name"] != name {
+                return false;
+            }
+            if node["status"]["nodeInfo"]["bootID"] != boot {
+                why = "the agent has not reported since this boot".into();
+                return false;
+            }
+            if let Some(condition) = cluster::condition(node, "Ready") {
+                why = condition["message"]
+                    .as_str()
+                    .unwrap_or("no message")
+                    .to_string();
+            }
+            cluster::is_ready(node)
+        });
+        tokio::time::timeout(patience, node).await
+    };
+    match waited {
+        Ok(node) => node.map(drop),
+        Err(_) => Err(CliError::new(
+            "CLUSTER_NODE_NOT_READY",
+            format!("node {name} is not Ready"),
+        )
+        .why(why)
+        .fix("kubectl describe node")
+        .log(machine::again(cx, "logs"))),
     }
 }

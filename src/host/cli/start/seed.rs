@@ -2,11 +2,13 @@
 
 use async_trait::async_trait;
 use cadet_api::install::{IngressPorts, NodeConfig};
-use cadet_seed::{HostKey, Lesson};
+use cadet_seed::{HostKey, Lesson, Role};
+use cadet_state::Card;
 
 use super::{Note, Step, Voyage};
 use crate::error::{CliError, Result};
-use crate::{images, line, machine, programs};
+use crate::nodes::{self, Node};
+use crate::{Context, images, line, machine, programs};
 
 /// See the module.
 pub struct Seed;
@@ -29,34 +31,55 @@ impl Step for Seed {
 
     async fn run(&self, v: &mut Voyage<'_>) -> Result<Note> {
         v.cx.ui.progress("writing the seed disk", None);
-        let keys = line::keys(v.cx)?;
-        let name = v.cx.name.as_str();
-        let program = programs::cadet_node(&v.cx.world)?;
-        let cadet_node = std::fs::read(&program).map_err(|e| machine::io("read", &program, &e))?;
-        let contexts = images::contexts::all(&v.cx.world)?;
-        let disk = cadet_seed::Machine {
-            hostname: name,
-            user: line::USER,
-            authorized_key: &keys.client.public,
-            host_key: HostKey {
-                private: keys.host.private.clone(),
-                public: keys.host.public.clone(),
-            },
-            mac: &cadet_vm::config::mac_for(name),
-            cadet_node: &cadet_node,
-            node_config: &node_config(name)?,
-            lessons_table: &lessons_table()?,
-            lessons: contexts
-                .iter()
-                .map(|(name, tar)| Lesson { name, tar })
-                .collect(),
-        }
-        .disk()
-        .map_err(|e| internal("the seed disk could not be made", &e))?;
-        machine::write_private(&v.files.seed(), &disk)?;
-        v.profile.host_key = Some(keys.host.public);
+        v.profile.card = at_boot(v.profile.card, v.files.disk().exists());
+        let first = Node::first(&v.profile.name);
+        let host_key = write(v.cx, &first, v.profile.card, Role::First)?;
+        v.profile.host_key = Some(host_key);
         Ok(Note::new(told()))
     }
+}
+
+/// Whether the first machine gets its card between machines at the boot that follows.
+fn at_boot(card: Card, has_disk: bool) -> Card {
+    match card {
+        // Its system, made before, would wait for an address to be offered there.
+        Card::Absent if has_disk => Card::Absent,
+        Card::Absent | Card::Expected | Card::Present => Card::Present,
+    }
+}
+
+/// Writes a machine's seed disk; returns the public half of its host key.
+///
+/// # Errors
+/// HOST_NODE_PROGRAM_MISSING, HOST_DISK_FULL, HOST_NOT_READABLE.
+pub(super) fn write(cx: &Context, node: &Node, card: Card, role: Role<'_>) -> Result<String> {
+    let keys = line::keys(cx, node)?;
+    let program = programs::cadet_node(&cx.world)?;
+    let cadet_node = std::fs::read(&program).map_err(|e| machine::io("read", &program, &e))?;
+    let contexts = images::contexts::all(&cx.world)?;
+    let disk = cadet_seed::Machine {
+        hostname: &node.name,
+        user: line::USER,
+        authorized_key: &keys.client.public,
+        host_key: HostKey {
+            private: keys.host.private.clone(),
+            public: keys.host.public.clone(),
+        },
+        mac: &cadet_vm::config::mac_for(&node.name),
+        cadet_node: &cadet_node,
+        node_config: &node_config(cx.name.as_str(), node, card)?,
+        lessons_table: &lessons_table()?,
+        lessons: contexts
+            .iter()
+            .map(|(name, tar)| Lesson { name, tar })
+            .collect(),
+        role,
+    }
+    .disk()
+    .map_err(|e| internal("the seed disk could not be made", &e))?;
+    let files = node.files(&cx.world.files(&cx.name));
+    machine::write_private(&files.seed(), &disk)?;
+    Ok(keys.host.public)
 }
 
 fn told() -> String {
@@ -72,12 +95,14 @@ fn internal(what: &str, e: &dyn std::error::Error) -> CliError {
         .fix("cadet doctor")
 }
 
-fn node_config(name: &str) -> Result<String> {
+fn node_config(cluster: &str, node: &Node, card: Card) -> Result<String> {
+    let first = Node::first(cluster).address();
+    let server = format!("{first}:{}", machine::GUEST_API);
     let config = NodeConfig {
-        node_name: name.into(),
-        cluster_name: name.into(),
-        cluster_cidr: "10.244.0.0/16".into(),
-        pod_cidr: "10.244.0.0/24".into(),
+        node_name: node.name.clone(),
+        cluster_name: cluster.into(),
+        cluster_cidr: nodes::CLUSTER_CIDR.into(),
+        pod_cidr: node.pod_cidr(),
         service_cidr: "10.96.0.0/12".into(),
         load_balancer_cidr: Some("10.112.0.0/24".into()),
         api_port: machine::GUEST_API,
@@ -85,6 +110,8 @@ fn node_config(name: &str) -> Result<String> {
         lessons_dir: "/usr/lib/cadet".into(),
         host_dns: true,
         ingress: IngressPorts::default(),
+        node_network: (card == Card::Present).then(|| node.network()),
+        server: (!node.is_first()).then_some(server),
     };
     serde_json::to_string_pretty(&config).map_err(|e| internal("node.json could not be made", &e))
 }
@@ -107,9 +134,38 @@ mod tests {
         assert!(!table.is_empty());
     }
 
+    fn config(number: u8, card: Card) -> NodeConfig {
+        let node = Node::new("shop", number);
+        serde_json::from_str(&node_config("shop", &node, card).unwrap()).unwrap()
+    }
+
     #[test]
     fn node_json_is_what_the_guest_reads() {
-        let config: NodeConfig = serde_json::from_str(&node_config("cadet").unwrap()).unwrap();
-        assert_eq!(config.node_name, "cadet");
+        let first = config(1, Card::Present);
+        assert_eq!(first.node_name, "shop");
+        assert_eq!(first.server, None, "the server is here");
+        let network = first.node_network.unwrap();
+        assert_eq!(network.address.to_string(), "10.89.0.1");
+        assert_eq!(network.mac, "02:ca:de:00:00:01");
+        // Without the card it keeps the address by which it reaches the outside.
+        assert_eq!(config(1, Card::Absent).node_network, None);
+    }
+
+    #[test]
+    fn a_worker_is_told_where_the_first_is_and_which_pods_are_its_own() {
+        let third = config(3, Card::Present);
+        assert_eq!(third.node_name, "shop-3");
+        assert_eq!(third.cluster_name, "shop");
+        assert_eq!(third.server.as_deref(), Some("10.89.0.1:6443"));
+        assert_eq!(third.pod_cidr, "10.244.2.0/24");
+        assert_eq!(third.node_network.unwrap().address.to_string(), "10.89.0.3");
+    }
+
+    #[test]
+    fn a_machine_from_before_gets_its_card_once_it_was_told() {
+        assert_eq!(at_boot(Card::Absent, true), Card::Absent);
+        assert_eq!(at_boot(Card::Absent, false), Card::Present);
+        assert_eq!(at_boot(Card::Expected, true), Card::Present);
+        assert_eq!(at_boot(Card::Present, true), Card::Present);
     }
 }

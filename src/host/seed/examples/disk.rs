@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use cadet_seed::{HostKey, Machine};
+use cadet_seed::{HostKey, Machine, Role};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         node_config: &fs::read_to_string(config)?,
         lessons_table: "[]",
         lessons: vec![],
+        role: Role::First,
     }
     .disk()?;
     fs::write(out, disk)?;

@@ -67,6 +67,36 @@ fn it_installs_once_updates_and_removes() {
 }
 
 #[test]
+fn a_workers_keys_are_roots_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (seed, root) = (dir.path().join("seed"), dir.path().join("root"));
+    fs::create_dir_all(seed.join("units")).unwrap();
+    fs::create_dir_all(seed.join("pki")).unwrap();
+    let put = |name: &str, text: &str| fs::write(seed.join(name), text).unwrap();
+    for name in ["cadet-node", "node.json", "nodes.network"] {
+        put(name, name);
+    }
+    put("pki/ca.crt", "authority");
+    put("pki/node.key", "one");
+    assert_eq!(install(&seed, &root).matches("installed").count(), 5);
+    let mode = |path: &str| fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("var/lib/cadet/pki"), 0o700);
+    assert_eq!(mode("var/lib/cadet/pki/node.key"), 0o600);
+    assert_eq!(mode("var/lib/cadet"), 0o700);
+    assert_eq!(mode("etc/systemd/network/05-cadet-nodes.network"), 0o644);
+    assert_eq!(
+        install(&seed, &root),
+        "",
+        "the second run changed something"
+    );
+    put("pki/node.key", "renewed");
+    assert_eq!(
+        install(&seed, &root),
+        "cadet-seed: installed /var/lib/cadet/pki/node.key\n"
+    );
+}
+
+#[test]
 fn a_seed_without_its_program_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (seed, root) = (dir.path().join("seed"), dir.path().join("root"));

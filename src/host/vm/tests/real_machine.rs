@@ -80,6 +80,7 @@ fn bench(says: &str) -> Bench {
             guest_port: 22,
         }],
         mac: mac_for("bench"),
+        segment: None,
         qmp: QmpEndpoint::Unix(at("q1")),
         qmp_spare: Some(QmpEndpoint::Unix(at("q2"))),
         serial_log: at("serial.log"),

@@ -11,6 +11,7 @@ mod balancing;
 mod following;
 mod host_ports;
 mod large;
+mod nodes;
 mod policies;
 mod space;
 mod world;
