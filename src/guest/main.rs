@@ -12,6 +12,7 @@ mod election;
 mod enroll;
 mod hollow;
 mod images;
+mod keeper;
 mod names;
 mod notify;
 mod pause;
@@ -64,6 +65,9 @@ enum Verb {
     /// Put the images of a lesson into Docker: pull them, or build what stands in for them
     #[command(hide = true)]
     Images(images::Args),
+    /// Keep the clock right, and do what the laptop asks through the serial port
+    #[command(hide = true)]
+    Keeper(ConfigArg),
     /// Hold a pod's network open; the first process of every pod
     Pause,
     /// Print an administrator's kubeconfig with its keys
@@ -149,6 +153,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
             runtime()?.block_on(hollow::run(&args))
         }
         Verb::Images(args) => runtime()?.block_on(images::run(&args)),
+        Verb::Keeper(arg) => {
+            log_to_journal();
+            keeper::run(&arg.config)
+        }
         Verb::Pause => Ok(()),
         Verb::Kubeconfig(arg) => {
             let config = config::read(&arg.config)?;

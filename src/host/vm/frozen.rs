@@ -221,7 +221,7 @@ mod tests {
     use super::*;
     use crate::config::samples;
     use crate::qemu::Version;
-    use crate::{Arch, VmError};
+    use crate::Arch;
 
     fn emulator() -> Emulator {
         Emulator {
