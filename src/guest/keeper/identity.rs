@@ -45,7 +45,7 @@ pub enum IdentityError {
 ///
 /// # Errors
 /// [`IdentityError`]; the copy is then of no use.
-pub fn become(root: &Path, config: &Path, identity: &Identity) -> Result<(), IdentityError> {
+pub fn take_on(root: &Path, config: &Path, identity: &Identity) -> Result<(), IdentityError> {
     let is_worker = !identity.pki.is_empty();
     write_files(root, identity)?;
     nix::unistd::sethostname(&identity.hostname).map_err(IdentityError::Hostname)?;
@@ -55,7 +55,9 @@ pub fn become(root: &Path, config: &Path, identity: &Identity) -> Result<(), Ide
     put(config, &identity.node_config, 0o644)?;
     // What identifies the machine must survive a power cut that comes now.
     nix::unistd::sync();
-    let socket = root.join(WANTED.replace("multi-user", "sockets")).join("ssh.socket");
+    let socket = root
+        .join(WANTED.replace("multi-user", "sockets"))
+        .join("ssh.socket");
     let door = if socket.exists() {
         "ssh.socket"
     } else {
@@ -67,7 +69,12 @@ pub fn become(root: &Path, config: &Path, identity: &Identity) -> Result<(), Ide
     }
     command::run(&start)?;
     // The journal is named after the machine; its present one is the template's.
-    let journal = ["systemctl", "--no-block", "restart", "systemd-journald.service"];
+    let journal = [
+        "systemctl",
+        "--no-block",
+        "restart",
+        "systemd-journald.service",
+    ];
     Ok(command::run(&journal)?)
 }
 
@@ -75,7 +82,11 @@ pub fn become(root: &Path, config: &Path, identity: &Identity) -> Result<(), Ide
 fn write_files(root: &Path, identity: &Identity) -> Result<(), IdentityError> {
     let name = plain(&identity.hostname)?;
     let machine_id = uuid::Uuid::new_v4().simple().to_string();
-    put(&root.join("etc/machine-id"), &format!("{machine_id}\n"), 0o444)?;
+    put(
+        &root.join("etc/machine-id"),
+        &format!("{machine_id}\n"),
+        0o444,
+    )?;
     put(&root.join("etc/hostname"), &format!("{name}\n"), 0o644)?;
     hosts(&root.join("etc/hosts"), name)?;
 
@@ -94,7 +105,9 @@ fn write_files(root: &Path, identity: &Identity) -> Result<(), IdentityError> {
         give(path)?;
     }
 
-    let random: Vec<u8> = (0..32).flat_map(|_| *uuid::Uuid::new_v4().as_bytes()).collect();
+    let random: Vec<u8> = (0..32)
+        .flat_map(|_| *uuid::Uuid::new_v4().as_bytes())
+        .collect();
     put(&root.join("var/lib/systemd/random-seed"), &random, 0o600)?;
 
     if identity.pki.is_empty() {
@@ -232,15 +245,27 @@ mod tests {
         let text = |name: &str| fs::read_to_string(root.join(name)).unwrap();
         let bits = |name: &str| fs::metadata(root.join(name)).unwrap().permissions().mode() & 0o777;
         fs::create_dir(root.join("etc")).unwrap();
-        fs::write(root.join("etc/hosts"), "127.0.0.1 localhost\n127.0.1.1 template\n").unwrap();
+        fs::write(
+            root.join("etc/hosts"),
+            "127.0.0.1 localhost\n127.0.1.1 template\n",
+        )
+        .unwrap();
         write_files(root, &identity()).unwrap();
         assert_eq!(text("etc/hostname"), "shop-2\n");
         assert_eq!(text("etc/hosts"), "127.0.0.1 localhost\n127.0.1.1 shop-2\n");
-        assert_eq!(text("etc/ssh/ssh_host_ed25519_key.pub"), "ssh-ed25519 AAAAhost\n");
+        assert_eq!(
+            text("etc/ssh/ssh_host_ed25519_key.pub"),
+            "ssh-ed25519 AAAAhost\n"
+        );
         assert_eq!(bits("etc/ssh/ssh_host_ed25519_key"), 0o600);
         assert_eq!(bits("home/cadet/.ssh"), 0o700);
         assert_eq!(bits("home/cadet/.ssh/authorized_keys"), 0o600);
-        assert_eq!(fs::read(root.join("var/lib/systemd/random-seed")).unwrap().len(), 512);
+        assert_eq!(
+            fs::read(root.join("var/lib/systemd/random-seed"))
+                .unwrap()
+                .len(),
+            512
+        );
         let id = text("etc/machine-id");
         assert_eq!(id.trim().len(), 32);
         assert!(id.trim().chars().all(|c| c.is_ascii_hexdigit()));
@@ -262,7 +287,10 @@ mod tests {
         worker.pki = BTreeMap::from([("node.key".to_owned(), "secret".to_owned())]);
         write_files(root, &worker).unwrap();
         let pki = root.join("var/lib/cadet/pki");
-        assert_eq!(fs::metadata(&pki).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(&pki).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         assert_eq!(fs::read_to_string(pki.join("node.key")).unwrap(), "secret");
         for place in [WANTED, UNITS] {
             assert!(!root.join(place).join(SERVER).exists());

@@ -142,7 +142,7 @@ impl Keeper {
             Ask::Become(identity) => {
                 self.must_be_nobody()?;
                 self.wake(&identity.wake)?;
-                identity::become(&self.root, &self.config, &identity)?;
+                identity::take_on(&self.root, &self.config, &identity)?;
                 tracing::info!(name = %identity.hostname, "the copy is a machine of its own");
                 Ok(())
             }

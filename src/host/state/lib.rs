@@ -11,9 +11,9 @@ mod names;
 mod record;
 mod store;
 
-pub use lock::{LessonLock, ProfileLock};
-pub use names::{Home, ProfileName, ProfilePaths};
-pub use record::{Base, Card, Phase, Ports, Profile, Spec, Wire, Worker};
+pub use lock::{LessonLock, ProfileLock, TemplateLock};
+pub use names::{Home, ProfileName, ProfilePaths, SnapshotPaths, TemplatePaths};
+pub use record::{Base, Card, Phase, Ports, Profile, Spec, TemplateUse, Wire, Worker};
 pub use store::{Recovered, Store};
 
 use std::path::PathBuf;
@@ -60,6 +60,9 @@ pub enum Error {
     /// Another command is changing this profile.
     #[error("another cadet command ({holder}) is working on profile {profile}")]
     Locked { profile: String, holder: String },
+    /// Another command makes or removes templates.
+    #[error("another cadet command ({holder}) is working on templates")]
+    TemplatesBusy { holder: String },
     /// A lesson is open with this profile.
     #[error("a lesson is open with profile {profile} ({holder})")]
     LessonOpen { profile: String, holder: String },

@@ -242,6 +242,7 @@ fn new(cx: &Context, args: &StartArgs) -> Result<Profile> {
         base: None,
         ports: None,
         accelerator: None,
+        template: None,
         host_key: None,
         kubeconfig: None,
         card: Card::Absent,
