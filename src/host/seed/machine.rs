@@ -52,6 +52,7 @@ pub struct Lesson<'a> {
 }
 
 /// What a machine is in its cluster.
+#[derive(Debug, Clone, Copy)]
 pub enum Role<'a> {
     /// Runs control plane and agent, and makes the certificates of all.
     First,

@@ -1,5 +1,6 @@
 //! `cadet start`: make or find the record, then run the steps that are not done.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cadet_state::{Card, Phase, Profile, ProfileLock, Spec, Store, Worker};
@@ -51,6 +52,9 @@ pub struct StartArgs {
     /// How long to wait for each of them
     #[arg(long, value_parser = crate::args::duration, default_value = "6m", value_name = "TIME")]
     pub wait_timeout: Duration,
+    /// Boot a new machine, even where a copy of one that was frozen earlier would take seconds
+    #[arg(long)]
+    pub cold: bool,
     /// Tell what would be done, do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -73,6 +77,7 @@ impl StartArgs {
             image: None,
             wait: WaitFor::Node,
             wait_timeout,
+            cold: false,
             dry_run: false,
             download_only: false,
             keep_context: true,
@@ -107,7 +112,7 @@ pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
     let profile = record(cx, &args, old).await?;
     let mut v = voyage(cx, &args, profile, began);
     if args.download_only {
-        start::run_all(&mut v, Some("image")).await?;
+        start::run_all(&mut v, Some("template")).await?;
         tell_downloaded(cx, is_new)?;
         return Ok(0);
     }
@@ -145,6 +150,8 @@ pub fn voyage<'a>(
         began,
         emulator: None,
         was_running: false,
+        was_seeded: false,
+        arrivals: BTreeMap::new(),
         tunnel: None,
         access: None,
     }
@@ -348,6 +355,9 @@ async fn dry_run(cx: &Context, args: &StartArgs, began: Instant) -> Result<u8> {
     let profile = record(cx, args, old).await?;
     let mut v = voyage(cx, args, profile, began);
     for step in start::steps(!v.workers.is_empty()) {
+        if !step.applies(&v) {
+            continue;
+        }
         let plan = step.plan(&mut v).await?;
         if cx.ui.json() {
             cx.ui

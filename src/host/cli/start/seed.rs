@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 use cadet_api::install::{IngressPorts, NodeConfig};
 use cadet_seed::{HostKey, Lesson, Role};
-use cadet_state::Card;
+use cadet_state::{Card, Profile};
 
 use super::{Note, Step, Voyage};
 use crate::error::{CliError, Result};
+use crate::frozen::suspend;
 use crate::nodes::{self, Node};
 use crate::{Context, images, line, machine, programs};
 
@@ -24,17 +25,20 @@ impl Step for Seed {
     }
 
     async fn done(&self, v: &mut Voyage<'_>) -> Result<Option<Note>> {
-        // A running machine has read its seed and holds the file open. Otherwise the disk
-        // is made anew: it takes a moment and is then surely this program's.
-        Ok((v.was_running && v.files.seed().exists()).then(|| Note::there(told())))
+        // A running machine has read its seed and holds the file open, and so has one that goes
+        // on where it was. Otherwise the disk is made anew: it takes a moment and is then surely
+        // this program's.
+        let has_read = v.was_running || suspend::is(&v.files);
+        Ok((has_read && v.files.seed().exists()).then(|| Note::there(told())))
     }
 
     async fn run(&self, v: &mut Voyage<'_>) -> Result<Note> {
         v.cx.ui.progress("writing the seed disk", None);
         v.profile.card = at_boot(v.profile.card, v.files.disk().exists());
         let first = Node::first(&v.profile.name);
-        let host_key = write(v.cx, &first, v.profile.card, Role::First)?;
+        let host_key = write(v.cx, &v.profile, &first, v.profile.card, Role::First)?;
         v.profile.host_key = Some(host_key);
+        v.was_seeded = true;
         Ok(Note::new(told()))
     }
 }
@@ -52,7 +56,16 @@ fn at_boot(card: Card, has_disk: bool) -> Card {
 ///
 /// # Errors
 /// HOST_NODE_PROGRAM_MISSING, HOST_DISK_FULL, HOST_NOT_READABLE.
-pub(super) fn write(cx: &Context, node: &Node, card: Card, role: Role<'_>) -> Result<String> {
+pub(super) fn write(
+    cx: &Context,
+    profile: &Profile,
+    node: &Node,
+    card: Card,
+    role: Role<'_>,
+) -> Result<String> {
+    let kept = node
+        .kept(profile)
+        .ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "there is no such machine"))?;
     let keys = line::keys(cx, node)?;
     let program = programs::cadet_node(&cx.world)?;
     let cadet_node = std::fs::read(&program).map_err(|e| machine::io("read", &program, &e))?;
@@ -65,7 +78,7 @@ pub(super) fn write(cx: &Context, node: &Node, card: Card, role: Role<'_>) -> Re
             private: keys.host.private.clone(),
             public: keys.host.public.clone(),
         },
-        mac: &cadet_vm::config::mac_for(&node.name),
+        mac: &machine::mac(&kept, node),
         cadet_node: &cadet_node,
         node_config: &node_config(cx.name.as_str(), node, card)?,
         lessons_table: &lessons_table()?,
@@ -95,7 +108,7 @@ fn internal(what: &str, e: &dyn std::error::Error) -> CliError {
         .fix("cadet doctor")
 }
 
-fn node_config(cluster: &str, node: &Node, card: Card) -> Result<String> {
+pub(super) fn node_config(cluster: &str, node: &Node, card: Card) -> Result<String> {
     let first = Node::first(cluster).address();
     let server = format!("{first}:{}", machine::GUEST_API);
     let config = NodeConfig {
@@ -116,7 +129,11 @@ fn node_config(cluster: &str, node: &Node, card: Card) -> Result<String> {
     serde_json::to_string_pretty(&config).map_err(|e| internal("node.json could not be made", &e))
 }
 
-fn lessons_table() -> Result<String> {
+/// `lessons.json`.
+///
+/// # Errors
+/// PROGRAM_INTERNAL.
+pub fn lessons_table() -> Result<String> {
     let table = images::lessons::table()?;
     serde_json::to_string_pretty(&table).map_err(|e| internal("lessons.json could not be made", &e))
 }
