@@ -91,6 +91,11 @@ fn verbs_on_a_profile_that_does_not_exist_say_so() {
         &["image", "list", "--cluster"],
         &["image", "rm", "--cluster", "hello:1"],
         &["image", "load", "hello:1"],
+        &["stop", "--poweroff"],
+        &["snapshot", "create"],
+        &["snapshot", "list"],
+        &["snapshot", "restore", "x"],
+        &["snapshot", "delete", "x"],
     ] {
         home.run(args).fails_with("GUEST_NOT_FOUND", 85);
     }

@@ -9,6 +9,7 @@ fn help_names_every_verb_with_an_example() {
     for verb in [
         "start",
         "stop",
+        "snapshot",
         "delete",
         "node",
         "status",

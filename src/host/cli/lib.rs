@@ -129,6 +129,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
     match command {
         Command::Start(args) => commands::start::run(cx, args).await,
         Command::Stop(args) => commands::stop::run(cx, args).await,
+        Command::Snapshot(args) => commands::snapshot::run(cx, args).await,
         Command::Delete(args) => commands::delete::run(cx, args).await,
         Command::Node(args) => commands::node::run(cx, args).await,
         Command::Status => commands::status::run(cx).await,

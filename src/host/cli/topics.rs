@@ -303,6 +303,24 @@ pub const TOPICS: &[Topic] = &[
         "The profile exists, but its machine is not running.",
     ),
     topic(
+        "SNAPSHOT_NOT_FOUND",
+        85,
+        "The profile has no snapshot of that name. `cadet snapshot list` shows all.",
+    ),
+    topic(
+        "SNAPSHOT_EXISTS",
+        81,
+        "A snapshot of that name is there, and none is ever written over. Delete it first, or \
+        choose another name.",
+    ),
+    topic(
+        "SNAPSHOT_OTHER_MACHINES",
+        81,
+        "A snapshot holds all machines of the profile at one moment, and can only be put back into \
+        the same machines. Machines that were added since must be deleted first; of machines that \
+        were deleted since, the disks are gone, and the snapshot with them.",
+    ),
+    topic(
         "GUEST_NODE_NOT_FOUND",
         85,
         "The profile has no machine of that name. The first machine is called as the profile, the \

@@ -12,6 +12,7 @@ pub mod logs;
 pub mod node;
 pub mod open;
 pub mod service;
+pub mod snapshot;
 pub mod ssh;
 pub mod start;
 pub mod status;

@@ -112,7 +112,7 @@ pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
     let profile = record(cx, &args, old).await?;
     let mut v = voyage(cx, &args, profile, began);
     if args.download_only {
-        start::run_all(&mut v, Some("template")).await?;
+        start::run_all(&mut v, Some(&["template", "image"])).await?;
         tell_downloaded(cx, is_new)?;
         return Ok(0);
     }
@@ -302,7 +302,7 @@ async fn may_change(cx: &Context, profile: &Profile, node: &Node, wanted: &Spec)
         let error = fixed(cx, node, "size of a running machine", size);
         return Err(error.fix(format!(
             "{}\n{}",
-            machine::again(cx, "stop"),
+            machine::again(cx, "stop --poweroff"),
             machine::again(cx, "start ...")
         )));
     }

@@ -23,7 +23,7 @@ mod seed;
 mod template;
 mod workers;
 
-pub use arrive::{Arrival, wake};
+pub use arrive::Arrival;
 pub use host::{emulator, fit_together, fits};
 pub use seed::lessons_table;
 
@@ -149,17 +149,20 @@ pub fn steps(several: bool) -> Vec<&'static dyn Step> {
     steps
 }
 
-/// Runs what is not done yet, up to and including the step called `last`, else to the end.
+/// Runs what is not done yet, up to and including the last step of these names, else to the end.
 ///
 /// # Errors
 /// The first step's error that fails; the steps before it stay done.
-pub async fn run_all(v: &mut Voyage<'_>, last: Option<&str>) -> Result<()> {
+pub async fn run_all(v: &mut Voyage<'_>, last: Option<&[&str]>) -> Result<()> {
     let mut steps = steps(!v.workers.is_empty());
     steps.retain(|step| step.applies(v));
-    let wanted = steps
-        .iter()
-        .position(|s| Some(s.name()) == last)
-        .map_or(steps.len(), |i| i + 1);
+    let wanted = match last {
+        Some(names) => steps
+            .iter()
+            .rposition(|step| names.contains(&step.name()))
+            .map_or(0, |index| index + 1),
+        None => steps.len(),
+    };
     for (index, step) in steps[..wanted].iter().enumerate() {
         if v.quiet && step.done(v).await?.is_some() {
             continue;

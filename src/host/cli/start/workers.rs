@@ -232,7 +232,7 @@ async fn without_card(v: &mut Voyage<'_>, tunnel: &Tunnel) -> CliError {
     .why("it was made by an older Cadet; it gets the card at its next boot")
     .fix(format!(
         "{}\n{}",
-        machine::again(v.cx, "stop"),
+        machine::again(v.cx, "stop --poweroff"),
         machine::again(v.cx, "start")
     ))
 }
