@@ -406,7 +406,7 @@ fn from_start_to_the_telescope_page_and_back() {
     let before = container_id(&v.pod_again(4, &before), "mongo");
 
     v.tell("stop, start: the pod runs again, the tunnel is told to end");
-    let stop = v.home.ok(&["stop"]);
+    let stop = v.home.ok(&["stop", "--poweroff"]);
     v.tell(&stop.out);
     assert_eq!(v.qemu_pids(), Vec::<u32>::new());
     assert_eq!(v.home.run(&["status"]).code, 7);
@@ -450,7 +450,7 @@ fn from_start_to_the_telescope_page_and_back() {
         "endpointslice/page-1",
         "--ignore-not-found",
     ]);
-    v.home.ok(&["stop"]);
+    v.home.ok(&["stop", "--poweroff"]);
     v.home.ok(&["start", "--memory", LESSON_MEMORY]);
     lessons::play(&v.home, |text| v.tell(text));
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use cadet_api::keeper::{Ask, Told};
 use cadet_state::Profile;
 use cadet_tunnel::control::ForwardStatus;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use crate::doors::event;
 use crate::error::Result;
 use crate::machine::MachineState;
 use crate::nodes::{self, Node};
-use crate::{Context, kubeconfig, line, machine, ui};
+use crate::{Context, keeper, kubeconfig, line, machine, ui};
 
 /// Bits of the exit code, as minikube has them.
 const MACHINE: u8 = 1;
@@ -20,6 +21,8 @@ const NODE: u8 = 4;
 
 /// All questions together may take no longer.
 const DEADLINE: Duration = Duration::from_secs(8);
+/// For the word of a machine's keeper; without it something is left out.
+const GLANCE: Duration = Duration::from_secs(1);
 
 struct Seen {
     api: Option<String>,
@@ -87,11 +90,17 @@ pub async fn run(cx: &Context) -> Result<u8> {
     let up = state
         .since()
         .and_then(|since| SystemTime::now().duration_since(UNIX_EPOCH + since).ok());
+    let clock = match state.is_running() {
+        true => keeper::ask(&files.keeper(), Ask::Hello, GLANCE).await.ok(),
+        false => None,
+    };
     if cx.ui.json() {
         cx.ui.object(&json!({
             "name": cx.name.as_str(), "machine": state.word(), "reason": state.reason(),
             "cpus": profile.spec.cpus, "memoryMiB": profile.spec.memory_mib,
             "accelerator": profile.accelerator, "upSeconds": up.map(|u| u.as_secs()),
+            "clock": clock.as_ref().map(|c| json!({"corrections": c.corrections,
+                "asleepMs": c.corrected_ms, "putBackMs": c.put_back_ms})),
             "api": {"server": seen.api, "answers": code & API == 0, "reason": seen.trouble},
             "nodes": seen.nodes.iter().map(|n| json!({
                 "name": n.name, "ready": n.ready, "pods": n.pods, "podCIDR": n.pod_cidr})).collect::<Vec<_>>(),
@@ -111,7 +120,10 @@ pub async fn run(cx: &Context) -> Result<u8> {
         profile.spec.cpus,
         ui::mib(profile.spec.memory_mib)
     );
-    let up = up.map_or(String::new(), |u| format!(" · up {}", ui::duration(u)));
+    let asleep = clock.as_ref().map(asleep).unwrap_or_default();
+    let up = up.map_or(String::new(), |u| {
+        format!(" · up {}{asleep}", ui::duration(u))
+    });
     cx.ui
         .line(format!("{}   {}   {size}{up}", cx.name, state.word()));
     if let Some(reason) = state.reason() {
@@ -168,6 +180,24 @@ async fn others(cx: &Context, profile: &Profile) -> Vec<Other> {
     others
 }
 
+/// What was done to the machine's clock, for people.
+fn asleep(told: &Told) -> String {
+    let (forward, back) = (told.corrected_ms / 1000, told.put_back_ms / 1000);
+    let mut parts = Vec::new();
+    if forward > 0 {
+        let slept = ui::duration(Duration::from_secs(forward));
+        parts.push(format!("asleep {slept}, clock corrected"));
+    }
+    if back > 0 {
+        let back = ui::duration(Duration::from_secs(back));
+        parts.push(format!("clock put back by {back}"));
+    }
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!(" ({})", parts.join("; "))
+}
+
 /// The first doors, as many as a line takes; `cadet tunnel --status` lists all.
 fn some_doors(doors: &[ForwardStatus]) -> String {
     const SHOWN: usize = 2;
@@ -210,6 +240,24 @@ async fn look(cluster: &Cluster) -> Result<Vec<NodeSeen>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_happened_to_the_clock_is_said() {
+        let told = |forward, back| Told {
+            corrected_ms: forward,
+            put_back_ms: back,
+            ..Told::default()
+        };
+        assert_eq!(asleep(&told(800, 0)), "");
+        assert_eq!(
+            asleep(&told(2_460_000, 0)),
+            " (asleep 41 min, clock corrected)"
+        );
+        assert_eq!(
+            asleep(&told(5_000, 90_000)),
+            " (asleep 5 s, clock corrected; clock put back by 1 min)"
+        );
+    }
 
     #[test]
     fn a_line_shows_two_doors_and_counts_the_rest() {

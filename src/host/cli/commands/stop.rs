@@ -40,8 +40,7 @@ pub async fn run(cx: &Context, args: StopArgs) -> Result<u8> {
             Suspended::All => {
                 profile.phase = Phase::Stopped;
                 machine::save(cx, &profile)?;
-                cx.ui
-                    .step_done(&format!("{} suspended", how_many(&all)), None);
+                cx.ui.step_done(&how_many(&all), None);
                 return Ok(tell(cx, "Suspended", began));
             }
             Suspended::No(why) => {
@@ -106,8 +105,8 @@ async fn one(cx: &Context, profile: &Profile, node: &Node, args: &StopArgs) -> R
 
 fn how_many(all: &[Node]) -> String {
     match all {
-        [_] => "memory kept on the disk,".into(),
-        all => format!("{} machines", all.len()),
+        [_] => "suspended; its memory is on the disk".into(),
+        all => format!("{} machines suspended", all.len()),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Real QEMU processes with a guest of a few bytes: start, look, stop and every way to die.
 #![cfg(target_os = "linux")]
 
+#[path = "real_machine/frozen.rs"]
+mod frozen;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
