@@ -49,7 +49,12 @@ pub async fn run(cx: &Context, args: StopArgs) -> Result<u8> {
             }
         }
     }
-    line::stop_background(cx).await?;
+    let files = cx.world.files(&cx.name);
+    let is_suspended = |all: &[Node]| all.iter().any(|node| suspend::is(&node.files(&files)));
+    if args.poweroff || !is_suspended(&all) {
+        // One that leads into a suspended machine leads in again when it wakes.
+        line::stop_background(cx).await?;
+    }
     // The control plane goes last, so that it sees the others go.
     all.reverse();
     for (index, node) in all.iter().enumerate() {
@@ -66,9 +71,11 @@ pub async fn run(cx: &Context, args: StopArgs) -> Result<u8> {
         }
         cx.ui.step_done(&told, None);
     }
-    let files = cx.world.files(&cx.name);
-    let suspended = all.iter().any(|node| suspend::is(&node.files(&files)));
-    let word = if suspended { "Suspended" } else { "Stopped" };
+    let word = if is_suspended(&all) {
+        "Suspended"
+    } else {
+        "Stopped"
+    };
     Ok(tell(cx, word, began))
 }
 
