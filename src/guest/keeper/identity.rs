@@ -68,14 +68,17 @@ pub fn take_on(root: &Path, config: &Path, identity: &Identity) -> Result<(), Id
         start.push(SERVER);
     }
     command::run(&start)?;
-    // The journal is named after the machine; its present one is the template's.
-    let journal = [
-        "systemctl",
-        "--no-block",
-        "restart",
-        "systemd-journald.service",
-    ];
-    Ok(command::run(&journal)?)
+    // The journal is named after the machine; its present one is the template's. Nobody waits
+    // for another.
+    std::thread::spawn(|| {
+        command::try_run(&[
+            "systemctl",
+            "--no-block",
+            "restart",
+            "systemd-journald.service",
+        ]);
+    });
+    Ok(())
 }
 
 /// Everything that is a file, but for `node.json`.

@@ -97,11 +97,6 @@ impl MachineState {
         }
     }
 
-    /// True if its memory is kept on the disk, to go on from there.
-    pub fn is_suspended(&self) -> bool {
-        self.suspended && !self.has_process()
-    }
-
     /// When QEMU was started, since 1970.
     pub fn since(&self) -> Option<Duration> {
         self.since
@@ -295,6 +290,7 @@ pub fn config(files: &ProfilePaths, profile: &Profile, node: &Node) -> Option<Ma
         Some("whpx") => Accel::Whpx,
         _ => Accel::Tcg,
     };
+    let mac = mac(&kept, node);
     Some(MachineConfig {
         name: node.name.clone(),
         arch: Arch::host()?,
@@ -318,7 +314,7 @@ pub fn config(files: &ProfilePaths, profile: &Profile, node: &Node) -> Option<Ma
             },
         ],
         forwards: kept.forwards?,
-        mac: mac(&kept, node),
+        mac,
         segment: kept.segment,
         qmp: QmpEndpoint::Unix(files.qmp()),
         qmp_spare: None,

@@ -63,6 +63,7 @@ pub async fn suspend(cx: &Context, profile: &Profile, which: &[Node]) -> Result<
         return Ok(Suspended::No(why));
     }
     cx.ui.progress("suspending", None);
+    let program = program(cx)?;
     for one in &moving {
         // Whoever has no keeper has unwritten data in the state alone.
         let _ = keeper::ask(&one.files.keeper(), Ask::Sync, SYNC).await;
@@ -73,7 +74,6 @@ pub async fn suspend(cx: &Context, profile: &Profile, which: &[Node]) -> Result<
             return Ok(Suspended::No(told(&error)));
         }
     }
-    let program = program(cx)?;
     moving = save_all(moving, &program).await;
     let failed = moving
         .iter()
@@ -275,8 +275,15 @@ async fn thaw(
         memory: None,
     };
     let vm = Machine::thaw(config, emulator, &saved, note).await?;
-    process::remove(&files.suspended_note())?;
-    go_on(cx, profile, node, &vm).await
+    let went_on = match process::remove(&files.suspended_note()) {
+        Ok(()) => go_on(cx, profile, node, &vm).await,
+        Err(error) => Err(error),
+    };
+    if went_on.is_err() {
+        // What stands still for ever would be in the way of a boot.
+        vm.destroy(StopDeadlines::default()).await?;
+    }
+    went_on
 }
 
 fn lost(files: &ProfilePaths, error: &VmError) -> Result<Woken> {

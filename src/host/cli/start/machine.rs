@@ -107,7 +107,12 @@ async fn bring_up(
         machine::save(v.cx, &v.profile)?;
         return Ok(woke);
     }
-    if !v.was_seeded {
+    let is_refused = v.args.cold && first.is_unsettled(&v.profile);
+    if is_refused {
+        cadet_vm::process::remove(&v.files.disk())?;
+        v.profile.template = None;
+    }
+    if is_refused || !v.was_seeded {
         // The seed step left alone what a machine that wakes has read already.
         let key = seed::write(v.cx, &v.profile, first, v.profile.card, Role::First)?;
         v.profile.host_key = Some(key);

@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use cadet_state::{Card, TemplateUse};
 
 use super::{Note, Step, Voyage};
-use crate::accelerator;
 use crate::error::{CliError, Result};
 use crate::frozen::template::{Ensured, Wanted, ensure};
 use crate::nodes::Node;
+use crate::{accelerator, machine};
 
 /// See the module.
 pub struct Template;
@@ -40,6 +40,11 @@ impl Step for Template {
         let first = Node::first(&v.profile.name);
         // A copy has the template's cards.
         v.profile.card = Card::Present;
+        if first.is_unsettled(&v.profile) {
+            // An interrupted start left a copy that is nobody.
+            machine::destroy(v.cx, &v.profile, &first).await?;
+            cadet_vm::process::remove(&v.files.disk())?;
+        }
         let (used, note) = wanted(v, &first).await?;
         v.profile.template = used;
         Ok(note)

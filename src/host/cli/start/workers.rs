@@ -161,10 +161,19 @@ async fn base(v: &mut Voyage<'_>, node: &Node) -> Result<()> {
 /// A new disk is copied from a template, if there can be one.
 async fn template(v: &mut Voyage<'_>, node: &Node) -> Result<()> {
     let has_disk = node.files(&v.files).disk().exists();
-    if v.args.cold || (has_disk && !node.is_unsettled(&v.profile)) {
+    let is_unsettled = node.is_unsettled(&v.profile);
+    if has_disk && !is_unsettled {
         return Ok(());
     }
-    let (used, _) = template::wanted(v, node).await?;
+    if is_unsettled {
+        // An interrupted start left a copy that is nobody; its machine was ended above.
+        cadet_vm::process::remove(&node.files(&v.files).disk())?;
+    }
+    let used = if v.args.cold {
+        None
+    } else {
+        template::wanted(v, node).await?.0
+    };
     if let Some(worker) = v.profile.worker_mut(node.number) {
         worker.template = used;
     }
