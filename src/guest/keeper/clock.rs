@@ -33,7 +33,7 @@ impl Clock {
     pub fn by_board(&mut self, seconds: i64) -> std::io::Result<()> {
         // In the middle of the second that the board tells.
         let board = seconds.saturating_mul(SECOND).saturating_add(SECOND / 2);
-        self.set(step(board - now(), BOARD_BEHIND, BOARD_AHEAD))
+        self.set(step(board.saturating_sub(now()), BOARD_BEHIND, BOARD_AHEAD))
     }
 
     /// Puts the clock right by the laptop's nanoseconds since 1970.

@@ -21,7 +21,7 @@ mod port;
 mod template;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cadet_api::keeper::{Ask, Outcome, Reply, Request, Told, Wake};
 
@@ -31,7 +31,10 @@ use port::{Heard, Port};
 
 /// Between two looks at the board's clock.
 const LOOK: Duration = Duration::from_secs(4);
-/// While the port is not there (yet): a machine of an older Cadet has none.
+/// Between two looks for the port while its driver may yet be loaded, and for how long.
+const SOON: Duration = Duration::from_secs(1);
+const BOOTING: Duration = Duration::from_secs(120);
+/// Afterwards: a machine of an older Cadet has none.
 const NO_PORT: Duration = Duration::from_secs(30);
 
 /// Runs until the system ends it.
@@ -46,11 +49,13 @@ pub fn run(config: &Path) -> Result<(), Failure> {
         config: config.to_path_buf(),
     };
     keeper.look();
+    let began = Instant::now();
     loop {
         match Port::find(Path::new("/"))? {
             Some(port) => keeper.serve(port)?,
             None => {
-                port::wait(NO_PORT)?;
+                let booting = began.elapsed() < BOOTING;
+                port::wait(if booting { SOON } else { NO_PORT })?;
                 keeper.look();
             }
         }
