@@ -153,24 +153,24 @@ mod tests {
         let (a, b) = (dir.path().join("a"), dir.path().join("b"));
         let length = 40 << 20;
         let far = 33 << 20;
-        written(&a, &[(5, b"near"), (far, b"far")], length);
+        let (near, end) = (&b"near"[..], &b"far"[..]);
+        written(&a, &[(5, near), (far, end)], length);
         let zeros = vec![0; 1 << 20];
-        written(
-            &b,
-            &[(1 << 20, &zeros), (5, b"near"), (far, b"far")],
-            length,
-        );
+        let zeros = (1 << 20, &zeros[..]);
+        written(&b, &[zeros, (5, near), (far, end)], length);
         let mark = Mark::of(&a).unwrap();
         assert_eq!(mark, Mark::of(&b).unwrap());
         assert_eq!(mark.bytes, length);
-        for (parts, length) in [
-            (&[(5, &b"near"[..]), (far, b"faR")][..], length),
-            (&[(6, b"near"), (far, b"far")], length),
-            (&[(5, b"near"), (far + BLOCK as u64, b"far")], length),
-            (&[(5, b"near")], length),
-            (&[(5, b"near"), (far, b"far")], length - 1),
-        ] {
-            written(&b, parts, length);
+        let next = far + BLOCK as u64;
+        let others: [(Vec<(u64, &[u8])>, u64); 5] = [
+            (vec![(5, near), (far, &b"faR"[..])], length),
+            (vec![(6, near), (far, end)], length),
+            (vec![(5, near), (next, end)], length),
+            (vec![(5, near)], length),
+            (vec![(5, near), (far, end)], length - 1),
+        ];
+        for (parts, length) in others {
+            written(&b, &parts, length);
             assert_ne!(mark, Mark::of(&b).unwrap(), "{parts:?}");
         }
     }
