@@ -219,9 +219,9 @@ fn damaged(path: &Path) -> VmError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Arch;
     use crate::config::samples;
     use crate::qemu::Version;
-    use crate::Arch;
 
     fn emulator() -> Emulator {
         Emulator {
