@@ -26,7 +26,10 @@ put() {
 }
 
 put "$seed/cadet-node" /usr/local/bin/cadet-node 0755
-put "$seed/node.json" /etc/cadet/node.json 0644
+# A template has none: what it becomes is told to its copies.
+if [ -f "$seed/node.json" ]; then
+    put "$seed/node.json" /etc/cadet/node.json 0644
+fi
 
 mkdir -p "$root/var/lib/cadet"
 chmod 0700 "$root/var/lib/cadet"
@@ -76,7 +79,7 @@ done
 services=
 wants=/etc/systemd/system/multi-user.target.wants
 missing=
-for name in cadet-server.service cadet-agent.service; do
+for name in cadet-keeper.service cadet-server.service cadet-agent.service; do
     [ -f "$seed/units/$name" ] || continue
     services="$services $name"
     [ -L "$wants/$name" ] || missing=yes
@@ -89,7 +92,13 @@ if [ -z "$changed" ] && [ -z "$missing" ]; then
 fi
 # --no-block: this runs inside a boot transaction that the units wait for.
 systemctl enable --quiet cadet-seed.service
-# shellcheck disable=SC2086 # names of units, without blanks
+if [ ! -f "$seed/node.json" ]; then
+    # shellcheck disable=SC2086 # names of units, without blanks
+    systemctl enable --quiet $services
+    systemctl start --no-block cadet-keeper.service
+    exit 0
+fi
+# shellcheck disable=SC2086
 systemctl enable --quiet --now --no-block $services
 case "$changed " in
 *" /usr/local/bin/cadet-node "* | *" /etc/cadet/node.json "* | *" /var/lib/cadet/pki/"* | \

@@ -13,10 +13,6 @@ pub const LOCAL_VOLUMES: &str = "/var/lib/cadet/volumes";
 /// another.
 pub const DASHBOARD_PORT: u16 = 10270;
 
-/// Annotation of a Node whose machine stood still since its boot: for how long, and how often
-/// its clock was moved forward (`asleepSeconds`, `corrections`).
-pub const CLOCK: &str = "cadet.dev/clock";
-
 /// Configuration of one node, carried as `node.json` on the seed disk and kept in
 /// the guest as `/etc/cadet/node.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,10 +56,6 @@ pub struct NodeConfig {
     /// only; without it the server runs on this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
-    /// Whether the agent moves the system's clock forward when the clock chip is ahead: for
-    /// machines, whose clock stands still while they do.
-    #[serde(default)]
-    pub keeps_clock: bool,
 }
 
 /// A node's card in the network between nodes. The agent gives it its address.

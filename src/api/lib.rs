@@ -24,6 +24,7 @@ mod fuzz;
 pub mod install;
 pub mod json;
 pub mod json_syntax;
+pub mod keeper;
 pub mod kubeconfig;
 pub mod meta;
 pub mod names;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pki::Pki;
 use crate::server::stop_signal;
-use crate::{Failure, clock, config, credentials, names, routes};
+use crate::{Failure, config, credentials, names, routes};
 
 /// systemd-resolved's list of real servers; /etc/resolv.conf names its stub, which pods
 /// cannot reach.
@@ -87,10 +87,6 @@ pub async fn run(config: &NodeConfig, data: &Path, docker: &Path) -> Result<(), 
         shutdown.clone(),
     ));
     let client = client(credentials::agent(config, &pki)?).await?;
-    let clock = config.keeps_clock.then(|| {
-        let name = config.node_name.clone();
-        tokio::spawn(clock::keep(name, client.clone(), shutdown.clone()))
-    });
     let runtime = DockerRuntime::new(docker.display().to_string());
     let names = dns.map(|dns| {
         let host = config.host_dns;
@@ -105,9 +101,6 @@ pub async fn run(config: &NodeConfig, data: &Path, docker: &Path) -> Result<(), 
     tracing::info!(node = %config.node_name, %host_ip, "the agent starts");
     cadet_kubelet::run(kubelet, client, runtime, network, shutdown).await?;
     proxy.await?;
-    if let Some(clock) = clock {
-        clock.await?;
-    }
     if let Some(Err(error)) = futures::future::OptionFuture::from(routes).await {
         tracing::error!(%error, "the loop of routes failed");
     }

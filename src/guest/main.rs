@@ -5,7 +5,6 @@
 //! up on a server without a virtual machine, and takes them down again.
 
 mod agent;
-mod clock;
 mod config;
 mod credentials;
 mod datastore;
@@ -13,6 +12,7 @@ mod election;
 mod enroll;
 mod hollow;
 mod images;
+mod keeper;
 mod names;
 mod notify;
 mod pause;
@@ -70,6 +70,9 @@ enum Verb {
     /// Mount a folder of the laptop, which answers on standard input and output
     #[command(hide = true)]
     Share(share::Args),
+    /// Keep the clock right, and do what the laptop asks through the serial port
+    #[command(hide = true)]
+    Keeper(ConfigArg),
     /// Hold a pod's network open; the first process of every pod
     Pause,
     /// Print an administrator's kubeconfig with its keys
@@ -160,6 +163,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         Verb::Images(args) => runtime()?.block_on(images::run(&args)),
         Verb::Share(args) => share::run(&args),
+        Verb::Keeper(arg) => {
+            log_to_journal();
+            keeper::run(&arg.config)
+        }
         Verb::Pause => Ok(()),
         Verb::Kubeconfig(arg) => {
             let config = config::read(&arg.config)?;

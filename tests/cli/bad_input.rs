@@ -122,6 +122,11 @@ fn verbs_on_a_profile_that_does_not_exist_say_so() {
         &["mount", ".:/mnt/x"],
         &["addons", "list"],
         &["addons", "disable", "ingress"],
+        &["stop", "--poweroff"],
+        &["snapshot", "create"],
+        &["snapshot", "list"],
+        &["snapshot", "restore", "x"],
+        &["snapshot", "delete", "x"],
     ] {
         home.run(args).fails_with("GUEST_NOT_FOUND", 85);
     }

@@ -11,6 +11,7 @@ fn help_names_every_verb_with_an_example() {
         "stop",
         "pause",
         "unpause",
+        "snapshot",
         "delete",
         "node",
         "status",

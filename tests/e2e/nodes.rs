@@ -322,7 +322,7 @@ fn three_machines_are_one_cluster() {
     c.all_reach_all(&pods);
 
     c.tell("all stop and all start");
-    c.home.ok(&["stop"]);
+    c.home.ok(&["stop", "--poweroff"]);
     assert_eq!(c.home.run(&["status"]).code, 7);
     c.home.ok(&["start", "--wait-timeout", "20m"]);
     let pods = c.pages_on(&ALL);

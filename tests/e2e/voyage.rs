@@ -409,7 +409,7 @@ fn from_start_to_the_telescope_page_and_back() {
     let before = container_id(&v.pod_again(4, &before), "mongo");
 
     v.tell("stop, start: the pod runs again, the tunnel is told to end");
-    let stop = v.home.ok(&["stop"]);
+    let stop = v.home.ok(&["stop", "--poweroff"]);
     v.tell(&stop.out);
     assert_eq!(v.qemu_pids(), Vec::<u32>::new());
     assert_eq!(v.home.run(&["status"]).code, 7);

@@ -58,7 +58,6 @@ fn folder(name: &str) -> TempDir {
         ingress: IngressPorts { http: 0, https: 0 },
         node_network: None,
         server: None,
-        keeps_clock: false,
     };
     let config = serde_json::to_vec(&config).expect("json");
     std::fs::write(folder.path().join("node.json"), config).expect("write");

@@ -3,11 +3,16 @@
 
 use cadet_api::install::IngressPorts;
 use cadet_state::ProfilePaths;
+use cadet_tunnel::Tunnel;
+use cadet_tunnel::upload::Destination;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{CliError, Result};
-use crate::machine;
+use crate::{line, machine};
+
+/// Where the node's configuration is in the machine.
+const NODE_JSON: &str = "/etc/cadet/node.json";
 
 /// Something a cluster may have.
 #[derive(Debug, PartialEq, Eq)]
@@ -130,6 +135,27 @@ impl Choices {
         };
         fields.insert("ingress".into(), json!(ports));
         serde_json::to_string_pretty(&config).map_err(|e| bad(e.to_string()))
+    }
+
+    /// Writes the first machine's configuration and lets its server read it, if it differs.
+    ///
+    /// # Errors
+    /// GUEST_INSTALL and those of the line.
+    pub async fn tell(&self, tunnel: &Tunnel) -> Result<()> {
+        let before = line::guest(tunnel, &format!("cat {NODE_JSON}")).await?;
+        let after = self.applied(&before)?;
+        let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
+        if parsed(&before) == parsed(&after) {
+            return Ok(());
+        }
+        let to = Destination {
+            path: NODE_JSON,
+            mode: 0o644,
+            as_root: true,
+        };
+        tunnel.upload_bytes(after.as_bytes(), to).await?;
+        line::guest(tunnel, "sudo -n systemctl restart cadet-server").await?;
+        Ok(())
     }
 }
 

@@ -47,12 +47,14 @@ pub struct Global {
 pub enum Command {
     /// Boot the machine and bring up the cluster; goes on where an earlier start stopped
     Start(commands::start::StartArgs),
-    /// Shut the machine down, all of them; the cluster and its data stay on the disk
+    /// Suspend the machine, all of them, to go on in seconds; or power off
     Stop(commands::stop::StopArgs),
     /// Hold the machine still: it takes no processor time, its memory is kept
     Pause,
     /// Let a paused machine go on, and put its clock right
     Unpause,
+    /// Keep the whole cluster as it is now, and go back to it later
+    Snapshot(commands::snapshot::SnapshotArgs),
     /// Remove the machine, its disk and its kubectl context
     Delete(commands::delete::DeleteArgs),
     /// Add, stop, start, delete and list the machines of a profile

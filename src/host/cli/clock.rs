@@ -1,9 +1,13 @@
 //! The machine's clock: it stands still while the machine does, so it is behind after a pause
-//! or the laptop's sleep. It is moved forward and that is told; it is never moved back, because
-//! leases, certificates and programs in the machine rely on time going on.
+//! or the laptop's sleep. The keeper in the machine puts it right (`cadet-node keeper`), at once
+//! if it is asked to; where there is none, the line into the machine does. What was done is told.
+//!
+//! From here it is only moved forward: leases, certificates and programs in the machine rely on
+//! time going on.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use cadet_api::keeper::{Ask, Told};
 use cadet_state::{Profile, ProfilePaths};
 use cadet_tunnel::Tunnel;
 use serde::{Deserialize, Serialize};
@@ -13,12 +17,12 @@ use time::format_description::well_known::Rfc2822;
 use crate::cluster::Cluster;
 use crate::error::{CliError, Result};
 use crate::nodes::Node;
-use crate::{Context, line, machine, ui};
+use crate::{Context, keeper, line, machine, ui};
 
 /// What is less is not worth a jump.
 const TOLERANCE: f64 = 2.0;
-/// The clock, and what the machine's agent noted of it (`clock` in cadet-node).
-const READ: &str = "date +%s.%N; cat /run/cadet-clock.json 2>/dev/null || true";
+/// The clock.
+const READ: &str = "date +%s.%N";
 /// Between two looks whether the laptop slept; the clock is right within so much of waking.
 const LOOK: Duration = Duration::from_secs(5);
 /// After so many looks the machine itself is asked, however quiet the laptop was.
@@ -36,16 +40,55 @@ pub struct Story {
     pub corrections: u32,
     /// How far it was ahead when somebody looked last.
     pub ahead_seconds: u64,
-    /// What the machine's own agent did.
-    agent: Agent,
+    /// What the machine's own keeper did.
+    keeper: Kept,
 }
 
-/// What the agent tells of itself.
+/// What the keeper told of itself, since the machine was booted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Agent {
+struct Kept {
     asleep_seconds: u64,
-    corrections: u32,
+    put_back_seconds: u64,
+    corrections: u64,
+}
+
+impl Kept {
+    /// What was done after `before`.
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            asleep_seconds: self.asleep_seconds.saturating_sub(before.asleep_seconds),
+            put_back_seconds: self
+                .put_back_seconds
+                .saturating_sub(before.put_back_seconds),
+            corrections: self.corrections.saturating_sub(before.corrections),
+        }
+    }
+
+    /// For lines; None if there is nothing to tell.
+    fn told(&self) -> Option<String> {
+        let time = |seconds| ui::duration(Duration::from_secs(seconds));
+        let mut parts = Vec::new();
+        if self.asleep_seconds > 0 {
+            let slept = time(self.asleep_seconds);
+            parts.push(format!("asleep {slept}, clock corrected"));
+        }
+        if self.put_back_seconds > 0 {
+            let back = time(self.put_back_seconds);
+            parts.push(format!("clock put back by {back}"));
+        }
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+}
+
+impl From<&Told> for Kept {
+    fn from(told: &Told) -> Self {
+        Self {
+            asleep_seconds: told.corrected_ms / 1000,
+            put_back_seconds: told.put_back_ms / 1000,
+            corrections: told.corrections,
+        }
+    }
 }
 
 impl Story {
@@ -61,24 +104,21 @@ impl Story {
         })
     }
 
-    /// Adds what the agent has noted at its Node since the machine was booted.
-    pub fn with_agent(mut self, noted: Option<&str>) -> Self {
-        if let Some(agent) = noted.and_then(|noted| serde_json::from_str::<Agent>(noted).ok())
-            && agent.corrections > self.agent.corrections
-        {
-            self.agent = agent;
+    /// Adds what the keeper tells now, if it does.
+    pub fn with_keeper(mut self, told: Option<&Told>) -> Self {
+        if let Some(told) = told {
+            self.keeper = told.into();
         }
         self
     }
 
     /// For lines; None if there is nothing to tell.
     pub fn told(&self) -> Option<String> {
-        let mut parts = Vec::new();
-        if self.corrections + self.agent.corrections > 0 {
-            let asleep = self.asleep_seconds + self.agent.asleep_seconds;
-            let asleep = ui::duration(Duration::from_secs(asleep));
-            parts.push(format!("asleep {asleep}, clock corrected"));
-        }
+        let all = Kept {
+            asleep_seconds: self.asleep_seconds + self.keeper.asleep_seconds,
+            ..self.keeper
+        };
+        let mut parts: Vec<_> = all.told().into_iter().collect();
         if self.ahead_seconds > 0 {
             let ahead = ui::duration(Duration::from_secs(self.ahead_seconds));
             parts.push(format!("clock {ahead} ahead"));
@@ -124,46 +164,54 @@ fn judge(guest: f64, asked: f64, answered: f64) -> Found {
 /// # Errors
 /// GUEST_CLOCK when it cannot be set, and those of the line.
 pub async fn right(cx: &Context, node: &Node, tunnel: &Tunnel) -> Result<Option<String>> {
+    let files = node.files(&cx.world.files(&cx.name));
     let asked = now();
     let said = line::guest(tunnel, READ).await?;
     let answered = now();
-    let (date, noted) = said.split_once('\n').unwrap_or((&said, ""));
-    let guest: f64 = date.trim().parse().map_err(|_| {
+    let guest: f64 = said.trim().parse().map_err(|_| {
         let what = "the machine's clock cannot be read";
-        CliError::new("GUEST_CLOCK", what).why(format!("date said {:?}", date.trim()))
+        CliError::new("GUEST_CLOCK", what).why(format!("date said {:?}", said.trim()))
     })?;
-    // Nothing is noted before the agent had something to do.
-    let agent: Agent = serde_json::from_str(noted).unwrap_or_default();
     let found = judge(guest, asked, answered);
-    if let Found::Behind(seconds) = found {
-        // What is set arrives half a round trip later.
-        let goal = now() + (answered - asked) / 2.0;
-        line::guest(tunnel, &format!("sudo -n date -u -s @{goal:.3}"))
-            .await
-            .map_err(|e| {
-                let by = ui::duration(Duration::from_secs(whole(seconds)));
-                let what = format!("the machine's clock is {by} behind and cannot be set");
-                CliError::new("GUEST_CLOCK", what)
-                    .why(e.why.unwrap_or(e.what))
-                    .fix(machine::again(cx, "stop"))
-            })?;
-    }
-    let files = node.files(&cx.world.files(&cx.name));
+    let ask = match found {
+        Found::Behind(_) => Ask::Wake(keeper::wake()),
+        Found::Right | Found::Ahead(_) => Ask::Hello,
+    };
+    let told = keeper::ask(&files.keeper(), ask, keeper::SOON).await;
     let mut story = Story::read(&files);
     let before = story.clone();
-    story.add(found);
-    // The agent may have been faster.
-    let by_agent = agent
-        .asleep_seconds
-        .saturating_sub(before.agent.asleep_seconds);
-    story.agent = agent;
+    match (&told, found) {
+        (Err(_), Found::Behind(seconds)) => {
+            set(cx, tunnel, seconds, (answered - asked) / 2.0).await?;
+            story.add(found);
+        }
+        // The keeper counts for itself.
+        (Ok(_), Found::Behind(_)) => story.add(Found::Right),
+        (_, found) => story.add(found),
+    }
+    let story = story.with_keeper(told.as_ref().ok());
     if story != before {
         let text = serde_json::to_vec(&story).unwrap_or_default();
         machine::write_private(&files.clock(), &text)?;
     }
+    let by_keeper = story.keeper.since(&before.keeper);
     Ok(match found {
-        Found::Right if by_agent > 0 => words(cx, Found::Behind(by_agent as f64)),
-        found => words(cx, found),
+        Found::Behind(_) if told.is_err() => words(cx, found),
+        Found::Ahead(_) => words(cx, found),
+        Found::Right | Found::Behind(_) => by_keeper.told(),
+    })
+}
+
+/// Moves the clock forward over the line; what is set arrives `late` seconds later.
+async fn set(cx: &Context, tunnel: &Tunnel, behind: f64, late: f64) -> Result<()> {
+    let goal = now() + late;
+    let done = line::guest(tunnel, &format!("sudo -n date -u -s @{goal:.3}")).await;
+    done.map(drop).map_err(|e| {
+        let by = ui::duration(Duration::from_secs(whole(behind)));
+        let what = format!("the machine's clock is {by} behind and cannot be set");
+        CliError::new("GUEST_CLOCK", what)
+            .why(e.why.unwrap_or(e.what))
+            .fix(machine::again(cx, "stop --poweroff"))
     })
 }
 
@@ -191,14 +239,14 @@ fn words(cx: &Context, found: Found) -> Option<String> {
             "the machine's clock is {} ahead of this computer's and was not moved back; {} and {} \
              let it read the time anew",
             time(seconds),
-            machine::again(cx, "stop"),
+            machine::again(cx, "stop --poweroff"),
             machine::again(cx, "start"),
         )),
     }
 }
 
 /// Goes on for ever: whenever the laptop has slept, and now and then anyhow, puts the first
-/// machine's clock right over `tunnel`. The others have their agents only.
+/// machine's clock right over `tunnel`. The others have their keepers only.
 pub async fn keep(cx: &Context, profile: &Profile, tunnel: &Tunnel) {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -301,13 +349,26 @@ mod tests {
     }
 
     #[test]
-    fn what_the_agent_did_counts_once() {
-        let one = Some(r#"{"asleepSeconds":120,"corrections":1}"#);
-        let story = Story::default().with_agent(one).with_agent(one);
-        let told = "asleep 2 min, clock corrected";
-        assert_eq!(story.told().as_deref(), Some(told));
-        let none = Story::default().with_agent(Some("nonsense"));
-        assert_eq!(none.with_agent(None).told(), None);
+    fn what_the_keeper_did_counts_once_and_trifles_are_not_told() {
+        let told = |forward, back, corrections| Told {
+            corrected_ms: forward,
+            put_back_ms: back,
+            corrections,
+            ..Told::default()
+        };
+        let slept = told(120_000, 0, 1);
+        let story = Story::default().with_keeper(Some(&slept));
+        let story = story.with_keeper(Some(&slept));
+        let words = "asleep 2 min, clock corrected";
+        assert_eq!(story.told().as_deref(), Some(words));
+        assert_eq!(story.clone().with_keeper(None), story);
+        let trifle = Story::default().with_keeper(Some(&told(800, 0, 4)));
+        assert_eq!(trifle.told(), None);
+        let both = Story::default().with_keeper(Some(&told(5_000, 90_000, 2)));
+        let words = "asleep 5 s, clock corrected, clock put back by 1 min";
+        assert_eq!(both.told().as_deref(), Some(words));
+        let since = both.keeper.since(&story.keeper);
+        assert_eq!(since.told().as_deref(), Some("clock put back by 1 min"));
     }
 
     #[test]

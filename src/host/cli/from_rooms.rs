@@ -52,6 +52,12 @@ impl From<StateError> for CliError {
             )
             .why("letters, digits, - and _ make one, 60 at most")
             .fix("cadet tutorial"),
+            StateError::TemplatesBusy { holder } => CliError::new(
+                "HOST_PROFILE_BUSY",
+                "templates are being changed by another command",
+            )
+            .why(holder.clone())
+            .fix("wait for it to end, or end it, then repeat the command"),
             StateError::LessonOpen { profile, holder } => CliError::new(
                 "LESSON_OPEN",
                 format!("a lesson is open with profile {profile}"),

@@ -9,7 +9,7 @@ use cadet_image::catalog::Image;
 use cadet_image::{
     Arch, Base, Cache, Catalog, ImageError, Network, Progress, debian, http, prepare, tools,
 };
-use cadet_vm::{Disk, DiskFormat, Emulator, Machine, MachineConfig, QmpEndpoint, State};
+use cadet_vm::{Disk, DiskFormat, Emulator, Machine, MachineConfig, Memory, QmpEndpoint, State};
 
 use crate::error::{CliError, Result};
 use crate::{Context, installed, machine};
@@ -309,6 +309,7 @@ async fn install_docker(
         accel,
         cpus: u32::try_from(crate::computer::cores().min(4)).unwrap_or(1),
         memory_mib: 1536,
+        memory: Memory::Own,
         kernel: begun.kernel.clone(),
         initrd: begun.initrd.clone(),
         kernel_args: begun.kernel_args.clone(),
@@ -329,9 +330,11 @@ async fn install_docker(
         segment: None,
         qmp: QmpEndpoint::Unix(begun.scratch.join("qmp.sock")),
         qmp_spare: None,
+        channel: None,
         serial_log: begun.scratch.join("serial.log"),
         qemu_log: begun.scratch.join("qemu.log"),
         pid_file: begun.scratch.join("pid"),
+        key_file: None,
         run_as: None,
     };
     let serial = config.serial_log.clone();

@@ -20,8 +20,10 @@ mod error;
 mod from_bundle;
 mod from_image;
 mod from_rooms;
+mod frozen;
 mod images;
 mod installed;
+mod keeper;
 mod kubeconfig;
 mod kubectl_program;
 mod lessons;
@@ -165,6 +167,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Stop(args) => commands::stop::run(cx, args).await,
         Command::Pause => commands::pause::pause(cx).await,
         Command::Unpause => commands::pause::unpause(cx).await,
+        Command::Snapshot(args) => commands::snapshot::run(cx, args).await,
         Command::Delete(args) => commands::delete::run(cx, args).await,
         Command::Node(args) => commands::node::run(cx, args).await,
         Command::Status => commands::status::run(cx).await,

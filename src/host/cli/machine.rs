@@ -3,15 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use cadet_state::{Profile, ProfilePaths, Settings, Store};
+use cadet_api::keeper::Ask;
+use cadet_state::{Base, Profile, ProfilePaths, Settings, Store};
 use cadet_vm::{
-    Accel, Arch, Disk, DiskFormat, Machine, MachineConfig, QmpEndpoint, State, StopDeadlines,
-    StopStage, Stopped,
+    Accel, Arch, Disk, DiskFormat, Machine, MachineConfig, Memory, QmpEndpoint, State,
+    StopDeadlines, StopStage, Stopped,
 };
 
 use crate::Context;
 use crate::error::{CliError, Result};
-use crate::nodes::Node;
+use crate::frozen::{suspend, template};
+use crate::keeper;
+use crate::nodes::{Kept, Node};
 
 /// The profile commands mean where none was ever named.
 pub const FIRST_PROFILE: &str = "cadet";
@@ -59,6 +62,7 @@ pub struct MachineState {
     state: Option<State>,
     trouble: Option<String>,
     since: Option<Duration>,
+    suspended: bool,
 }
 
 impl MachineState {
@@ -87,6 +91,7 @@ impl MachineState {
             Some(State::Paused { .. }) => "Paused",
             Some(State::Unresponsive { .. }) => "Hanging",
             Some(State::Died(_)) => "Died",
+            Some(State::Absent) | None if self.suspended => "Suspended",
             Some(State::Absent) | None => "Stopped",
         }
     }
@@ -125,11 +130,13 @@ pub async fn state_of_node(files: &ProfilePaths, profile: &Profile, node: &Node)
         .and_then(|m| m.modified())
         .ok()
         .and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+    let suspended = suspend::is(&node.files(files));
     let Some(config) = config(files, profile, node) else {
         return MachineState {
             state: None,
             trouble: None,
             since: None,
+            suspended,
         };
     };
     match Machine::look(&config).await {
@@ -137,11 +144,13 @@ pub async fn state_of_node(files: &ProfilePaths, profile: &Profile, node: &Node)
             state: Some(state),
             trouble: None,
             since,
+            suspended,
         },
         Err(e) => MachineState {
             state: None,
             trouble: Some(e.to_string()),
             since,
+            suspended,
         },
     }
 }
@@ -169,16 +178,14 @@ pub async fn must_run(cx: &Context, profile: &Profile, node: &Node) -> Result<()
         Some(State::Died(_)) => died(cx, node, &state),
         _ if state.is_paused() => paused(cx, node),
         _ if node.is_first() => not_running(cx, state.reason()),
-        _ => {
-            CliError::new(
-                "GUEST_NOT_RUNNING",
-                format!("{} is not running", which(cx, node)),
-            )
-            .why(state.reason().unwrap_or_else(|| {
-                "it was stopped, or its first start has not come that far".into()
-            }))
-            .fix(node.start_command(cx))
-        }
+        _ => CliError::new(
+            "GUEST_NOT_RUNNING",
+            format!("{} is not running", which(cx, node)),
+        )
+        .why(state.reason().unwrap_or_else(|| {
+            "it was stopped or suspended, or its first start has not come that far".into()
+        }))
+        .fix(node.start_command(cx)),
     })
 }
 
@@ -188,7 +195,9 @@ pub fn not_running(cx: &Context, why: Option<String>) -> CliError {
         "GUEST_NOT_RUNNING",
         format!("the machine of profile {} is not running", cx.name),
     )
-    .why(why.unwrap_or_else(|| "it was stopped, or its first start has not come that far".into()))
+    .why(why.unwrap_or_else(|| {
+        "it was stopped or suspended, or its first start has not come that far".into()
+    }))
     .fix(again(cx, "start"))
 }
 
@@ -250,10 +259,16 @@ pub async fn hold(cx: &Context, profile: &Profile, node: &Node, still: bool) -> 
     let none = || not_running(cx, None);
     let config = config(&files, profile, node).ok_or_else(none)?;
     let machine = Machine::attach(&config).await?.ok_or_else(none)?;
-    match still {
-        true => machine.pause().await?,
-        false => machine.resume().await?,
+    if still {
+        machine.pause().await?;
+        return Ok(true);
     }
+    let own = node.files(&files);
+    // Left by a wake that was cut off when all was loaded; see `frozen::suspend`.
+    suspend::discard(&own)?;
+    machine.resume().await?;
+    // A machine without a keeper is told over the line.
+    let _ = keeper::ask(&own.keeper(), Ask::Wake(keeper::wake()), keeper::SOON).await;
     Ok(true)
 }
 
@@ -352,19 +367,17 @@ pub fn config(files: &ProfilePaths, profile: &Profile, node: &Node) -> Option<Ma
         Some("whpx") => Accel::Whpx,
         _ => Accel::Tcg,
     };
+    let mac = mac(&kept, node);
     Some(MachineConfig {
         name: node.name.clone(),
         arch: Arch::host()?,
         accel,
         cpus: kept.spec.cpus,
         memory_mib: u32::try_from(kept.spec.memory_mib).ok()?,
+        memory: Memory::Own,
         kernel: base.kernel.clone(),
         initrd: base.initrd.clone(),
-        kernel_args: base
-            .cmdline
-            .split_whitespace()
-            .map(str::to_string)
-            .collect(),
+        kernel_args: kernel_args(base),
         disks: vec![
             Disk {
                 path: files.disk(),
@@ -378,15 +391,33 @@ pub fn config(files: &ProfilePaths, profile: &Profile, node: &Node) -> Option<Ma
             },
         ],
         forwards: kept.forwards?,
-        mac: cadet_vm::config::mac_for(&node.name),
+        mac,
         segment: kept.segment,
         qmp: QmpEndpoint::Unix(files.qmp()),
         qmp_spare: None,
+        channel: Some(files.keeper()),
         serial_log: files.serial_log(),
         qemu_log: files.qemu_log(),
         pid_file: files.pid(),
+        key_file: Some(files.key()),
         run_as: None,
     })
+}
+
+/// Words of the kernel's command line.
+pub fn kernel_args(base: &Base) -> Vec<String> {
+    base.cmdline
+        .split_whitespace()
+        .map(str::to_string)
+        .collect()
+}
+
+/// Hardware address of the card that leads out: a copy's system knows its template's.
+pub fn mac(kept: &Kept<'_>, node: &Node) -> String {
+    if kept.template.is_some() {
+        return template::MAC.into();
+    }
+    cadet_vm::config::mac_for(&node.name)
 }
 
 /// The command line for `verb` on this profile, as it can be pasted.
@@ -442,6 +473,18 @@ pub fn remove_dir(dir: &Path) -> Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(io("remove", dir, &e)),
     }
+}
+
+/// Makes a folder and those above it, for its owner alone.
+///
+/// # Errors
+/// HOST_DISK_FULL, HOST_NOT_READABLE.
+pub fn private_dir(dir: &Path) -> Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|e| io("create", dir, &e))
 }
 
 /// `file` with `suffix` behind its whole name.

@@ -9,7 +9,7 @@
 use std::net::Ipv4Addr;
 
 use cadet_api::install::NodeNetwork;
-use cadet_state::{Base, Card, Profile, ProfilePaths, Spec};
+use cadet_state::{Base, Card, Profile, ProfilePaths, Spec, TemplateUse};
 use cadet_vm::{Forward, Segment, config::segment_mac};
 
 use crate::Context;
@@ -36,6 +36,8 @@ pub struct Kept<'a> {
     pub spec: &'a Spec,
     pub base: Option<&'a Base>,
     pub accelerator: Option<&'a str>,
+    /// The template its disk was copied from, if it was.
+    pub template: Option<&'a TemplateUse>,
     /// Ports of the laptop that lead into it; `None` before they are chosen.
     pub forwards: Option<Vec<Forward>>,
     /// Its card in the network between machines, if it has one.
@@ -108,6 +110,7 @@ impl Node {
                 spec: &profile.spec,
                 base: profile.base.as_ref(),
                 accelerator: profile.accelerator.as_deref(),
+                template: profile.template.as_ref(),
                 forwards: ports.map(|p| vec![to(p.ssh, GUEST_SSH), to(p.api, GUEST_API)]),
                 segment: wire.filter(|_| profile.card == Card::Present),
             });
@@ -117,9 +120,18 @@ impl Node {
             spec: &worker.spec,
             base: worker.base.as_ref(),
             accelerator: worker.accelerator.as_deref(),
+            template: worker.template.as_ref(),
             forwards: worker.ssh.map(|ssh| vec![to(ssh, GUEST_SSH)]),
             segment: wire,
         })
+    }
+
+    /// Whether it is the copy of a template that has not become this machine: it is nobody, and
+    /// holds nothing.
+    pub fn is_unsettled(&self, profile: &Profile) -> bool {
+        let kept = self.kept(profile);
+        kept.and_then(|kept| kept.template)
+            .is_some_and(|used| !used.settled)
     }
 
     /// The command that starts it.

@@ -377,6 +377,24 @@ pub const TOPICS: &[Topic] = &[
         "The profile exists, but its machine is not running.",
     ),
     topic(
+        "SNAPSHOT_NOT_FOUND",
+        85,
+        "The profile has no snapshot of that name. `cadet snapshot list` shows all.",
+    ),
+    topic(
+        "SNAPSHOT_EXISTS",
+        81,
+        "A snapshot of that name is there, and none is ever written over. Delete it first, or \
+        choose another name.",
+    ),
+    topic(
+        "SNAPSHOT_OTHER_MACHINES",
+        81,
+        "A snapshot holds all machines of the profile at one moment, and can only be put back into \
+        the same machines. Machines that were added since must be deleted first; of machines that \
+        were deleted since, the disks are gone, and the snapshot with them.",
+    ),
+    topic(
         "GUEST_NODE_NOT_FOUND",
         85,
         "The profile has no machine of that name. The first machine is called as the profile, the \
@@ -407,8 +425,8 @@ pub const TOPICS: &[Topic] = &[
         88,
         "The machine's clock could not be put right. Certificates, leases and the ages of objects go \
         by it. A clock that is behind, because the machine slept or was paused, is moved forward; one \
-        that is ahead is never moved back under running programs: `cadet stop` and `cadet start` let \
-        the machine read the time anew.",
+        that is ahead by up to a minute is left alone under running programs: `cadet stop --poweroff` \
+        and `cadet start` let the machine read the time anew. More than that is put back, and told.",
     ),
     topic(
         "GUEST_SSH_TIMEOUT",

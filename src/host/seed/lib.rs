@@ -12,7 +12,7 @@ mod machine;
 mod prepare;
 pub mod vfat;
 
-pub use machine::{HostKey, Lesson, Machine, NODES_NETWORK, Role};
+pub use machine::{HostKey, Lesson, Machine, NODES_NETWORK, Role, template_recipe};
 pub use prepare::{Outcome, Prepare};
 
 /// Why a seed could not be made.

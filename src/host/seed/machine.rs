@@ -29,6 +29,11 @@ const AGENT_UNIT: (&str, &str) = (
     include_str!("../../../cloud-init/cadet-agent.service"),
 );
 
+const KEEPER_UNIT: (&str, &str) = (
+    "cadet-keeper.service",
+    include_str!("../../../cloud-init/cadet-keeper.service"),
+);
+
 /// The guest's host key pair, made before the guest so that the client can pin it.
 #[derive(Clone)]
 pub struct HostKey {
@@ -47,6 +52,7 @@ pub struct Lesson<'a> {
 }
 
 /// What a machine is in its cluster.
+#[derive(Debug, Clone, Copy)]
 pub enum Role<'a> {
     /// Runs control plane and agent, and makes the certificates of all.
     First,
@@ -55,6 +61,9 @@ pub enum Role<'a> {
         /// `ca.crt`, `node.crt`, `node.key` …
         pki: &'a BTreeMap<String, String>,
     },
+    /// None yet: it is booted once and frozen, and its copies become one or the other. Host key
+    /// and authorized key are thrown away.
+    Template,
 }
 
 /// Everything a profile's machine is told.
@@ -153,13 +162,16 @@ impl Machine<'_> {
             Entry::new("network-config", network.as_bytes()),
             Entry::new("install.sh", INSTALL.as_bytes()),
             Entry::new("seed.sh", SEED.as_bytes()),
-            Entry::new("node.json", self.node_config.as_bytes()),
             Entry::new("lessons.json", self.lessons_table.as_bytes()),
             Entry::new("nodes.network", NODES_NETWORK.as_bytes()),
         ];
-        let mut units = vec![SEED_UNIT, AGENT_UNIT];
+        if !matches!(self.role, Role::Template) {
+            let config = Entry::new("node.json", self.node_config.as_bytes());
+            entries.push(config);
+        }
+        let mut units = vec![SEED_UNIT, KEEPER_UNIT, AGENT_UNIT];
         match &self.role {
-            Role::First => units.push(SERVER_UNIT),
+            Role::First | Role::Template => units.push(SERVER_UNIT),
             Role::Worker { pki } => {
                 for (name, pem) in *pki {
                     check_file_name(name)?;
@@ -180,6 +192,20 @@ impl Machine<'_> {
         entries.push(Entry::new("cadet-node", self.cadet_node));
         vfat::disk(&entries)
     }
+}
+
+/// Changes whenever what a template's seed does to a machine changes, apart from the programs on
+/// it: part of the template's key.
+pub fn template_recipe() -> String {
+    let mut all = Sha256::new();
+    for text in [INSTALL, SEED, FIRST_BOOT, NODES_NETWORK] {
+        all.update(text.as_bytes());
+    }
+    for (name, text) in [SEED_UNIT, KEEPER_UNIT, SERVER_UNIT, AGENT_UNIT] {
+        all.update(name.as_bytes());
+        all.update(text.as_bytes());
+    }
+    all.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Refuses what is no plain name of a certificate or key.
@@ -276,7 +302,14 @@ mod tests {
         let (first, worker) = (machine().disk().unwrap(), worker.disk().unwrap());
         assert!(holds(&first, "Description=Cadet control plane"));
         assert!(!holds(&worker, "Description=Cadet control plane"));
-        for disk in [&first, &worker] {
+        let mut template = machine();
+        template.role = Role::Template;
+        template.node_config = "the configuration of nobody";
+        let template = template.disk().unwrap();
+        assert!(!holds(&template, "the configuration of nobody"));
+        assert!(holds(&template, "Description=Cadet control plane"));
+        for disk in [&first, &worker, &template] {
+            assert!(holds(disk, "Description=Cadet clock and serial port"));
             assert!(holds(disk, "Description=Cadet node agent"));
             assert!(holds(disk, "Unmanaged=yes"));
         }

@@ -13,9 +13,9 @@ mod record;
 mod settings;
 mod store;
 
-pub use lock::{LessonLock, ProfileLock};
-pub use names::{Home, ProfileName, ProfilePaths};
-pub use record::{Base, Card, Phase, Ports, Profile, Spec, Wire, Worker};
+pub use lock::{LessonLock, ProfileLock, TemplateLock};
+pub use names::{Home, ProfileName, ProfilePaths, SnapshotPaths, TemplatePaths};
+pub use record::{Base, Card, Phase, Ports, Profile, Spec, TemplateUse, Wire, Worker};
 pub use settings::Settings;
 pub use store::{Recovered, Store};
 
@@ -63,6 +63,9 @@ pub enum Error {
     /// Another command is changing this profile.
     #[error("another cadet command ({holder}) is working on profile {profile}")]
     Locked { profile: String, holder: String },
+    /// Another command makes or removes templates.
+    #[error("another cadet command ({holder}) is working on templates")]
+    TemplatesBusy { holder: String },
     /// A lesson is open with this profile.
     #[error("a lesson is open with profile {profile} ({holder})")]
     LessonOpen { profile: String, holder: String },

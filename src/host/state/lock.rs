@@ -31,6 +31,26 @@ impl ProfileLock {
     }
 }
 
+/// Held while a template is made or removed: its machine has files of fixed names.
+#[derive(Debug)]
+pub struct TemplateLock {
+    _file: File,
+}
+
+impl TemplateLock {
+    /// Takes it for `command`, or says who has it.
+    ///
+    /// # Errors
+    /// [`Error::TemplatesBusy`] with the other command and its process id.
+    pub fn take(home: &Home, command: &str) -> Result<Self> {
+        private_dir(home.cache())?;
+        match hold(&home.template_lock(), command)? {
+            Held::Mine(file) => Ok(Self { _file: file }),
+            Held::By(holder) => Err(Error::TemplatesBusy { holder }),
+        }
+    }
+}
+
 /// Held while somebody is in a lesson: two at once would keep each other's progress.
 #[derive(Debug)]
 pub struct LessonLock {

@@ -171,6 +171,23 @@ impl Home {
         self.cache.join("accelerator.json")
     }
 
+    /// Machines frozen before they became anybody, from which new ones are copied.
+    pub fn templates(&self) -> PathBuf {
+        self.cache.join("templates")
+    }
+
+    /// The files of the template with this key, a short text of letters and digits.
+    pub fn template(&self, key: &str) -> TemplatePaths {
+        TemplatePaths {
+            dir: self.templates().join(key),
+        }
+    }
+
+    /// Held while a template is made or removed. Outside its folder, which comes and goes.
+    pub fn template_lock(&self) -> PathBuf {
+        self.cache.join("templates.lock")
+    }
+
     /// Folder of all profiles.
     pub fn profiles(&self) -> PathBuf {
         self.data.join("profiles")
@@ -192,6 +209,66 @@ impl Home {
     /// `delete` can remove the folder while it holds the lock.
     pub fn profile_lock(&self, name: &ProfileName) -> PathBuf {
         self.profiles().join(format!(".{name}.lock"))
+    }
+}
+
+/// The files of one template. The folder gets its name when all in it is whole.
+#[derive(Debug, Clone)]
+pub struct TemplatePaths {
+    dir: PathBuf,
+}
+
+impl TemplatePaths {
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+    /// What is known of it; its time is that of its last use.
+    pub fn note(&self) -> PathBuf {
+        self.dir.join("template.json")
+    }
+    /// Its disk, on which those of its copies lie.
+    pub fn disk(&self) -> PathBuf {
+        self.dir.join("disk.qcow2")
+    }
+    /// Its memory.
+    pub fn memory(&self) -> PathBuf {
+        self.dir.join("memory")
+    }
+    /// All else of its state.
+    pub fn state(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+    /// The folder in which it is made. Short names: sockets lie in it.
+    pub fn making(&self) -> ProfilePaths {
+        ProfilePaths {
+            dir: self.dir.with_file_name("making"),
+        }
+    }
+}
+
+/// A snapshot's files.
+#[derive(Debug, Clone)]
+pub struct SnapshotPaths {
+    dir: PathBuf,
+}
+
+impl SnapshotPaths {
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+    /// What is known of it; written last, so that half a snapshot is none.
+    pub fn record(&self) -> PathBuf {
+        self.dir.join("snapshot.json")
+    }
+    /// State of the machine with this number.
+    pub fn state(&self, number: u8) -> PathBuf {
+        self.dir.join(format!("{number}.state"))
+    }
+    /// What is noted of that state.
+    pub fn note(&self, number: u8) -> PathBuf {
+        self.dir.join(format!("{number}.json"))
     }
 }
 
@@ -237,6 +314,33 @@ impl ProfilePaths {
     /// QEMU's monitor socket.
     pub fn qmp(&self) -> PathBuf {
         self.dir.join("qmp.sock")
+    }
+    /// Leads to the guest's keeper. As long as the monitor socket's name: paths of sockets have
+    /// a limit.
+    pub fn keeper(&self) -> PathBuf {
+        self.dir.join("kpr.sock")
+    }
+    /// What a saved state of the running machine depends on.
+    pub fn key(&self) -> PathBuf {
+        self.dir.join("qemu.key.json")
+    }
+    /// State of a suspended machine.
+    pub fn suspended(&self) -> PathBuf {
+        self.dir.join("suspended.state")
+    }
+    /// What is noted of that state; while it is there, the machine is suspended.
+    pub fn suspended_note(&self) -> PathBuf {
+        self.dir.join("suspended.json")
+    }
+    /// Folder of the profile's snapshots.
+    pub fn snapshots(&self) -> PathBuf {
+        self.dir.join("snapshots")
+    }
+    /// The files of one snapshot.
+    pub fn snapshot(&self, name: &ProfileName) -> SnapshotPaths {
+        SnapshotPaths {
+            dir: self.snapshots().join(name.as_str()),
+        }
     }
     /// The guest's serial console.
     pub fn serial_log(&self) -> PathBuf {
@@ -318,6 +422,16 @@ mod tests {
         );
         assert!(second.dir().starts_with(first.dir()));
         assert_ne!(second.disk(), first.node(3).disk());
+    }
+
+    #[test]
+    fn sockets_have_names_of_one_length() {
+        let home = Home::new("/h", "/c");
+        let files = home.profile(&ProfileName::parse("cadet").unwrap()).node(9);
+        let length = |path: PathBuf| path.as_os_str().len();
+        assert_eq!(length(files.qmp()), length(files.keeper()));
+        let making = home.template("0123456789abcdef").making();
+        assert_eq!(making.dir(), Path::new("/c/templates/making"));
     }
 
     #[test]

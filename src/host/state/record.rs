@@ -37,6 +37,18 @@ pub struct Base {
     pub cmdline: String,
 }
 
+/// The template a machine's disk was copied from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateUse {
+    /// The template's key.
+    pub key: String,
+    /// Its disk, on which the machine's own lies.
+    pub disk: PathBuf,
+    /// Whether the copy has become this machine; before that it is nobody, and made anew.
+    pub settled: bool,
+}
+
 /// Loopback ports of the laptop that lead into the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports {
@@ -86,6 +98,9 @@ pub struct Worker {
     /// Accelerator it was last started with.
     #[serde(default)]
     pub accelerator: Option<String>,
+    /// Set for a machine that was copied from a template.
+    #[serde(default)]
+    pub template: Option<TemplateUse>,
 }
 
 impl Worker {
@@ -97,6 +112,7 @@ impl Worker {
             base: None,
             ssh: None,
             accelerator: None,
+            template: None,
         }
     }
 }
@@ -139,6 +155,9 @@ pub struct Profile {
     /// Accelerator the machine was last started with, such as `tcg`.
     #[serde(default)]
     pub accelerator: Option<String>,
+    /// Set for a first machine that was copied from a template.
+    #[serde(default)]
+    pub template: Option<TemplateUse>,
     /// OpenSSH line of the pinned host key.
     #[serde(default)]
     pub host_key: Option<String>,

@@ -295,6 +295,7 @@ mod tests {
             base: None,
             ports: None,
             accelerator: None,
+            template: None,
             host_key: None,
             kubeconfig: None,
             card: Card::Absent,

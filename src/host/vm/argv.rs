@@ -4,14 +4,18 @@
 //! written here whatever the distribution or the user configured.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 
 use crate::accel::Accel;
-use crate::config::{Arch, HostOs, MachineConfig, QmpEndpoint};
+use crate::config::{Arch, CHANNEL, HostOs, MachineConfig, Memory, QmpEndpoint};
 
 /// Translation cache under TCG in MiB. QEMU's own choice grows with the machine and is
 /// a large part of its resident memory; 256 was enough for the guest with containers.
 const TCG_CACHE_MIB: u32 = 256;
+
+/// QEMU's name for the guest's memory.
+const MEMORY: &str = "ram";
 
 /// The argument list, program name excluded.
 pub fn build(machine: &MachineConfig, os: HostOs) -> Vec<OsString> {
@@ -27,13 +31,14 @@ pub fn build(machine: &MachineConfig, os: HostOs) -> Vec<OsString> {
     args.pair("-display", "none");
     processor(&mut args, machine);
     args.pair("-smp", machine.cpus.to_string());
-    args.pair("-m", format!("{}M", machine.memory_mib));
+    memory(&mut args, machine);
     args.path("-kernel", &machine.kernel);
     args.path("-initrd", &machine.initrd);
     args.pair("-append", machine.command_line());
     disks(&mut args, machine);
     network(&mut args, machine);
     args.pair("-device", "virtio-rng-pci");
+    channel(&mut args, machine);
     args.option("-chardev", "file,id=serial0,path=", &machine.serial_log, "");
     args.pair("-serial", "chardev:serial0");
     endpoint(&mut args, "qmp0", &machine.qmp);
@@ -44,15 +49,56 @@ pub fn build(machine: &MachineConfig, os: HostOs) -> Vec<OsString> {
     args.0
 }
 
+/// What a saved machine can only be loaded into: the argument list without what the guest
+/// cannot see (paths, ports of this computer, names) or carries itself (addresses of its cards).
+pub fn shape(machine: &MachineConfig, os: HostOs) -> Vec<String> {
+    let mut bare = machine.clone();
+    let nowhere = |name: &str| PathBuf::from(name);
+    bare.name = "machine".into();
+    bare.kernel = nowhere("kernel");
+    bare.initrd = nowhere("initrd");
+    for disk in &mut bare.disks {
+        disk.path = nowhere("disk");
+    }
+    bare.forwards.clear();
+    bare.mac = "52:54:00:00:00:00".into();
+    if let Some(segment) = &mut bare.segment {
+        segment.group = Ipv4Addr::new(239, 192, 0, 0);
+        segment.port = 1;
+        segment.mac = "02:ca:de:00:00:00".into();
+    }
+    bare.qmp = QmpEndpoint::Unix(nowhere("qmp"));
+    bare.qmp_spare = None;
+    bare.channel = bare.channel.map(|_| nowhere("keeper"));
+    bare.serial_log = nowhere("serial");
+    bare.memory = Memory::Own;
+    bare.key_file = None;
+    bare.run_as = None;
+    let words = build(&bare, os);
+    words
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
+}
+
 /// Machine type, accelerator and processor model; also what the accelerator probe must use.
 pub fn processor_args(arch: Arch, accel: Accel) -> Vec<OsString> {
     let mut args = Args(Vec::new());
-    let board = match arch {
+    args.pair("-machine", board(arch));
+    args.0.extend(accelerator_args(arch, accel));
+    args.0
+}
+
+fn board(arch: Arch) -> &'static str {
+    match arch {
         // The old board boots as fast as q35 and is what every snapshot test used.
         Arch::Amd64 => "pc,usb=off,vmport=off,dump-guest-core=off",
         Arch::Arm64 => "virt,dump-guest-core=off",
-    };
-    args.pair("-machine", board);
+    }
+}
+
+fn accelerator_args(arch: Arch, accel: Accel) -> Vec<OsString> {
+    let mut args = Args(Vec::new());
     let (accelerator, model) = match (accel, arch) {
         (Accel::Kvm, _) => ("kvm".to_owned(), "host"),
         (Accel::Hvf, _) => ("hvf".to_owned(), "host"),
@@ -93,7 +139,44 @@ pub fn sandbox_args(os: HostOs, changes_user: bool) -> Vec<OsString> {
 }
 
 fn processor(args: &mut Args, machine: &MachineConfig) {
-    args.0.extend(processor_args(machine.arch, machine.accel));
+    // The name of the memory is part of what is saved, wherever the memory lies.
+    let board = format!("{},memory-backend={MEMORY}", board(machine.arch));
+    args.pair("-machine", board);
+    args.0.extend(accelerator_args(machine.arch, machine.accel));
+}
+
+fn memory(args: &mut Args, machine: &MachineConfig) {
+    let size = format!("{}M", machine.memory_mib);
+    args.pair("-m", size.clone());
+    let file = |args: &mut Args, path: &Path, share: &str| {
+        let before = format!("memory-backend-file,id={MEMORY},size={size},mem-path=");
+        args.option("-object", &before, path, &format!(",share={share}"));
+    };
+    match &machine.memory {
+        Memory::Own => args.pair(
+            "-object",
+            format!("memory-backend-ram,id={MEMORY},size={size}"),
+        ),
+        Memory::Kept(path) => file(args, path, "on"),
+        Memory::Copied(path) => file(args, path, "off"),
+    }
+}
+
+fn channel(args: &mut Args, machine: &MachineConfig) {
+    let Some(path) = &machine.channel else {
+        return;
+    };
+    args.option(
+        "-chardev",
+        "socket,id=keeper0,path=",
+        path,
+        ",server=on,wait=off",
+    );
+    args.pair("-device", "virtio-serial-pci,max_ports=2");
+    args.pair(
+        "-device",
+        format!("virtserialport,chardev=keeper0,name={CHANNEL}"),
+    );
 }
 
 fn disks(args: &mut Args, machine: &MachineConfig) {
@@ -229,11 +312,12 @@ mod tests {
 -nodefaults
 -no-user-config
 -display none
--machine pc,usb=off,vmport=off,dump-guest-core=off
+-machine pc,usb=off,vmport=off,dump-guest-core=off,memory-backend=ram
 -accel tcg,thread=multi,tb-size=256
 -cpu max
 -smp 2
 -m 1024M
+-object memory-backend-ram,id=ram,size=1024M
 -kernel /s/vmlinuz
 -initrd /s/initrd
 -append root=LABEL=root rw console=ttyS0 panic=10
@@ -362,6 +446,77 @@ mod tests {
         let first = "-device virtio-net-pci,netdev=net0,mac=52:54:00:d0:71:e5,romfile=";
         assert!(without.contains(first) && text(&machine, HostOs::Linux).contains(first));
         assert!(!without.contains("mcast"));
+    }
+
+    #[test]
+    fn memory_lies_where_it_should_and_has_one_name() {
+        let mut machine = samples::machine(Path::new("/s"));
+        for (memory, expected) in [
+            (Memory::Own, "memory-backend-ram,id=ram,size=1024M\n"),
+            (
+                Memory::Kept("/t,1/ram".into()),
+                "memory-backend-file,id=ram,size=1024M,mem-path=/t,,1/ram,share=on\n",
+            ),
+            (
+                Memory::Copied("/t/ram".into()),
+                "memory-backend-file,id=ram,size=1024M,mem-path=/t/ram,share=off\n",
+            ),
+        ] {
+            machine.memory = memory;
+            let got = text(&machine, HostOs::Linux);
+            assert!(got.contains(&format!("-object {expected}")), "{got}");
+            assert_eq!(got.matches("memory-backend=ram").count(), 1, "{got}");
+        }
+    }
+
+    #[test]
+    fn the_keeper_is_behind_a_named_port() {
+        let mut machine = samples::machine(Path::new("/s"));
+        assert!(!text(&machine, HostOs::Linux).contains("virtserialport"));
+        machine.channel = Some("/s/keeper.sock".into());
+        let got = text(&machine, HostOs::Linux);
+        assert!(
+            got.contains(
+                "-chardev socket,id=keeper0,path=/s/keeper.sock,server=on,wait=off\n\
+                 -device virtio-serial-pci,max_ports=2\n\
+                 -device virtserialport,chardev=keeper0,name=cadet.keeper\n"
+            ),
+            "{got}"
+        );
+    }
+
+    #[test]
+    fn the_shape_is_what_the_guest_sees() {
+        let shape = |m: &MachineConfig| super::shape(m, HostOs::Linux);
+        let first = samples::machine(Path::new("/s"));
+        let mut second = samples::machine(Path::new("/elsewhere"));
+        second.name = "another".into();
+        second.mac = "52:54:00:00:00:07".into();
+        second.forwards.clear();
+        second.memory = Memory::Copied("/t/ram".into());
+        second.run_as = Some("nobody".into());
+        second.qmp_spare = None;
+        assert_eq!(shape(&first), shape(&second));
+        type Change = fn(&mut MachineConfig);
+        let seen: [Change; 6] = [
+            |m| m.memory_mib = 2048,
+            |m| m.cpus = 1,
+            |m| m.accel = Accel::Kvm,
+            |m| drop(m.disks.pop()),
+            |m| m.channel = Some("/s/k".into()),
+            |m| {
+                m.segment = Some(Segment {
+                    group: [239, 192, 0, 1].into(),
+                    port: 7,
+                    mac: "02:ca:de:00:00:02".into(),
+                });
+            },
+        ];
+        for change in seen {
+            let mut other = first.clone();
+            change(&mut other);
+            assert_ne!(shape(&first), shape(&other), "{other:?}");
+        }
     }
 
     #[test]

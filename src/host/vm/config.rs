@@ -125,6 +125,24 @@ pub struct Segment {
     pub mac: String,
 }
 
+/// Name of the serial port that leads from [`MachineConfig::channel`] to the guest's keeper.
+pub const CHANNEL: &str = "cadet.keeper";
+
+/// Where the guest's memory lies. The guest cannot tell; what was saved with one can be loaded
+/// into another.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Memory {
+    /// In memory of QEMU's own.
+    #[default]
+    Own,
+    /// In a file that holds all of it once QEMU has ended: how a template is made.
+    Kept(PathBuf),
+    /// In pages of such a file for as long as they are not written to; the file stays as it is,
+    /// and any number of machines may use it.
+    Copied(PathBuf),
+}
+
 /// Where QEMU listens for QMP. It serves one client per endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -146,6 +164,9 @@ pub struct MachineConfig {
     pub cpus: u32,
     /// Guest memory in MiB.
     pub memory_mib: u32,
+    /// Where it lies.
+    #[serde(default)]
+    pub memory: Memory,
     /// Linux kernel, booted directly.
     pub kernel: PathBuf,
     pub initrd: PathBuf,
@@ -162,12 +183,19 @@ pub struct MachineConfig {
     pub qmp: QmpEndpoint,
     /// Second endpoint for people and later rooms (snapshots), because QEMU serves one client each.
     pub qmp_spare: Option<QmpEndpoint>,
+    /// Unix socket that leads to the guest's keeper, through a serial port it knows by
+    /// [`CHANNEL`]; needs neither network nor keys.
+    #[serde(default)]
+    pub channel: Option<PathBuf>,
     /// Everything the guest's kernel and init print.
     pub serial_log: PathBuf,
     /// QEMU's own stderr.
     pub qemu_log: PathBuf,
     /// Which process is the machine, written by [`crate::process`].
     pub pid_file: PathBuf,
+    /// What a saved state of the running machine depends on, written by [`crate::key`].
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
     /// User QEMU becomes after it opened its files; only root may ask (QEMU 9.0 or newer).
     pub run_as: Option<String>,
 }
@@ -229,6 +257,9 @@ impl MachineConfig {
             if let QmpEndpoint::Unix(path) = endpoint {
                 check_socket_path(path, os)?;
             }
+        }
+        if let Some(path) = &self.channel {
+            check_socket_path(path, os)?;
         }
         Ok(())
     }
@@ -318,6 +349,7 @@ pub(crate) mod samples {
             accel: Accel::Tcg,
             cpus: 2,
             memory_mib: 1024,
+            memory: Memory::Own,
             kernel: dir.join("vmlinuz"),
             initrd: dir.join("initrd"),
             kernel_args: vec!["root=LABEL=root".into(), "rw".into()],
@@ -347,9 +379,11 @@ pub(crate) mod samples {
             segment: None,
             qmp: QmpEndpoint::Unix(dir.join("qmp.sock")),
             qmp_spare: Some(QmpEndpoint::Unix(dir.join("qmp2.sock"))),
+            channel: None,
             serial_log: dir.join("serial.log"),
             qemu_log: dir.join("qemu.log"),
             pid_file: dir.join("vm.pid"),
+            key_file: None,
             run_as: None,
         }
     }

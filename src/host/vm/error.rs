@@ -98,6 +98,12 @@ pub enum VmError {
     /// A QMP act took longer than its deadline.
     #[error("QEMU did not answer {what} within {} ms", deadline.as_millis())]
     QmpDeadline { what: String, deadline: Duration },
+    /// A machine's state could not be written or read.
+    #[error("the machine's state could not be moved: {0}")]
+    Migration(String),
+    /// What was saved does not fit, or is not what was saved.
+    #[error("{0}")]
+    NotUsable(String),
     /// The disk image cannot be read as what it should be.
     #[error("the disk image {} is damaged: {why}", path.display())]
     CorruptImage { path: PathBuf, why: String },

@@ -3,9 +3,10 @@
 //! ```text
 //!             start                    power-off by stop
 //!   Absent ──────────► Running ─────────────────────────────► Absent
-//!     ▲                 │  ▲ │
-//!     │ forget          │  │ └─ pause, or host disk full ─► Paused ─ resume ─► Running
-//!     │                 │  └─ (another cadet attaches by pid file or socket)
+//!     ▲  │              │  ▲ │
+//!     │  │ thaw         │  │ └─ pause, or host disk full ─► Paused ─ resume ─► Running
+//!     │  └──► Paused    │  │                                  │ save, destroy: frozen
+//!     │ forget          │  └─ (another cadet attaches by pid file or socket)
 //!     └──── Died ◄──────┘ process gone without stop: killed, panicked, powered off inside
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! process to look at. A machine whose starter was killed before it wrote the pid file
 //! is found again through the socket.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -23,6 +25,7 @@ use crate::argv;
 use crate::config::{HostOs, MachineConfig, QmpEndpoint};
 use crate::diagnose::{self, Death, Exit};
 use crate::error::VmError;
+use crate::key::Key;
 use crate::process::{self, Identity};
 use crate::qemu::Emulator;
 use crate::qmp::Qmp;
@@ -33,6 +36,8 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 const ASK_DEADLINE: Duration = Duration::from_secs(5);
 /// For the connection by which `state` looks at a machine: status must never hang.
 const LOOK_DEADLINE: Duration = Duration::from_secs(2);
+/// Between two looks at a socket that is about to open.
+const OPENING: Duration = Duration::from_millis(10);
 /// Between two looks at a process that should end.
 pub(crate) const POLL: Duration = Duration::from_millis(50);
 
@@ -71,6 +76,17 @@ impl Machine {
     /// [`VmError::AlreadyRunning`], [`VmError::Missing`], [`VmError::Config`],
     /// [`VmError::Died`] with the reason, [`VmError::NoAnswer`].
     pub async fn start(config: MachineConfig, emulator: &Emulator) -> Result<Machine, VmError> {
+        let mut machine = Machine::launch(config, emulator, &[]).await?;
+        let running = machine.await_running().await;
+        machine.unless(running)
+    }
+
+    /// Starts QEMU with `more` arguments; it may not listen yet.
+    pub(crate) async fn launch(
+        config: MachineConfig,
+        emulator: &Emulator,
+        more: &[&str],
+    ) -> Result<Machine, VmError> {
         let os = HostOs::current();
         config.check(os)?;
         check_files(&config)?;
@@ -79,7 +95,8 @@ impl Machine {
             return Err(VmError::AlreadyRunning { pid });
         }
         clear_leftovers(&config)?;
-        let args = argv::build(&config, os);
+        let mut args = argv::build(&config, os);
+        args.extend(more.iter().map(OsString::from));
         let mut child = process::spawn_detached(&emulator.path, &args, &config.qemu_log)?;
         let pid = child.id();
         let Some(identity) = Identity::of(pid) else {
@@ -87,23 +104,25 @@ impl Machine {
             let status = child.wait().map_err(|e| run_error(emulator, e))?;
             return Err(died(&config, Exit::from_status(status, false)));
         };
-        if let Err(error) = process::write_pid_file(&config.pid_file, &identity) {
-            identity.kill();
-            let _ = child.wait();
-            return Err(error);
-        }
-        let mut machine = Machine {
+        let written = process::write_pid_file(&config.pid_file, &identity)
+            .and_then(|()| note_key(&config, emulator));
+        let machine = Machine {
             config,
             identity,
             child: Some(child),
         };
-        if let Err(error) = machine.await_running().await {
-            machine.identity.kill();
-            machine.reap();
-            process::remove(&machine.config.pid_file)?;
-            return Err(error);
-        }
-        Ok(machine)
+        machine.unless(written)
+    }
+
+    /// The machine if `done` went well; else its end, and the error.
+    pub(crate) fn unless(mut self, done: Result<(), VmError>) -> Result<Machine, VmError> {
+        let Err(error) = done else {
+            return Ok(self);
+        };
+        self.identity.kill();
+        self.reap();
+        forget(&self.config)?;
+        Err(error)
     }
 
     /// Finds the machine of this configuration if its process lives.
@@ -231,44 +250,83 @@ impl Machine {
     async fn await_running(&mut self) -> Result<(), VmError> {
         let started = Instant::now();
         loop {
-            if let Some(exit) = self.ended() {
-                return Err(died(&self.config, exit));
+            let mut qmp = self.await_control(started).await?;
+            let status = qmp
+                .execute("query-status", Value::Null, ASK_DEADLINE)
+                .await?;
+            if status["running"] == true {
+                return Ok(());
             }
-            if let Ok(mut qmp) = Qmp::connect(&self.config.qmp, LOOK_DEADLINE).await {
-                let status = qmp
-                    .execute("query-status", Value::Null, ASK_DEADLINE)
-                    .await?;
-                if status["running"] == true {
-                    return Ok(());
-                }
-                if status["status"] == "internal-error" {
-                    return Err(died(&self.config, Exit::default()));
-                }
+            if status["status"] == "internal-error" {
+                return Err(died(&self.config, Exit::default()));
             }
             if started.elapsed() > START_DEADLINE {
-                return Err(VmError::NoAnswer {
-                    pid: self.identity.pid,
-                    waited: START_DEADLINE,
-                });
+                return Err(self.no_answer());
             }
+            drop(qmp);
             tokio::time::sleep(POLL).await;
         }
     }
 
-    /// One question over a fresh connection; the second endpoint serves if the first is busy.
+    /// The control socket of a QEMU that was just started.
+    pub(crate) async fn await_control(&mut self, started: Instant) -> Result<Qmp, VmError> {
+        loop {
+            if let Some(exit) = self.ended() {
+                return Err(died(&self.config, exit));
+            }
+            if let Ok(qmp) = Qmp::connect(&self.config.qmp, LOOK_DEADLINE).await {
+                return Ok(qmp);
+            }
+            if started.elapsed() > START_DEADLINE {
+                return Err(self.no_answer());
+            }
+            tokio::time::sleep(OPENING).await;
+        }
+    }
+
+    fn no_answer(&self) -> VmError {
+        VmError::NoAnswer {
+            pid: self.identity.pid,
+            waited: START_DEADLINE,
+        }
+    }
+
+    /// A connection for several commands; the second endpoint serves if the first is busy.
+    pub(crate) async fn control(&self) -> Result<Qmp, VmError> {
+        let mut last = VmError::NotRunning;
+        for endpoint in std::iter::once(&self.config.qmp).chain(&self.config.qmp_spare) {
+            match Qmp::connect(endpoint, LOOK_DEADLINE).await {
+                Ok(qmp) => return Ok(qmp),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// One question over a fresh connection.
     pub(crate) async fn ask(&self, command: &str) -> Result<Value, VmError> {
         self.ask_with(command, Value::Null).await
     }
 
     async fn ask_with(&self, command: &str, arguments: Value) -> Result<Value, VmError> {
-        let mut last = VmError::NotRunning;
-        for endpoint in std::iter::once(&self.config.qmp).chain(&self.config.qmp_spare) {
-            match Qmp::connect(endpoint, LOOK_DEADLINE).await {
-                Ok(mut qmp) => return qmp.execute(command, arguments, ASK_DEADLINE).await,
-                Err(error) => last = error,
-            }
+        let mut qmp = self.control().await?;
+        qmp.execute(command, arguments, ASK_DEADLINE).await
+    }
+
+    /// The error for a process that ended, if that is what `error` comes from.
+    pub(crate) async fn or_died(&mut self, error: VmError) -> VmError {
+        if !matches!(error, VmError::QmpClosed | VmError::QmpIo { .. }) {
+            return error;
         }
-        Err(last)
+        // Its socket shows the end a moment before the process does.
+        let began = Instant::now();
+        while began.elapsed() < ASK_DEADLINE {
+            if let Some(exit) = self.ended() {
+                return died(&self.config, exit);
+            }
+            tokio::time::sleep(OPENING).await;
+        }
+        error
     }
 
     /// How the process ended, or `None` while it lives.
@@ -310,12 +368,23 @@ impl Machine {
 /// [`VmError::File`].
 pub fn forget(config: &MachineConfig) -> Result<(), VmError> {
     process::remove(&config.pid_file)?;
+    for path in config.key_file.iter().chain(&config.channel) {
+        process::remove(path)?;
+    }
     for endpoint in std::iter::once(&config.qmp).chain(&config.qmp_spare) {
         if let QmpEndpoint::Unix(path) = endpoint {
             process::remove(path)?;
         }
     }
     Ok(())
+}
+
+/// Notes what a saved state of this machine will depend on.
+fn note_key(config: &MachineConfig, emulator: &Emulator) -> Result<(), VmError> {
+    match &config.key_file {
+        Some(path) => Key::of(config, emulator).write(path),
+        None => Ok(()),
+    }
 }
 
 async fn find_by_socket(config: &MachineConfig) -> Option<Identity> {

@@ -138,6 +138,53 @@ pub fn check(qemu_img: &Path, image: &Path) -> Result<Check, VmError> {
     }
 }
 
+/// Puts a stopped machine's disk back to what it held when it was kept under `name`.
+///
+/// # Errors
+/// [`VmError::Missing`], [`VmError::Tool`] if it never was, [`VmError::CorruptImage`].
+pub fn go_back(qemu_img: &Path, image: &Path, name: &str) -> Result<(), VmError> {
+    snapshot(qemu_img, image, "-a", name)
+}
+
+/// Forgets what a stopped machine's disk keeps under `name`.
+///
+/// # Errors
+/// As [`go_back`].
+pub fn forget(qemu_img: &Path, image: &Path, name: &str) -> Result<(), VmError> {
+    snapshot(qemu_img, image, "-d", name)
+}
+
+/// Whether a disk keeps something under `name`; also while a machine uses it.
+///
+/// # Errors
+/// As [`info`].
+pub fn keeps(qemu_img: &Path, image: &Path, name: &str) -> Result<bool, VmError> {
+    let mut command = Command::new(qemu_img);
+    command
+        .args(["info", "-U", "-f", "qcow2", "--output=json"])
+        .arg(image);
+    let output = run(command, "info", image)?;
+    let seen: serde_json::Value =
+        serde_json::from_slice(&output.stdout).map_err(|e| VmError::CorruptImage {
+            path: image.to_path_buf(),
+            why: e.to_string(),
+        })?;
+    let all = seen["snapshots"].as_array().into_iter().flatten();
+    Ok(all.into_iter().any(|kept| kept["name"] == name))
+}
+
+fn snapshot(qemu_img: &Path, image: &Path, act: &str, name: &str) -> Result<(), VmError> {
+    if !image.exists() {
+        return Err(VmError::Missing {
+            what: "disk image",
+            path: image.to_path_buf(),
+        });
+    }
+    let mut command = Command::new(qemu_img);
+    command.args(["snapshot", "-q", act, name]).arg(image);
+    run(command, "snapshot", image).map(drop)
+}
+
 fn output(mut command: Command) -> Result<Output, VmError> {
     let ran = command.env("LC_ALL", "C").output();
     ran.map_err(|source| VmError::Run {
@@ -261,6 +308,45 @@ mod tests {
         assert_eq!(check(&qemu_img(), &overlay).unwrap(), Check::Clean);
         let err = create(&qemu_img(), &base, &overlay, MIB).unwrap_err();
         assert!(matches!(err, VmError::Shrink { .. }), "{err}");
+    }
+
+    #[test]
+    fn a_disk_goes_back_to_what_it_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (base, img) = (base(dir.path()), qemu_img());
+        let overlay = dir.path().join("o.qcow2");
+        create(&img, &base, &overlay, 64 * MIB).unwrap();
+        let write = |pattern: &str| {
+            let write = format!("write -P {pattern} 1M 64k");
+            let mut command = Command::new("qemu-io");
+            run(
+                {
+                    command.args(["-f", "qcow2", "-c", &write]).arg(&overlay);
+                    command
+                },
+                "io",
+                &overlay,
+            )
+            .unwrap();
+        };
+        let holds = |pattern: &str| {
+            let read = format!("read -P {pattern} 1M 64k");
+            let mut command = Command::new("qemu-io");
+            command.args(["-f", "qcow2", "-c", &read]).arg(&overlay);
+            let said = output(command).unwrap();
+            said.status.success() && !words(&said).contains("verification failed")
+        };
+        write("0x11");
+        snapshot(&img, &overlay, "-c", "first").unwrap();
+        write("0x22");
+        assert!(keeps(&img, &overlay, "first").unwrap());
+        assert!(!keeps(&img, &overlay, "second").unwrap());
+        go_back(&img, &overlay, "first").unwrap();
+        assert!(holds("0x11"));
+        assert!(go_back(&img, &overlay, "second").is_err());
+        forget(&img, &overlay, "first").unwrap();
+        assert!(!keeps(&img, &overlay, "first").unwrap());
+        assert_eq!(check(&img, &overlay).unwrap(), Check::Clean);
     }
 
     #[test]

@@ -79,9 +79,17 @@ pub fn write_pid_file(path: &Path, identity: &Identity) -> Result<(), VmError> {
         path: path.to_path_buf(),
         why: e.to_string(),
     })?;
+    write_private(path, &text)
+}
+
+/// Writes a small file in one step, readable by this user only.
+///
+/// # Errors
+/// [`VmError::File`], [`VmError::DiskFull`].
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), VmError> {
     let partial = path.with_extension("new");
     let mut file = create_private(&partial)?;
-    let written = file.write_all(&text).and_then(|()| file.sync_all());
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
     written.map_err(|e| VmError::file("write", &partial, e))?;
     std::fs::rename(&partial, path).map_err(|e| VmError::file("replace", path, e))
 }

@@ -19,8 +19,22 @@ pub struct Event {
     pub data: Value,
 }
 
-trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+trait Wire: AsyncRead + AsyncWrite + Unpin + Send {
+    /// The socket, if open files can travel over it.
+    #[cfg(unix)]
+    fn unix(&self) -> Option<&tokio::net::UnixStream> {
+        None
+    }
+}
+
+impl Wire for tokio::net::TcpStream {}
+
+#[cfg(unix)]
+impl Wire for tokio::net::UnixStream {
+    fn unix(&self) -> Option<&tokio::net::UnixStream> {
+        Some(self)
+    }
+}
 
 /// A negotiated connection.
 pub struct Qmp {
@@ -98,7 +112,62 @@ impl Qmp {
         within("an event", deadline, next).await
     }
 
+    /// Runs one command together with an open file (`getfd`, `add-fd`): QEMU need not be able to
+    /// open it itself, which it is not once it has become another user.
+    ///
+    /// # Errors
+    /// As [`Qmp::execute`]; [`VmError::QmpIo`] over a connection that carries no files.
+    #[cfg(unix)]
+    pub async fn execute_with_file(
+        &mut self,
+        command: &str,
+        arguments: Value,
+        file: &std::fs::File,
+        deadline: Duration,
+    ) -> Result<Value, VmError> {
+        let call = async {
+            let (id, line) = self.request(command, arguments);
+            let sent = self.send_with_file(line.as_bytes(), file).await;
+            sent.map_err(|source| broken("write", source))?;
+            self.answer(command, id).await
+        };
+        within(command, deadline, call).await
+    }
+
+    /// True if open files can travel over the connection.
+    pub fn carries_files(&self) -> bool {
+        #[cfg(unix)]
+        return self.wire.get_ref().unix().is_some();
+        #[cfg(not(unix))]
+        false
+    }
+
+    #[cfg(unix)]
+    async fn send_with_file(&mut self, line: &[u8], file: &std::fs::File) -> std::io::Result<()> {
+        use std::os::fd::AsRawFd;
+        let Some(stream) = self.wire.get_ref().unix() else {
+            return Err(std::io::ErrorKind::Unsupported.into());
+        };
+        let sent = loop {
+            stream.writable().await?;
+            let send = || send_with_fd(stream.as_raw_fd(), line, file.as_raw_fd());
+            match stream.try_io(tokio::io::Interest::WRITABLE, send) {
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+                done => break done?,
+            }
+        };
+        // The file went with the first byte.
+        self.wire.write_all(&line[sent..]).await
+    }
+
     async fn call(&mut self, command: &str, arguments: Value) -> Result<Value, VmError> {
+        let (id, line) = self.request(command, arguments);
+        let sent = self.wire.write_all(line.as_bytes()).await;
+        sent.map_err(|source| broken("write", source))?;
+        self.answer(command, id).await
+    }
+
+    fn request(&mut self, command: &str, arguments: Value) -> (u64, String) {
         self.next_id += 1;
         let id = self.next_id;
         let mut request = json!({ "execute": command, "id": id });
@@ -107,8 +176,10 @@ impl Qmp {
         }
         let mut line = request.to_string();
         line.push('\n');
-        let sent = self.wire.write_all(line.as_bytes()).await;
-        sent.map_err(|source| broken("write", source))?;
+        (id, line)
+    }
+
+    async fn answer(&mut self, command: &str, id: u64) -> Result<Value, VmError> {
         loop {
             let mut message = self.read_line().await?;
             if let Some(event) = as_event(&message) {
@@ -139,6 +210,42 @@ impl Qmp {
         let line = std::mem::take(&mut self.partial);
         serde_json::from_slice(&line)
             .map_err(|_| VmError::QmpProtocol(String::from_utf8_lossy(&line).trim().to_owned()))
+    }
+}
+
+/// sendmsg(2) with one open file as SCM_RIGHTS (unix(7)); bytes that were taken.
+#[cfg(unix)]
+fn send_with_fd(
+    socket: std::os::fd::RawFd,
+    bytes: &[u8],
+    fd: std::os::fd::RawFd,
+) -> std::io::Result<usize> {
+    const FD_BYTES: u32 = size_of::<libc::c_int>() as u32;
+    let mut part = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    // Room for one control message; of words, so that it lies where the header may lie.
+    let mut control = [0u64; 8];
+    // SAFETY: all zero is a valid msghdr. Its pointers lead to `part` and `control`, which live
+    // until sendmsg has returned, and CMSG_SPACE of one descriptor is far below 64 bytes.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = libc::CMSG_SPACE(FD_BYTES) as _;
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(FD_BYTES) as _;
+        libc::CMSG_DATA(header)
+            .cast::<libc::c_int>()
+            .write_unaligned(fd);
+        match libc::sendmsg(socket, &raw const message, 0) {
+            sent if sent >= 0 => Ok(sent.unsigned_abs()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
     }
 }
 
@@ -258,6 +365,66 @@ mod tests {
         drop(qmp);
         let heard = heard.await.unwrap();
         assert!(heard.contains(r#""arguments":{"a":1}"#), "{heard}");
+    }
+
+    #[tokio::test]
+    async fn an_open_file_travels_with_its_command() {
+        use std::io::Write;
+        use std::os::fd::FromRawFd;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("q");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let heard = tokio::task::spawn_blocking(move || {
+            use std::io::BufRead;
+            let (mut stream, _) = listener.accept().unwrap();
+            writeln!(stream, "{GREETING}").unwrap();
+            let mut lines = std::io::BufReader::new(stream.try_clone().unwrap());
+            let mut line = String::new();
+            lines.read_line(&mut line).unwrap();
+            writeln!(stream, "{{\"return\":{{}},\"id\":1}}").unwrap();
+            let (bytes, fd) = receive(&stream);
+            let mut file = unsafe { std::fs::File::from_raw_fd(fd) };
+            writeln!(file, "written by the other end").unwrap();
+            writeln!(stream, "{{\"return\":{{}},\"id\":2}}").unwrap();
+            String::from_utf8(bytes).unwrap()
+        });
+        let mut qmp = Qmp::connect(&QmpEndpoint::Unix(path), LONG).await.unwrap();
+        assert!(qmp.carries_files());
+        let target = dir.path().join("state");
+        let file = std::fs::File::create(&target).unwrap();
+        let name = json!({"fdname": "state"});
+        qmp.execute_with_file("getfd", name, &file, LONG)
+            .await
+            .unwrap();
+        let line = heard.await.unwrap();
+        assert!(line.contains(r#""fdname":"state""#), "{line}");
+        let text = std::fs::read_to_string(&target).unwrap();
+        assert_eq!(text, "written by the other end\n");
+    }
+
+    /// The bytes of one message and the descriptor that came with it.
+    fn receive(stream: &std::os::unix::net::UnixStream) -> (Vec<u8>, libc::c_int) {
+        use std::os::fd::AsRawFd;
+        let mut bytes = vec![0u8; 4096];
+        let mut control = [0u64; 8];
+        let mut part = libc::iovec {
+            iov_base: bytes.as_mut_ptr().cast(),
+            iov_len: bytes.len(),
+        };
+        unsafe {
+            let mut message: libc::msghdr = std::mem::zeroed();
+            message.msg_iov = &raw mut part;
+            message.msg_iovlen = 1;
+            message.msg_control = control.as_mut_ptr().cast();
+            message.msg_controllen = size_of_val(&control) as _;
+            let read = libc::recvmsg(stream.as_raw_fd(), &raw mut message, 0);
+            assert!(read > 0);
+            bytes.truncate(read.unsigned_abs());
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            assert!(!header.is_null(), "no file came along");
+            let fd = libc::CMSG_DATA(header).cast::<libc::c_int>();
+            (bytes, fd.read_unaligned())
+        }
     }
 
     #[tokio::test]

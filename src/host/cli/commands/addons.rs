@@ -1,7 +1,6 @@
 //! `cadet addons`: what the cluster has besides its core, on or off.
 
 use cadet_state::ProfileLock;
-use cadet_tunnel::upload::Destination;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -37,9 +36,6 @@ enum AddonsCommand {
         name: String,
     },
 }
-
-/// Where the node's configuration is.
-const NODE_JSON: &str = "/etc/cadet/node.json";
 
 /// Does it.
 pub async fn run(cx: &Context, args: AddonsArgs) -> Result<u8> {
@@ -94,7 +90,9 @@ async fn switch(cx: &Context, addon: &Addon, on: bool) -> Result<u8> {
     let runs = machine::state_of(&files, &profile).await.is_running();
     if runs && addon.has_switch {
         // Also where nothing changed: an earlier try may have been cut off.
-        tell_machine(cx, &choices).await?;
+        let tunnel = line::connect(cx).await?;
+        choices.tell(&tunnel).await?;
+        tunnel.close().await;
     }
     if cx.ui.json() {
         cx.ui.object(&json!({
@@ -109,23 +107,4 @@ async fn switch(cx: &Context, addon: &Addon, on: bool) -> Result<u8> {
     };
     cx.ui.line(format!("{} is {state}{when}.", addon.name));
     Ok(0)
-}
-
-/// Writes the machine's configuration and lets the server read it, if it differs.
-async fn tell_machine(cx: &Context, choices: &Choices) -> Result<()> {
-    let tunnel = line::connect(cx).await?;
-    let before = line::guest(&tunnel, &format!("cat {NODE_JSON}")).await?;
-    let after = choices.applied(&before)?;
-    let parsed = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
-    if parsed(&before) != parsed(&after) {
-        let to = Destination {
-            path: NODE_JSON,
-            mode: 0o644,
-            as_root: true,
-        };
-        tunnel.upload_bytes(after.as_bytes(), to).await?;
-        line::guest(&tunnel, "sudo -n systemctl restart cadet-server").await?;
-    }
-    tunnel.close().await;
-    Ok(())
 }

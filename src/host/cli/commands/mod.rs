@@ -24,6 +24,7 @@ pub mod open;
 pub mod pause;
 pub mod profile;
 pub mod service;
+pub mod snapshot;
 pub mod ssh;
 pub mod start;
 pub mod status;

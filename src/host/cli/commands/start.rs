@@ -1,5 +1,6 @@
 //! `cadet start`: make or find the record, then run the steps that are not done.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cadet_state::{Card, Phase, Profile, ProfileLock, Spec, Store, Worker};
@@ -7,10 +8,11 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::Context;
+use crate::addons::Choices;
 use crate::defaults::Defaults;
 use crate::error::{CliError, Result};
 use crate::nodes::{self, Node};
-use crate::start::{self, Voyage};
+use crate::start::{self, Arrival, Voyage};
 use crate::{images, machine, mirror, ui};
 
 /// What `start` waits for before it calls the cluster ready.
@@ -52,6 +54,9 @@ pub struct StartArgs {
     /// How long to wait for each of them
     #[arg(long, value_parser = crate::args::duration, default_value = "6m", value_name = "TIME")]
     pub wait_timeout: Duration,
+    /// Boot a new machine, even where a copy of one that was frozen earlier would take seconds
+    #[arg(long)]
+    pub cold: bool,
     /// Tell what would be done, do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -74,6 +79,7 @@ impl StartArgs {
             image: None,
             wait: WaitFor::Node,
             wait_timeout,
+            cold: false,
             dry_run: false,
             download_only: false,
             keep_context: true,
@@ -109,7 +115,7 @@ pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
     let profile = record(cx, &args, old).await?;
     let mut v = voyage(cx, &args, profile, began);
     if args.download_only {
-        start::run_all(&mut v, Some("image")).await?;
+        start::run_all(&mut v, Some(&["template", "image"])).await?;
         tell_downloaded(cx, is_new)?;
         return Ok(0);
     }
@@ -126,6 +132,11 @@ pub async fn finish(v: &mut Voyage<'_>) -> Result<()> {
     v.profile.phase = Phase::Starting;
     start::run_all(v, None).await?;
     if let Some(tunnel) = &v.tunnel {
+        let first = Node::first(&v.profile.name).number;
+        // What a machine reads when it boots or is copied, one that woke has to be told.
+        if let None | Some(Arrival::Woke { .. }) = v.arrivals.get(&first) {
+            Choices::read(&v.files)?.tell(tunnel).await?;
+        }
         mirror::at_start(v.cx, tunnel).await;
     }
     v.profile.phase = Phase::Running;
@@ -150,6 +161,8 @@ pub fn voyage<'a>(
         began,
         emulator: None,
         was_running: false,
+        was_seeded: false,
+        arrivals: BTreeMap::new(),
         tunnel: None,
         access: None,
     }
@@ -247,6 +260,7 @@ fn new(cx: &Context, args: &StartArgs) -> Result<Profile> {
         base: None,
         ports: None,
         accelerator: None,
+        template: None,
         host_key: None,
         kubeconfig: None,
         card: Card::Absent,
@@ -299,7 +313,7 @@ async fn may_change(cx: &Context, profile: &Profile, node: &Node, wanted: &Spec)
         let error = fixed(cx, node, "size of a running machine", size);
         return Err(error.fix(format!(
             "{}\n{}",
-            machine::again(cx, "stop"),
+            machine::again(cx, "stop --poweroff"),
             machine::again(cx, "start ...")
         )));
     }
@@ -351,6 +365,9 @@ async fn dry_run(cx: &Context, args: &StartArgs, began: Instant) -> Result<u8> {
     let profile = record(cx, args, old).await?;
     let mut v = voyage(cx, args, profile, began);
     for step in start::steps(!v.workers.is_empty()) {
+        if !step.applies(&v) {
+            continue;
+        }
         let plan = step.plan(&mut v).await?;
         if cx.ui.json() {
             cx.ui

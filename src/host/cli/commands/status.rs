@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cadet_api::install::CLOCK;
+use cadet_api::keeper::Ask;
 use cadet_state::Profile;
 use cadet_tunnel::control::ForwardStatus;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::doors::event;
 use crate::error::Result;
 use crate::machine::MachineState;
 use crate::nodes::{self, Node};
-use crate::{Context, clock, kubeconfig, line, machine, ui};
+use crate::{Context, clock, keeper, kubeconfig, line, machine, ui};
 
 /// Bits of the exit code, as minikube has them.
 const MACHINE: u8 = 1;
@@ -21,6 +21,8 @@ const NODE: u8 = 4;
 
 /// All questions together may take no longer.
 const DEADLINE: Duration = Duration::from_secs(8);
+/// For the word of a machine's keeper; without it something is left out.
+const GLANCE: Duration = Duration::from_secs(1);
 
 struct Seen {
     api: Option<String>,
@@ -47,8 +49,6 @@ struct NodeSeen {
     ready: bool,
     pods: usize,
     pod_cidr: String,
-    /// What its agent noted of its clock, if anything.
-    clock: String,
 }
 
 /// Prints the state; the exit code says what does not run.
@@ -90,8 +90,11 @@ pub async fn run(cx: &Context) -> Result<u8> {
     } else {
         code = MACHINE | API | NODE;
     }
-    let own = seen.nodes.iter().find(|n| n.name == cx.name.as_str());
-    let story = clock::Story::read(&files).with_agent(own.map(|n| n.clock.as_str()));
+    let told = match state.is_running() {
+        true => keeper::ask(&files.keeper(), Ask::Hello, GLANCE).await.ok(),
+        false => None,
+    };
+    let story = clock::Story::read(&files).with_keeper(told.as_ref());
     let tunnel = line::background_status(cx).await;
     let up = state
         .since()
@@ -233,7 +236,6 @@ async fn look(cluster: &Cluster) -> Result<Vec<NodeSeen>> {
         .map(|node| {
             let name = text(&node["metadata"]["name"]);
             NodeSeen {
-                clock: text(&node["metadata"]["annotations"][CLOCK]),
                 ready: cluster::is_ready(node),
                 pods: on(&name),
                 pod_cidr: text(&node["spec"]["podCIDR"]),

@@ -1,21 +1,26 @@
-//! `cadet stop`: power off, gracefully first.
+//! `cadet stop`: suspend, to go on in seconds; or power off.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cadet_state::{Phase, ProfileLock};
+use cadet_state::{Phase, Profile, ProfileLock};
 use clap::Args;
 use serde_json::json;
 
 use crate::Context;
 use crate::error::Result;
-use crate::{line, machine, nodes};
+use crate::frozen::suspend::{self, Suspended, Woken};
+use crate::nodes::Node;
+use crate::{line, machine, nodes, start};
 
 /// Flags of `cadet stop`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cadet stop\n  cadet stop --timeout 10s      pull the plug after ten seconds"
+    after_help = "Examples:\n  cadet stop                    suspend: `cadet start` goes on where it was, in seconds\n  cadet stop --poweroff         shut down, as a computer is shut down\n  cadet stop --poweroff --timeout 10s      pull the plug after ten seconds"
 )]
 pub struct StopArgs {
+    /// Shut the machine down, with all that runs in it, instead of suspending it
+    #[arg(long, visible_alias = "shutdown")]
+    poweroff: bool,
     /// How long the machine may take to shut down before it is switched off
     #[arg(long, value_parser = crate::args::duration, default_value = "90s", value_name = "TIME")]
     timeout: Duration,
@@ -23,20 +28,42 @@ pub struct StopArgs {
 
 /// Stops the profile's machines; a machine that is off already is no error.
 pub async fn run(cx: &Context, args: StopArgs) -> Result<u8> {
+    let began = Instant::now();
     machine::profile(cx)?;
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "stop")?;
     let mut profile = machine::profile(cx)?;
-    line::stop_background(cx).await?;
     let mut all = nodes::all(&profile);
+    let off = all_off(cx, &profile, &all).await;
+    if !args.poweroff && !off {
+        cx.ui.step_started("machine", 1, 1);
+        match suspend::suspend(cx, &profile, &all).await? {
+            Suspended::All => {
+                profile.phase = Phase::Stopped;
+                machine::save(cx, &profile)?;
+                cx.ui.step_done(&how_many(&all), None);
+                return Ok(tell(cx, "Suspended", began));
+            }
+            Suspended::No(why) => {
+                let what = format!("{why}; shutting down instead");
+                cx.ui.warn("suspend", &what);
+            }
+        }
+    }
+    let files = cx.world.files(&cx.name);
+    let is_suspended = |all: &[Node]| all.iter().any(|node| suspend::is(&node.files(&files)));
+    if args.poweroff || !is_suspended(&all) {
+        // One that leads into a suspended machine leads in again when it wakes.
+        line::stop_background(cx).await?;
+    }
     // The control plane goes last, so that it sees the others go.
     all.reverse();
     for (index, node) in all.iter().enumerate() {
         cx.ui.step_started("machine", index + 1, all.len());
-        let how = machine::power_off(cx, &profile, node, args.timeout).await?;
+        let how = one(cx, &profile, node, &args).await?;
         let told = if all.len() == 1 {
-            how.told().to_owned()
+            how
         } else {
-            format!("{}: {}", node.name, how.told())
+            format!("{}: {how}", node.name)
         };
         if node.is_first() {
             profile.phase = Phase::Stopped;
@@ -44,14 +71,69 @@ pub async fn run(cx: &Context, args: StopArgs) -> Result<u8> {
         }
         cx.ui.step_done(&told, None);
     }
+    let word = if is_suspended(&all) {
+        "Suspended"
+    } else {
+        "Stopped"
+    };
+    Ok(tell(cx, word, began))
+}
+
+/// Whether no machine has a process.
+async fn all_off(cx: &Context, profile: &Profile, all: &[Node]) -> bool {
+    let files = cx.world.files(&cx.name);
+    for node in all {
+        let state = machine::state_of_node(&files, profile, node).await;
+        if state.has_process() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Powers one machine off; a suspended one wakes for it, so that it can end in order.
+async fn one(cx: &Context, profile: &Profile, node: &Node, args: &StopArgs) -> Result<String> {
+    let files = node.files(&cx.world.files(&cx.name));
+    if suspend::is(&files) {
+        if !args.poweroff {
+            return Ok("is suspended already".into());
+        }
+        cx.ui.progress("waking it to shut down", None);
+        let emulator = start::emulator()?;
+        if let Woken::Lost(why) = suspend::wake(cx, profile, node, &emulator).await? {
+            let what = format!("{} cannot be woken: {why}", node.name);
+            cx.ui.warn("machine", &what);
+            return Ok("its suspended state is gone; its disk is as it was then".into());
+        }
+    }
+    let how = machine::power_off(cx, profile, node, args.timeout).await?;
+    Ok(how.told().to_owned())
+}
+
+fn how_many(all: &[Node]) -> String {
+    match all {
+        [_] => "suspended; its memory is on the disk".into(),
+        all => format!("{} machines suspended", all.len()),
+    }
+}
+
+fn tell(cx: &Context, word: &str, began: Instant) -> u8 {
     if cx.ui.json() {
-        cx.ui
-            .object(&json!({"type": "done", "profile": cx.name.as_str(), "machine": "Stopped"}));
+        let seconds = (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+        cx.ui.object(&json!({
+            "type": "done", "profile": cx.name.as_str(), "machine": word, "seconds": seconds,
+        }));
+    } else if word == "Suspended" {
+        cx.ui.line(format!(
+            "Suspended. All that runs in the cluster stands still until it wakes.\n  next: {}\n        {}      really off",
+            machine::again(cx, "start"),
+            machine::again(cx, "stop --poweroff")
+        ));
     } else {
         cx.ui.line(format!(
             "Stopped. The cluster and its data stay on the disk.\n  next: {}",
             machine::again(cx, "start")
         ));
     }
-    Ok(0)
+    0
 }

@@ -6,6 +6,7 @@ use cadet_vm::{Arch, Emulator};
 
 use super::{Note, Step, Voyage};
 use crate::error::{CliError, Result};
+use crate::nodes::Node;
 use crate::{computer, machine, ui};
 
 /// See the module.
@@ -23,8 +24,10 @@ impl Step for Host {
 
     async fn done(&self, v: &mut Voyage<'_>) -> Result<Option<Note>> {
         let state = machine::state_of(&v.files, &v.profile).await;
+        let first = Node::first(&v.profile.name);
         // One that stands still goes on in its own step, with what it was started with.
-        v.was_running = state.is_running() || state.is_paused();
+        v.was_running =
+            (state.is_running() || state.is_paused()) && !first.is_unsettled(&v.profile);
         if v.was_running {
             let spec = &v.profile.spec;
             let does = if state.is_paused() {
@@ -50,7 +53,7 @@ impl Step for Host {
 ///
 /// # Errors
 /// DRIVER_QEMU_MISSING, DRIVER_QEMU_TOO_OLD.
-pub(super) fn emulator() -> Result<Emulator> {
+pub fn emulator() -> Result<Emulator> {
     let arch = Arch::host().ok_or_else(|| {
         CliError::new(
             "DRIVER_QEMU_MISSING",

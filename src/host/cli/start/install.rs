@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use cadet_tunnel::Tunnel;
 use cadet_tunnel::upload::Destination;
 
-use super::{Note, Step, Voyage};
+use super::{Arrival, Note, Step, Voyage};
 use crate::error::{CliError, Result};
 use crate::nodes::Node;
 use crate::{Context, line, machine, programs};
@@ -20,6 +20,8 @@ pub struct Install;
 /// Time for cloud-init to copy the program and for systemd to start it.
 const DEADLINE: Duration = Duration::from_secs(180);
 
+/// Number of the first machine.
+const FIRST: u8 = 1;
 const PROGRAM: &str = "/usr/local/bin/cadet-node";
 
 #[async_trait]
@@ -36,6 +38,9 @@ impl Step for Install {
     }
 
     async fn done(&self, v: &mut Voyage<'_>) -> Result<Option<Note>> {
+        if let Some(Arrival::Woke { current: true, .. }) = v.arrivals.get(&FIRST) {
+            return Ok(Some(Note::there(told())));
+        }
         if !v.was_running {
             return Ok(None);
         }
@@ -46,7 +51,9 @@ impl Step for Install {
 
     async fn run(&self, v: &mut Voyage<'_>) -> Result<Note> {
         let tunnel = tunnel(v)?.clone();
-        let replaced = ensure(v.cx, &Node::first(&v.profile.name), &tunnel).await?;
+        let first = Node::first(&v.profile.name);
+        let known = v.arrivals.get(&FIRST) == Some(&Arrival::Copied);
+        let replaced = ensure(v.cx, &first, &tunnel, known).await?;
         Ok(Note::new(if replaced {
             format!("{}, replaced an older one", told())
         } else {
@@ -92,17 +99,25 @@ pub(super) async fn is_current(cx: &Context, node: &Node, tunnel: &Tunnel) -> Re
     Ok(quick.status.success() && String::from_utf8_lossy(&quick.stdout).starts_with(&ours))
 }
 
-/// Waits until cadet-node runs in a machine, and replaces it if it is not this program's;
-/// returns whether it was replaced.
+/// Waits until cadet-node runs in a machine, and replaces it if it is not this program's, unless
+/// that is `known`; returns whether it was replaced.
 ///
 /// # Errors
 /// GUEST_INSTALL, GUEST_SSH.
-pub(super) async fn ensure(cx: &Context, node: &Node, tunnel: &Tunnel) -> Result<bool> {
+pub(super) async fn ensure(
+    cx: &Context,
+    node: &Node,
+    tunnel: &Tunnel,
+    known: bool,
+) -> Result<bool> {
     let program = programs::cadet_node(&cx.world)?;
-    let ours = programs::sha256(&program)?;
-    cx.ui.progress("cloud-init installs cadet-node", None);
+    cx.ui.progress("waiting for cadet-node", None);
     let work = async {
         wait(cx, node, tunnel).await?;
+        if known {
+            return Ok(false);
+        }
+        let ours = programs::sha256(&program)?;
         let theirs = line::guest(tunnel, &format!("sha256sum {PROGRAM}")).await?;
         if theirs.starts_with(&ours) {
             return Ok(false);

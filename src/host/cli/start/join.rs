@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Note, Step, Voyage, connect, install, ready};
+use super::{Arrival, Note, Step, Voyage, connect, install, ready};
 use crate::cluster::Cluster;
 use crate::commands::start::WaitFor;
 use crate::error::{CliError, Result};
@@ -46,8 +46,15 @@ impl Step for Join {
             let doing = format!("{name}: booting");
             let tunnel = connect::open(v.cx, &v.profile, node, &doing).await?;
             v.cx.ui.progress(&format!("{name}: installing"), None);
-            if !install::is_current(v.cx, node, &tunnel).await? {
-                install::ensure(v.cx, node, &tunnel).await?;
+            let arrival = v.arrivals.get(&node.number);
+            let known = match arrival {
+                Some(Arrival::Woke { current, .. }) => *current,
+                Some(Arrival::Copied) => true,
+                Some(Arrival::Booted) => false,
+                None => install::is_current(v.cx, node, &tunnel).await?,
+            };
+            if !known || arrival == Some(&Arrival::Copied) {
+                install::ensure(v.cx, node, &tunnel, known).await?;
             }
             let waiting = format!("{name} runs, waiting for its node");
             v.cx.ui.progress(&waiting, None);

@@ -1,14 +1,16 @@
 //! Step `machine`: the disk, the accelerator, the ports, QEMU.
 
 use async_trait::async_trait;
+use cadet_seed::Role;
 use cadet_state::{Card, Ports, Profile, Wire};
 use cadet_vm::config::segment_group;
 use cadet_vm::{Accel, Machine as Vm, VmError, overlay, ports, qemu};
 
-use super::{Note, Step, Voyage};
+use super::arrive::{self, Arrival, Coming};
+use super::{Note, Step, Voyage, seed};
 use crate::error::{CliError, Result};
 use crate::nodes::{self, Node};
-use crate::{Context, accelerator, computer, line, machine, ui};
+use crate::{Context, accelerator, computer, frozen, line, machine, ui};
 
 /// See the module.
 pub struct Machine;
@@ -34,6 +36,11 @@ impl Step for Machine {
 
     async fn done(&self, v: &mut Voyage<'_>) -> Result<Option<Note>> {
         let state = machine::state_of(&v.files, &v.profile).await;
+        if first(v).is_unsettled(&v.profile) {
+            // A copy that an interrupted start left behind, and that nobody can reach.
+            machine::destroy(v.cx, &v.profile, &first(v)).await?;
+            return Ok(None);
+        }
         if state.is_running() {
             v.was_running = true;
             return Ok(Some(Note::there("runs")));
@@ -58,7 +65,6 @@ impl Step for Machine {
 
     async fn run(&self, v: &mut Voyage<'_>) -> Result<Note> {
         let first = first(v);
-        disk(v.cx, &v.profile, &first)?;
         choose_ports(v).await?;
         choose_wire(v).await?;
         let emulator = match v.emulator.clone() {
@@ -73,15 +79,17 @@ impl Step for Machine {
                 &format!("{reason}; using software emulation (slower)"),
             );
         }
-        boot(v.cx, &mut v.profile, &first, &emulator, choice.accel).await?;
+        let arrival = bring_up(v, &first, &emulator, choice.accel).await?;
+        v.arrivals.insert(first.number, arrival);
         let spec = &v.profile.spec;
         let how = if choice.accel == Accel::Tcg {
             String::new()
         } else {
             format!(" with {}", choice.accel.name())
         };
+        let did = told(arrival);
         Ok(Note::new(format!(
-            "boots{how} on {} cores, {}",
+            "{did}{how} on {} cores, {}",
             spec.cpus,
             ui::mib(spec.memory_mib)
         )))
@@ -90,6 +98,55 @@ impl Step for Machine {
     async fn undo(&self, cx: &Context, profile: &Profile) -> Result<()> {
         line::stop_background(cx).await?;
         machine::destroy(cx, profile, &Node::first(&profile.name)).await
+    }
+}
+
+/// Wakes the first machine, or copies or boots it.
+async fn bring_up(
+    v: &mut Voyage<'_>,
+    first: &Node,
+    emulator: &cadet_vm::Emulator,
+    accel: Accel,
+) -> Result<Arrival> {
+    if let Some(woke) = arrive::wake(v.cx, &mut v.profile, first, emulator, accel).await? {
+        machine::save(v.cx, &v.profile)?;
+        return Ok(woke);
+    }
+    let is_refused = v.args.cold && first.is_unsettled(&v.profile);
+    if is_refused {
+        cadet_vm::process::remove(&v.files.disk())?;
+        v.profile.template = None;
+    }
+    if is_refused || !v.was_seeded {
+        // The seed step left alone what a machine that wakes has read already.
+        let key = seed::write(v.cx, &v.profile, first, v.profile.card, Role::First)?;
+        v.profile.host_key = Some(key);
+    }
+    let coming = Coming {
+        node: first,
+        emulator,
+        accel,
+        card: v.profile.card,
+        role: Role::First,
+    };
+    arrive::come(v.cx, &mut v.profile, &coming).await
+}
+
+/// What a machine did to run.
+pub(super) fn told(arrival: Arrival) -> String {
+    match arrival {
+        Arrival::Booted => "boots".into(),
+        Arrival::Woke { slept, .. } => format!("awake after {}", ui::duration(slept)),
+        Arrival::Copied => "copied from the template, runs".into(),
+    }
+}
+
+/// Notes what a machine is started with.
+pub(super) fn set_accelerator(profile: &mut Profile, node: &Node, accel: Accel) {
+    let name = Some(accel.name().into());
+    match profile.worker_mut(node.number) {
+        Some(worker) => worker.accelerator = name,
+        None => profile.accelerator = name,
     }
 }
 
@@ -110,15 +167,9 @@ pub(super) async fn boot(
 ) -> Result<()> {
     let mut accelerator = first;
     loop {
-        let name = Some(accelerator.name().into());
-        match profile.worker_mut(node.number) {
-            Some(worker) => worker.accelerator = name,
-            None => profile.accelerator = name,
-        }
+        set_accelerator(profile, node, accelerator);
         machine::save(cx, profile)?;
-        let mut config = machine::config(&cx.world.files(&cx.name), profile, node)
-            .ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "the machine is not described"))?;
-        config.run_as = emulator.run_as_for_root(if machine::is_root() { 0 } else { 1 });
+        let config = frozen::config(cx, profile, node, emulator)?;
         match Vm::start(config, emulator).await {
             Ok(_) => return Ok(()),
             Err(VmError::AlreadyRunning { .. }) => return Ok(()),
@@ -151,6 +202,8 @@ pub(super) fn disk(cx: &Context, profile: &Profile, node: &Node) -> Result<()> {
         overlay::check(&img, &disk)?;
         return Ok(());
     }
+    // A copy lies on its template's disk, which lies on the base.
+    let below = kept.template.map_or(&base.disk, |used| &used.disk);
     if let Some(free) = computer::free_bytes(&disk).filter(|free| *free < SPACE) {
         return Err(machine::disk_full(
             &disk.display().to_string(),
@@ -163,7 +216,7 @@ pub(super) fn disk(cx: &Context, profile: &Profile, node: &Node) -> Result<()> {
     }
     Ok(overlay::create(
         &img,
-        &base.disk,
+        below,
         &disk,
         kept.spec.disk_gib << 30,
     )?)

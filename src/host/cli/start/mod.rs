@@ -2,12 +2,15 @@
 //! how to undo it; a second `start` goes on with the first step that is not done.
 //!
 //! ```text
-//! host → image → seed → machine → connect → install → ready → kubectl → workers → join
-//!                 ◀──────────── delete undoes, last step first ─────────────────
+//! host → image → template → seed → machine → connect → install → ready → kubectl → workers → join
+//!                            ◀──────────── delete undoes, last step first ─────────────────
 //! ```
+//! `template` is only there for disks that are to be made; `machine` wakes, copies or boots
+//! (`arrive`).
 //! The last two are only there for profiles of several machines. They come after the first
 //! machine is usable, because it makes what the others prove themselves with.
 
+mod arrive;
 mod connect;
 mod host;
 mod image;
@@ -17,10 +20,14 @@ mod kubectl;
 mod machine;
 mod ready;
 mod seed;
+mod template;
 mod workers;
 
-pub use host::{fit_together, fits};
+pub use arrive::Arrival;
+pub use host::{emulator, fit_together, fits};
+pub use seed::lessons_table;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -54,6 +61,10 @@ pub struct Voyage<'a> {
     pub emulator: Option<Emulator>,
     /// True when the machine ran already as this start began.
     pub was_running: bool,
+    /// Set by `seed` when it wrote the seed disk in this start.
+    pub was_seeded: bool,
+    /// How machines came to run in this start, by their numbers.
+    pub arrivals: BTreeMap<u8, Arrival>,
     /// Set by `connect`.
     pub tunnel: Option<Tunnel>,
     /// Set by `ready`.
@@ -98,6 +109,11 @@ pub trait Step: Sync {
     /// Its name in lines and events; never changes.
     fn name(&self) -> &'static str;
 
+    /// Whether it belongs to this start at all.
+    fn applies(&self, _v: &Voyage<'_>) -> bool {
+        true
+    }
+
     /// One line for `--dry-run`.
     async fn plan(&self, v: &mut Voyage<'_>) -> Result<String>;
 
@@ -118,6 +134,7 @@ pub fn steps(several: bool) -> Vec<&'static dyn Step> {
     let mut steps: Vec<&'static dyn Step> = vec![
         &host::Host,
         &image::Image,
+        &template::Template,
         &seed::Seed,
         &machine::Machine,
         &connect::Connect,
@@ -132,16 +149,20 @@ pub fn steps(several: bool) -> Vec<&'static dyn Step> {
     steps
 }
 
-/// Runs what is not done yet, up to and including the step called `last`, else to the end.
+/// Runs what is not done yet, up to and including the last step of these names, else to the end.
 ///
 /// # Errors
 /// The first step's error that fails; the steps before it stay done.
-pub async fn run_all(v: &mut Voyage<'_>, last: Option<&str>) -> Result<()> {
-    let steps = steps(!v.workers.is_empty());
-    let wanted = steps
-        .iter()
-        .position(|s| Some(s.name()) == last)
-        .map_or(steps.len(), |i| i + 1);
+pub async fn run_all(v: &mut Voyage<'_>, last: Option<&[&str]>) -> Result<()> {
+    let mut steps = steps(!v.workers.is_empty());
+    steps.retain(|step| step.applies(v));
+    let wanted = match last {
+        Some(names) => steps
+            .iter()
+            .rposition(|step| names.contains(&step.name()))
+            .map_or(0, |index| index + 1),
+        None => steps.len(),
+    };
     for (index, step) in steps[..wanted].iter().enumerate() {
         if v.quiet && step.done(v).await?.is_some() {
             continue;

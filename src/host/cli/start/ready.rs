@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cadet_api::kubeconfig::Access;
 use cadet_tunnel::Tunnel;
 
-use super::{Note, Step, Voyage};
+use super::{Arrival, Note, Step, Voyage};
 use crate::cluster::{self, Cluster};
 use crate::commands::start::WaitFor;
 use crate::error::{CliError, Result};
+use crate::nodes::Node;
 use crate::{Context, kubeconfig, line, machine};
 
 /// See the module.
@@ -43,10 +45,17 @@ impl Step for Ready {
             .ports
             .ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "no ports are chosen"))?;
         v.cx.ui.progress("fetching credentials", None);
-        let text = line::guest(&tunnel, "sudo /usr/local/bin/cadet-node kubeconfig").await?;
         let server = format!("https://127.0.0.1:{}", ports.api);
-        let access = kubeconfig::from_guest(&text, v.cx.name.as_str(), server)?;
-        kubeconfig::write_alone(&v.files.kubeconfig(), &access)?;
+        let access = match kept(v, &server)? {
+            Some(access) => access,
+            None => {
+                let command = "sudo /usr/local/bin/cadet-node kubeconfig";
+                let text = line::guest(&tunnel, command).await?;
+                let access = kubeconfig::from_guest(&text, v.cx.name.as_str(), server)?;
+                kubeconfig::write_alone(&v.files.kubeconfig(), &access)?;
+                access
+            }
+        };
         let cluster = Cluster::new(&access)?;
         v.access = Some(access);
         if v.args.wait == WaitFor::None {
@@ -84,6 +93,16 @@ impl Step for Ready {
         is_ready(v.cx, &cluster, &tunnel, name, patience).await?;
         Ok(Note::new(format!("API answers, node {name} is Ready")))
     }
+}
+
+/// The credentials of the last start, for a cluster that goes on where it was.
+fn kept(v: &Voyage<'_>, server: &str) -> Result<Option<Access>> {
+    let first = Node::first(&v.profile.name);
+    if !matches!(v.arrivals.get(&first.number), Some(Arrival::Woke { .. })) {
+        return Ok(None);
+    }
+    let access = kubeconfig::read_alone(&v.files.kubeconfig(), v.cx.name.as_str())?;
+    Ok(access.filter(|access| access.server == server))
 }
 
 /// Waits until the node `name`, whose machine `tunnel` leads into, is Ready.

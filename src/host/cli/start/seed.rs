@@ -3,11 +3,12 @@
 use async_trait::async_trait;
 use cadet_api::install::{IngressPorts, NodeConfig};
 use cadet_seed::{HostKey, Lesson, Role};
-use cadet_state::Card;
+use cadet_state::{Card, Profile};
 
 use super::{Note, Step, Voyage};
 use crate::addons::Choices;
 use crate::error::{CliError, Result};
+use crate::frozen::suspend;
 use crate::nodes::{self, Node};
 use crate::{Context, images, line, machine, programs};
 
@@ -25,17 +26,20 @@ impl Step for Seed {
     }
 
     async fn done(&self, v: &mut Voyage<'_>) -> Result<Option<Note>> {
-        // A running machine has read its seed and holds the file open. Otherwise the disk
-        // is made anew: it takes a moment and is then surely this program's.
-        Ok((v.was_running && v.files.seed().exists()).then(|| Note::there(told())))
+        // A running machine has read its seed and holds the file open, and so has one that goes
+        // on where it was. Otherwise the disk is made anew: it takes a moment and is then surely
+        // this program's.
+        let has_read = v.was_running || suspend::is(&v.files);
+        Ok((has_read && v.files.seed().exists()).then(|| Note::there(told())))
     }
 
     async fn run(&self, v: &mut Voyage<'_>) -> Result<Note> {
         v.cx.ui.progress("writing the seed disk", None);
         v.profile.card = at_boot(v.profile.card, v.files.disk().exists());
         let first = Node::first(&v.profile.name);
-        let host_key = write(v.cx, &first, v.profile.card, Role::First)?;
+        let host_key = write(v.cx, &v.profile, &first, v.profile.card, Role::First)?;
         v.profile.host_key = Some(host_key);
+        v.was_seeded = true;
         Ok(Note::new(told()))
     }
 }
@@ -53,12 +57,20 @@ fn at_boot(card: Card, has_disk: bool) -> Card {
 ///
 /// # Errors
 /// HOST_NODE_PROGRAM_MISSING, HOST_DISK_FULL, HOST_NOT_READABLE.
-pub(super) fn write(cx: &Context, node: &Node, card: Card, role: Role<'_>) -> Result<String> {
+pub(super) fn write(
+    cx: &Context,
+    profile: &Profile,
+    node: &Node,
+    card: Card,
+    role: Role<'_>,
+) -> Result<String> {
+    let kept = node
+        .kept(profile)
+        .ok_or_else(|| CliError::new("PROGRAM_INTERNAL", "there is no such machine"))?;
     let keys = line::keys(cx, node)?;
     let program = programs::cadet_node(&cx.world)?;
     let cadet_node = std::fs::read(&program).map_err(|e| machine::io("read", &program, &e))?;
     let contexts = images::contexts::all(&cx.world)?;
-    let choices = Choices::read(&cx.world.files(&cx.name))?;
     let disk = cadet_seed::Machine {
         hostname: &node.name,
         user: line::USER,
@@ -67,9 +79,9 @@ pub(super) fn write(cx: &Context, node: &Node, card: Card, role: Role<'_>) -> Re
             private: keys.host.private.clone(),
             public: keys.host.public.clone(),
         },
-        mac: &cadet_vm::config::mac_for(&node.name),
+        mac: &machine::mac(&kept, node),
         cadet_node: &cadet_node,
-        node_config: &choices.applied(&node_config(cx.name.as_str(), node, card)?)?,
+        node_config: &node_json(cx, node, card)?,
         lessons_table: &lessons_table()?,
         lessons: contexts
             .iter()
@@ -97,6 +109,15 @@ fn internal(what: &str, e: &dyn std::error::Error) -> CliError {
         .fix("cadet doctor")
 }
 
+/// `node.json` of a machine, with what the user chose for the cluster.
+///
+/// # Errors
+/// HOST_NOT_READABLE, HOST_STATE_CORRUPT.
+pub(super) fn node_json(cx: &Context, node: &Node, card: Card) -> Result<String> {
+    let choices = Choices::read(&cx.world.files(&cx.name))?;
+    choices.applied(&node_config(cx.name.as_str(), node, card)?)
+}
+
 fn node_config(cluster: &str, node: &Node, card: Card) -> Result<String> {
     let first = Node::first(cluster).address();
     let server = format!("{first}:{}", machine::GUEST_API);
@@ -114,12 +135,15 @@ fn node_config(cluster: &str, node: &Node, card: Card) -> Result<String> {
         ingress: IngressPorts::default(),
         node_network: (card == Card::Present).then(|| node.network()),
         server: (!node.is_first()).then_some(server),
-        keeps_clock: true,
     };
     serde_json::to_string_pretty(&config).map_err(|e| internal("node.json could not be made", &e))
 }
 
-fn lessons_table() -> Result<String> {
+/// `lessons.json`.
+///
+/// # Errors
+/// PROGRAM_INTERNAL.
+pub fn lessons_table() -> Result<String> {
     let table = images::lessons::table()?;
     serde_json::to_string_pretty(&table).map_err(|e| internal("lessons.json could not be made", &e))
 }

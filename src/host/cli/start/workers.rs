@@ -11,7 +11,8 @@ use cadet_state::{Card, Profile};
 use cadet_tunnel::{Tunnel, exec};
 use cadet_vm::ports;
 
-use super::{Note, Step, Voyage, host, image, machine as first_machine, seed};
+use super::arrive::{self, Coming};
+use super::{Note, Step, Voyage, host, image, machine as first_machine, seed, template};
 use crate::error::{CliError, Result};
 use crate::nodes::{self, Node};
 use crate::{Context, accelerator, line, machine, ui};
@@ -37,7 +38,7 @@ impl Step for Workers {
         // clock right.
         for node in &v.workers {
             let state = machine::state_of_node(&v.files, &v.profile, node).await;
-            if state.is_paused() {
+            if state.is_paused() && !node.is_unsettled(&v.profile) {
                 machine::hold(v.cx, &v.profile, node, false).await?;
             }
         }
@@ -65,13 +66,28 @@ impl Step for Workers {
         machine::save(v.cx, &v.profile)?;
         for node in &off {
             base(v, node).await?;
+            choose_port(v, node)?;
+            v.cx.ui.progress(&format!("{}: starting", node.name), None);
+            let profile = &mut v.profile;
+            if let Some(woke) = arrive::wake(v.cx, profile, node, &emulator, accelerator).await? {
+                machine::save(v.cx, &v.profile)?;
+                v.arrivals.insert(node.number, woke);
+                continue;
+            }
+            template(v, node).await?;
             v.cx.ui.progress(&format!("{}: seed disk", node.name), None);
             let pki = enroll(&tunnel, node).await?;
-            seed::write(v.cx, node, Card::Present, Role::Worker { pki: &pki })?;
-            v.cx.ui.progress(&format!("{}: starting", node.name), None);
-            first_machine::disk(v.cx, &v.profile, node)?;
-            choose_port(v, node)?;
-            first_machine::boot(v.cx, &mut v.profile, node, &emulator, accelerator).await?;
+            let role = Role::Worker { pki: &pki };
+            seed::write(v.cx, &v.profile, node, Card::Present, role)?;
+            let coming = Coming {
+                node,
+                emulator: &emulator,
+                accel: accelerator,
+                card: Card::Present,
+                role,
+            };
+            let arrival = arrive::come(v.cx, &mut v.profile, &coming).await?;
+            v.arrivals.insert(node.number, arrival);
         }
         Ok(Note::new(told(v, &off)))
     }
@@ -93,7 +109,18 @@ fn told(v: &Voyage<'_>, which: &[Node]) -> String {
         .filter_map(|node| v.profile.worker(node.number))
         .map(|w| format!("{} cores, {}", w.spec.cpus, ui::mib(w.spec.memory_mib)))
         .collect();
-    let boot = if which.len() == 1 { "boots" } else { "boot" };
+    let arrivals = which.iter().map(|node| v.arrivals.get(&node.number));
+    let mut did: Vec<_> = arrivals
+        .flatten()
+        .map(|a| first_machine::told(*a))
+        .collect();
+    did.dedup();
+    let boot = match (&did[..], which.len()) {
+        ([one], 1) => one.as_str(),
+        // Not yet, or in several ways.
+        (_, 1) => "starts",
+        _ => "start",
+    };
     let size = match sizes.split_first() {
         Some((one, rest)) if rest.iter().all(|other| other == one) => {
             let each = if rest.is_empty() { "" } else { " each" };
@@ -109,7 +136,7 @@ async fn off(v: &Voyage<'_>) -> Vec<Node> {
     let mut off = Vec::new();
     for node in &v.workers {
         let state = machine::state_of_node(&v.files, &v.profile, node).await;
-        if !state.is_running() {
+        if !state.is_running() || node.is_unsettled(&v.profile) {
             off.push(node.clone());
         }
     }
@@ -120,7 +147,9 @@ async fn off(v: &Voyage<'_>) -> Vec<Node> {
 async fn base(v: &mut Voyage<'_>, node: &Node) -> Result<()> {
     let gone = || CliError::new("PROGRAM_INTERNAL", "there is no such machine");
     let state = machine::state_of_node(&v.files, &v.profile, node).await;
-    if state.has_process() {
+    if state.has_process() && node.is_unsettled(&v.profile) {
+        machine::destroy(v.cx, &v.profile, node).await?;
+    } else if state.has_process() {
         let why = state.reason().unwrap_or_default();
         let what = format!("{}: {why}: switching it off first", node.name);
         v.cx.ui.warn("workers", &what);
@@ -134,6 +163,28 @@ async fn base(v: &mut Voyage<'_>, node: &Node) -> Result<()> {
     let (base, _) = image::prepared(v.cx, &wanted).await?;
     let worker = v.profile.worker_mut(node.number).ok_or_else(gone)?;
     worker.base = Some(base);
+    Ok(())
+}
+
+/// A new disk is copied from a template, if there can be one.
+async fn template(v: &mut Voyage<'_>, node: &Node) -> Result<()> {
+    let has_disk = node.files(&v.files).disk().exists();
+    let is_unsettled = node.is_unsettled(&v.profile);
+    if has_disk && !is_unsettled {
+        return Ok(());
+    }
+    if is_unsettled {
+        // An interrupted start left a copy that is nobody; its machine was ended above.
+        cadet_vm::process::remove(&node.files(&v.files).disk())?;
+    }
+    let used = if v.args.cold {
+        None
+    } else {
+        template::wanted(v, node).await?.0
+    };
+    if let Some(worker) = v.profile.worker_mut(node.number) {
+        worker.template = used;
+    }
     Ok(())
 }
 
@@ -198,7 +249,7 @@ async fn without_card(v: &mut Voyage<'_>, tunnel: &Tunnel) -> CliError {
     .why("it was made by an older Cadet; it gets the card at its next boot")
     .fix(format!(
         "{}\n{}",
-        machine::again(v.cx, "stop"),
+        machine::again(v.cx, "stop --poweroff"),
         machine::again(v.cx, "start")
     ))
 }

@@ -97,6 +97,21 @@ fn a_workers_keys_are_roots_alone() {
 }
 
 #[test]
+fn a_template_gets_the_program_and_no_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let (seed, root) = (dir.path().join("seed"), dir.path().join("root"));
+    fs::create_dir_all(seed.join("units")).unwrap();
+    fs::write(seed.join("cadet-node"), "program").unwrap();
+    fs::write(seed.join("units/cadet-keeper.service"), "[Unit]").unwrap();
+    assert_eq!(install(&seed, &root).matches("installed").count(), 2);
+    assert!(!root.join("etc/cadet/node.json").exists());
+    assert!(
+        root.join("etc/systemd/system/cadet-keeper.service")
+            .exists()
+    );
+}
+
+#[test]
 fn a_seed_without_its_program_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (seed, root) = (dir.path().join("seed"), dir.path().join("root"));

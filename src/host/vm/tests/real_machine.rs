@@ -1,6 +1,9 @@
 //! Real QEMU processes with a guest of a few bytes: start, look, stop and every way to die.
 #![cfg(target_os = "linux")]
 
+#[path = "real_machine/frozen.rs"]
+mod frozen;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -8,8 +11,9 @@ use std::time::Duration;
 use cadet_vm::config::mac_for;
 use cadet_vm::diagnose::Reason;
 use cadet_vm::{
-    Accel, Arch, Disk, DiskFormat, Emulator, Forward, HostOs, Machine, MachineConfig, QmpEndpoint,
-    State, StopDeadlines, StopStage, Stopped, VmError, accel, overlay, ports, process, qemu,
+    Accel, Arch, Disk, DiskFormat, Emulator, Forward, HostOs, Machine, MachineConfig, Memory,
+    QmpEndpoint, State, StopDeadlines, StopStage, Stopped, VmError, accel, overlay, ports, process,
+    qemu,
 };
 
 fn search() -> Option<std::ffi::OsString> {
@@ -67,6 +71,7 @@ fn bench(says: &str) -> Bench {
         accel: Accel::Tcg,
         cpus: 1,
         memory_mib: 256,
+        memory: Memory::Own,
         kernel: at("kernel"),
         initrd: at("initrd"),
         kernel_args: vec![],
@@ -83,9 +88,11 @@ fn bench(says: &str) -> Bench {
         segment: None,
         qmp: QmpEndpoint::Unix(at("q1")),
         qmp_spare: Some(QmpEndpoint::Unix(at("q2"))),
+        channel: Some(at("k")),
         serial_log: at("serial.log"),
         qemu_log: at("qemu.log"),
         pid_file: at("vm.pid"),
+        key_file: Some(at("vm.key")),
         run_as: None,
     };
     Bench { dir, config }

@@ -120,7 +120,7 @@ pub async fn fits(cx: &Context, lesson: &Lesson) -> Result<Vec<String>> {
             "it wants {} of memory, the machine has {}: {} && {} --memory {wanted}m",
             ui::mib(wanted),
             ui::mib(has),
-            machine::again(cx, "stop"),
+            machine::again(cx, "stop --poweroff"),
             machine::again(cx, "start"),
         ));
     }

@@ -1,0 +1,233 @@
+//! `cadet-node keeper`: what a machine is told from outside, through a serial port: the time when
+//! it wakes, and, for the copy of a template, who it is.
+//!
+//! ```text
+//!              Freeze                     Become
+//!  booted ────────────────► template ──────────────► this machine
+//!    │ (no node.json)         waits, nothing listens    │
+//!    └── cold boot, with node.json from the seed disk ──┴── Wake, now and again
+//! ```
+//! A serial port needs neither network nor keys, so it can speak to a machine that has none yet.
+//! Whoever holds QEMU's socket holds the machine's disk and memory as well.
+//!
+//! The clock is watched as well: a machine that stood still (its laptop slept) goes on where it
+//! was, and only the clock of the board tells.
+
+mod clock;
+mod command;
+mod dice;
+mod identity;
+mod port;
+mod template;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use cadet_api::keeper::{Ask, Outcome, Reply, Request, Told, Wake};
+
+use crate::Failure;
+use clock::Clock;
+use port::{Heard, Port};
+
+/// Between two looks at the board's clock.
+const LOOK: Duration = Duration::from_secs(4);
+/// Between two looks for the port while its driver may yet be loaded, and for how long.
+const SOON: Duration = Duration::from_secs(1);
+const BOOTING: Duration = Duration::from_secs(120);
+/// Afterwards: a machine of an older Cadet has none.
+const NO_PORT: Duration = Duration::from_secs(30);
+
+/// Runs until the system ends it.
+///
+/// # Errors
+/// If signals cannot be waited for.
+pub fn run(config: &Path) -> Result<(), Failure> {
+    port::block_signal()?;
+    let mut keeper = Keeper {
+        clock: Clock::default(),
+        root: PathBuf::from("/"),
+        config: config.to_path_buf(),
+    };
+    keeper.look();
+    let began = Instant::now();
+    loop {
+        match Port::find(Path::new("/"))? {
+            Some(port) => keeper.serve(port)?,
+            None => {
+                let booting = began.elapsed() < BOOTING;
+                port::wait(if booting { SOON } else { NO_PORT })?;
+                keeper.look();
+            }
+        }
+    }
+}
+
+/// What it holds.
+struct Keeper {
+    clock: Clock,
+    /// Where the system's files are.
+    root: PathBuf,
+    /// `node.json`.
+    config: PathBuf,
+}
+
+impl Keeper {
+    /// Answers until the port breaks, which then is looked for anew.
+    fn serve(&mut self, mut port: Port) -> Result<(), Failure> {
+        tracing::info!(port = %port.device.display(), "listening");
+        loop {
+            match port.hear() {
+                Ok(Heard::Line(line)) => {
+                    let Some(reply) = self.answer(&line) else {
+                        continue;
+                    };
+                    if let Err(error) = port.say(&reply) {
+                        tracing::warn!(%error, "an answer was not taken");
+                    }
+                }
+                Ok(Heard::Nothing) => {
+                    port::wait(LOOK)?;
+                    // Somebody came, or it is time: both are moments to look.
+                    self.look();
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the port broke");
+                    port::wait(LOOK)?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Compares the clock with the board's.
+    fn look(&mut self) {
+        match clock::board(&self.root) {
+            Ok(Some(seconds)) => {
+                if let Err(error) = self.clock.by_board(seconds) {
+                    tracing::warn!(%error, "the clock cannot be set");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, "the board's clock cannot be read"),
+        }
+    }
+
+    /// The answer to a line; none to what is no request.
+    fn answer(&mut self, line: &str) -> Option<String> {
+        let request: Request = match serde_json::from_str(line) {
+            Ok(request) => request,
+            Err(error) => {
+                tracing::warn!(%error, "not a request");
+                return None;
+            }
+        };
+        let outcome = match self.act(request.ask) {
+            Ok(()) => Outcome::Done(self.told()),
+            Err(error) => {
+                tracing::error!(%error, "it was not done");
+                Outcome::Failed(told(error.as_ref()))
+            }
+        };
+        let id = request.id;
+        serde_json::to_string(&Reply { id, outcome }).ok()
+    }
+
+    fn act(&mut self, ask: Ask) -> Result<(), Failure> {
+        match ask {
+            Ask::Hello => Ok(()),
+            Ask::Wake(wake) => self.wake(&wake),
+            Ask::Sync => {
+                nix::unistd::sync();
+                Ok(())
+            }
+            Ask::Freeze => {
+                self.must_be_nobody()?;
+                Ok(template::prepare(&self.root)?)
+            }
+            Ask::Become(identity) => {
+                self.must_be_nobody()?;
+                self.wake(&identity.wake)?;
+                identity::take_on(&self.root, &self.config, &identity)?;
+                tracing::info!(name = %identity.hostname, "the copy is a machine of its own");
+                Ok(())
+            }
+        }
+    }
+
+    /// Dice first: setting the clock may wake somebody.
+    fn wake(&mut self, wake: &Wake) -> Result<(), Failure> {
+        dice::shake(&wake.seed)?;
+        Ok(self.clock.by_laptop(wake.now)?)
+    }
+
+    /// A machine that serves a cluster never becomes another.
+    fn must_be_nobody(&self) -> Result<(), Failure> {
+        if self.config.exists() {
+            return Err(format!("{} is there: this is no template", self.config.display()).into());
+        }
+        Ok(())
+    }
+
+    fn told(&self) -> Told {
+        Told {
+            version: env!("CARGO_PKG_VERSION").into(),
+            configured: self.config.exists(),
+            ..self.clock.told()
+        }
+    }
+}
+
+/// An error with its causes.
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keeper(dir: &Path) -> Keeper {
+        Keeper {
+            clock: Clock::default(),
+            root: dir.to_path_buf(),
+            config: dir.join("node.json"),
+        }
+    }
+
+    fn outcome(line: Option<String>) -> Outcome {
+        let reply: Reply = serde_json::from_str(&line.unwrap()).unwrap();
+        assert_eq!(reply.id, 3);
+        reply.outcome
+    }
+
+    #[test]
+    fn it_says_who_it_is_and_passes_over_noise() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path());
+        for noise in ["", "x", "{}", r#"{"id":3}"#, r#"{"id":3,"ask":"dance"}"#] {
+            assert_eq!(keeper.answer(noise), None, "{noise}");
+        }
+        let Outcome::Done(told) = outcome(keeper.answer(r#"{"id":3,"ask":"hello"}"#)) else {
+            panic!("it answers");
+        };
+        assert!(!told.configured);
+        assert_eq!(told.version, env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn who_is_somebody_becomes_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path());
+        std::fs::write(&keeper.config, "{}").unwrap();
+        let Outcome::Failed(why) = outcome(keeper.answer(r#"{"id":3,"ask":"freeze"}"#)) else {
+            panic!("it froze");
+        };
+        assert!(why.contains("no template"), "{why}");
+    }
+}

@@ -1,0 +1,335 @@
+//! Suspending a profile's machines and waking them again.
+//!
+//! ```text
+//!             suspend                        wake
+//!   Running ──────────► Suspended ──────────────────────────► Running
+//!      ▲   (a note and a state per machine)   │ does not fit, is damaged, disk was changed
+//!      └────────────── boot from the disk ◄───┘ said in one line
+//! ```
+//! All machines stand still before the first is written, so that none sees another die. The note
+//! goes before a woken guest runs: from then on its disk is ahead of what was written.
+
+use std::time::Duration;
+
+use cadet_api::keeper::Ask;
+use cadet_state::{Profile, ProfilePaths};
+use cadet_vm::checksum::{Mark, Stamp};
+use cadet_vm::diagnose::Reason;
+use cadet_vm::frozen::{Files, Note};
+use cadet_vm::{Emulator, Key, Machine, StopDeadlines, VmError, process};
+use tokio::task::JoinSet;
+
+use super::{config, go_on, now, program, told};
+use crate::error::Result;
+use crate::nodes::Node;
+use crate::{Context, computer, keeper, machine, ui};
+
+/// For what a guest has not written yet; it is not lost by suspending, only by losing the state.
+const SYNC: Duration = Duration::from_secs(5);
+/// Left free on the disk beside what is written.
+const SPARE: u64 = 256 << 20;
+
+/// What came of suspending.
+pub enum Suspended {
+    /// All that ran are suspended.
+    All,
+    /// None is, all go on; why, in one line.
+    No(String),
+}
+
+/// A machine that is being suspended.
+struct Moving {
+    node: Node,
+    vm: Machine,
+    key: Key,
+    files: ProfilePaths,
+    /// Somebody had paused it before.
+    was_paused: bool,
+    saved: Option<Result<Note, VmError>>,
+}
+
+/// Suspends those of `which` that run, or that somebody paused.
+///
+/// # Errors
+/// What keeps a machine from ending after it was written.
+pub async fn suspend(cx: &Context, profile: &Profile, which: &[Node]) -> Result<Suspended> {
+    let mut moving = Vec::new();
+    for node in which {
+        match ready(cx, profile, node).await? {
+            Ok(Some(one)) => moving.push(one),
+            Ok(None) => {}
+            Err(why) => return Ok(Suspended::No(why)),
+        }
+    }
+    if let Some(why) = no_room(cx, profile, &moving) {
+        return Ok(Suspended::No(why));
+    }
+    cx.ui.progress("suspending", None);
+    let program = program(cx)?;
+    for one in moving.iter().filter(|one| !one.was_paused) {
+        // Whoever has no keeper has unwritten data in the state alone.
+        let _ = keeper::ask(&one.files.keeper(), Ask::Sync, SYNC).await;
+    }
+    for (index, one) in moving.iter().enumerate() {
+        if let Err(error) = one.vm.pause().await {
+            go_on_all(&moving[..index]).await;
+            return Ok(Suspended::No(told(&error)));
+        }
+    }
+    moving = save_all(moving, &program).await;
+    let failed = moving
+        .iter()
+        .find_map(|one| one.saved.as_ref()?.as_ref().err());
+    if let Some(error) = failed {
+        let why = told(error);
+        go_on_all(&moving).await;
+        for one in &moving {
+            discard(&one.files)?;
+        }
+        return Ok(Suspended::No(why));
+    }
+    for one in moving {
+        let Some(Ok(mut note)) = one.saved else {
+            continue;
+        };
+        one.vm.destroy(StopDeadlines::default()).await?;
+        // QEMU's last words to the disk were spoken just now.
+        note.disk = Some(Stamp::of(&one.files.disk())?);
+        note.write(&one.files.suspended_note())?;
+        cx.ui
+            .progress(&format!("{} is suspended", one.node.name), None);
+    }
+    Ok(Suspended::All)
+}
+
+/// The machine, if it runs and may be suspended; why not, in one line.
+async fn ready(
+    cx: &Context,
+    profile: &Profile,
+    node: &Node,
+) -> Result<Result<Option<Moving>, String>> {
+    let all = cx.world.files(&cx.name);
+    let state = machine::state_of_node(&all, profile, node).await;
+    if !state.is_running() && !state.is_paused() {
+        let hangs = format!("{} is {}", node.name, state.word().to_lowercase());
+        return Ok(if state.has_process() {
+            Err(hangs)
+        } else {
+            Ok(None)
+        });
+    }
+    let emulator = crate::start::emulator()?;
+    let config = config(cx, profile, node, &emulator)?;
+    let files = node.files(&all);
+    let Some(then) = Key::read(&files.key()) else {
+        return Ok(Err("an older Cadet started the machine".into()));
+    };
+    let key = Key::of(&config, &emulator);
+    if let Some(why) = then.obstacle(&key) {
+        return Ok(Err(format!("it could not be woken: {why}")));
+    }
+    let vm = Machine::attach(&config).await?;
+    Ok(Ok(vm.map(|vm| Moving {
+        node: node.clone(),
+        vm,
+        key,
+        files,
+        was_paused: state.is_paused(),
+        saved: None,
+    })))
+}
+
+/// Refuses what the disk may not hold; most memory was never touched, but nobody knows how much.
+fn no_room(cx: &Context, profile: &Profile, moving: &[Moving]) -> Option<String> {
+    let sizes = moving
+        .iter()
+        .filter_map(|one| Some(one.node.kept(profile)?.spec.memory_mib << 20));
+    let most = sizes.sum::<u64>() + SPARE;
+    let free = computer::free_bytes(cx.world.files(&cx.name).dir())?;
+    (free < most).then(|| {
+        format!(
+            "{} are free on the disk, it may need {}",
+            ui::mib(free >> 20),
+            ui::mib(most >> 20)
+        )
+    })
+}
+
+/// Writes all of them side by side.
+async fn save_all(moving: Vec<Moving>, program: &str) -> Vec<Moving> {
+    let mut tasks = JoinSet::new();
+    for mut one in moving {
+        let program = program.to_owned();
+        tasks.spawn(async move {
+            one.saved = Some(save(&one, program).await);
+            one
+        });
+    }
+    let mut done = tasks.join_all().await;
+    done.sort_by_key(|one| one.node.number);
+    done
+}
+
+async fn save(one: &Moving, program: String) -> Result<Note, VmError> {
+    let state = one.files.suspended();
+    let layout = one.vm.save(&state, None).await?;
+    let mark = Mark::begin(&state).await;
+    Ok(Note {
+        key: one.key.clone(),
+        layout,
+        state: mark.unwrap_or_else(|e| {
+            Err(VmError::NotUsable(format!(
+                "its state was not read back: {e}"
+            )))
+        })?,
+        memory: None,
+        disk: None,
+        saved: now(),
+        program,
+    })
+}
+
+/// As if nothing had been.
+async fn go_on_all(moving: &[Moving]) {
+    for one in moving.iter().filter(|one| !one.was_paused) {
+        // A machine that cannot go on is shown by `status`, and mended by `start`.
+        let _ = one.vm.resume().await;
+        let _ = keeper::ask(&one.files.keeper(), Ask::Wake(keeper::wake()), keeper::SOON).await;
+    }
+}
+
+/// Whether a machine is suspended.
+pub fn is(files: &ProfilePaths) -> bool {
+    files.suspended_note().exists()
+}
+
+/// Forgets a suspended state; none there is fine.
+///
+/// # Errors
+/// HOST_NOT_READABLE.
+pub fn discard(files: &ProfilePaths) -> Result<()> {
+    // The note first: a state without one is nothing.
+    process::remove(&files.suspended_note())?;
+    Ok(process::remove(&files.suspended())?)
+}
+
+/// What came of waking.
+pub enum Woken {
+    /// It was not suspended.
+    NotSuspended,
+    /// It goes on.
+    Up {
+        /// Which `cadet-node` runs in it.
+        program: String,
+        /// How long it stood still.
+        slept: Duration,
+    },
+    /// It cannot; the state is gone, the disk is whole. Why, in one line.
+    Lost(String),
+}
+
+/// Wakes a machine if it is suspended.
+///
+/// # Errors
+/// What would keep it from booting as well: a taken port, no memory. The state is kept then.
+pub async fn wake(
+    cx: &Context,
+    profile: &Profile,
+    node: &Node,
+    emulator: &Emulator,
+) -> Result<Woken> {
+    let files = node.files(&cx.world.files(&cx.name));
+    let note = match Note::read(&files.suspended_note()) {
+        Ok(None) => {
+            discard(&files)?;
+            return Ok(Woken::NotSuspended);
+        }
+        Ok(Some(note)) => note,
+        Err(error) => return lost(&files, &error),
+    };
+    match thaw(cx, profile, node, emulator, &note).await {
+        Ok(()) => {
+            process::remove(&files.suspended())?;
+            Ok(Woken::Up {
+                slept: Duration::from_secs(now().saturating_sub(note.saved)),
+                program: note.program,
+            })
+        }
+        Err(error) if is_in_the_way(&error) => Err(error.into()),
+        Err(error) => lost(&files, &error),
+    }
+}
+
+async fn thaw(
+    cx: &Context,
+    profile: &Profile,
+    node: &Node,
+    emulator: &Emulator,
+    note: &Note,
+) -> Result<(), VmError> {
+    let files = node.files(&cx.world.files(&cx.name));
+    if note.disk.is_some() && note.disk != Some(Stamp::of(&files.disk())?) {
+        return Err(VmError::NotUsable("its disk was changed meanwhile".into()));
+    }
+    let config = config(cx, profile, node, emulator).map_err(|e| VmError::NotUsable(e.what))?;
+    let state = files.suspended();
+    let saved = Files {
+        state: &state,
+        memory: None,
+    };
+    let vm = Machine::thaw(config, emulator, &saved, note).await?;
+    let went_on = match process::remove(&files.suspended_note()) {
+        Ok(()) => go_on(cx, profile, node, &vm).await,
+        Err(error) => Err(error),
+    };
+    if went_on.is_err() {
+        // What stands still for ever would be in the way of a boot.
+        vm.destroy(StopDeadlines::default()).await?;
+    }
+    went_on
+}
+
+fn lost(files: &ProfilePaths, error: &VmError) -> Result<Woken> {
+    let why = told(error);
+    discard(files)?;
+    Ok(Woken::Lost(why))
+}
+
+/// True for what has nothing to do with the saved state.
+pub fn is_in_the_way(error: &VmError) -> bool {
+    match error {
+        VmError::Died(death) => matches!(
+            death.reason,
+            Reason::PortTaken { .. } | Reason::DiskInUse | Reason::NoMemory | Reason::DiskFull
+        ),
+        VmError::AlreadyRunning { .. } | VmError::Run { .. } => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cadet_state::{Home, ProfileName};
+
+    use super::*;
+
+    #[test]
+    fn a_state_without_a_note_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path(), dir.path().join("cache"));
+        let files = home.profile(&ProfileName::parse("cadet").unwrap());
+        std::fs::create_dir_all(files.dir()).unwrap();
+        std::fs::write(files.suspended(), "half").unwrap();
+        assert!(!is(&files));
+        discard(&files).unwrap();
+        assert!(!files.suspended().exists());
+        discard(&files).unwrap();
+    }
+
+    #[test]
+    fn what_keeps_a_boot_from_working_keeps_the_state() {
+        assert!(is_in_the_way(&VmError::AlreadyRunning { pid: 1 }));
+        assert!(!is_in_the_way(&VmError::NotUsable("damaged".into())));
+        assert!(!is_in_the_way(&VmError::Migration("cut".into())));
+    }
+}
