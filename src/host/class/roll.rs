@@ -1,6 +1,6 @@
 //! Who is in the class and where they are. Pure: moments and requests in, rows out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::message::{
 /// Most learners of a class.
 pub const MOST_LEARNERS: usize = 1000;
 /// Most lessons kept of one learner.
-const MOST_LESSONS: usize = 64;
+const MOST_LESSONS: usize = 32;
 /// Longest name of a lesson, as in `cadet_state`.
 const LONGEST_LESSON: usize = 60;
 
@@ -146,6 +146,10 @@ impl Roll {
         }
         let id = key.id();
         match self.learners.get(&id) {
+            // The id is a part of a hash: the key itself decides.
+            Some(known) if known.key != key.text() => {
+                return Err(No::Malformed("this key cannot be used"));
+            }
             Some(known) => fresh(known, number)?,
             None if self.closed => return Err(No::Closed),
             None if self.learners.len() >= MOST_LEARNERS => return Err(No::Full),
@@ -313,19 +317,18 @@ impl Roll {
 
     /// The name, with a number where another learner has it.
     fn unlike_others(&self, id: &str, name: String) -> String {
-        let taken = |name: &str| {
-            let lower = name.to_lowercase();
-            let mut others = self.learners.iter().filter(|(other, _)| *other != id);
-            others.any(|(_, learner)| learner.name.to_lowercase() == lower)
-        };
-        if !taken(&name) {
+        let others = self.learners.iter().filter(|(other, _)| *other != id);
+        let taken: HashSet<String> = others
+            .map(|(_, learner)| learner.name.to_lowercase())
+            .collect();
+        if !taken.contains(&name.to_lowercase()) {
             return name;
         }
-        let numbered = (2..).map(|n| format!("{name} {n}"));
         // There are fewer learners than numbers.
-        numbered
+        (2..)
             .take(MOST_LEARNERS + 1)
-            .find(|name| !taken(name))
+            .map(|n| format!("{name} {n}"))
+            .find(|name| !taken.contains(&name.to_lowercase()))
             .unwrap_or(name)
     }
 }
