@@ -70,7 +70,7 @@ pub async fn serve(
         };
         let address = peer.ip().to_canonical();
         let welcome =
-            address.is_loopback() || class.inner().connections.take(address, Instant::now()).is_ok();
+            class.is_own(address) || class.inner().connections.take(address, Instant::now()).is_ok();
         if !welcome {
             continue;
         }
