@@ -10,7 +10,7 @@
 //! * [`fair`] shares the line among learners, [`limit`] bounds what one of them may ask for,
 //!   [`range`] reads the part of a file that is asked for; [`mirror`] is the class's cache of
 //!   container images.
-//! * [`addresses`], [`qr`] and [`checkup`] are for the teacher's terminal and the week before.
+//! * [`addresses`] and [`checkup`] are for the teacher's terminal and the week before.
 //!
 //! The home directory, the database and the terminal are the caller's: rows are kept through
 //! [`ledger::Ledger`], news come as [`server::Notice`].
@@ -32,7 +32,6 @@ pub mod mirror;
 pub mod need;
 pub mod pace;
 pub mod pin;
-pub mod qr;
 pub mod range;
 pub mod roll;
 pub mod server;

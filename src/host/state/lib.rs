@@ -3,14 +3,18 @@
 //! Only the command line opens this room. `names` is the one place that spells
 //! file names; `record` is what is remembered of a profile; `store` keeps records
 //! in sled, with a readable copy beside each profile; `lessons` keeps learners' progress
-//! there as well; `lock` lets one command at a time change a profile.
+//! there as well; `lock` lets one command at a time change a profile. `class` is the book of a
+//! class that this laptop teaches, `membership` what it remembers of one it joined.
 
+mod class;
 mod lessons;
 mod lock;
+mod membership;
 mod names;
 mod record;
 mod store;
 
+pub use class::ClassBook;
 pub use lock::{LessonLock, ProfileLock};
 pub use names::{Home, ProfileName, ProfilePaths};
 pub use record::{Base, Phase, Ports, Profile, Spec};

@@ -69,8 +69,12 @@ pub async fn serve(
             continue;
         };
         let address = peer.ip().to_canonical();
-        let welcome =
-            class.is_own(address) || class.inner().connections.take(address, Instant::now()).is_ok();
+        let welcome = class.is_own(address)
+            || class
+                .inner()
+                .connections
+                .take(address, Instant::now())
+                .is_ok();
         if !welcome {
             continue;
         }

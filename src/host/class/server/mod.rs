@@ -123,13 +123,21 @@ struct Served {
     path: PathBuf,
 }
 
+/// The join code as the pages show it.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    pub code: JoinCode,
+    /// As a picture, for the projector.
+    pub svg: String,
+}
+
 /// What changes while the class goes on.
 struct Inner {
     roll: Roll,
     /// Why rows are not on the disk.
     trouble: Option<String>,
     /// The join code as it is now.
-    code: Option<JoinCode>,
+    code: Option<Shown>,
     joins: Limit,
     requests: Limit,
     connections: Limit,
@@ -235,7 +243,7 @@ impl Class {
     ///
     /// # Errors
     /// [`ClassError::Tls`].
-    pub fn moved(&self, addresses: &[IpAddr], code: Option<JoinCode>) -> Result<()> {
+    pub fn moved(&self, addresses: &[IpAddr], code: Option<Shown>) -> Result<()> {
         let new = identity(&self.key, addresses)?;
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = new;
         self.inner().code = code;

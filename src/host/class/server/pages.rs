@@ -50,10 +50,19 @@ mod tests {
                 assert!(!text.contains(foreign), "{path} has {foreign}");
             }
             // What learners typed is put in as text, never as HTML.
-            for door in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+            for door in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+            ] {
                 assert!(!text.contains(door), "{path} has {door}");
             }
-            assert!(!text.contains(" onclick=") && !text.contains(" style="), "{path}");
+            assert!(
+                !text.contains(" onclick=") && !text.contains(" style="),
+                "{path}"
+            );
         }
     }
 
@@ -61,7 +70,10 @@ mod tests {
     fn pages_say_their_language_and_fit_a_phone() {
         for (path, kind, text) in PAGES {
             if kind == HTML {
-                assert!(text.starts_with("<!doctype html>\n<html lang=\"en\">"), "{path}");
+                assert!(
+                    text.starts_with("<!doctype html>\n<html lang=\"en\">"),
+                    "{path}"
+                );
                 assert!(text.contains("width=device-width"), "{path}");
                 assert!(text.contains("<title>"), "{path}");
             }

@@ -17,7 +17,7 @@ use super::{Class, now};
 use crate::need::{self, Row};
 use crate::pace::{self, Paces};
 use crate::roll::Moment;
-use crate::{export, qr};
+use crate::export;
 
 const COOKIE: &str = "cadet-teacher";
 /// The board is drawn at most this often, and at least that often: times go on.
@@ -123,7 +123,10 @@ fn board(class: &Class) -> Board {
     let paces = pace::paces(&inner.roll);
     Board {
         title: class.title.clone(),
-        code: inner.code.map_or(String::new(), |code| code.to_string()),
+        code: inner
+            .code
+            .as_ref()
+            .map_or(String::new(), |shown| shown.code.to_string()),
         open: !inner.roll.closed,
         trouble: inner.trouble.clone(),
         now,
@@ -164,14 +167,15 @@ pub(super) async fn data(State(class): State<Arc<Class>>) -> Response {
 /// `GET /board/events`: the board whenever it changes.
 pub(super) async fn events(State(class): State<Arc<Class>>) -> Response {
     let news = class.version.subscribe();
-    let boards = futures::stream::unfold((class, news, true), |(class, mut news, first)| async move {
-        if !first && !next(&class, &mut news).await {
-            return None;
-        }
-        news.mark_unchanged();
-        let event = Event::default().json_data(board(&class));
-        Some((event, (class, news, false)))
-    });
+    let boards =
+        futures::stream::unfold((class, news, true), |(class, mut news, first)| async move {
+            if !first && !next(&class, &mut news).await {
+                return None;
+            }
+            news.mark_unchanged();
+            let event = Event::default().json_data(board(&class));
+            Some((event, (class, news, false)))
+        });
     Sse::new(boards)
         .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
         .into_response()
@@ -236,9 +240,8 @@ pub(super) async fn act(State(class): State<Arc<Class>>, request: Request) -> Re
 
 /// `GET /board/code.svg`: what a learner types, as a QR code.
 pub(super) async fn code(State(class): State<Arc<Class>>) -> Response {
-    let code = class.inner().code;
-    let drawn = code.and_then(|code| qr::svg(&format!("cadet class join {code}")));
-    match drawn {
+    let svg = class.inner().code.as_ref().map(|shown| shown.svg.clone());
+    match svg {
         Some(svg) => ([(header::CONTENT_TYPE, "image/svg+xml")], svg).into_response(),
         None => Refusal::Missing.into_response(),
     }
