@@ -14,10 +14,10 @@ use tokio::sync::watch;
 
 use super::answer::{Refusal, json, same, whole};
 use super::{Class, now};
+use crate::export;
 use crate::need::{self, Row};
 use crate::pace::{self, Paces};
 use crate::roll::Moment;
-use crate::export;
 
 const COOKIE: &str = "cadet-teacher";
 /// The board is drawn at most this often, and at least that often: times go on.
