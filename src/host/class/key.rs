@@ -8,7 +8,10 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData as _,
+};
 use ring::rand::SecureRandom as _;
 use ring::{digest, pbkdf2};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -22,6 +25,8 @@ pub const CLASS_NAME: &str = "class.cadet.internal";
 
 /// How long a certificate lasts. It is issued anew at every start.
 pub const LIFE: Duration = Duration::days(30);
+/// How long machines of learners may trust the class: a term.
+const AUTHORITY_LIFE: Duration = Duration::days(200);
 /// How far a learner's clock may be behind.
 const BACKDATED: Duration = Duration::days(2);
 
@@ -72,6 +77,19 @@ impl ClassKey {
         pin_of(&self.fingerprint())
     }
 
+    /// The authority that machines are to trust: the same key under a name of its own, so that it
+    /// vouches for every certificate of this class, and for nothing else where it is put.
+    ///
+    /// # Errors
+    /// [`ClassError::Tls`].
+    pub fn authority(&self, now: OffsetDateTime) -> Result<CertificateDer<'static>> {
+        let mut params = authority()?;
+        params.not_before = now - BACKDATED;
+        params.not_after = now + AUTHORITY_LIFE;
+        let made = params.self_signed(&self.pair).map_err(tls)?;
+        Ok(made.der().clone())
+    }
+
     /// A certificate for the class's name and `addresses`, valid around `now` for `life`.
     ///
     /// # Errors
@@ -82,7 +100,6 @@ impl ClassKey {
         now: OffsetDateTime,
         life: Duration,
     ) -> Result<CertificateDer<'static>> {
-        let tls = |e: rcgen::Error| ClassError::Tls(e.to_string());
         let mut names = vec![CLASS_NAME.to_owned(), "localhost".to_owned()];
         names.extend(addresses.iter().map(IpAddr::to_string));
         let mut params = CertificateParams::new(names).map_err(tls)?;
@@ -90,7 +107,10 @@ impl ClassKey {
         params.distinguished_name.push(DnType::CommonName, common);
         params.not_before = now - BACKDATED;
         params.not_after = now + life;
-        let certificate = params.self_signed(&self.pair).map_err(tls)?;
+        params.use_authority_key_identifier_extension = true;
+        let authority = authority()?;
+        let issuer = Issuer::from_params(&authority, &self.pair);
+        let certificate = params.signed_by(&self.pair, &issuer).map_err(tls)?;
         Ok(certificate.der().clone())
     }
 
@@ -102,7 +122,6 @@ impl ClassKey {
         &self,
         certificate: CertificateDer<'static>,
     ) -> Result<Arc<rustls::ServerConfig>> {
-        let tls = |e: rustls::Error| ClassError::Tls(e.to_string());
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.to_bytes()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -113,6 +132,21 @@ impl ClassKey {
             .map_err(tls)?;
         Ok(Arc::new(config))
     }
+}
+
+/// What every authority of a class is called; which one it is, the key says.
+fn authority() -> Result<CertificateParams> {
+    let mut params = CertificateParams::new(Vec::<String>::new()).map_err(tls)?;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Cadet class authority");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    Ok(params)
+}
+
+fn tls(e: impl ToString) -> ClassError {
+    ClassError::Tls(e.to_string())
 }
 
 /// The certificate as PEM (RFC 7468), for machines that are to trust it.

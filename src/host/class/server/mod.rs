@@ -170,6 +170,7 @@ pub struct Class {
 /// The certificate in use.
 struct Identity {
     config: Arc<rustls::ServerConfig>,
+    /// The authority of it, for machines.
     pem: String,
 }
 
@@ -417,8 +418,9 @@ pub fn load(ledger: &dyn Ledger) -> Result<Roll> {
 }
 
 fn identity(key: &ClassKey, addresses: &[IpAddr]) -> Result<Identity> {
-    let certificate = key.certificate(addresses, OffsetDateTime::now_utc(), key::LIFE)?;
-    let pem = key::pem(&certificate);
+    let now = OffsetDateTime::now_utc();
+    let certificate = key.certificate(addresses, now, key::LIFE)?;
+    let pem = key::pem(&key.authority(now)?);
     let config = key.server_config(certificate)?;
     Ok(Identity { config, pem })
 }
