@@ -54,16 +54,7 @@ impl Teacher {
     fn new(address: SocketAddr, trust: Trust, token: &[u8; TOKEN]) -> Result<Self> {
         let pinned = Pinned::new(trust)?;
         let seen = pinned.seen();
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("cadet/", env!("CARGO_PKG_VERSION")))
-            // The teacher is in this room: no proxy leads there.
-            .no_proxy()
-            .connect_timeout(CONNECT)
-            .read_timeout(STALL)
-            .redirect(reqwest::redirect::Policy::none())
-            .tls_backend_preconfigured(pinned.config)
-            .build()
-            .map_err(|e| ClassError::Tls(chain(&e)))?;
+        let http = http(pinned)?;
         Ok(Self {
             http,
             address,
@@ -218,15 +209,8 @@ impl Teacher {
         above(before.unwrap_or_else(|used| used))
     }
 
-    async fn whole(&self, mut answer: reqwest::Response) -> Result<Vec<u8>> {
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|e| self.failed(&e))? {
-            if body.len() + chunk.len() > LONGEST {
-                return Err(ClassError::Answer("it is too long".into()));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+    async fn whole(&self, answer: reqwest::Response) -> Result<Vec<u8>> {
+        whole(answer, |e| self.failed(e)).await
     }
 
     async fn read<T: DeserializeOwned>(&self, answer: reqwest::Response) -> Result<T> {
@@ -235,15 +219,7 @@ impl Teacher {
         if status.is_success() {
             return parse(&body);
         }
-        let (id, message) = match parse::<Refused>(&body) {
-            Ok(refused) => (refused.id, refused.message),
-            Err(_) => (String::new(), format!("status {status}")),
-        };
-        Err(ClassError::Refused {
-            status: status.as_u16(),
-            id,
-            message,
-        })
+        Err(refusal(status, &body))
     }
 
     /// Why nothing came: somebody else answers, the dates are wrong, or nobody is there.
@@ -264,17 +240,62 @@ impl Teacher {
     }
 }
 
+/// An HTTP client that trusts one class.
+pub(crate) fn http(pinned: Pinned) -> Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .user_agent(concat!("cadet/", env!("CARGO_PKG_VERSION")))
+        // The teacher is in this room: no proxy leads there.
+        .no_proxy()
+        .connect_timeout(CONNECT)
+        .read_timeout(STALL)
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_backend_preconfigured(pinned.config)
+        .build()
+        .map_err(|e| ClassError::Tls(chain(&e)))
+}
+
+/// All of an answer that is not a file.
+///
+/// # Errors
+/// It is longer than any answer, or broke off.
+pub(crate) async fn whole(
+    mut answer: reqwest::Response,
+    failed: impl Fn(&reqwest::Error) -> ClassError,
+) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|e| failed(&e))? {
+        if body.len() + chunk.len() > LONGEST {
+            return Err(ClassError::Answer("it is too long".into()));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// What an answer that is no success says.
+pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> ClassError {
+    let (id, message) = match parse::<Refused>(body) {
+        Ok(refused) => (refused.id, refused.message),
+        Err(_) => (String::new(), format!("status {status}")),
+    };
+    ClassError::Refused {
+        status: status.as_u16(),
+        id,
+        message,
+    }
+}
+
 enum Failure {
     /// The request's number was not above this one.
     Late(u64),
     Other(ClassError),
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     serde_json::from_slice(body).map_err(|e| ClassError::Answer(e.to_string()))
 }
 
-fn silence(e: &reqwest::Error) -> Silence {
+pub(crate) fn silence(e: &reqwest::Error) -> Silence {
     let mut cause = e.source();
     while let Some(e) = cause {
         if let Some(io) = e.downcast_ref::<std::io::Error>() {
@@ -298,7 +319,7 @@ fn silence(e: &reqwest::Error) -> Silence {
 }
 
 /// The causes in one line, without the outer ones that only repeat the address.
-fn chain(e: &reqwest::Error) -> String {
+pub(crate) fn chain(e: &reqwest::Error) -> String {
     let mut text = String::new();
     let mut cause = e.source();
     while let Some(e) = cause {

@@ -128,6 +128,11 @@ pub fn token_text(token: &[u8; TOKEN]) -> String {
     text::base32(token)
 }
 
+/// Bytes in the same letters, without groups.
+pub fn letters(bytes: &[u8]) -> String {
+    text::base32(bytes)
+}
+
 fn check_of(bytes: &[u8]) -> u8 {
     digest::digest(&digest::SHA256, bytes).as_ref()[0]
 }

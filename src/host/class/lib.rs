@@ -4,7 +4,8 @@
 //!   learner knows that it is this teacher; [`identity`] how the teacher knows that it is this
 //!   learner.
 //! * [`message`] is what goes over the line; [`client`] is the learner's end, [`server`] the
-//!   teacher's; [`membership`] what a learner's laptop remembers.
+//!   teacher's, [`desk`] the teacher's other terminal; [`membership`] what a learner's laptop
+//!   remembers.
 //! * [`roll`] is who is there and where they are; [`need`] who needs the teacher; [`pace`] how long
 //!   steps take; [`export`] the same without names. None of these does I/O.
 //! * [`fair`] shares the line among learners, [`limit`] bounds what one of them may ask for,
@@ -19,6 +20,7 @@ pub mod addresses;
 pub mod checkup;
 pub mod client;
 pub mod code;
+pub mod desk;
 pub mod error;
 pub mod export;
 pub mod fair;

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use cadet_class::ClassError;
 use cadet_class::addresses::{self, Own};
 use cadet_class::error::Silence;
 use cadet_class::mirror::MirrorError;
-use cadet_class::{ClassError, addresses::own};
 
 use crate::error::CliError;
 use crate::machine;
@@ -35,7 +35,7 @@ impl From<ClassError> for CliError {
                 address,
                 silence,
                 why,
-            } => silent(address, silence, &why, &own()),
+            } => silent(address, silence, &why, &addresses::own()),
             ClassError::Stranger { address } => CliError::new(
                 "CLASS_STRANGER",
                 format!("what answers at {address} is not the class of this code"),

@@ -74,7 +74,7 @@ fn forgotten() -> String {
 }
 
 #[cfg(test)]
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 

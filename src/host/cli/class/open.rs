@@ -1,7 +1,7 @@
 //! A class that is served now, as the teacher's other terminals find it: a file with its port, its
 //! key and the teacher's token, which goes when the class ends.
 
-use cadet_class::teacher::Desk;
+use cadet_class::desk::Desk;
 use serde::{Deserialize, Serialize};
 
 use crate::Context;
