@@ -79,6 +79,8 @@ pub enum Command {
     Why(commands::why::WhyArgs),
     /// Learn Kubernetes in steps that check themselves
     Tutorial(commands::tutorial::TutorialArgs),
+    /// Teach a class with one laptop: bundle, install, join cards
+    Class(commands::class::ClassArgs),
     /// Base images of machines, and images in the cluster
     Image(commands::image::ImageArgs),
     /// Print the environment in which this computer's `docker` works in the machine

@@ -1,21 +1,25 @@
 //! The command line of Cadet: the only room that knows the terminal, the home
 //! directory and the environment. Verbs are in `commands`, the steps of a start in
-//! `start`, lessons on this laptop in `lessons`, the words for what goes wrong in
+//! `start`, lessons on this laptop in `lessons`, what commands of a class share in `class`, the words for what goes wrong in
 //! `error` and `topics`.
 
 mod accelerator;
 mod args;
 mod browse;
 mod build_context;
+mod class;
 mod cluster;
 mod cluster_images;
 mod commands;
 mod computer;
 mod doors;
 mod error;
+mod from_bundle;
+mod from_class;
 mod from_image;
 mod from_rooms;
 mod images;
+mod installed;
 mod kubeconfig;
 mod lessons;
 mod line;
@@ -105,7 +109,7 @@ fn execute(cli: Cli, ui: Ui) -> (Ui, Result<u8>) {
             | Command::Logs(_)
             | Command::Trace(_)
             | Command::Tutorial(_)
-    );
+    ) || matches!(&cli.command, Command::Class(args) if args.own_signals());
     let outcome = runtime.block_on(async {
         if own_signals {
             return dispatch(cli.command, &context).await;
@@ -139,6 +143,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Trace(args) => commands::trace::run(cx, args).await,
         Command::Why(args) => commands::why::run(cx, args).await,
         Command::Image(args) => commands::image::run(cx, args).await,
+        Command::Class(args) => commands::class::run(cx, args).await,
         Command::Tutorial(args) => commands::tutorial::run(cx, args).await,
         Command::Doctor(args) => commands::doctor::run(cx, args).await,
         Command::Version => commands::version::run(cx),

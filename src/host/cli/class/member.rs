@@ -25,11 +25,14 @@ pub fn read(cx: &Context) -> Result<Option<Membership>> {
 /// # Errors
 /// CLASS_NOT_JOINED.
 pub fn required(cx: &Context) -> Result<Membership> {
-    read(cx)?.ok_or_else(|| {
-        CliError::new("CLASS_NOT_JOINED", "you have joined no class")
-            .why(format!("nothing is known of one for profile {}", cx.name))
-            .fix(machine::again(cx, "class join CODE"))
-    })
+    read(cx)?.ok_or_else(|| none(cx))
+}
+
+/// The error where there is none.
+pub fn none(cx: &Context) -> CliError {
+    CliError::new("CLASS_NOT_JOINED", "you have joined no class")
+        .why(format!("nothing is known of one for profile {}", cx.name))
+        .fix(machine::again(cx, "class join CODE"))
 }
 
 /// Keeps it; on the disk when this returns.

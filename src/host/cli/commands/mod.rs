@@ -1,5 +1,6 @@
 //! One verb per file.
 
+pub mod class;
 pub mod completion;
 pub mod delete;
 pub mod docker_env;

@@ -115,7 +115,7 @@ async fn enter(cx: &Context, args: &JoinArgs) -> Result<(Teacher, Welcome, Membe
     let (teacher, member) = match (code, known) {
         (Some(code), known) => by_code(cx, &code, known).await?,
         (None, Some(known)) => (Teacher::of(&known)?, known),
-        (None, None) => return Err(member::required(cx).err().unwrap_or_else(no_code)),
+        (None, None) => return Err(member::none(cx)),
     };
     let welcome = teacher.welcome().await?;
     let mut member = member;
@@ -139,10 +139,6 @@ async fn enter(cx: &Context, args: &JoinArgs) -> Result<(Teacher, Welcome, Membe
     member::keep(cx, &member)?;
     told(cx, &mine.name, &member);
     Ok((teacher, welcome, member))
-}
-
-fn no_code() -> CliError {
-    CliError::new("CLASS_NOT_JOINED", "you have joined no class").fix("cadet class join CODE")
 }
 
 /// The class of the code: the one that is known, at another address perhaps, or a new one.

@@ -22,9 +22,7 @@ pub async fn run(cx: &Context) -> Result<u8> {
                 );
                 Ok(0)
             }
-            None => Err(member::required(cx)
-                .err()
-                .unwrap_or_else(|| CliError::new("CLASS_NOT_JOINED", "you are in no class"))),
+            None => Err(member::none(cx)),
         };
     };
     let seen = Teacher::of(&member)?.me(&member.me()?).await;
