@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::Context;
+use crate::class::checkup;
 use crate::commands::kubectl;
 use crate::error::{CliError, Result};
 use crate::{accelerator, computer, images, kubeconfig, programs, ui};
@@ -15,12 +16,22 @@ use crate::{accelerator, computer, images, kubeconfig, programs, ui};
 /// Flags of `cadet doctor`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cadet doctor\n  cadet doctor --fix      mend what can be mended; deletes nothing"
+    after_help = "Examples:\n  cadet doctor\n  cadet doctor --fix      mend what can be mended; deletes nothing\n  cadet doctor --class    the week before a class: ends in a short code for the teacher\n  cadet doctor --class=K7Q2M-XXXXX    what such a code says, on any computer"
 )]
 pub struct DoctorArgs {
     /// Mend what can be mended without deleting anything
     #[arg(long)]
     fix: bool,
+    /// End in a short code for the teacher of a class; with CODE, say what such a code means
+    #[arg(
+        long,
+        value_name = "CODE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        conflicts_with = "fix"
+    )]
+    class: Option<String>,
 }
 
 /// One finding.
@@ -32,8 +43,17 @@ enum Finding {
 
 /// Looks, and mends if asked; exit code 1 if something is wrong.
 pub async fn run(cx: &Context, args: DoctorArgs) -> Result<u8> {
+    if let Some(code) = args.class.as_deref().filter(|code| !code.is_empty()) {
+        return checkup::tell(cx, code);
+    }
     let mut bad = 0;
+    let mut seen = checkup::Seen::default();
     let mut tell = |subject: &str, finding: Finding| {
+        seen.note(
+            subject,
+            matches!(finding, Finding::Good(_)),
+            matches!(finding, Finding::Bad(_)),
+        );
         let (sign, text, error) = match finding {
             Finding::Good(text) => ("✓", text, None),
             Finding::Note(text) => ("!", text, None),
@@ -69,6 +89,10 @@ pub async fn run(cx: &Context, args: DoctorArgs) -> Result<u8> {
     tell("kubectl", kubectl_version());
     tell("kubeconfig", config(cx));
     tell("state", state(cx, args.fix));
+    if args.class.is_some() {
+        checkup::print(cx, seen);
+        return Ok(u8::from(bad > 0));
+    }
     if !cx.ui.json() {
         cx.ui.line(if bad == 0 {
             "Nothing stands in the way.\n  next: cadet start"

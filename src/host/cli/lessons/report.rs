@@ -31,8 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The pause after a failure, doubled each time, and its longest.
 const AGAIN: Duration = Duration::from_secs(4);
 const LONGEST: Duration = Duration::from_secs(60);
-/// How long the end of a lesson waits for its last report.
+/// How long the end of a lesson waits for its last report; less where the class was silent before.
 const FAREWELL: Duration = Duration::from_secs(2);
+const BRIEF: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub struct Reporter {
@@ -97,7 +98,7 @@ impl Reporter {
             return Ok(());
         };
         drop(tell);
-        let sent = match tokio::time::timeout(PATIENCE + FAREWELL, task).await {
+        let sent = match tokio::time::timeout(FAREWELL * 2, task).await {
             Ok(Ok(sent)) => sent,
             // It hangs, or is gone: nothing arrived.
             Ok(Err(_)) | Err(_) => Sent::default(),
@@ -247,7 +248,8 @@ async fn run(
         }
     }
     let last = table.report(Instant::now(), false);
-    sent.last = class.send(&last, FAREWELL).await == Outcome::Arrived;
+    let patience = if pause.is_zero() { FAREWELL } else { BRIEF };
+    sent.last = class.send(&last, patience).await == Outcome::Arrived;
     sent
 }
 
