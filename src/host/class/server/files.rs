@@ -137,7 +137,8 @@ struct Transfer {
     file: Arc<std::fs::File>,
     at: u64,
     end: u64,
-    place: Place,
+    /// Given up with the last piece, before it is sent: whoever has all of a file holds nothing.
+    place: Option<Place>,
 }
 
 fn pieces(file: std::fs::File, from: u64, to: u64, place: Place) -> Body {
@@ -145,14 +146,16 @@ fn pieces(file: std::fs::File, from: u64, to: u64, place: Place) -> Body {
         file: Arc::new(file),
         at: from,
         end: to,
-        place,
+        place: Some(place),
     };
     let stream = futures::stream::try_unfold(transfer, |mut transfer| async move {
         let length = (transfer.end - transfer.at).min(PIECE);
         if length == 0 {
             return Ok::<_, std::io::Error>(None);
         }
-        transfer.place.turn(length).await;
+        if let Some(place) = &transfer.place {
+            place.turn(length).await;
+        }
         let (file, at) = (transfer.file.clone(), transfer.at);
         let read = tokio::task::spawn_blocking(move || {
             // A piece is far smaller than any address space.
@@ -162,6 +165,9 @@ fn pieces(file: std::fs::File, from: u64, to: u64, place: Place) -> Body {
         });
         let buffer = read.await.map_err(std::io::Error::other)??;
         transfer.at += length;
+        if transfer.at == transfer.end {
+            transfer.place = None;
+        }
         Ok(Some((Bytes::from(buffer), transfer)))
     });
     Body::from_stream(stream)

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -179,6 +179,9 @@ async fn secure(
             This is a Cadet class. Its address begins with https.\n";
         stream.write_all(answer).await?;
         stream.shutdown().await?;
+        // What the client still sends is taken in, so that no reset overtakes the answer.
+        let mut rest = (&mut stream).take(HEAD as u64);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
         return Ok(None);
     }
     let felt = Felt {

@@ -39,7 +39,7 @@ impl Registry {
             manifest,
         });
         let router = Router::new()
-            .route("/token", get(async || "{\"token\":\"T\"}"))
+            .route("/token", get(|| async { "{\"token\":\"T\"}" }))
             .route("/v2/{*path}", get(answer))
             .with_state(registry.clone());
         let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -72,9 +72,13 @@ async fn answer(
 }
 
 async fn room(registry: &Registry) -> Room {
+    // An error means that another test installed it before us, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut plan = Plan::new();
     let client = reqwest::Client::builder()
         .no_proxy()
+        // A registry that is gone is gone: no connection outlives it.
+        .pool_max_idle_per_host(0)
         .tls_certs_only([])
         .build()
         .unwrap();
