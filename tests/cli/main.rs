@@ -4,6 +4,9 @@
 mod support;
 
 mod bad_input;
+mod class;
+mod class_errors;
+mod classroom;
 mod lessons;
 mod state;
 mod words;

@@ -22,6 +22,7 @@ fn help_names_every_verb_with_an_example() {
         "trace",
         "why",
         "tutorial",
+        "class",
         "image",
         "doctor",
         "version",
