@@ -44,8 +44,8 @@ fn fault(subject: &str) -> Option<Fault> {
     })
 }
 
-/// Prints the code of this computer.
-pub fn print(cx: &Context, seen: Seen) {
+/// Prints the code of this computer; exit code 1 if something stands in the way of a class.
+pub fn print(cx: &Context, seen: Seen) -> u8 {
     let disk = computer::free_bytes(cx.world.home.data());
     let found = Checkup {
         system: match std::env::consts::OS {
@@ -66,18 +66,20 @@ pub fn print(cx: &Context, seen: Seen) {
         faults: seen.faults,
     };
     let code = found.code();
+    let ready = found.faults.is_empty();
     if cx.ui.json() {
         cx.ui
-            .object(&json!({"type": "checkup", "code": code, "ready": found.faults.is_empty()}));
-        return;
+            .object(&json!({"type": "checkup", "code": code, "ready": ready}));
+        return u8::from(!ready);
     }
     cx.ui.line("");
     cx.ui.line(format!("Code for your teacher:  {code}"));
-    cx.ui.line(if found.faults.is_empty() {
+    cx.ui.line(if ready {
         "It says that this laptop is ready for the class, and what it has; nothing else."
     } else {
         "It says what is marked ✗ above, and what this laptop has; nothing else."
     });
+    u8::from(!ready)
 }
 
 /// Says what a code means; exit code 1 if something stands in the way.

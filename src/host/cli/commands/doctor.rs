@@ -90,8 +90,7 @@ pub async fn run(cx: &Context, args: DoctorArgs) -> Result<u8> {
     tell("kubeconfig", config(cx));
     tell("state", state(cx, args.fix));
     if args.class.is_some() {
-        checkup::print(cx, seen);
-        return Ok(u8::from(bad > 0));
+        return Ok(checkup::print(cx, seen));
     }
     if !cx.ui.json() {
         cx.ui.line(if bad == 0 {
