@@ -63,7 +63,7 @@ impl Upstream {
             let kind = kind.and_then(|v| v.to_str().ok()).unwrap_or_default();
             let kind = kind.to_owned();
             let bytes = self.whole(answer, limit).await?;
-            Ok((kind, bytes))
+            Ok::<_, MirrorError>((kind, bytes))
         };
         let (kind, bytes) = match tokio::time::timeout(ANSWER, asked).await {
             Ok(answered) => answered?,

@@ -99,7 +99,8 @@ impl Commands {
                 continue;
             }
             let line = tidy(line, LONGEST);
-            if line.is_empty() {
+            // bash says the line before once more in place of one that it keeps for itself.
+            if line.is_empty() || lines.1.back() == Some(&line) {
                 continue;
             }
             lines.1.push_back(line);

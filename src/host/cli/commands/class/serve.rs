@@ -442,13 +442,14 @@ fn command(code: &JoinCode) -> String {
     format!("cadet class join {code}")
 }
 
-/// What makes bash, and zsh, append each command to `file` before it runs.
+/// What makes zsh, and bash from 4.4 on, append each line to `file` before it runs. A line that
+/// begins with a blank keeps it (the class leaves it out), or is not in bash's history at all.
 fn hook(file: &Path) -> String {
     let file = file.display().to_string().replace('\'', r"'\''");
     format!(
         "cadet_live() {{ printf '%s\\n' \"$1\" >>'{file}'; }}; \
          if [ -n \"$ZSH_VERSION\" ]; then preexec_functions+=(cadet_live); \
-         else trap 'cadet_live \"$BASH_COMMAND\"' DEBUG; fi"
+         else PS0='$(cadet_live \"$(HISTTIMEFORMAT= history 1 | sed \"s/^ *[0-9]*[* ] //\")\")'; fi"
     )
 }
 
@@ -461,13 +462,27 @@ mod tests {
     fn the_hook_writes_what_is_typed() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("it's here");
-        let typed = format!("{}\necho one >/dev/null\ntrue", hook(&file));
-        let status = std::process::Command::new("bash")
-            .args(["--norc", "-c", &typed])
-            .status()
+        let typed = format!("{}\necho one | cat\n export SECRET=1\nexit\n", hook(&file));
+        let mut shell = std::process::Command::new("bash")
+            .args(["--norc", "-i"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
             .unwrap();
-        assert!(status.success());
+        let mut input = shell.stdin.take().unwrap();
+        std::io::Write::write_all(&mut input, typed.as_bytes()).unwrap();
+        drop(input);
+        shell.wait().unwrap();
         let written = std::fs::read_to_string(&file).unwrap();
-        assert!(written.contains("echo one"), "{written}");
+        assert!(
+            written.lines().any(|line| line == "echo one | cat"),
+            "{written}"
+        );
+        // Kept with its blank, by which the class knows that it is nobody's business.
+        assert!(
+            !written.lines().any(|line| line == "export SECRET=1"),
+            "{written}"
+        );
     }
 }
