@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// How far ahead of the mean anybody may be.
-pub const LEAD: u64 = 8 << 20;
+pub const LEAD: u64 = 2 << 20;
 /// Who asked for nothing this long is waited for by nobody.
 const STALE: Duration = Duration::from_secs(2);
 /// How often the rate of the whole line is looked at.
