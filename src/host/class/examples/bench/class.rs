@@ -108,7 +108,7 @@ fn boards(code: JoinCode) -> Result<(Vec<f64>, usize)> {
             }
             // The first one makes the connection.
             times.remove(0);
-            Ok((times, bytes))
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((times, bytes))
         })
     });
     thread.join().map_err(|_| "the teacher panicked")?

@@ -14,9 +14,7 @@ pub const SPACE: &str = "cadet-bc-server";
 /// The server's end of the link.
 const LINK: &str = "up";
 
-pub struct Room {
-    learners: usize,
-}
+pub struct Room(());
 
 /// Name of a learner's namespace.
 pub fn learner(n: usize) -> String {
@@ -25,17 +23,15 @@ pub fn learner(n: usize) -> String {
 
 impl Room {
     pub fn new(options: &Options) -> Result<Self> {
-        let room = Self {
-            learners: options.learners,
-        };
-        room.clear();
+        clear();
+        let room = Self(());
         let mut all = format!("netns add {SPACE}\nnetns add {SWITCH}\n");
         for n in 0..options.learners {
             // Writing to a String cannot fail.
             let _ = writeln!(all, "netns add {}", learner(n));
         }
         batch(None, &all)?;
-        let mut server = format!(
+        let server = format!(
             "link set lo up\nlink add {LINK} type veth peer name {LINK} netns {SWITCH}\n\
              addr add {SERVER}/16 dev {LINK}\nlink set {LINK} up\n"
         );
@@ -55,8 +51,8 @@ impl Room {
         batch(Some(SWITCH), &switch)?;
         for n in 0..options.learners {
             let address = format!("10.77.{}.{}", 1 + n / 250, 1 + n % 250);
-            server = format!("addr add {address}/16 dev eth0\nlink set eth0 up\n");
-            batch(Some(&learner(n)), &server)?;
+            let own = format!("addr add {address}/16 dev eth0\nlink set eth0 up\n");
+            batch(Some(&learner(n)), &own)?;
         }
         room.shape(options)?;
         Ok(room)
@@ -72,7 +68,7 @@ impl Room {
         let loss = format!("{}%", options.loss);
         tc(&[
             "qdisc", "add", "dev", LINK, "parent", "1:1", "handle", "10:", "netem", "delay", "4ms",
-            "1ms", "loss", &loss, "reorder", "99%", "25%", "limit", "2000",
+            "loss", &loss, "reorder", "1%", "25%", "limit", "2000",
         ])
     }
 
@@ -96,22 +92,21 @@ impl Room {
             .as_u64()
             .ok_or_else(|| format!("ip does not tell: {read}").into())
     }
+}
 
-    fn clear(&self) {
-        for name in (0..200).map(learner).chain([SPACE.into(), SWITCH.into()]) {
-            // Most of them are not there.
-            let _ = Command::new("ip")
-                .args(["netns", "del", &name])
-                .stderr(Stdio::null())
-                .status();
-        }
+fn clear() {
+    for name in (0..200).map(learner).chain([SPACE.into(), SWITCH.into()]) {
+        // Most of them are not there.
+        let _ = Command::new("ip")
+            .args(["netns", "del", &name])
+            .stderr(Stdio::null())
+            .status();
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.learners = 0;
-        self.clear();
+        clear();
     }
 }
 

@@ -71,6 +71,6 @@ pub fn run(arguments: &[String]) -> Result<()> {
             let _ = end.await;
         })
         .await;
-        Ok(())
+        Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
     })
 }
