@@ -204,7 +204,10 @@ impl Session {
         voice.end();
         // The terminal is itself again before anything else is said.
         drop(input);
-        reporter.end(&self.cx).await?;
+        // The lesson is kept, whatever the class knows of it.
+        if let Err(e) = reporter.end(&self.cx).await {
+            self.cx.ui.warn("class", &e.what);
+        }
         let progress = ended.map_err(back)?;
         Ok(Outcome {
             progress,
