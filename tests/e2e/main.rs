@@ -5,6 +5,7 @@
 
 #[path = "../areas/mod.rs"]
 mod areas;
+mod class;
 mod doors;
 #[path = "../areas/image.rs"]
 mod image;
