@@ -7,6 +7,7 @@ mod bad_input;
 mod choices;
 mod class;
 mod class_errors;
+mod classroom;
 mod doctor;
 mod kubectl;
 mod lessons;

@@ -38,7 +38,8 @@ pub fn play(home: &Sealed, tell: impl Fn(&str)) {
         !list.contains("\"begun\"") && !list.contains("\"done\""),
         "playing is nobody's progress: {list}"
     );
-    learner(home, tell);
+    learner(home, &tell);
+    crate::class::hold(home, &tell);
 }
 
 /// A learner with a pipe in place of a terminal: begins, asks for a hint, runs, goes on, leaves

@@ -7,6 +7,7 @@
 
 #[path = "../areas/mod.rs"]
 mod areas;
+mod class;
 mod comfort;
 mod doors;
 mod frozen;

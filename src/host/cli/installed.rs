@@ -3,7 +3,7 @@
 //! Programs, lessons and the base image of the class are used where there are no others, or
 //! where the class's own are meant; `class install` writes the record last, when all is there.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cadet_bundle::PublicKey;
 use serde::{Deserialize, Serialize};
@@ -61,27 +61,13 @@ pub fn read(world: &World) -> Result<Option<Installed>> {
 /// # Errors
 /// HOST_DISK_FULL, HOST_NOT_READABLE.
 pub fn write(world: &World, record: &Installed) -> Result<()> {
-    folder(&world.home.class())?;
+    machine::private_dir(&world.home.class())?;
     let mut text = serde_json::to_vec_pretty(record).map_err(|e| {
         CliError::new("PROGRAM_INTERNAL", "the record of the class cannot be made")
             .why(e.to_string())
     })?;
     text.push(b'\n');
     machine::write_private(&world.home.class_record(), &text)
-}
-
-/// Makes a folder that only its owner can look into.
-///
-/// # Errors
-/// HOST_DISK_FULL, HOST_NOT_READABLE.
-pub fn folder(path: &Path) -> Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(path)
-        .map_err(|e| machine::io("create", path, &e))
 }
 
 /// A program of the class, if it has one of that name.

@@ -1,23 +1,26 @@
 //! The command line of Cadet: the only room that knows the terminal, the home
 //! directory and the environment. Verbs are in `commands`, the steps of a start in
-//! `start`, lessons on this laptop in `lessons`, the words for what goes wrong in
-//! `error` and `topics`.
+//! `start`, lessons on this laptop in `lessons`, what commands of a class share in `class`, the
+//! words for what goes wrong in `error` and `topics`.
 
 mod accelerator;
 mod addons;
 mod args;
 mod browse;
 mod build_context;
+mod class;
 mod clock;
 mod cluster;
 mod cluster_images;
 mod commands;
 mod computer;
 mod defaults;
+mod docker_settings;
 mod doctor;
 mod doors;
 mod error;
 mod from_bundle;
+mod from_class;
 mod from_image;
 mod from_rooms;
 mod frozen;
@@ -123,7 +126,7 @@ fn execute(cli: Cli, ui: Ui) -> (Ui, Result<u8>) {
             | Command::Mount(_)
             | Command::Mirror(_)
             | Command::Tutorial(_)
-    );
+    ) || matches!(&cli.command, Command::Class(args) if args.own_signals());
     let outcome = runtime.block_on(async {
         if own_signals {
             return dispatch(cli.command, &context).await;

@@ -12,11 +12,10 @@ use cadet_mirror::upstream::Upstream;
 use cadet_mirror::{Counts, Mirror, STATUS_PATH};
 use cadet_state::{ProfileName, Settings, Store};
 use cadet_tunnel::Tunnel;
-use cadet_tunnel::upload::Destination;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::docker_settings::{self, Place};
 use crate::error::{CliError, Result};
 use crate::{Context, images, line, machine, nodes};
 
@@ -25,8 +24,6 @@ use crate::{Context, images, line, machine, nodes};
 const REGISTRY: &str = "https://registry-1.docker.io";
 /// The laptop's loopback as a machine in QEMU's user network sees it.
 const LAPTOP: &str = "http://10.0.2.2";
-/// Docker's configuration in the machine.
-const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 /// How long it may take to begin.
 const BEGIN: Duration = Duration::from_secs(20);
 /// How long an answer on the laptop may take.
@@ -256,93 +253,11 @@ pub async fn at_start(cx: &Context, tunnel: &Tunnel) {
     }
 }
 
-/// Tells the machine's Docker where the cache is, or that there is none. Containers run on:
-/// Docker reads this setting again without a restart.
+/// Tells the machine's Docker where the cache is, or that there is none.
 ///
 /// # Errors
 /// GUEST_DOCKER and those of the line.
 pub async fn offer(tunnel: &Tunnel, port: Option<u16>) -> Result<()> {
-    let before = line::guest(
-        tunnel,
-        &format!("cat {DAEMON_JSON} 2>/dev/null || echo '{{}}'"),
-    );
-    let before = before.await?;
-    let Some(after) = configured(&before, port)? else {
-        return Ok(());
-    };
-    let to = Destination {
-        path: DAEMON_JSON,
-        mode: 0o644,
-        as_root: true,
-    };
-    tunnel.upload_bytes(after.as_bytes(), to).await?;
-    line::guest(tunnel, "sudo -n systemctl reload docker").await?;
-    Ok(())
-}
-
-/// Docker's configuration with the cache at `port`, or without; None if it is so already.
-fn configured(text: &str, port: Option<u16>) -> Result<Option<String>> {
-    let bad = |why: String| {
-        CliError::new("GUEST_DOCKER", "Docker's configuration cannot be read")
-            .why(format!("{DAEMON_JSON}: {why}"))
-    };
-    let mut config: Value = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
-    let Value::Object(fields) = &mut config else {
-        return Err(bad("its top level is not a mapping".into()));
-    };
-    let before = fields.get("registry-mirrors").cloned();
-    let mirrors = before.as_ref().and_then(Value::as_array);
-    let is_ours = |mirror: &&Value| mirror.as_str().is_some_and(|m| m.starts_with(LAPTOP));
-    let others = mirrors.into_iter().flatten().filter(|m| !is_ours(m));
-    // What somebody configured by hand comes first.
-    let mut mirrors: Vec<Value> = others.cloned().collect();
-    mirrors.extend(port.map(|port| json!(format!("{LAPTOP}:{port}"))));
-    let after = (!mirrors.is_empty()).then_some(Value::Array(mirrors));
-    if before == after {
-        return Ok(None);
-    }
-    match after {
-        Some(mirrors) => fields.insert("registry-mirrors".into(), mirrors),
-        None => fields.remove("registry-mirrors"),
-    };
-    let text = serde_json::to_string_pretty(&config).map_err(|e| bad(e.to_string()))?;
-    Ok(Some(format!("{text}\n")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mirrors(text: &str) -> Value {
-        let config: Value = serde_json::from_str(text).unwrap();
-        config["registry-mirrors"].clone()
-    }
-
-    #[test]
-    fn dockers_configuration_gets_the_cache_and_keeps_the_rest() {
-        let text = r#"{"live-restore": true, "runtimes": {"crun": {"path": "/usr/bin/crun"}}}"#;
-        let on = configured(text, Some(4000)).unwrap().unwrap();
-        assert_eq!(mirrors(&on), json!(["http://10.0.2.2:4000"]));
-        assert!(on.contains("live-restore") && on.contains("crun"));
-        assert_eq!(configured(&on, Some(4000)).unwrap(), None, "it is so");
-        let moved = configured(&on, Some(4001)).unwrap().unwrap();
-        assert_eq!(mirrors(&moved), json!(["http://10.0.2.2:4001"]));
-        let off = configured(&moved, None).unwrap().unwrap();
-        assert_eq!(mirrors(&off), Value::Null);
-        assert_eq!(configured(text, None).unwrap(), None);
-    }
-
-    #[test]
-    fn a_mirror_of_somebody_else_stays() {
-        let text = r#"{"registry-mirrors": ["https://mirror.corp"]}"#;
-        let on = configured(text, Some(1)).unwrap().unwrap();
-        let both = json!(["https://mirror.corp", "http://10.0.2.2:1"]);
-        assert_eq!(mirrors(&on), both);
-        let off = configured(&on, None).unwrap().unwrap();
-        assert_eq!(mirrors(&off), json!(["https://mirror.corp"]));
-        for bad in ["", "[]", "{"] {
-            let error = configured(bad, Some(1)).unwrap_err();
-            assert_eq!(error.topic.id, "GUEST_DOCKER", "{bad}");
-        }
-    }
+    let address = port.map(|port| format!("{LAPTOP}:{port}"));
+    docker_settings::set_mirror(tunnel, LAPTOP, address.as_deref(), Place::Last).await
 }

@@ -342,6 +342,98 @@ pub const TOPICS: &[Topic] = &[
         copy that was cut short. All parts of a split bundle belong into one folder.",
     ),
     topic(
+        "CLASS_SERVED",
+        71,
+        "A laptop holds one class at a time: another terminal runs `cadet class serve`. Its board is \
+        what `cadet class board` shows; Ctrl-C there ends it.",
+    ),
+    topic(
+        "CLASS_NOT_SERVED",
+        73,
+        "The board, and what it knows, are there while `cadet class serve` runs. The pace of a class \
+        and its table without names can be had afterwards as well: `cadet class board --pace`, \
+        `--export FILE`.",
+    ),
+    topic(
+        "CLASS_NOT_JOINED",
+        73,
+        "A laptop is in a class after `cadet class join CODE`, until `cadet class leave`, and for as \
+        long as the teacher leaves it on the board. Joining again loses nothing: machine, lessons and \
+        progress are this laptop's own.",
+    ),
+    topic(
+        "CLASS_OVER",
+        75,
+        "A join code belongs to one class. The teacher began another one since (`cadet class serve \
+        --new`), or the code was copied from an old screen. The new code is on the board, on the \
+        projector page and in the teacher's terminal.",
+    ),
+    topic(
+        "CLASS_VERSION",
+        76,
+        "The two laptops have versions of Cadet that do not understand each other. The teacher's \
+        bundle brings the right one: `cadet class install` from a stick, or the same release for both.",
+    ),
+    topic(
+        "CLASS_STRANGER",
+        77,
+        "A join code has a pin of the teacher's key in it. What answers at the code's address has \
+        another key, so nothing was sent to it. Either the teacher's laptop has another address by \
+        now and somebody else has the old one, or somebody in the room poses as the class. The code \
+        on the teacher's screen is always right.",
+    ),
+    topic(
+        "CLASS_CLOSED",
+        77,
+        "The teacher closed the door (\"Let nobody new in\" on the board), or the class has a thousand \
+        learners. Those who are in it already are not touched by either.",
+    ),
+    topic(
+        "CLASS_CLOCK",
+        78,
+        "The class's certificate is made when it is opened and lasts thirty days. A laptop whose \
+        battery was empty for long may live in another year; its clock must be right to within two \
+        days.",
+    ),
+    topic(
+        "CLASS_SILENT",
+        79,
+        "The teacher's laptop was not reached. Either the class is not open, the two laptops are in \
+        different networks, or the teacher's address has changed since the code was written: `cadet \
+        class serve` shows a new code then, and joining with it once is enough. The teacher's firewall \
+        must let TCP port 7433 in.",
+    ),
+    topic(
+        "CLASS_WIFI",
+        79,
+        "Both laptops are in one network, and still nothing comes back. Many guest networks keep their \
+        clients apart (\"client isolation\", \"AP isolation\"): they reach the internet and not each \
+        other. For the teacher, in the order of effort: let TCP port 7433 in at the laptop's own \
+        firewall; choose a network that is not the guests'; ask for the isolation to be switched off; \
+        open a hotspot on a phone or on the laptop and have everybody join that; put the laptops on a \
+        cable and a switch; or hand the bundle round on sticks (`cadet class bundle --split`, then \
+        `cadet class install DIR`): the lessons need no network, only the board does.",
+    ),
+    topic(
+        "CLASS_BUSY",
+        79,
+        "The teacher's laptop lets in a certain number of requests a second from one address and from \
+        all together, so that nobody can crowd out the others. A lesson repeats its reports by itself; \
+        a command is repeated by hand.",
+    ),
+    topic(
+        "CLASS_REFUSED",
+        79,
+        "The class answered and did not take what was sent. `cadet class status` tells how the class \
+        sees this laptop; joining again with the code is always safe.",
+    ),
+    topic(
+        "CLASS_IMAGES",
+        79,
+        "`cadet class serve` keeps container images that learners pull, so that each comes from the \
+        internet once. Lessons of Cadet need none of them: `--no-images` serves the class without.",
+    ),
+    topic(
         "NET_PORT_TAKEN",
         71,
         "Another program listens on that port of 127.0.0.1. Ports of Services never end like this: \

@@ -4,15 +4,19 @@
 //! file names; `record` is what is remembered of a profile; `store` keeps records
 //! in sled, with a readable copy beside each profile; `lessons` keeps learners' progress
 //! there as well; `settings` is what the user chose for all of them; `lock` lets one command
-//! at a time change a profile.
+//! at a time change a profile. `class` is the book of a class that this laptop teaches,
+//! `membership` what it remembers of one it joined.
 
+mod class;
 mod lessons;
 mod lock;
+mod membership;
 mod names;
 mod record;
 mod settings;
 mod store;
 
+pub use class::ClassBook;
 pub use lock::{LessonLock, ProfileLock, TemplateLock};
 pub use names::{Home, ProfileName, ProfilePaths, SnapshotPaths, TemplatePaths};
 pub use record::{Base, Card, Phase, Ports, Profile, Spec, TemplateUse, Wire, Worker};

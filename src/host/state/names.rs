@@ -135,6 +135,36 @@ impl Home {
         self.class_programs().join("tutorials")
     }
 
+    /// sled's folder of a class's rows.
+    pub fn class_rows(&self) -> PathBuf {
+        self.class().join("rows.sled")
+    }
+
+    /// Their readable copy.
+    pub fn class_copy(&self) -> PathBuf {
+        self.class().join("rows.json")
+    }
+
+    /// Damaged rows that were put aside; `stamp` is seconds since 1970.
+    pub fn class_rows_aside(&self, stamp: u64) -> PathBuf {
+        self.class().join(format!("rows.sled.damaged-{stamp}"))
+    }
+
+    /// Where a class that is served now is reached, for the teacher's other terminals; mode 0600.
+    pub fn class_open(&self) -> PathBuf {
+        self.class().join("open.json")
+    }
+
+    /// The commands of terminals that the teacher shows to the class.
+    pub fn class_commands(&self) -> PathBuf {
+        self.class().join("commands")
+    }
+
+    /// Container images that were fetched for the class.
+    pub fn class_images(&self) -> PathBuf {
+        self.cache.join("class-images")
+    }
+
     /// Pieces of a bundle that is being made or installed.
     pub fn class_work(&self) -> PathBuf {
         self.cache.join("class")

@@ -226,7 +226,7 @@ fn key(name: &str) -> Vec<u8> {
 }
 
 /// sled may panic on files it does not understand; that too is a damaged database.
-fn open_sled(path: &Path) -> Result<sled::Db, sled::Error> {
+pub(crate) fn open_sled(path: &Path) -> Result<sled::Db, sled::Error> {
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
@@ -241,7 +241,7 @@ fn open_sled(path: &Path) -> Result<sled::Db, sled::Error> {
 }
 
 /// sled reports a held lock as `Other` with this text (config.rs, `try_lock`).
-fn is_busy(e: &std::io::Error) -> bool {
+pub(crate) fn is_busy(e: &std::io::Error) -> bool {
     e.to_string().contains("could not acquire lock")
 }
 

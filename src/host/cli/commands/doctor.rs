@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::Context;
+use crate::class::checkup;
 use crate::cluster::Cluster;
 use crate::defaults::Defaults;
 use crate::doctor::laptop::Port;
@@ -24,12 +25,22 @@ use crate::{accelerator, clock, computer, images, kubeconfig, line, machine, pro
 /// Flags of `cadet doctor`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "What --fix mends: damaged records and settings are put aside and rebuilt, profiles that\nlost their record get it back, a kubeconfig others could read is closed to them, the clock of a\nmachine that slept is put right, a kubectl that is missing is fetched. Nothing is deleted.\n\nExamples:\n  cadet doctor\n  cadet doctor --fix\n  cadet doctor -o json      one finding a line, for programs"
+    after_help = "What --fix mends: damaged records and settings are put aside and rebuilt, profiles that\nlost their record get it back, a kubeconfig others could read is closed to them, the clock of a\nmachine that slept is put right, a kubectl that is missing is fetched. Nothing is deleted.\n\nExamples:\n  cadet doctor\n  cadet doctor --fix\n  cadet doctor -o json      one finding a line, for programs\n  cadet doctor --class    the week before a class: ends in a short code for the teacher\n  cadet doctor --class=K7Q2M-XXXXX    what such a code says, on any computer"
 )]
 pub struct DoctorArgs {
     /// Mend what can be mended without deleting anything
     #[arg(long)]
     fix: bool,
+    /// End in a short code for the teacher of a class; with CODE, say what such a code means
+    #[arg(
+        long,
+        value_name = "CODE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        conflicts_with = "fix"
+    )]
+    class: Option<String>,
 }
 
 /// How long a proxy may take to answer.
@@ -46,8 +57,17 @@ const PROXIES: [&str; 5] = [
 
 /// Looks, and mends if asked; exit code 1 if something is wrong.
 pub async fn run(cx: &Context, args: DoctorArgs) -> Result<u8> {
+    if let Some(code) = args.class.as_deref().filter(|code| !code.is_empty()) {
+        return checkup::tell(cx, code);
+    }
     let mut bad = 0;
+    let mut seen = checkup::Seen::default();
     let mut tell = |subject: &str, finding: Finding| {
+        seen.note(
+            subject,
+            matches!(finding, Finding::Good(_)),
+            matches!(finding, Finding::Bad(_)),
+        );
         bad += usize::from(matches!(finding, Finding::Bad(_)));
         say(cx, subject, finding);
     };
@@ -83,6 +103,9 @@ pub async fn run(cx: &Context, args: DoctorArgs) -> Result<u8> {
     tell("clock", laptop::clock(now(), newest));
     if let Some(finding) = machine_clock(cx, args.fix).await {
         tell("machine", finding);
+    }
+    if args.class.is_some() {
+        return Ok(checkup::print(cx, seen));
     }
     if !cx.ui.json() {
         cx.ui.line(if bad == 0 {

@@ -6,7 +6,8 @@
 //!   [`docker`] (the machine), [`curl`] and [`http`] (through the tunnel), [`api`], [`watch`],
 //!   [`journal`] and [`explain`] (the cluster).
 //! * [`session`] holds a learner's conversation with the engine; [`screen`], [`plain`] and
-//!   [`events`] are the three ways of telling it, [`page`] and [`text`] lay it out.
+//!   [`events`] are the three ways of telling it, [`page`] and [`text`] lay it out; [`report`]
+//!   tells the class, if there is one that may know.
 
 pub mod api;
 pub mod classroom;
@@ -25,6 +26,7 @@ pub mod page;
 pub mod plain;
 pub mod program;
 pub mod progress;
+pub mod report;
 pub mod screen;
 pub mod session;
 pub mod tap;

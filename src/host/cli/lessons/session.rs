@@ -15,6 +15,7 @@ use super::events::Events;
 use super::folder::Folder;
 use super::keys::{Keys, Typed, Wish};
 use super::plain::Plain;
+use super::report::Reporter;
 use super::screen::Screen;
 use crate::Context;
 use crate::error::Result;
@@ -125,6 +126,7 @@ impl Session {
         let (wish, verbs) = mpsc::channel(16);
         let (tell, mut events) = mpsc::unbounded_channel();
         let (note, mut notes) = mpsc::unbounded_channel();
+        let reporter = Reporter::begin(&self.cx, &self.lesson, &self.progress, note.clone());
         // The engine takes wishes once it shows a step; what is typed before waits here.
         let mut early: Vec<Verb> = Vec::new();
         let mut ear = Ear {
@@ -153,6 +155,7 @@ impl Session {
                 biased;
                 Some(event) = events.recv() => {
                     voice.event(&event);
+                    reporter.event(&event);
                     if ear.heard(&event) {
                         send(&wish, Verb::Quit);
                     }
@@ -195,11 +198,16 @@ impl Session {
         };
         while let Ok(event) = events.try_recv() {
             voice.event(&event);
+            reporter.event(&event);
             ear.heard(&event);
         }
         voice.end();
         // The terminal is itself again before anything else is said.
         drop(input);
+        // The lesson is kept, whatever the class knows of it.
+        if let Err(e) = reporter.end(&self.cx).await {
+            self.cx.ui.warn("class", &e.what);
+        }
         let progress = ended.map_err(back)?;
         Ok(Outcome {
             progress,

@@ -14,7 +14,7 @@ use super::work;
 use crate::error::{CliError, Result};
 use crate::images::contexts;
 use crate::lessons::library;
-use crate::{Context, args, images, installed, machine, programs};
+use crate::{Context, args, images, machine, programs};
 
 /// Steps that are shown.
 const STEPS: usize = 4;
@@ -75,7 +75,7 @@ pub async fn run(cx: &Context, args: BundleArgs) -> Result<u8> {
     cadet_bundle::parts::free(&args.out)?;
     let key = TeacherKey::load_or_make(&key_file(cx)?)?;
     let folder = cx.world.home.class_work();
-    installed::folder(&folder)?;
+    machine::private_dir(&folder)?;
     let sink = |progress: Progress| {
         if let Progress::Phase(text) = progress {
             cx.ui.progress(&text, None);
@@ -163,7 +163,7 @@ fn arches(args: &BundleArgs) -> Result<Vec<Arch>> {
 }
 
 fn key_file(cx: &Context) -> Result<PathBuf> {
-    installed::folder(&cx.world.home.class())?;
+    machine::private_dir(&cx.world.home.class())?;
     Ok(cx.world.home.teacher_key())
 }
 
@@ -408,7 +408,7 @@ struct Scratch {
 impl Scratch {
     fn new(path: PathBuf) -> Result<Self> {
         machine::remove_dir(&path)?;
-        installed::folder(&path)?;
+        machine::private_dir(&path)?;
         Ok(Self { path })
     }
 }

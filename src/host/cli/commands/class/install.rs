@@ -102,7 +102,7 @@ pub async fn install(cx: &Context, source: &Source, trust: &Trust) -> Result<Out
 
     let folder = cx.world.home.class_work();
     let pieces_folder = folder.join("pieces");
-    installed::folder(&pieces_folder)?;
+    machine::private_dir(&pieces_folder)?;
     let waiting = |progress: Progress| {
         if let Progress::Phase(text) = progress {
             cx.ui.progress(&text, None);
@@ -221,7 +221,7 @@ impl Work<'_> {
 
         cx.ui.step_started("programs", 4, STEPS);
         if !has_programs {
-            installed::folder(&cx.world.home.class())?;
+            machine::private_dir(&cx.world.home.class())?;
             let (to, entries) = (cx.world.home.class_programs(), self.entries.clone());
             work::long(cx, move |_| place::programs(&to, &entries, &pieces)).await??;
         }

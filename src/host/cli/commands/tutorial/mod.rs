@@ -131,6 +131,16 @@ struct PlayArgs {
     keep: bool,
 }
 
+/// Begins a lesson, or goes on with it, as `cadet tutorial NAME` does.
+pub async fn begin(cx: &Context, lesson: &str) -> Result<u8> {
+    start::run(cx, Some(lesson), None, false).await
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    start::now()
+}
+
 /// Does it.
 pub async fn run(cx: &Context, args: TutorialArgs) -> Result<u8> {
     let plain = args.plain;

@@ -1,0 +1,237 @@
+//! A class over the network: the teacher's `serve`, a learner's `join`, each with a home of its own.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::class::{Computer, text};
+use crate::support::{Sealed, free_port};
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A `cadet class serve` that runs.
+struct Serving {
+    child: Child,
+    events: mpsc::Receiver<Value>,
+}
+
+impl Serving {
+    /// Starts it; the first event says where it is.
+    fn start(teacher: &Computer, port: &str, flags: &[&str]) -> (Self, Value) {
+        let mut args = vec![
+            "-ojson",
+            "class",
+            "serve",
+            "--no-images",
+            "--address",
+            "127.0.0.1",
+            "--port",
+            port,
+        ];
+        args.extend_from_slice(flags);
+        let mut child = teacher
+            .command(&args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (tell, events) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                let event = serde_json::from_str(&line).expect(&line);
+                if tell.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        let serving = Self { child, events };
+        let first = serving.until("serving");
+        (serving, first)
+    }
+
+    /// The next event of this type.
+    #[track_caller]
+    fn until(&self, kind: &str) -> Value {
+        loop {
+            let event = self.events.recv_timeout(PATIENCE).expect(kind);
+            if event["type"] == kind {
+                return event;
+            }
+            assert_ne!(event["type"], "error", "{event}");
+        }
+    }
+
+    /// Ctrl-C, and its end.
+    fn end(mut self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        assert!(sent.success());
+        self.until("done");
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It has ended if all went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn events(out: &str) -> Vec<Value> {
+    out.lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect()
+}
+
+#[test]
+fn a_class_from_the_code_on_the_wall_to_its_end() {
+    let teacher = Computer::teacher();
+    let file = teacher.file("class.cadet");
+    teacher.bundle(&file, &["--title", "Tuesday"]);
+    let port = free_port();
+    let bundle = ["--bundle", text(&file)];
+    let (serving, told) = Serving::start(&teacher, &port, &bundle);
+    assert_eq!(told["title"], "Tuesday");
+    assert_eq!(told["addresses"], serde_json::json!(["127.0.0.1"]));
+    let code = told["code"].as_str().unwrap().to_owned();
+
+    // In lower case and with blanks, as it is read aloud.
+    let typed = code.to_lowercase().replace('-', " ");
+    let learner = Computer::learner();
+    let join = [
+        "-ojson", "class", "join", &typed, "--name", "Ada", "--report", "--only",
+    ];
+    let joined = events(&learner.ok(&join).out);
+    let mine = joined.iter().find(|e| e["type"] == "joined").unwrap();
+    assert_eq!(mine["class"], "Tuesday");
+    assert_eq!(mine["reports"], true);
+    assert_eq!(serving.until("joined")["name"], "Ada");
+    let programs = learner.sealed.state().class_programs();
+    assert!(programs.join("kubectl").is_file());
+    assert!(programs.join("tutorials/01-telescope/lesson.md").is_file());
+    // Without the code: the same class, the same learner, nothing to do.
+    learner.ok(&["-ojson", "class", "join", "--only"]);
+
+    learner.ok(&["class", "help", "it", "hangs"]);
+    assert_eq!(serving.until("asks")["words"], "it hangs");
+    let status = events(&learner.ok(&["-ojson", "class", "status"]).out);
+    assert_eq!(status[0]["asked"], true);
+    learner.ok(&["class", "help", "--done"]);
+
+    // The teacher's other terminal.
+    let board = events(&teacher.ok(&["-ojson", "class", "board"]).out);
+    assert_eq!(board[0]["url"], told["board"]);
+    assert!(
+        teacher
+            .ok(&["class", "board", "--phone"])
+            .out
+            .contains("https://127.0.0.1")
+    );
+    teacher.ok(&["class", "board", "--pace"]);
+    let table = teacher.file("steps.csv");
+    teacher.ok(&["class", "board", "--export", text(&table)]);
+    let rows = std::fs::read_to_string(&table).unwrap();
+    assert!(
+        rows.starts_with("learner,lesson,step") && !rows.contains("Ada"),
+        "{rows}"
+    );
+    teacher
+        .run(&["class", "board", "--export", text(&table)])
+        .fails_with("PROGRAM_USAGE", 14);
+    let other = free_port();
+    teacher
+        .run(&["class", "serve", "--no-images", "--port", &other])
+        .fails_with("CLASS_SERVED", 71);
+    serving.end();
+
+    // Over, and open again: nobody has to join anew.
+    learner
+        .run(&["class", "help"])
+        .fails_with("CLASS_SILENT", 79);
+    assert_eq!(learner.run(&["class", "status"]).code, 1);
+    teacher
+        .run(&["class", "board"])
+        .fails_with("CLASS_NOT_SERVED", 73);
+    teacher.ok(&["class", "board", "--pace"]);
+    let (serving, again) = Serving::start(&teacher, &port, &bundle);
+    assert_eq!(again["code"], told["code"]);
+    assert_eq!(again["learners"], 1);
+    learner.ok(&["class", "status"]);
+    let left = learner.ok(&["class", "leave", "--forget"]);
+    assert!(left.out.contains("Tuesday"), "{left}");
+    learner
+        .run(&["class", "status"])
+        .fails_with("CLASS_NOT_JOINED", 73);
+    serving.end();
+
+    // Another class: the old code is of no use.
+    let (serving, new) = Serving::start(&teacher, &port, &["--new", "--title", "Wednesday"]);
+    assert_ne!(new["code"], told["code"]);
+    assert_eq!(new["learners"], 0);
+    let old = learner.run(&["class", "join", &code, "--name", "Ada", "--only"]);
+    old.fails_with("CLASS_STRANGER", 77);
+    serving.end();
+}
+
+#[test]
+fn a_code_that_is_none_is_told_before_anything_is_asked() {
+    let home = Sealed::new();
+    for code in ["", "hello", "AAAAA-AAAAA-AAAAA-AAAAA-AAAAA-AAA", "ÄÖÜ"] {
+        home.run(&["class", "join", code, "--name", "Ada"])
+            .fails_with("PROGRAM_USAGE", 14);
+    }
+    for args in [&["join"][..], &["status"], &["help"], &["leave"]] {
+        let args = [&["class"], args].concat();
+        home.run(&args).fails_with("CLASS_NOT_JOINED", 73);
+    }
+    for args in [&["board"][..], &["board", "--phone"], &["board", "--pace"]] {
+        let args = [&["class"], args].concat();
+        home.run(&args).fails_with("CLASS_NOT_SERVED", 73);
+    }
+    assert!(home.files().is_empty(), "{:?}", home.files());
+}
+
+#[test]
+fn a_port_that_is_taken_is_told() {
+    let home = Sealed::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let args = ["class", "serve", "--no-images", "--address", "127.0.0.1"];
+    let args = [&args[..], &["--port", &port]].concat();
+    home.run(&args).fails_with("NET_PORT_TAKEN", 71);
+    let split = ["class", "serve", "--bundle", "/nowhere/class.cadet"];
+    home.run(&split).fails_with("PROGRAM_USAGE", 14);
+}
+
+#[test]
+fn the_week_before_ends_in_a_code_that_says_what_is_wrong() {
+    let home = Sealed::new();
+    let seen = home.run(&["doctor", "--class"]);
+    let line = seen
+        .out
+        .lines()
+        .find(|l| l.starts_with("Code for your teacher:"));
+    let code = line
+        .unwrap_or_else(|| panic!("{seen}"))
+        .rsplit(' ')
+        .next()
+        .unwrap();
+    let told = home.run(&["doctor", &format!("--class={code}")]);
+    assert_eq!(told.code, seen.code, "{told}\n{seen}");
+    assert!(told.out.contains("processors"), "{told}");
+    let json = home.run(&[
+        "-ojson",
+        "doctor",
+        &format!("--class={}", code.to_lowercase()),
+    ]);
+    let json: Value = serde_json::from_str(json.out.trim()).unwrap();
+    assert_eq!(json["type"], "checkup");
+    home.run(&["doctor", "--class=nonsense"])
+        .fails_with("PROGRAM_USAGE", 14);
+}
