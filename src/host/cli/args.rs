@@ -95,7 +95,7 @@ pub enum Command {
     Why(commands::why::WhyArgs),
     /// Learn Kubernetes in steps that check themselves
     Tutorial(commands::tutorial::TutorialArgs),
-    /// Teach a class with one laptop: bundle, install, join cards
+    /// Teach a class with one laptop, or take part in one
     Class(commands::class::ClassArgs),
     /// Base images of machines, and images in the cluster
     Image(commands::image::ImageArgs),

@@ -14,7 +14,7 @@ use crate::{Context, kubectl_program, line, machine, reach};
 /// Flags of `cadet cp`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "One of the two is on this computer. In the machine files belong to root; folders go with\nall that is in them. Where a profile has several machines, what goes to `node:` goes to all\nthat run, and comes from the first, unless --node names one. Pods are `kubectl cp`'s business and need tar in their image.\n\nExamples:\n  cadet cp site.conf node:/srv/site.conf\n  cadet cp node:/var/log/cloud-init.log .\n  cadet cp ./pages shop/web:/usr/share/nginx/html -c nginx"
+    after_help = "One of the two is on this computer. In the machine files belong to root; folders go with\nall that is in them. Where a profile has several machines, what goes to `node:` goes to all\nthat run, and comes from the first, unless --node names one. Pods are `kubectl cp`'s business\nand need tar in their image.\n\nExamples:\n  cadet cp site.conf node:/srv/site.conf\n  cadet cp node:/var/log/cloud-init.log .\n  cadet cp ./pages shop/web:/usr/share/nginx/html -c nginx"
 )]
 pub struct CpArgs {
     /// What to copy: FILE, node:/PATH, POD:/PATH or NAMESPACE/POD:/PATH
