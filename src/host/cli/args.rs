@@ -71,7 +71,7 @@ pub enum Command {
     Ssh(commands::ssh::SshArgs),
     /// Show what the control plane and the node agent say
     Logs(commands::logs::LogsArgs),
-    /// Run the kubectl on your PATH against this profile
+    /// Run kubectl against this profile: yours, or one that fits
     Kubectl(commands::kubectl::KubectlArgs),
     /// Write the cluster's address and credentials into your kubeconfig again
     UpdateContext(commands::update_context::UpdateContextArgs),
