@@ -109,7 +109,7 @@ pub struct Told {
     pub version: String,
     /// Whether it has become a machine.
     pub configured: bool,
-    /// How often its clock was put right since it booted.
+    /// How often its clock was put right since it booted, or was copied.
     pub corrections: u64,
     /// By how much in all, in milliseconds: about as long as it stood still.
     pub corrected_ms: u64,

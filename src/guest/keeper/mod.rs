@@ -147,6 +147,8 @@ impl Keeper {
             Ask::Become(identity) => {
                 self.must_be_nobody()?;
                 self.wake(&identity.wake)?;
+                // For how long the template stood still is no story of this machine.
+                self.clock = Clock::default();
                 identity::take_on(&self.root, &self.config, &identity)?;
                 tracing::info!(name = %identity.hostname, "the copy is a machine of its own");
                 Ok(())
