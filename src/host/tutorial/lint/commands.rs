@@ -112,7 +112,11 @@ pub(crate) fn endless(command: &Command) -> bool {
         "cadet" => {
             let ends = ["--status", "--stop", "--background"];
             let is_tunnel = command.argv.get(1).is_some_and(|verb| verb == "tunnel");
-            is_tunnel && !command.argv.iter().any(|word| ends.contains(&word.as_str()))
+            is_tunnel
+                && !command
+                    .argv
+                    .iter()
+                    .any(|word| ends.contains(&word.as_str()))
         }
         _ => false,
     }
