@@ -1,6 +1,8 @@
 //! What the suites share: a sealed home, and running the real programs.
 #![allow(dead_code)] // each suite uses its part
 
+mod ports;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -214,15 +216,7 @@ pub fn eventually<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> 
     }
 }
 
-/// A port of 127.0.0.1 that is free, and that nobody is given who asks for any: it lies below
-/// those (ip_local_port_range in ip(7)) and below those of Services.
+/// [`ports::free_port`], as a word of a command.
 pub fn free_port() -> String {
-    const COUNT: u32 = 17_000;
-    // Processes that begin together have ids that lie together.
-    let first = std::process::id().wrapping_mul(97) % COUNT;
-    (0..COUNT)
-        .filter_map(|n| u16::try_from(12_000 + (first + n) % COUNT).ok())
-        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("one of them is free")
-        .to_string()
+    ports::free_port().to_string()
 }

@@ -103,11 +103,19 @@ impl TreeLock {
     /// # Errors
     /// If the files cannot be used.
     pub fn take(data: &Path) -> io::Result<Option<Self>> {
-        let Some(tree) = take(data, TREE)? else {
-            return Ok(None);
-        };
+        let free = take(data, TREE)?;
         let Some(mut supervisor) = take(data, SUPERVISOR)? else {
             return Ok(None);
+        };
+        let tree = match free {
+            Some(tree) => tree,
+            // Held without a supervisor: by the rest of a tree that ends, or by a child of
+            // somebody who looked, between its fork and its exec (flock(2)). Both go.
+            None => {
+                let tree = open(data, TREE)?;
+                tree.lock()?;
+                tree
+            }
         };
         supervisor.set_len(0)?;
         write!(supervisor, "{}", std::process::id())?;

@@ -235,7 +235,11 @@ mod tests {
             ("minutes: 20", "minutes: long", "no whole number"),
             ("nodes: 2", "nodes: many", "no whole number"),
             ("memory: 1536", "memory: 1", "no whole number"),
-            ("space", "Outer Space", "name of a namespace"),
+            (
+                "namespace: space",
+                "namespace: Outer Space",
+                "name of a namespace",
+            ),
             ("[create]", "[create, create]", "stands twice"),
             ("A rocket", "\"\"", "is empty"),
             ("nodes: 2", "node: 2", "has no key `node`"),

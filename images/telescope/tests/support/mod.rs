@@ -1,13 +1,17 @@
 //! The real `telescope` and `mongod` programs, and a browser without pictures.
 
+#[path = "../../../../tests/support/ports.rs"]
+mod ports;
+
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+
+pub use ports::free_port;
 
 /// Far longer than anything here takes; only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -18,21 +22,6 @@ pub struct Program {
     log: Arc<Mutex<String>>,
     /// The port it listens on.
     pub port: u16,
-}
-
-/// A port that is free, another one each time. It lies below those that are given to who asks
-/// for any (ip_local_port_range in ip(7)): nobody gets it before it is used. Every process
-/// begins elsewhere.
-pub fn free_port() -> u16 {
-    const COUNT: u32 = 17_000;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let first = std::process::id().wrapping_mul(97) % COUNT;
-    let nth = || NEXT.fetch_add(1, Ordering::Relaxed);
-    std::iter::repeat_with(nth)
-        .take(COUNT as usize)
-        .filter_map(|n| u16::try_from(12_000 + (first + n) % COUNT).ok())
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("one of them is free")
 }
 
 impl Program {

@@ -11,12 +11,13 @@ mod scale;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{ObjectReference, ReplicationController};
+use k8s_openapi::api::core::v1::ReplicationController;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
 use crate::errors::Error;
+use crate::eviction::about;
 use crate::shared::{
     Complete, Events, Key, Merge, PodInfo, Queue, Shared, Store, difference, patch, regarding,
     selector, work,
@@ -150,17 +151,6 @@ async fn reconcile(context: &Context, key: Key) -> Result<(), Error> {
     }
     let status = figures::status(&budget, &pods, expected, disrupted.pending, now);
     write(context, &budget, status).await
-}
-
-fn about(pod: &PodInfo) -> ObjectReference {
-    ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Pod".to_owned()),
-        namespace: Some(pod.namespace.to_string()),
-        name: Some(pod.name.clone()),
-        uid: Some(pod.uid.clone()),
-        ..ObjectReference::default()
-    }
 }
 
 async fn write(

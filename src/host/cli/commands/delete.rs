@@ -27,6 +27,26 @@ pub struct DeleteArgs {
     yes: bool,
 }
 
+/// Whether `what` may go with all its data: a person at a terminal who has not said `--yes` is
+/// asked, and told when nothing is done.
+///
+/// # Errors
+/// PROGRAM_INTERRUPTED when the question is left.
+pub(super) fn may_go(cx: &Context, yes: bool, what: &str) -> Result<bool> {
+    if yes || cx.ui.json() || !std::io::stdin().is_terminal() {
+        return Ok(true);
+    }
+    let sure = dialoguer::Confirm::new()
+        .with_prompt(format!("Delete {what} with all data in it?"))
+        .default(false)
+        .interact()
+        .map_err(|e| CliError::new("PROGRAM_INTERRUPTED", "not confirmed").why(e.to_string()))?;
+    if !sure {
+        cx.ui.line("Nothing was deleted.");
+    }
+    Ok(sure)
+}
+
 /// Deletes one profile, or all of them.
 pub async fn run(cx: &Context, args: DeleteArgs) -> Result<u8> {
     let names = if args.all {
@@ -40,23 +60,9 @@ pub async fn run(cx: &Context, args: DeleteArgs) -> Result<u8> {
         machine::profile(cx)?;
         vec![cx.name.clone()]
     };
-    if !args.yes && !cx.ui.json() && std::io::stdin().is_terminal() && !names.is_empty() {
-        let list = names
-            .iter()
-            .map(ProfileName::as_str)
-            .collect::<Vec<_>>()
-            .join(", ");
-        let sure = dialoguer::Confirm::new()
-            .with_prompt(format!("Delete {list} with all data in it?"))
-            .default(false)
-            .interact()
-            .map_err(|e| {
-                CliError::new("PROGRAM_INTERRUPTED", "not confirmed").why(e.to_string())
-            })?;
-        if !sure {
-            cx.ui.line("Nothing was deleted.");
-            return Ok(0);
-        }
+    let list: Vec<&str> = names.iter().map(ProfileName::as_str).collect();
+    if !list.is_empty() && !may_go(cx, args.yes, &list.join(", "))? {
+        return Ok(0);
     }
     for name in &names {
         one(cx, name).await?;

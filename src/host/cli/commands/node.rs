@@ -1,6 +1,5 @@
 //! `cadet node`: the machines of a profile, one by one.
 
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use cadet_state::{Phase, Profile, ProfileLock, Worker};
@@ -9,6 +8,7 @@ use serde_json::json;
 
 use crate::Context;
 use crate::cluster::{Cluster, Failure};
+use crate::commands::delete::may_go;
 use crate::commands::start::{self as whole, StartArgs};
 use crate::defaults::Defaults;
 use crate::error::{CliError, Result};
@@ -188,21 +188,8 @@ async fn delete(cx: &Context, names: &[String], yes: bool) -> Result<u8> {
     let which = workers(cx, &profile, names, "deleted", "delete")?;
     // The cluster must forget the node, too; its pods move then.
     machine::running(cx).await?;
-    if !yes && !cx.ui.json() && std::io::stdin().is_terminal() {
-        let sure = dialoguer::Confirm::new()
-            .with_prompt(format!(
-                "Delete {} with all data in it?",
-                nodes::names(&which)
-            ))
-            .default(false)
-            .interact()
-            .map_err(|e| {
-                CliError::new("PROGRAM_INTERRUPTED", "not confirmed").why(e.to_string())
-            })?;
-        if !sure {
-            cx.ui.line("Nothing was deleted.");
-            return Ok(0);
-        }
+    if !may_go(cx, yes, &nodes::names(&which))? {
+        return Ok(0);
     }
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "node delete")?;
     let mut profile = self::profile(cx)?;

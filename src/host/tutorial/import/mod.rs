@@ -61,8 +61,14 @@ pub fn import(folder: &Folder) -> Result<Imported, ImportError> {
     writer.front(&index);
     writer.assets(&index);
     writer.introduction(&index);
+    let whole = steps.len() == 1;
     for (number, step) in (1..).zip(steps) {
-        writer.step(number, step);
+        // A page alone is called as the scenario is.
+        let untitled = match whole {
+            true => first_line(str_at(&index, "/title"), "Step 1"),
+            false => format!("Step {number}"),
+        };
+        writer.step(number, step, &untitled);
     }
     writer.finish(&index);
     let Writer {
@@ -200,8 +206,8 @@ impl Writer<'_> {
         }
     }
 
-    fn step(&mut self, number: usize, step: &Value) {
-        let title = first_line(str_at(step, "/title"), &format!("Step {number}"));
+    fn step(&mut self, number: usize, step: &Value, untitled: &str) {
+        let title = first_line(str_at(step, "/title"), untitled);
         let place = format!("step {number}");
         self.line(&format!("## {title}\n"));
         let mut commands: Vec<Command> = Vec::new();

@@ -109,7 +109,15 @@ pub(crate) fn endless(command: &Command) -> bool {
             "stats" => !command.argv.iter().any(|word| word == "--no-stream"),
             _ => false,
         },
-        "cadet" => command.argv.get(1).is_some_and(|verb| verb == "tunnel"),
+        "cadet" => {
+            let ends = ["--status", "--stop", "--background"];
+            let is_tunnel = command.argv.get(1).is_some_and(|verb| verb == "tunnel");
+            is_tunnel
+                && !command
+                    .argv
+                    .iter()
+                    .any(|word| ends.contains(&word.as_str()))
+        }
         _ => false,
     }
 }

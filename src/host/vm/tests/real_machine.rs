@@ -3,18 +3,20 @@
 
 #[path = "real_machine/frozen.rs"]
 mod frozen;
+#[path = "../../../../tests/support/ports.rs"]
+mod ports;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cadet_vm::config::mac_for;
 use cadet_vm::diagnose::Reason;
 use cadet_vm::{
     Accel, Arch, Disk, DiskFormat, Emulator, Forward, HostOs, Machine, MachineConfig, Memory,
-    QmpEndpoint, State, StopDeadlines, StopStage, Stopped, VmError, accel, overlay, ports, process,
+    QmpEndpoint, State, StopDeadlines, StopStage, Stopped, VmError, accel, overlay, process,
     qemu,
 };
+use ports::free_port;
 
 fn search() -> Option<std::ffi::OsString> {
     std::env::var_os("PATH")
@@ -96,20 +98,6 @@ fn bench(says: &str) -> Bench {
         run_as: None,
     };
     Bench { dir, config }
-}
-
-/// A port that is free and that nobody gets who asks for any: it lies below those
-/// (ip_local_port_range in ip(7)). Every process begins elsewhere.
-fn free_port() -> u16 {
-    const COUNT: u32 = 17_000;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let first = std::process::id().wrapping_mul(97) % COUNT;
-    let nth = || NEXT.fetch_add(1, Ordering::Relaxed);
-    std::iter::repeat_with(nth)
-        .take(COUNT as usize)
-        .filter_map(|n| u16::try_from(12_000 + (first + n) % COUNT).ok())
-        .find(|port| ports::check_free(*port).is_ok())
-        .expect("one of them is free")
 }
 
 fn impatient() -> StopDeadlines {

@@ -9,7 +9,17 @@ use crate::cause::Cause;
 use crate::facts::{Facts, name, ns};
 use crate::kind::Kind;
 use crate::owner;
-use crate::words::{and, labels};
+use crate::words::{and, kubectl, labels};
+
+/// The scheduler's last word is about something that is so no more: it looks again by itself.
+pub fn past(case: &Case<'_>) -> Answer {
+    let subject = case.subject();
+    let headline = format!(
+        "{subject} is Pending, and what kept it from every node has gone: the scheduler is about to look again."
+    );
+    let watch = format!("get pod {} -w", name(case.pod));
+    Answer::new(Cause::NotYet, headline).then(kubectl(ns(case.pod), &watch))
+}
 
 /// One reason of the scheduler, with the numbers behind it.
 pub fn told(case: &Case<'_>, reason: &str, nodes: usize) -> Answer {
@@ -44,6 +54,9 @@ pub fn told(case: &Case<'_>, reason: &str, nodes: usize) -> Answer {
             .filter(|node| node["spec"]["unschedulable"] == true)
             .map(|node| name(node).to_owned())
             .collect();
+        if cordoned.is_empty() {
+            return past(case);
+        }
         let which = match cordoned.as_slice() {
             [one] => format!("node {one} is"),
             _ if nodes > 1 => "its nodes are".to_owned(),

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use k8s_openapi::jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, broadcast};
 
 use super::{
     Attached, ContainerInfo, ContainerSpec, EngineInfo, ExecOutcome, ExecRequest, ImageInfo,
@@ -34,11 +35,24 @@ struct Table {
     hollow: bool,
 }
 
+/// Ends that a reader may be behind; who is further behind is told that some were missed.
+const BEHIND: usize = 64;
+
 /// See the file's head.
-#[derive(Default)]
 pub struct FakeRuntime {
     table: Mutex<Table>,
     ended: Notify,
+    told: broadcast::Sender<RuntimeEvent>,
+}
+
+impl Default for FakeRuntime {
+    fn default() -> Self {
+        Self {
+            table: Mutex::default(),
+            ended: Notify::new(),
+            told: broadcast::Sender::new(BEHIND),
+        }
+    }
 }
 
 impl FakeRuntime {
@@ -162,18 +176,21 @@ impl FakeRuntime {
     }
 
     fn finish(&self, id: &str, code: i32) {
-        if let Some(info) = self
-            .table()
-            .containers
-            .iter_mut()
-            .find(|info| info.id == id)
-        {
+        let mut table = self.table();
+        let mut pod_uid = None;
+        if let Some(info) = table.containers.iter_mut().find(|info| info.id == id) {
             info.state = State::Exited;
             info.pid = 0;
             info.exit_code = code;
             info.finished_at = Some(Timestamp::now());
+            pod_uid = info.label(labels::POD_UID).map(str::to_owned);
         }
+        drop(table);
         self.ended.notify_waiters();
+        if let Some(pod_uid) = pod_uid {
+            // Nobody may be listening.
+            let _ = self.told.send(RuntimeEvent { pod_uid });
+        }
     }
 
     fn note(&self, verb: &str, id: &str) -> String {
@@ -386,7 +403,19 @@ impl Runtime for FakeRuntime {
     }
 
     async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent>>> {
-        Ok(futures::stream::pending().boxed())
+        let told = self.told.subscribe();
+        let next = |mut told: broadcast::Receiver<RuntimeEvent>| async move {
+            let event = match told.recv().await {
+                Ok(event) => Ok(event),
+                Err(RecvError::Lagged(missed)) => Err(RuntimeError::Failed {
+                    act: "follow the containers",
+                    reason: format!("{missed} events were missed"),
+                }),
+                Err(RecvError::Closed) => return None,
+            };
+            Some((event, told))
+        };
+        Ok(futures::stream::unfold(told, next).boxed())
     }
 
     async fn logs(&self, id: &str, _query: &LogQuery) -> Result<BoxStream<'static, Result<Bytes>>> {

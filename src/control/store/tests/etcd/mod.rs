@@ -2,14 +2,17 @@
 
 pub mod door;
 
+#[path = "../../../../../tests/support/ports.rs"]
+mod ports;
+
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use cadet_store::EtcdOptions;
+
+pub use ports::free_port;
 
 /// Certificate of the authority, certificate and key of the server: files.
 pub struct Files {
@@ -145,19 +148,4 @@ fn go_arch() -> &'static str {
         "aarch64" => "arm64",
         _ => "amd64",
     }
-}
-
-/// A port of 127.0.0.1 that is free, another one each time. It lies below those that are given
-/// to who asks for any (ip_local_port_range in ip(7)): nobody gets it before it is used. Every
-/// process begins elsewhere.
-pub fn free_port() -> u16 {
-    const COUNT: u32 = 17_000;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let first = std::process::id().wrapping_mul(97) % COUNT;
-    let nth = || NEXT.fetch_add(1, Ordering::Relaxed);
-    std::iter::repeat_with(nth)
-        .take(COUNT as usize)
-        .filter_map(|n| u16::try_from(12_000 + (first + n) % COUNT).ok())
-        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("one of them is free")
 }

@@ -2,18 +2,22 @@
 
 #![allow(dead_code)] // Each test binary uses a part of this.
 
+#[path = "../../../../../tests/support/ports.rs"]
+mod ports;
+
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cadet_tunnel::keys::{self, KeyPair};
 use cadet_tunnel::{Target, Tuning, Tunnel};
 use tokio::net::TcpSocket;
+
+pub use ports::free_port;
 
 /// A running server and the keys that open it; killed when dropped.
 pub struct Sshd {
@@ -22,21 +26,6 @@ pub struct Sshd {
     pub client: KeyPair,
     pub host: KeyPair,
     pub address: SocketAddr,
-}
-
-/// A loopback port that is free, another one each time. It lies below those that are given to
-/// who asks for any (ip_local_port_range in ip(7)): nobody gets it before it is used. Every
-/// process begins elsewhere.
-pub fn free_port() -> u16 {
-    const COUNT: u32 = 17_000;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let first = std::process::id().wrapping_mul(97) % COUNT;
-    let nth = || NEXT.fetch_add(1, Ordering::Relaxed);
-    std::iter::repeat_with(nth)
-        .take(COUNT as usize)
-        .filter_map(|n| u16::try_from(12_000 + (first + n) % COUNT).ok())
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .expect("one of them is free")
 }
 
 /// A loopback port where nobody listens for as long as the socket is held.

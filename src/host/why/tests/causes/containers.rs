@@ -73,7 +73,7 @@ fn other_trouble_of_configuration_is_shown_as_it_is() {
         app(),
         waiting(
             "CreateContainerConfigError",
-            "the path \"../x\" leaves its volume",
+            "the path \"/x\" leaves its volume",
         ),
     )
     .says("CONTAINER_CONFIG", &["leaves its volume"]);
