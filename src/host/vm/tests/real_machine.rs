@@ -13,8 +13,7 @@ use cadet_vm::config::mac_for;
 use cadet_vm::diagnose::Reason;
 use cadet_vm::{
     Accel, Arch, Disk, DiskFormat, Emulator, Forward, HostOs, Machine, MachineConfig, Memory,
-    QmpEndpoint, State, StopDeadlines, StopStage, Stopped, VmError, accel, overlay, process,
-    qemu,
+    QmpEndpoint, State, StopDeadlines, StopStage, Stopped, VmError, accel, overlay, process, qemu,
 };
 use ports::free_port;
 
