@@ -20,7 +20,7 @@ fn examined(home: &Sealed, fix: bool, variables: &[(&str, &str)]) -> (i32, Vec<V
     std::fs::create_dir_all(&nothing).unwrap();
     command.env("PATH", nothing).envs(variables.iter().copied());
     let run = Run::of(&mut command);
-    let lines = run.out.lines().map(|line| serde_json::from_str(line));
+    let lines = run.out.lines().map(serde_json::from_str);
     let findings: Result<Vec<Value>, _> = lines.collect();
     (run.code, findings.unwrap_or_else(|e| panic!("{e}: {run}")))
 }

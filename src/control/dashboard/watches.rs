@@ -122,7 +122,7 @@ impl Lines {
             if let Some(end) = lines.rest.iter().rposition(|byte| *byte == b'\n') {
                 let whole = lines.rest.split_to(end + 1);
                 let mut out = BytesMut::with_capacity(whole.len() + 64);
-                for event in whole.split(|byte| *byte == b'\n') {
+                for event in whole[..].split(|byte: &u8| *byte == b'\n') {
                     if !event.is_empty() {
                         put(&mut out, lines.number, event);
                     }

@@ -189,7 +189,7 @@ fn shrinks(file: &Path, size: u64) -> io::Result<bool> {
         let at = size / SAMPLES * n;
         file.seek(SeekFrom::Start(at))?;
         sample.clear();
-        file.by_ref().take(SAMPLE as u64).read_to_end(&mut sample)?;
+        (&file).take(SAMPLE as u64).read_to_end(&mut sample)?;
         before += sample.len();
         after += zstd::bulk::compress(&sample, 1)?.len();
         if at + SAMPLE as u64 >= size {

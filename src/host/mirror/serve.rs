@@ -169,8 +169,8 @@ impl Mirror {
             self.count(&self.hits);
             return Ok(manifest);
         }
-        let manifest = self.fetched(name, &format!("manifests/{digest}"), accept);
-        let manifest = manifest.await?;
+        let path = format!("manifests/{digest}");
+        let manifest = self.fetched(name, &path, accept).await?;
         match manifest.digest == *digest {
             true => Ok(manifest),
             false => Err(UpstreamError::Status(StatusCode::BAD_GATEWAY)),

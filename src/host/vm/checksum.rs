@@ -162,7 +162,8 @@ mod tests {
         assert_eq!(mark, Mark::of(&b).unwrap());
         assert_eq!(mark.bytes, length);
         let next = far + BLOCK as u64;
-        let others: [(Vec<(u64, &[u8])>, u64); 5] = [
+        type Parts<'a> = Vec<(u64, &'a [u8])>;
+        let others: [(Parts<'_>, u64); 5] = [
             (vec![(5, near), (far, &b"faR"[..])], length),
             (vec![(6, near), (far, end)], length),
             (vec![(5, near), (next, end)], length),

@@ -109,7 +109,7 @@ async fn grow(cx: &Context, mib: u64, only: Option<&str>) -> Result<u8> {
     let refused = |what: String| {
         CliError::new("RESOURCE_DISK", what).fix(machine::again(cx, "disk grow 40g"))
     };
-    if mib % 1024 != 0 || !(SMALLEST..=LARGEST).contains(&(mib / 1024)) {
+    if !mib.is_multiple_of(1024) || !(SMALLEST..=LARGEST).contains(&(mib / 1024)) {
         return Err(refused(format!("{mib} MiB is no size for a disk"))
             .why(format!("whole GiB, {SMALLEST} to {LARGEST}")));
     }
