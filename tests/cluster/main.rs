@@ -7,6 +7,7 @@ mod browser;
 mod cluster;
 
 mod autoscale;
+mod balancers;
 mod budgets;
 mod cronjob;
 mod daemonset;
