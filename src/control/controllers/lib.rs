@@ -15,6 +15,7 @@ mod endpoints;
 mod errors;
 mod eviction;
 mod garbage;
+mod go_selector;
 mod history;
 mod job;
 mod namespace;
