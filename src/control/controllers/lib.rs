@@ -22,6 +22,7 @@ mod namespace;
 mod node;
 mod node_facts;
 mod node_pods;
+mod node_ttl;
 mod pod_gc;
 mod replicas;
 mod root_ca;

@@ -1,5 +1,5 @@
 //! Notices nodes whose agent has gone silent, keeps new pods away from sick ones and drives
-//! away those that are there.
+//! away those that are there; and notes on each what `node_ttl` says.
 //!
 //! ```text
 //!   lease or condition changes ─▶ conditions Unknown after 40 s ─▶ taints: NoSchedule, and
@@ -29,6 +29,7 @@ use tracing::{info, warn};
 
 use crate::errors::{Error, again, overtaken};
 use crate::node_facts::NodeFacts;
+use crate::node_ttl::{self, TTL};
 use crate::shared::{Complete as _, Shared, Store};
 use crate::taints::{self, nobody_else_is_ready};
 
@@ -154,12 +155,18 @@ async fn reconcile(node: Arc<Node>, context: Arc<Context>) -> Result<Action, Err
         }
     }
     let evicts = || !nobody_else_is_ready(&context.nodes.all(), &name);
-    if let Some(list) = taints::wanted(&node, evicts, &now) {
+    let taints = taints::wanted(&node, evicts, &now);
+    let ttl = node.annotations().get(TTL).map(String::as_str);
+    let ttl = node_ttl::wanted(ttl, context.nodes.all().len());
+    if taints.is_some() || ttl.is_some() {
         // The resourceVersion makes this fail if somebody else changed the taints meanwhile.
-        let patch = json!({
-            "metadata": {"resourceVersion": node.resource_version()},
-            "spec": {"taints": list},
-        });
+        let mut patch = json!({"metadata": {"resourceVersion": node.resource_version()}});
+        if let Some(taints) = taints {
+            patch["spec"] = json!({"taints": taints});
+        }
+        if let Some(ttl) = ttl {
+            patch["metadata"]["annotations"] = json!({TTL: ttl});
+        }
         let nodes: Api<Node> = Api::all(context.client.clone());
         write(
             nodes
