@@ -357,6 +357,7 @@ impl Context {
             Reclaim::Delete(by) if by == local::PROVISIONER => self.remove(&volume).await,
             // Whoever made it watches it.
             Reclaim::Delete(_) => Ok(()),
+            Reclaim::Forget => self.forget(&volume).await,
             Reclaim::Fail(told) => {
                 if volume.status.phase != "Failed" {
                     self.set_phase(&volume, "Failed", Some(&told.message))
