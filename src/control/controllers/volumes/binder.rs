@@ -268,7 +268,7 @@ pub fn volume_act(volume: &Volume, claim: Option<&Claim>) -> VolumeAct {
     }
 }
 
-/// A folder that somebody chose is not removed for him. Upstream does it below `/tmp`, as far as
+/// A folder that somebody chose is not ours to remove. Upstream does it below `/tmp`, as far as
 /// its controller can see that of a node, which it cannot from its own container: the volume goes
 /// and the folder stays.
 fn of_folder(path: &str) -> Reclaim {
