@@ -39,6 +39,8 @@ const LEASES: &str = "kube-node-lease";
 /// Silence after which a node counts as unreachable: upstream's figure since 1.32, a little more
 /// than an agent needs to notice a dead connection.
 const GRACE: Duration = Duration::from_secs(50);
+/// The same for a node whose agent has not reported yet: it may be starting.
+const START: Duration = Duration::from_secs(60);
 /// Where eviction halts it is looked at again so soon: no change of the node itself may tell.
 const HALT: Duration = Duration::from_secs(10);
 
@@ -142,7 +144,11 @@ async fn reconcile(node: Arc<Node>, context: Arc<Context>) -> Result<Action, Err
         .unwrap_or_else(PoisonError::into_inner)
         .silence(&name, &renewed, Instant::now());
     let now = Time(Timestamp::now());
-    if silence >= GRACE {
+    let grace = match taints::has_reported(&node) {
+        true => GRACE,
+        false => START,
+    };
+    if silence >= grace {
         let conditions = taints::unknown(&node, &now);
         if !conditions.is_empty() {
             warn!(node = %name, silent_seconds = silence.as_secs(), "node agent is silent");
@@ -185,7 +191,7 @@ async fn reconcile(node: Arc<Node>, context: Arc<Context>) -> Result<Action, Err
         )?;
     }
     // Renewals wake us; only silence needs a clock.
-    let rest = GRACE.saturating_sub(silence);
+    let rest = grace.saturating_sub(silence);
     Ok(if halted {
         Action::requeue(HALT)
     } else if rest.is_zero() {

@@ -75,6 +75,11 @@ fn status<'a>(node: &'a Node, kind: &str) -> Option<&'a str> {
     Some(found.status.as_str())
 }
 
+/// Whether the node's agent has said once how it is.
+pub fn has_reported(node: &Node) -> bool {
+    status(node, "Ready").is_some()
+}
+
 /// Whether it is for us to say that a taint goes.
 fn is_ours(taint: &Taint) -> bool {
     let key = taint.key.as_str();
@@ -162,7 +167,10 @@ pub fn unknown(node: &Node, now: &Time) -> Vec<NodeCondition> {
             status: "Unknown".to_owned(),
             reason: Some(reason.to_owned()),
             message: Some(message.to_owned()),
-            last_heartbeat_time: old.and_then(|c| c.last_heartbeat_time.clone()),
+            last_heartbeat_time: match old {
+                Some(old) => old.last_heartbeat_time.clone(),
+                None => node.metadata.creation_timestamp.clone(),
+            },
             last_transition_time: Some(now.clone()),
         });
     }
@@ -321,6 +329,20 @@ mod tests {
             "node.kubernetes.io/unreachable:NoExecute",
             "it goes on"
         );
+    }
+
+    #[test]
+    fn who_never_spoke_was_heard_of_when_it_was_made() {
+        let mut n = node(json!([]), json!([]));
+        n.metadata.creation_timestamp = Some(now());
+        assert!(!has_reported(&n));
+        let later = serde_json::from_value(json!("2026-11-20T20:01:00Z")).unwrap();
+        let c = unknown(&n, &later);
+        assert!(c.iter().all(|c| c.last_heartbeat_time == Some(now())));
+        assert!(has_reported(&node(
+            serde_json::to_value(c).unwrap(),
+            json!([])
+        )));
     }
 
     #[test]
