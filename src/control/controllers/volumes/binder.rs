@@ -239,6 +239,8 @@ pub enum Reclaim {
     Delete(String),
     /// It goes; what is in its folder stays where it is.
     Forget,
+    /// Its folder is emptied, then it is free again.
+    Recycle,
     /// It cannot be done.
     Fail(Told),
 }
@@ -297,6 +299,7 @@ fn reclaim(volume: &Volume) -> Reclaim {
             },
             provisioner => Reclaim::Delete(provisioner.to_owned()),
         },
+        "Recycle" if volume.spec.host_path.is_some() => Reclaim::Recycle,
         "Recycle" => Reclaim::Fail(warning(
             "VolumeFailedRecycle",
             "No recycler plugin found for the volume!",

@@ -190,14 +190,14 @@ fn a_volume_follows_its_claim() {
     assert!(
         matches!(odd, VolumeAct::Reclaim(Reclaim::Fail(t)) if t.reason == "VolumeFailedDelete")
     );
-    let folder = |path: &str| {
-        let mut volume = of("Delete", None);
+    let reclaim = |policy: &str, path: &str| {
+        let mut volume = of(policy, None);
         volume.spec.host_path = Some(HostPath {
             path: path.to_owned(),
         });
         volume_act(&volume, None)
     };
-    let VolumeAct::Reclaim(Reclaim::Fail(told)) = folder("/mnt/data") else {
+    let VolumeAct::Reclaim(Reclaim::Fail(told)) = reclaim("Delete", "/mnt/data") else {
         panic!("a folder that is somebody's");
     };
     assert_eq!(
@@ -208,9 +208,15 @@ fn a_volume_follows_its_claim() {
         )
     );
     assert_eq!(
-        folder("/tmp/data"),
+        reclaim("Delete", "/tmp/data"),
         VolumeAct::Reclaim(Reclaim::Forget),
         "it is in nobody's way"
+    );
+    let swept = VolumeAct::Reclaim(Reclaim::Recycle);
+    assert_eq!(reclaim("Recycle", "/data"), swept);
+    let unswept = volume_act(&of("Recycle", None), None);
+    assert!(
+        matches!(unswept, VolumeAct::Reclaim(Reclaim::Fail(t)) if t.reason == "VolumeFailedRecycle")
     );
     let unbound = claim(|_| {});
     assert_eq!(volume_act(&kept, Some(&unbound)), VolumeAct::AskClaim);
