@@ -22,11 +22,19 @@ const LONGEST: u32 = 300;
 /// Everything goes, what begins with a dot too, and it is seen that it is gone.
 const SWEEP: &str = r#"cd /volume && rm -rf ./* ./.[!.]* ./..?* && test -z "$(ls -A)""#;
 const FAILED: &str = "VolumeFailedRecycle";
+/// Label of such a pod: uid of the claim that left the folder.
+const LEFT_BY: &str = "cadet.dev/left-by";
 
 /// The volume that a pod recycles, if it does that.
 pub fn volume_of(pod: &PodInfo) -> Option<&str> {
     let name = pod.name.strip_prefix(PREFIX)?;
     (&*pod.namespace == NAMESPACE).then_some(name)
+}
+
+/// Uid of the claim a volume was bound to.
+fn left_by(volume: &Volume) -> &str {
+    let claim = volume.spec.claim_ref.as_ref();
+    claim.map_or("", |claim| claim.uid.as_str())
 }
 
 /// The pod that empties a volume's folder.
@@ -50,8 +58,9 @@ fn sweeper(volume: &Volume) -> Value {
         spec["affinity"] = json!({"nodeAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": required}});
     }
-    json!({"apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": format!("{PREFIX}{name}"), "namespace": NAMESPACE}, "spec": spec})
+    let metadata = json!({"name": format!("{PREFIX}{name}"), "namespace": NAMESPACE,
+        "labels": {LEFT_BY: left_by(volume)}});
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
 }
 
 impl Context {
@@ -64,29 +73,33 @@ impl Context {
         let Some(pod) = self.pods.get(NAMESPACE, &format!("{PREFIX}{name}")) else {
             return self.sweep(volume).await;
         };
-        // One on its way out has been looked at, or somebody stops it: another follows it.
-        if pod.deletion.is_some() || !pod.has_ended() {
+        // What was done for an earlier claim does not count, and one that is stopped is followed
+        // by another.
+        let stale = pod.labels.get(LEFT_BY).map(String::as_str) != Some(left_by(volume));
+        if pod.deletion.is_some() || !(stale || pod.has_ended()) {
             return Ok(());
         }
-        // It goes first: what it did must not count for the volume's next claim.
+        let about = about_volume(volume);
+        match pod.phase {
+            _ if stale => {}
+            Phase::Failed => {
+                let message = "Recycle failed: pod failed, pod.Status.Message unknown.";
+                self.set_phase(volume, "Failed", Some(message)).await?;
+                self.events.warning(about, FAILED, message.to_owned());
+            }
+            _ => {
+                let whole = volume.metadata.has(BOUND_BY_CONTROLLER);
+                self.unbind(volume, whole).await?;
+                info!(volume = %name, "recycled: its claim is gone");
+                let message = "Volume recycled".to_owned();
+                self.events.normal(about, "VolumeRecycled", message);
+            }
+        }
         let deleted = delete_pod(&self.client, &self.pods, &pod).await;
         deleted.map_err(|source| Error::Delete {
             what: format!("pod {}", pod.name),
             source,
-        })?;
-        let about = about_volume(volume);
-        if pod.phase == Phase::Failed {
-            let message = "Recycle failed: pod failed, pod.Status.Message unknown.";
-            self.set_phase(volume, "Failed", Some(message)).await?;
-            self.events.warning(about, FAILED, message.to_owned());
-            return Ok(());
-        }
-        let whole = volume.metadata.has(BOUND_BY_CONTROLLER);
-        self.unbind(volume, whole).await?;
-        info!(volume = %name, "recycled: its claim is gone");
-        let message = "Volume recycled".to_owned();
-        self.events.normal(about, "VolumeRecycled", message);
-        Ok(())
+        })
     }
 
     async fn sweep(&self, volume: &Volume) -> Result<(), Error> {
@@ -115,9 +128,11 @@ mod tests {
         let required = json!({"nodeSelectorTerms": [{"matchExpressions": [
             {"key": "kubernetes.io/hostname", "operator": "In", "values": ["n"]}]}]});
         let volume: Volume = serde_json::from_value(json!({"metadata": {"name": "v"},
-            "spec": {"hostPath": {"path": "/data"}, "nodeAffinity": {"required": required}}}))
+            "spec": {"hostPath": {"path": "/data"}, "nodeAffinity": {"required": required},
+                "claimRef": {"namespace": "d", "name": "data", "uid": "c"}}}))
         .unwrap();
         let made = sweeper(&volume);
+        assert_eq!(made["metadata"]["labels"][LEFT_BY], "c");
         assert_eq!(made["spec"]["volumes"][0]["hostPath"]["path"], "/data");
         let affinity = &made["spec"]["affinity"]["nodeAffinity"];
         assert_eq!(
