@@ -175,7 +175,6 @@ async fn empty(client: &Client, pods: &Store<PodInfo>, namespace: &str) -> (Foun
             Vec::new()
         }
     };
-    let is_pod = |kind: &ApiResource| kind.group.is_empty() && kind.plural == "pods";
     let (first, rest): (Vec<_>, Vec<_>) =
         contents().into_iter().map(api_resource).partition(is_pod);
     for kind in first.into_iter().chain(custom).chain(rest) {
@@ -228,6 +227,10 @@ async fn sweep(
         .collect();
     found.left(&kind.plural, &kind.group, left, &finalizers);
     Ok(left)
+}
+
+fn is_pod(kind: &ApiResource) -> bool {
+    kind.group.is_empty() && kind.plural == "pods"
 }
 
 /// What the API said.
