@@ -1,7 +1,7 @@
 //! What is owned goes with its owner, before it, or not at all.
 
 use crate::cluster::Cluster;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::json;
@@ -176,55 +176,5 @@ spec:
         .expect("deleted");
     cluster
         .until::<ConfigMap>("default", "mouse", |map| map.is_none())
-        .await;
-}
-
-/// Reason and message of a condition of a namespace, if it is True.
-fn complaint<'a>(namespace: Option<&'a Namespace>, kind: &str) -> Option<(&'a str, &'a str)> {
-    let conditions = namespace?.status.as_ref()?.conditions.as_ref()?;
-    let found = conditions.iter().find(|c| c.type_ == kind)?;
-    let reason = found.reason.as_deref()?;
-    (found.status == "True").then_some((reason, found.message.as_deref().unwrap_or_default()))
-}
-
-#[tokio::test]
-async fn a_namespace_says_what_keeps_it() {
-    let cluster = Cluster::bare().await;
-    cluster
-        .create("apiVersion: v1\nkind: Namespace\nmetadata: {name: stuck}")
-        .await;
-    let held = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "held",
-        "namespace": "stuck", "finalizers": ["example.com/hold"]}});
-    cluster.create(&held.to_string()).await;
-    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
-    let params = DeleteParams::default();
-    namespaces.delete("stuck", &params).await.expect("deleted");
-    let stuck = cluster
-        .until_cluster::<Namespace>("stuck", |namespace| {
-            let left = complaint(namespace, "NamespaceContentRemaining");
-            left == Some((
-                "SomeResourcesRemain",
-                "Some resources are remaining: configmaps. has 1 resource instances",
-            ))
-        })
-        .await;
-    assert_eq!(
-        complaint(stuck.as_ref(), "NamespaceFinalizersRemaining"),
-        Some((
-            "SomeFinalizersRemain",
-            "Some content in the namespace has finalizers remaining: example.com/hold in 1 \
-             resource instances"
-        ))
-    );
-    assert_eq!(
-        complaint(stuck.as_ref(), "NamespaceDeletionContentFailure"),
-        None
-    );
-    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "stuck");
-    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-    let freed = maps.patch("held", &PatchParams::default(), &free).await;
-    freed.expect("freed");
-    cluster
-        .until_cluster::<Namespace>("stuck", |namespace| namespace.is_none())
         .await;
 }

@@ -19,6 +19,7 @@ mod garbage;
 mod hollow;
 mod ingress;
 mod job;
+mod namespaces;
 mod preemption;
 mod quota;
 mod replicas;
