@@ -50,6 +50,8 @@ pub fn bind_pod(pod: &mut Value, binding: &Value) -> Result<(), Status> {
         return Err(Status::internal("stored pod is no object"));
     };
     place::child(m, "spec").insert("nodeName".into(), json!(target));
+    // A node that was only meant for it says nothing any more (KEP-5278).
+    place::child(m, "status").remove("nominatedNodeName");
     set_pod_condition(
         pod,
         CONDITION,
@@ -65,8 +67,8 @@ pub fn bind_text(pod: &[u8], node: &str, now: OffsetDateTime) -> Option<Vec<u8>>
     let [spec, status] = splice::members(pod, ["spec", "status"])?;
     let (spec, status) = (spec?, status?);
     let placed = splice::members(&pod[spec.clone()], ["nodeName", "schedulingGates"])?;
-    let [conditions] = splice::members(&pod[status.clone()], ["conditions"])?;
-    if placed.iter().any(Option::is_some) || conditions.is_some() {
+    let said = splice::members(&pod[status.clone()], ["conditions", "nominatedNodeName"])?;
+    if placed.iter().chain(&said).any(Option::is_some) {
         return None;
     }
     let node = serde_json::to_string(node).ok()?;
@@ -111,10 +113,12 @@ mod tests {
         let mut p = json!({"metadata": {"name": "a", "namespace": "default", "uid": "u"},
             "spec": {"containers": [{"name": "c", "image": "nginx"}]}});
         prepare_create(pods, &mut p).unwrap();
+        p["status"]["nominatedNodeName"] = json!("n1");
         let b = json!({"target": {"kind": "Node", "name": "n1"}});
         bind_pod(&mut p, &b).unwrap();
         assert_eq!(p["spec"]["nodeName"], "n1");
         assert_eq!(p["status"]["conditions"][0]["type"], "PodScheduled");
+        assert_eq!(p["status"].get("nominatedNodeName"), None);
         let e = bind_pod(&mut p, &b).unwrap_err();
         assert_eq!(e.code, 409);
         assert_eq!(
@@ -147,6 +151,7 @@ mod tests {
             json!({"spec": {"nodeName": ""}, "status": {}}),
             json!({"spec": {"schedulingGates": [{"name": "a/b"}]}, "status": {}}),
             json!({"spec": {}, "status": {"conditions": []}}),
+            json!({"spec": {}, "status": {"nominatedNodeName": "n2"}}),
             json!({"spec": [], "status": {}}),
         ] {
             assert_eq!(

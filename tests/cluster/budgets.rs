@@ -149,6 +149,10 @@ async fn pods_that_nobody_scales_are_counted_or_not() {
             figures(budget) == (0, 0, 2, 0)
         })
         .await;
+    let told = "UnmanagedPods: Pods selected by this PodDisruptionBudget (selector: \
+        &LabelSelector{MatchLabels:map[string]string{app: bare,},MatchExpressions:\
+        []LabelSelectorRequirement{},}) were found to be unmanaged. ";
+    cluster.until_event("percent", told).await;
     cluster
         .until("default", "nobody", |budget| {
             figures(budget) == (0, 1, 0, 0)

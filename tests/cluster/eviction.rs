@@ -81,13 +81,7 @@ async fn who_does_not_tolerate_a_taint_goes() {
     }
 }
 
-#[tokio::test]
-async fn pods_of_a_node_that_is_not_ready_are_not_ready_either() {
-    let cluster = Cluster::start().await;
-    cluster.create(&pod("web", "web", &json!([]))).await;
-    cluster
-        .until::<Pod>("default", "web", |pod| pod.is_some_and(Cluster::is_ready))
-        .await;
+async fn not_ready(cluster: &Cluster) {
     let now = Timestamp::now().to_string();
     let nodes: Api<Node> = Api::all(cluster.client.clone());
     let status = json!({"status": {"conditions": [{"type": "Ready", "status": "Unknown",
@@ -96,6 +90,32 @@ async fn pods_of_a_node_that_is_not_ready_are_not_ready_either() {
         .patch_status("node-1", &PatchParams::default(), &Patch::Strategic(status))
         .await
         .expect("status");
+}
+
+#[tokio::test]
+async fn pods_of_a_node_out_of_service_need_no_agent_to_go() {
+    let cluster = Cluster::start().await;
+    cluster.create(&pod("slow", "slow", &json!([]))).await;
+    cluster
+        .until::<Pod>("default", "slow", |pod| pod.is_some_and(Cluster::is_ready))
+        .await;
+    not_ready(&cluster).await;
+    let off = json!([{"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown",
+        "effect": "NoExecute"}]);
+    taint(&cluster, off).await;
+    cluster
+        .until::<Pod>("default", "slow", |pod| pod.is_none())
+        .await;
+}
+
+#[tokio::test]
+async fn pods_of_a_node_that_is_not_ready_are_not_ready_either() {
+    let cluster = Cluster::start().await;
+    cluster.create(&pod("web", "web", &json!([]))).await;
+    cluster
+        .until::<Pod>("default", "web", |pod| pod.is_some_and(Cluster::is_ready))
+        .await;
+    not_ready(&cluster).await;
     let pod = cluster
         .until::<Pod>("default", "web", |pod| {
             pod.is_some_and(|pod| !Cluster::is_ready(pod))

@@ -7,6 +7,7 @@ mod browser;
 mod cluster;
 
 mod autoscale;
+mod balancers;
 mod budgets;
 mod cronjob;
 mod daemonset;
@@ -18,6 +19,7 @@ mod garbage;
 mod hollow;
 mod ingress;
 mod job;
+mod namespaces;
 mod preemption;
 mod quota;
 mod replicas;

@@ -90,6 +90,12 @@ async fn the_important_pod_gets_the_node_once_its_victim_has_gone() {
     let pods = cluster.api::<Pod>();
     pods.delete("victim", &now).await.expect("gone");
     placed(&cluster, "strong").await;
+    let strong = pods.get("strong").await.expect("strong");
+    assert_eq!(
+        nominated(Some(&strong)),
+        "",
+        "it has the node it waited for"
+    );
 }
 
 #[tokio::test]

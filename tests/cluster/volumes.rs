@@ -107,6 +107,54 @@ async fn a_claim_takes_the_smallest_volume_that_fits_and_leaves_it_released() {
 }
 
 #[tokio::test]
+async fn a_recycled_volume_is_free_again_and_a_folder_is_not_deleted() {
+    let cluster = Cluster::start().await;
+    let volumes: Api<PersistentVolume> = Api::all(cluster.client.clone());
+    for (name, policy) in [("old", "Recycle"), ("mine", "Delete")] {
+        let volume = volume(name, "2Gi").replace("Policy: Retain", &format!("Policy: {policy}"));
+        cluster.create(&volume).await;
+        let data = format!("{name}-data");
+        let more = format!(", storageClassName: '', volumeName: {name}");
+        cluster.create(&claim(&data, &more)).await;
+        cluster
+            .until::<PersistentVolumeClaim>("default", &data, is_bound)
+            .await;
+        let claims = cluster.api::<PersistentVolumeClaim>();
+        let params = DeleteParams::default();
+        claims.delete(&data, &params).await.expect("deleted");
+    }
+    // The test is what sweeps.
+    cluster
+        .until::<Pod>("default", "recycler-for-old", |pod| {
+            pod.is_some_and(Cluster::is_ready)
+        })
+        .await;
+    let done = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
+    let pods = cluster.api::<Pod>();
+    let params = PatchParams::default();
+    let swept = pods.patch_status("recycler-for-old", &params, &done).await;
+    swept.expect("swept");
+    cluster
+        .until_cluster::<PersistentVolume>("old", |v| phase(v) == "Available")
+        .await;
+    cluster
+        .until_event("old", "VolumeRecycled: Volume recycled")
+        .await;
+    let free = volumes.get("old").await.expect("the volume");
+    assert_eq!(free.spec.and_then(|spec| spec.claim_ref), None);
+    cluster
+        .until::<Pod>("default", "recycler-for-old", |pod| pod.is_none())
+        .await;
+
+    let told = "VolumeFailedDelete: host_path deleter only supports /tmp/.+ but received provided \
+        /data/mine";
+    cluster.until_event("mine", told).await;
+    cluster
+        .until_cluster::<PersistentVolume>("mine", |v| phase(v) == "Failed")
+        .await;
+}
+
+#[tokio::test]
 async fn the_default_class_makes_a_folder_where_the_pod_runs_and_removes_it() {
     let cluster = Cluster::start().await;
     let agent = cluster.agent("node-1").await;

@@ -1,12 +1,13 @@
 //! Notices nodes whose agent has gone silent, keeps new pods away from sick ones and drives
-//! away those that are there.
+//! away those that are there; and notes on each what `node_ttl` says.
 //!
 //! ```text
-//!   lease or condition changes ─▶ conditions Unknown after 40 s ─▶ taints: NoSchedule, and
+//!   lease or condition changes ─▶ conditions Unknown after 50 s ─▶ taints: NoSchedule, and
 //!                                     NoExecute as long as some other node is ready
 //! ```
 //! If no node is ready, the fault is rather ours (a laptop that slept, a network that is
-//! down) and there is nowhere to go: then nobody is driven away, as upstream has it.
+//! down) and there is nowhere to go: then nobody is driven away, as upstream has it. If most
+//! nodes of a zone fail, nobody more is.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,13 +30,19 @@ use tracing::{info, warn};
 
 use crate::errors::{Error, again, overtaken};
 use crate::node_facts::NodeFacts;
+use crate::node_ttl::{self, TTL};
 use crate::shared::{Complete as _, Shared, Store};
-use crate::taints::{self, nobody_else_is_ready};
+use crate::taints::{self, Eviction, nobody_else_is_ready};
 
 /// Where node agents renew their leases.
 const LEASES: &str = "kube-node-lease";
-/// Silence after which a node counts as unreachable (upstream: 40 s, four renewals).
-const GRACE: Duration = Duration::from_secs(40);
+/// Silence after which a node counts as unreachable: upstream's figure since 1.32, a little more
+/// than an agent needs to notice a dead connection.
+const GRACE: Duration = Duration::from_secs(50);
+/// The same for a node whose agent has not reported yet: it may be starting.
+const START: Duration = Duration::from_secs(60);
+/// Where eviction halts it is looked at again so soon: no change of the node itself may tell.
+const HALT: Duration = Duration::from_secs(10);
 
 struct Context {
     client: Client,
@@ -137,7 +144,11 @@ async fn reconcile(node: Arc<Node>, context: Arc<Context>) -> Result<Action, Err
         .unwrap_or_else(PoisonError::into_inner)
         .silence(&name, &renewed, Instant::now());
     let now = Time(Timestamp::now());
-    if silence >= GRACE {
+    let grace = match taints::has_reported(&node) {
+        true => GRACE,
+        false => START,
+    };
+    if silence >= grace {
         let conditions = taints::unknown(&node, &now);
         if !conditions.is_empty() {
             warn!(node = %name, silent_seconds = silence.as_secs(), "node agent is silent");
@@ -153,13 +164,24 @@ async fn reconcile(node: Arc<Node>, context: Arc<Context>) -> Result<Action, Err
             return Ok(Action::await_change());
         }
     }
-    let evicts = || !nobody_else_is_ready(&context.nodes.all(), &name);
-    if let Some(list) = taints::wanted(&node, evicts, &now) {
+    let mut halted = false;
+    let eviction = || {
+        let eviction = taints::eviction(&context.nodes.all(), &name);
+        halted = eviction == Eviction::Halts;
+        eviction
+    };
+    let taints = taints::wanted(&node, eviction, &now);
+    let ttl = node.annotations().get(TTL).map(String::as_str);
+    let ttl = node_ttl::wanted(ttl, context.nodes.all().len());
+    if taints.is_some() || ttl.is_some() {
         // The resourceVersion makes this fail if somebody else changed the taints meanwhile.
-        let patch = json!({
-            "metadata": {"resourceVersion": node.resource_version()},
-            "spec": {"taints": list},
-        });
+        let mut patch = json!({"metadata": {"resourceVersion": node.resource_version()}});
+        if let Some(taints) = taints {
+            patch["spec"] = json!({"taints": taints});
+        }
+        if let Some(ttl) = ttl {
+            patch["metadata"]["annotations"] = json!({TTL: ttl});
+        }
         let nodes: Api<Node> = Api::all(context.client.clone());
         write(
             nodes
@@ -169,8 +191,10 @@ async fn reconcile(node: Arc<Node>, context: Arc<Context>) -> Result<Action, Err
         )?;
     }
     // Renewals wake us; only silence needs a clock.
-    let rest = GRACE.saturating_sub(silence);
-    Ok(if rest.is_zero() {
+    let rest = grace.saturating_sub(silence);
+    Ok(if halted {
+        Action::requeue(HALT)
+    } else if rest.is_zero() {
         Action::await_change()
     } else {
         Action::requeue(rest)
@@ -205,7 +229,7 @@ mod tests {
         assert_eq!(seen.silence("n", "t1", at(39)), Duration::from_secs(39));
         assert_eq!(seen.silence("n", "t2", at(40)), Duration::ZERO);
         assert_eq!(seen.silence("m", "", at(40)), Duration::ZERO);
-        assert_eq!(seen.silence("n", "t2", at(80)), GRACE);
+        assert_eq!(seen.silence("n", "t2", at(90)), GRACE);
         assert_eq!(
             seen.silence("n", "t2", at(1)),
             Duration::ZERO,

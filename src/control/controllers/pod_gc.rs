@@ -1,5 +1,5 @@
-//! Removes pods nobody looks after: those of a node that no longer exists, and the oldest of
-//! too many that have ended.
+//! Removes pods nobody looks after: those of a node that no longer exists, those told to go on a
+//! node that somebody says is off (KEP-2268), and the oldest of too many that have ended.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::info;
 
@@ -21,6 +21,9 @@ use crate::shared::{
 const QUARANTINE: Duration = Duration::from_secs(40);
 /// So many pods that have ended are kept (upstream's `--terminated-pod-gc-threshold`).
 const ENDED: usize = 12_500;
+/// A taint that people put on a node that is off for good, so that its pods need not wait for
+/// it to confirm their end.
+const OFF: &str = "node.kubernetes.io/out-of-service";
 /// Of the queue: what has ended, wherever. No node has this name.
 const ALL_ENDED: &str = "/ended";
 
@@ -65,7 +68,12 @@ pub async fn run(shared: Shared) {
     };
     let (queue, missing) = (context.queue.clone(), Arc::clone(&context.missing));
     context.nodes.subscribe(move |old, new| match (old, new) {
-        (_, Some(node)) => missing.is_back(node.meta().name),
+        (old, Some(node)) => {
+            missing.is_back(node.meta().name);
+            if is_off(node) && !old.is_some_and(is_off) {
+                queue.add(Key::of(node));
+            }
+        }
         (Some(node), None) => {
             missing.since(node.meta().name);
             queue.add_after(Key::of(node), QUARANTINE);
@@ -84,6 +92,13 @@ pub async fn run(shared: Shared) {
             && nodes.get("", &pod.node).is_none()
         {
             queue.add_after(Key::new("", &pod.node), QUARANTINE);
+        }
+        if let Some(pod) = new
+            && pod.deletion.is_some()
+            && old.is_none_or(|old| old.deletion.is_none())
+            && nodes.get("", &pod.node).is_some_and(|node| is_off(&node))
+        {
+            queue.add(Key::new("", &pod.node));
         }
         let had = old.is_some_and(PodInfo::has_ended);
         let has = new.is_some_and(PodInfo::has_ended);
@@ -108,8 +123,11 @@ async fn reconcile(context: &Context, key: Key) -> Result<(), Error> {
         }
         return Ok(());
     }
-    if context.nodes.get("", &key.name).is_some() {
-        return Ok(());
+    if let Some(node) = context.nodes.get("", &key.name) {
+        return match is_off(&node) {
+            true => clear(context, &key.name).await,
+            false => Ok(()),
+        };
     }
     let missing = context.missing.since(&key.name).elapsed();
     // Pods may have come before the nodes were known: the count begins when we know.
@@ -133,12 +151,46 @@ fn surplus(mut pods: Vec<Arc<PodInfo>>, limit: usize) -> Vec<Arc<PodInfo>> {
     pods
 }
 
+/// Whether a node is not ready, and somebody says that it will not be.
+fn is_off(node: &Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    let mut conditions = conditions.into_iter().flatten();
+    taints.into_iter().flatten().any(|taint| taint.key == OFF)
+        && !conditions.any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// Removes the pods of a node that were told to go.
+async fn clear(context: &Context, node: &str) -> Result<(), Error> {
+    for pod in context.pods.on_node(node) {
+        if pod.deletion.is_some() {
+            fail(context, &pod, None).await?;
+            info!(pod = %Key::of(&*pod), node, "removed: its node is out of service");
+        }
+    }
+    Ok(())
+}
+
 /// Says why it goes, for who asks its Job or its owner, and removes it.
 async fn orphaned(context: &Context, pod: &PodInfo) -> Result<(), Error> {
+    let why = json!({
+        "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC",
+        "message": "PodGC: node no longer exists", "lastTransitionTime": now()});
+    fail(context, pod, Some(why)).await?;
+    info!(pod = %Key::of(pod), node = %pod.node, "removed: its node no longer exists");
+    Ok(())
+}
+
+/// Lets a pod fail that has not ended, with this condition, and removes it.
+async fn fail(context: &Context, pod: &PodInfo, condition: Option<Value>) -> Result<(), Error> {
     if !pod.has_ended() {
-        let failed = json!({"status": {"phase": "Failed", "conditions": [{
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC",
-            "message": "PodGC: node no longer exists", "lastTransitionTime": now()}]}});
+        let mut failed = json!({"status": {"phase": "Failed"}});
+        if let Some(condition) = condition {
+            failed["status"]["conditions"] = json!([condition]);
+        }
         let client = context.shared.client();
         match patch_pod_status(client, &context.pods, pod, &failed).await {
             Ok(()) => {}
@@ -149,9 +201,7 @@ async fn orphaned(context: &Context, pod: &PodInfo) -> Result<(), Error> {
             }
         }
     }
-    remove(context, pod).await?;
-    info!(pod = %Key::of(pod), node = %pod.node, "removed: its node no longer exists");
-    Ok(())
+    remove(context, pod).await
 }
 
 fn now() -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
@@ -172,6 +222,20 @@ async fn remove(context: &Context, pod: &PodInfo) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_is_off_when_it_is_said_to_be_and_is_not_ready() {
+        let node = |taint: &str, ready: &str| -> Node {
+            let node = json!({"metadata": {"name": "n"},
+                "spec": {"taints": [{"key": taint, "effect": "NoExecute"}]},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            serde_json::from_value(node).unwrap()
+        };
+        assert!(is_off(&node(OFF, "Unknown")));
+        assert!(is_off(&node(OFF, "False")));
+        assert!(!is_off(&node(OFF, "True")));
+        assert!(!is_off(&node("node.kubernetes.io/unreachable", "Unknown")));
+    }
 
     #[test]
     fn the_oldest_that_ended_go_and_evicted_ones_first() {

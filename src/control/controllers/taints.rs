@@ -26,6 +26,41 @@ const DRIVE_AWAY: &str = "NoExecute";
 /// Conditions a node agent reports; without an agent nobody knows them.
 const REPORTED: [&str; 4] = ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"];
 
+/// In zones of no more nodes than this nobody is evicted while too many of them fail; upstream's
+/// figure.
+const SMALL_ZONE: usize = 50;
+
+/// Whether pods may be driven away from a node that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eviction {
+    /// They may.
+    Goes,
+    /// What has begun goes on, nothing new begins.
+    Halts,
+    /// The fault is rather ours.
+    Ends,
+}
+
+/// Decides it from how the others are: where nobody is ready there is nowhere to go, and where
+/// three nodes or more fail, and more than half of a zone, it is rather the network than they.
+pub fn eviction(nodes: &[Arc<NodeFacts>], node: &str) -> Eviction {
+    if nobody_else_is_ready(nodes, node) {
+        return Eviction::Ends;
+    }
+    let zone = nodes.iter().find(|n| n.name == node).map(|n| &n.zone);
+    let inside = nodes
+        .iter()
+        .filter(|other| other.counted && Some(&other.zone) == zone);
+    let (ready, failing): (Vec<_>, Vec<_>) = inside.partition(|other| other.ready == "True");
+    let all = ready.len() + failing.len();
+    // Upstream's `--unhealthy-zone-threshold`: 55 %.
+    let many = failing.len() > 2 && failing.len() * 100 >= all * 55;
+    match many && !ready.is_empty() && all <= SMALL_ZONE {
+        true => Eviction::Halts,
+        false => Eviction::Goes,
+    }
+}
+
 /// Whether no other node is ready, those that do not count left out.
 pub fn nobody_else_is_ready(nodes: &[Arc<NodeFacts>], node: &str) -> bool {
     let mut others = nodes.iter().filter(|other| other.name != node);
@@ -40,6 +75,11 @@ fn status<'a>(node: &'a Node, kind: &str) -> Option<&'a str> {
     Some(found.status.as_str())
 }
 
+/// Whether the node's agent has said once how it is.
+pub fn has_reported(node: &Node) -> bool {
+    status(node, "Ready").is_some()
+}
+
 /// Whether it is for us to say that a taint goes.
 fn is_ours(taint: &Taint) -> bool {
     let key = taint.key.as_str();
@@ -51,9 +91,9 @@ fn is_ours(taint: &Taint) -> bool {
     }
 }
 
-/// The taints the node should have, if they differ from those it has. `evicts` is asked
+/// The taints the node should have, if they differ from those it has. `eviction` is asked
 /// whether pods may be driven away from it.
-pub fn wanted(node: &Node, evicts: impl FnOnce() -> bool, now: &Time) -> Option<Vec<Taint>> {
+pub fn wanted(node: &Node, eviction: impl FnOnce() -> Eviction, now: &Time) -> Option<Vec<Taint>> {
     let spec = node.spec.as_ref();
     let have: Vec<Taint> = spec.and_then(|s| s.taints.clone()).unwrap_or_default();
     let mut ours: Vec<(&str, &str)> = Vec::new();
@@ -65,7 +105,13 @@ pub fn wanted(node: &Node, evicts: impl FnOnce() -> bool, now: &Time) -> Option<
     };
     if let Some(key) = health {
         ours.push((key, KEEP_OFF));
-        if evicts() {
+        let begun = |t: &Taint| t.effect == DRIVE_AWAY && is_ours(t);
+        let evicts = match eviction() {
+            Eviction::Goes => true,
+            Eviction::Halts => have.iter().any(begun),
+            Eviction::Ends => false,
+        };
+        if evicts {
             ours.push((key, DRIVE_AWAY));
         }
     }
@@ -121,7 +167,10 @@ pub fn unknown(node: &Node, now: &Time) -> Vec<NodeCondition> {
             status: "Unknown".to_owned(),
             reason: Some(reason.to_owned()),
             message: Some(message.to_owned()),
-            last_heartbeat_time: old.and_then(|c| c.last_heartbeat_time.clone()),
+            last_heartbeat_time: match old {
+                Some(old) => old.last_heartbeat_time.clone(),
+                None => node.metadata.creation_timestamp.clone(),
+            },
             last_transition_time: Some(now.clone()),
         });
     }
@@ -158,7 +207,7 @@ mod tests {
             json!([{"type": "Ready", "status": "Unknown"}]),
             json!([own]),
         );
-        let t = wanted(&n, || true, &now()).unwrap();
+        let t = wanted(&n, || Eviction::Goes, &now()).unwrap();
         assert_eq!(
             keys(&t),
             [
@@ -169,19 +218,19 @@ mod tests {
         );
         let t = serde_json::to_value(t).unwrap();
         let n = node(json!([{"type": "Ready", "status": "Unknown"}]), t.clone());
-        assert_eq!(wanted(&n, || true, &now()), None, "stable");
+        assert_eq!(wanted(&n, || Eviction::Goes, &now()), None, "stable");
         let n = node(json!([{"type": "Ready", "status": "False"}]), t.clone());
         assert_eq!(
-            keys(&wanted(&n, || true, &now()).unwrap())[1],
+            keys(&wanted(&n, || Eviction::Goes, &now()).unwrap())[1],
             "node.kubernetes.io/not-ready:NoSchedule"
         );
         let n = node(json!([{"type": "Ready", "status": "True"}]), t);
         assert_eq!(
-            keys(&wanted(&n, || true, &now()).unwrap()),
+            keys(&wanted(&n, || Eviction::Goes, &now()).unwrap()),
             ["mine:NoSchedule"]
         );
         let fresh = node(json!([{"type": "Ready", "status": "True"}]), json!([]));
-        assert_eq!(wanted(&fresh, || true, &now()), None);
+        assert_eq!(wanted(&fresh, || Eviction::Goes, &now()), None);
     }
 
     #[test]
@@ -193,7 +242,7 @@ mod tests {
             json!([{"key": "node.kubernetes.io/disk-pressure", "effect": "NoSchedule"}]),
         );
         n.spec.as_mut().unwrap().unschedulable = Some(true);
-        let t = wanted(&n, || true, &now()).unwrap();
+        let t = wanted(&n, || Eviction::Goes, &now()).unwrap();
         assert_eq!(
             keys(&t),
             [
@@ -202,10 +251,10 @@ mod tests {
             ]
         );
         n.spec.as_mut().unwrap().taints = Some(t);
-        assert_eq!(wanted(&n, || true, &now()), None, "stable");
+        assert_eq!(wanted(&n, || Eviction::Goes, &now()), None, "stable");
         n.spec.as_mut().unwrap().unschedulable = None;
         assert_eq!(
-            keys(&wanted(&n, || true, &now()).unwrap()),
+            keys(&wanted(&n, || Eviction::Goes, &now()).unwrap()),
             ["node.kubernetes.io/memory-pressure:NoSchedule"]
         );
     }
@@ -236,11 +285,64 @@ mod tests {
             {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"},
             {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]);
         let n = node(slept, both);
-        assert_eq!(wanted(&n, || true, &now()), None);
+        assert_eq!(wanted(&n, || Eviction::Goes, &now()), None);
         assert_eq!(
-            keys(&wanted(&n, || false, &now()).unwrap()),
+            keys(&wanted(&n, || Eviction::Ends, &now()).unwrap()),
             ["node.kubernetes.io/unreachable:NoSchedule"]
         );
+    }
+
+    #[test]
+    fn where_most_of_a_zone_fails_no_more_are_evicted() {
+        use crate::shared::Record as _;
+        let fact = |name: &str, zone: &str, ready: &str| {
+            let node = json!({"metadata": {"name": name,
+                    "labels": {"topology.kubernetes.io/zone": zone}},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            Arc::new(NodeFacts::of(serde_json::from_value(node).unwrap()))
+        };
+        let mut nodes = vec![
+            fact("a", "1", "True"),
+            fact("b", "1", "True"),
+            fact("c", "1", "Unknown"),
+            fact("d", "1", "Unknown"),
+            fact("e", "2", "True"),
+        ];
+        assert_eq!(eviction(&nodes, "c"), Eviction::Goes);
+        nodes.push(fact("f", "1", "False"));
+        assert_eq!(eviction(&nodes, "c"), Eviction::Halts);
+        // Where a whole zone fails, there are the others.
+        nodes.retain(|node| !matches!(node.name.as_str(), "a" | "b"));
+        assert_eq!(eviction(&nodes, "c"), Eviction::Goes);
+        nodes.retain(|node| node.name != "e");
+        assert_eq!(eviction(&nodes, "c"), Eviction::Ends);
+
+        let silent = json!([{"type": "Ready", "status": "Unknown"}]);
+        let n = node(silent.clone(), json!([]));
+        let t = wanted(&n, || Eviction::Halts, &now()).unwrap();
+        assert_eq!(keys(&t), ["node.kubernetes.io/unreachable:NoSchedule"]);
+        let begun = json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"}]);
+        let n = node(silent, begun);
+        let t = wanted(&n, || Eviction::Halts, &now()).unwrap();
+        assert_eq!(
+            keys(&t)[1],
+            "node.kubernetes.io/unreachable:NoExecute",
+            "it goes on"
+        );
+    }
+
+    #[test]
+    fn who_never_spoke_was_heard_of_when_it_was_made() {
+        let mut n = node(json!([]), json!([]));
+        n.metadata.creation_timestamp = Some(now());
+        assert!(!has_reported(&n));
+        let later = serde_json::from_value(json!("2026-11-20T20:01:00Z")).unwrap();
+        let c = unknown(&n, &later);
+        assert!(c.iter().all(|c| c.last_heartbeat_time == Some(now())));
+        assert!(has_reported(&node(
+            serde_json::to_value(c).unwrap(),
+            json!([])
+        )));
     }
 
     #[test]

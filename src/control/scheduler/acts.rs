@@ -115,8 +115,8 @@ impl Scheduler {
             if self.cache.pod(other).is_some_and(is_weaker) {
                 self.cache.nominate(other, None);
                 let said = Said {
-                    condition: None,
                     nominated: Some(String::new()),
+                    ..Said::default()
                 };
                 self.say(other, said);
             }
@@ -161,9 +161,11 @@ impl Scheduler {
 
     /// Tells about an error, which is not the pod's fault.
     pub(crate) fn complain(&mut self, key: usize, words: String) {
+        let turns = !self.cache.has_said(key);
         self.cache.say(key, &words);
         let said = Said {
             condition: Some(("SchedulerError", words)),
+            turns,
             nominated: None,
         };
         self.say(key, said);

@@ -174,6 +174,11 @@ impl Cache {
         }
     }
 
+    /// Whether the pod's condition says anything.
+    pub fn has_said(&self, key: usize) -> bool {
+        self.pod(key).is_some_and(|pod| !pod.said.is_empty())
+    }
+
     /// A victim is on its way out, before the API says so.
     pub fn preempt(&mut self, key: usize) {
         self.leave(key, true);

@@ -88,6 +88,8 @@ pub async fn bind(client: &Client, pod: &Target, node: &str) -> Result<(), Error
 pub struct Said {
     /// Reason and message of PodScheduled being False.
     pub condition: Option<(&'static str, String)>,
+    /// It was not False before: its time begins now.
+    pub turns: bool,
     /// The node kept for it; "" for none any more.
     pub nominated: Option<String>,
 }
@@ -98,11 +100,21 @@ pub struct Said {
 /// If the API does not take it.
 pub async fn say(client: &Client, pod: &Target, said: &Said) -> Result<(), Error> {
     let now = cadet_api::clock::rfc3339(OffsetDateTime::now_utc());
+    let body = json!({"metadata": {"uid": pod.uid}, "status": status_of(said, &now)});
+    send(client, Method::PATCH, pod.path("/status"), STRATEGIC, &body).await
+}
+
+/// The part of a status that is to be merged.
+fn status_of(said: &Said, now: &str) -> Value {
     let mut status = json!({});
     if let Some((reason, message)) = &said.condition {
-        // Strategic merge: only the condition of this type is touched.
-        status["conditions"] = json!([{"type": "PodScheduled", "status": "False",
-            "reason": reason, "message": message, "lastTransitionTime": now}]);
+        // Strategic merge: only the condition of this type is touched, and of it what is named.
+        let mut condition = json!({"type": "PodScheduled", "status": "False",
+            "reason": reason, "message": message});
+        if said.turns {
+            condition["lastTransitionTime"] = json!(now);
+        }
+        status["conditions"] = json!([condition]);
     }
     if let Some(node) = &said.nominated {
         status["nominatedNodeName"] = match node.as_str() {
@@ -110,8 +122,7 @@ pub async fn say(client: &Client, pod: &Target, said: &Said) -> Result<(), Error
             node => json!(node),
         };
     }
-    let body = json!({"metadata": {"uid": pod.uid}, "status": status});
-    send(client, Method::PATCH, pod.path("/status"), STRATEGIC, &body).await
+    status
 }
 
 /// Lets a pod go, with its grace, for a more important one.
@@ -178,4 +189,32 @@ pub async fn bind_claims(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_keeps_its_time_while_it_only_says_something_else() {
+        let mut said = Said {
+            condition: Some(("Unschedulable", "no room".to_owned())),
+            turns: true,
+            nominated: None,
+        };
+        let now = "2026-11-28T00:00:00Z";
+        assert_eq!(
+            status_of(&said, now),
+            json!({"conditions": [{"type": "PodScheduled", "status": "False",
+                "reason": "Unschedulable", "message": "no room", "lastTransitionTime": now}]})
+        );
+        said.turns = false;
+        let again = status_of(&said, now);
+        assert_eq!(again["conditions"][0].get("lastTransitionTime"), None);
+        said = Said {
+            nominated: Some(String::new()),
+            ..Said::default()
+        };
+        assert_eq!(status_of(&said, now), json!({"nominatedNodeName": null}));
+    }
 }

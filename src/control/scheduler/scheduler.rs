@@ -261,6 +261,7 @@ impl Scheduler {
         let is_news = self.cache.pod(key).is_some_and(|pod| pod.said != words);
         let mut said = Said::default();
         if is_news {
+            said.turns = !self.cache.has_said(key);
             self.cache.say(key, &words);
             said.condition = Some(("Unschedulable", words));
         }

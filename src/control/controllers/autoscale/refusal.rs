@@ -3,9 +3,8 @@
 //! Metrics of pods, objects and of the outside come from servers that are not here, so all
 //! that can be said of them is why there are none.
 
-use serde_json::Value;
-
 use super::model::{Identifier, Metric};
+use crate::go_selector::go_selector;
 
 /// A metric that could not be counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,41 +90,10 @@ fn of_object(metric: &Metric, namespace: &str) -> Refusal {
     }
 }
 
-/// A label selector as Go prints it.
-fn go_selector(selector: Option<&Value>) -> String {
-    let Some(selector) = selector.filter(|selector| !selector.is_null()) else {
-        return "nil".to_owned();
-    };
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let labels = selector["matchLabels"].as_object().into_iter().flatten();
-    let labels: String = labels
-        .map(|(key, value)| format!("{key}: {},", text(value)))
-        .collect();
-    let terms = selector["matchExpressions"]
-        .as_array()
-        .into_iter()
-        .flatten();
-    let terms: String = terms
-        .map(|term| {
-            let values = term["values"].as_array().into_iter().flatten();
-            let values: Vec<String> = values.map(text).collect();
-            format!(
-                "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{}],}},",
-                text(&term["key"]),
-                text(&term["operator"]),
-                values.join(" ")
-            )
-        })
-        .collect();
-    format!(
-        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{terms}}},}}"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn refused(metric: Value) -> Refusal {
         Refusal::of_foreign(&serde_json::from_value(metric).unwrap(), "d")

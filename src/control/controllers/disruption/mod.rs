@@ -18,6 +18,7 @@ use serde_json::json;
 
 use crate::errors::Error;
 use crate::eviction::about;
+use crate::go_selector::go_selector;
 use crate::shared::{
     Complete, Events, Key, Merge, PodInfo, Queue, Shared, Store, difference, patch, regarding,
     selector, work,
@@ -122,21 +123,24 @@ async fn reconcile(context: &Context, key: Key) -> Result<(), Error> {
             .normal(regarding(&*budget), "NoPods", message);
     }
     let now = Timestamp::now();
-    let expected = match context.scales.expected(&budget, &pods).await {
+    let (expected, unmanaged) = match context.scales.expected(&budget, &pods).await {
         Ok(expected) => expected,
         Err(Unscaled::Failed(source)) => {
             let what = format!("scale of what budget {key} guards");
             return Err(Error::Read { what, source });
         }
-        Err(Unscaled::Unknown(why)) => {
-            let message = format!("Failed to calculate the number of expected pods: {why}");
+        Err(Unscaled::Lost(why)) => {
             let about = regarding(&*budget);
-            context
-                .events
-                .warning(about, "CalculateExpectedPodCountFailed", message);
-            return write(context, &budget, figures::failed(&budget, &why, now)).await;
+            context.events.warning(about, "NoControllers", why.clone());
+            return unknown(context, &budget, &why, now).await;
         }
+        Err(Unscaled::Unknown(why)) => return unknown(context, &budget, &why, now).await,
     };
+    if unmanaged {
+        let about = regarding(&*budget);
+        let message = unmanaged_words(&budget);
+        context.events.warning(about, "UnmanagedPods", message);
+    }
     let disrupted = figures::disrupted(&budget, &pods, now);
     for pod in disrupted.overdue {
         let message = format!(
@@ -151,6 +155,31 @@ async fn reconcile(context: &Context, key: Key) -> Result<(), Error> {
     }
     let status = figures::status(&budget, &pods, expected, disrupted.pending, now);
     write(context, &budget, status).await
+}
+
+/// Nobody can tell how many pods there should be: nothing is allowed, and it is said why.
+async fn unknown(
+    context: &Context,
+    budget: &PodDisruptionBudget,
+    why: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let message = format!("Failed to calculate the number of expected pods: {why}");
+    let reason = "CalculateExpectedPodCountFailed";
+    context.events.warning(regarding(budget), reason, message);
+    write(context, budget, figures::failed(budget, why, now)).await
+}
+
+fn unmanaged_words(budget: &PodDisruptionBudget) -> String {
+    let wanted = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    let wanted = wanted.map(|selector| json!(selector));
+    format!(
+        "Pods selected by this PodDisruptionBudget (selector: {}) were found to be unmanaged. \
+         As a result, the status of the PDB cannot be calculated correctly, which may result in \
+         undefined behavior. To account for these pods please set \".spec.minAvailable\" field \
+         of the PDB to an integer value.",
+        go_selector(wanted.as_ref())
+    )
 }
 
 async fn write(

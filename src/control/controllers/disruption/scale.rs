@@ -36,6 +36,8 @@ scaled!(ReplicaSet, ReplicationController, Deployment, StatefulSet);
 pub enum Unscaled {
     /// In upstream's words.
     Unknown(String),
+    /// The controller of a pod is not there; in upstream's words.
+    Lost(String),
     /// Asking failed; another try may not.
     Failed(kube::Error),
 }
@@ -60,7 +62,8 @@ impl Scales {
         }
     }
 
-    /// Pods there should be, and how many of them in good health.
+    /// Pods there should be, and how many of them in good health; and whether there are pods
+    /// that could not be counted, because nothing controls them.
     ///
     /// # Errors
     /// If the controller of a pod has no scale.
@@ -68,37 +71,39 @@ impl Scales {
         &self,
         budget: &PodDisruptionBudget,
         pods: &[Arc<PodInfo>],
-    ) -> Result<Expected, Unscaled> {
+    ) -> Result<(Expected, bool), Unscaled> {
         let spec = budget.spec.clone().unwrap_or_default();
         if let Some(most) = spec.max_unavailable {
-            let total = self.total(pods).await?;
+            let (total, unmanaged) = self.total(pods).await?;
             let healthy = (total - share(&most, total)).max(0);
-            return Ok(Expected { total, healthy });
+            return Ok((Expected { total, healthy }, unmanaged));
         }
         match spec.min_available {
             Some(IntOrString::Int(healthy)) => {
                 let total = i32::try_from(pods.len()).unwrap_or(i32::MAX);
-                Ok(Expected { total, healthy })
+                Ok((Expected { total, healthy }, false))
             }
             Some(percent) => {
-                let total = self.total(pods).await?;
+                let (total, unmanaged) = self.total(pods).await?;
                 let healthy = share(&percent, total);
-                Ok(Expected { total, healthy })
+                Ok((Expected { total, healthy }, unmanaged))
             }
-            None => Ok(Expected {
-                total: 0,
-                healthy: 0,
-            }),
+            None => {
+                let (total, healthy) = (0, 0);
+                Ok((Expected { total, healthy }, false))
+            }
         }
     }
 
     /// The sum of the scales of all their controllers, each counted once. Pods without one
-    /// are not expected.
-    async fn total(&self, pods: &[Arc<PodInfo>]) -> Result<i32, Unscaled> {
+    /// are not expected; true if there are some.
+    async fn total(&self, pods: &[Arc<PodInfo>]) -> Result<(i32, bool), Unscaled> {
         let mut scales: HashMap<String, i32> = HashMap::new();
         let mut last: Option<&Arc<Owner>> = None;
+        let mut unmanaged = false;
         for pod in pods {
             let Some(owner) = &pod.controller else {
+                unmanaged = true;
                 continue;
             };
             if last.is_some_and(|last| Arc::ptr_eq(last, owner)) {
@@ -109,10 +114,10 @@ impl Scales {
                 scales.insert(uid, scale);
             } else {
                 let why = format!("found no controllers for pod {:?}", pod.name);
-                return Err(Unscaled::Unknown(why));
+                return Err(Unscaled::Lost(why));
             }
         }
-        Ok(scales.values().sum())
+        Ok((scales.values().sum(), unmanaged))
     }
 
     /// Uid and scale of what controls a pod in the end.

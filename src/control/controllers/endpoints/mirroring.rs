@@ -81,6 +81,7 @@ fn endpoint_of(address: &Address, ready: bool) -> Endpoint {
         target_ref: address.target_ref.clone().map(Box::new),
         node_name: address.node_name.clone(),
         zone: None,
+        hints: None,
     }
 }
 

@@ -69,6 +69,8 @@ pub struct ServiceSpec {
     pub publish_not_ready_addresses: bool,
     #[serde(rename = "type")]
     pub kind: String,
+    /// Whose endpoints clients should get: those of their node or zone.
+    pub traffic_distribution: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -213,6 +215,25 @@ pub struct Endpoint {
     pub node_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hints: Option<Box<Hints>>,
+}
+
+/// For whom an endpoint is meant, as service proxies take it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Hints {
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub for_zones: Vec<Hint>,
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub for_nodes: Vec<Hint>,
+}
+
+/// The zone or node of a hint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hint {
+    pub name: String,
 }
 
 /// An EndpointSlice. `name` is "" for one that is not there yet.

@@ -12,8 +12,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{
-    Conditions, Endpoint, Family, HEADLESS, Labels, MANAGED_BY, Port, SERVICE_NAME, Service, Slice,
-    TRIGGER_TIME, TargetRef, hostname_in, or_tcp, port_of,
+    Conditions, Endpoint, Family, HEADLESS, Hint, Hints, Labels, MANAGED_BY, Port, SERVICE_NAME,
+    Service, Slice, TRIGGER_TIME, TargetRef, hostname_in, or_tcp, port_of,
 };
 use crate::shared::{PodInfo, Record as _};
 
@@ -112,7 +112,27 @@ fn endpoint_of(
         target_ref: Some(Box::new(TargetRef::of(pod))),
         node_name: Some(pod.node.to_string()).filter(|node| !node.is_empty()),
         zone: zone.map(str::to_owned),
+        hints: hints_of(service, pod, zone).filter(|_| ready),
     })
+}
+
+/// With a traffic distribution, an endpoint is meant for its own zone, and with the nearest
+/// one for its own node as well (KEP-4444, KEP-3015).
+fn hints_of(service: &Service, pod: &PodInfo, zone: Option<&str>) -> Option<Box<Hints>> {
+    let of_node = match service.spec.traffic_distribution.as_deref()? {
+        "PreferSameNode" => true,
+        "PreferSameZone" | "PreferClose" => false,
+        _ => return None,
+    };
+    let only = |name: &str| Hint {
+        name: name.to_owned(),
+    };
+    let node = Some(&*pod.node).filter(|node| of_node && !node.is_empty());
+    let hints = Hints {
+        for_zones: zone.map(only).into_iter().collect(),
+        for_nodes: node.map(only).into_iter().collect(),
+    };
+    (hints != Hints::default()).then(|| Box::new(hints))
 }
 
 /// The slices a Service with a selector needs. `pods` are those it selects, `existing` the

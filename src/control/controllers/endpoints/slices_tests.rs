@@ -204,3 +204,30 @@ fn slices_of_a_family_the_service_lost_go_and_labels_follow_the_service() {
     svc.spec.cluster_ip = "None".into();
     assert_eq!(labels_of(&svc)[HEADLESS], "");
 }
+
+#[test]
+fn hints_follow_the_traffic_distribution() {
+    let hints = |distribution: &str, pods: &[PodInfo], existing: &[Slice]| {
+        let mut svc = plain();
+        svc.spec.traffic_distribution = Some(distribution.to_owned()).filter(|d| !d.is_empty());
+        let slices = carried_out(existing.to_vec(), planned(&svc, pods, existing, None));
+        let all = slices[0].endpoints.iter();
+        let all = all.map(|e| serde_json::to_value(e).unwrap()["hints"].clone());
+        (all.collect::<Vec<_>>(), slices.clone())
+    };
+    let sick = pod_with(2, |p| {
+        p["status"]["conditions"][0]["status"] = json!("False")
+    });
+    let pods = [pod(1), sick];
+    let zone = json!({"forZones": [{"name": "z1"}]});
+    let both = json!({"forZones": [{"name": "z1"}], "forNodes": [{"name": "n1"}]});
+    let (near, slices) = hints("PreferClose", &pods, &[]);
+    assert_eq!(near, [zone.clone(), json!(null)]);
+    let (same, slices) = hints("PreferSameZone", &pods, &slices);
+    assert_eq!(same, [zone, json!(null)]);
+    // A change of the Service alone changes the slices that are there.
+    let (own, slices) = hints("PreferSameNode", &pods, &slices);
+    assert_eq!(own, [both, json!(null)]);
+    let (none, _) = hints("", &pods, &slices);
+    assert_eq!(none, [json!(null), json!(null)]);
+}

@@ -47,7 +47,7 @@ use decide::{Act, decide};
 use settle::{conclude, settle};
 use tally::Pod;
 use template::Template;
-use terms::{MANAGER, TRACKING, tracked};
+use terms::{TRACKING, is_foreign, tracked};
 
 const WORKERS: usize = 5;
 
@@ -161,15 +161,6 @@ async fn reconcile(context: &Context, key: Key) -> Result<(), Error> {
         context.queue.add(key);
     }
     acted.and(released)
-}
-
-/// Whether somebody else runs this Job (KEP-4368).
-fn is_foreign(job: &Job) -> bool {
-    let manager = job
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.managed_by.as_deref());
-    manager.is_some_and(|manager| manager != MANAGER)
 }
 
 /// Puts the finalizer on pods that were adopted without it.

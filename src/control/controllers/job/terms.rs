@@ -13,7 +13,7 @@ pub const INDEX_ENV: &str = "JOB_COMPLETION_INDEX";
 pub const FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
 pub const IGNORED: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
 /// Value of `spec.managedBy` that means us.
-pub const MANAGER: &str = "kubernetes.io/job-controller";
+const MANAGER: &str = "kubernetes.io/job-controller";
 
 /// A Job's wishes.
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +94,13 @@ impl<'a> Terms<'a> {
     }
 }
 
+/// Whether somebody else runs this Job (KEP-4368).
+pub fn is_foreign(job: &Job) -> bool {
+    let spec = job.spec.as_ref();
+    let manager = spec.and_then(|spec| spec.managed_by.as_deref());
+    manager.is_some_and(|manager| manager != MANAGER)
+}
+
 /// Whether a pod still waits to be counted.
 pub fn tracked(pod: &PodInfo) -> bool {
     pod.finalizers.iter().any(|f| f == TRACKING)
@@ -113,4 +120,21 @@ pub fn earlier_failures(pod: &PodInfo) -> (i32, i32) {
 fn number(pod: &PodInfo, key: &str) -> Option<i32> {
     let text = pod.annotations.get(key)?;
     text.parse().ok().filter(|number| *number >= 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_job_may_be_somebody_elses() {
+        let foreign = |manager: Option<&str>| {
+            let job = json!({"spec": {"template": {}, "managedBy": manager}});
+            is_foreign(&serde_json::from_value(job).unwrap())
+        };
+        assert!(!foreign(None));
+        assert!(!foreign(Some("kubernetes.io/job-controller")));
+        assert!(foreign(Some("kueue.x-k8s.io/multikueue")));
+    }
 }

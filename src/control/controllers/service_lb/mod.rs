@@ -222,11 +222,17 @@ impl Balancers {
     }
 
     async fn write(&self, reference: &ObjectReference, ip: Option<Ipv4Addr>) -> bool {
-        if ip.is_some() {
-            let note = "Ensuring load balancer".to_owned();
-            self.tell(reference, EventType::Normal, "EnsuringLoadBalancer", note)
-                .await;
-        }
+        let (begun, done) = match ip {
+            Some(_) => (
+                ("EnsuringLoadBalancer", "Ensuring load balancer"),
+                ("EnsuredLoadBalancer", "Ensured load balancer"),
+            ),
+            None => (
+                ("DeletingLoadBalancer", "Deleting load balancer"),
+                ("DeletedLoadBalancer", "Deleted load balancer"),
+            ),
+        };
+        self.note(reference, begun).await;
         let balancer = match ip {
             Some(ip) => json!({"ingress": [{"ip": ip, "ipMode": "VIP"}]}),
             None => serde_json::Value::Null,
@@ -244,11 +250,7 @@ impl Balancers {
         match written {
             Ok(_) => {
                 info!(namespace, name, address = ?ip, "load balancer");
-                if ip.is_some() {
-                    let note = "Ensured load balancer".to_owned();
-                    self.tell(reference, EventType::Normal, "EnsuredLoadBalancer", note)
-                        .await;
-                }
+                self.note(reference, done).await;
                 true
             }
             Err(error) if overtaken(&error) => true,
@@ -257,6 +259,11 @@ impl Balancers {
                 false
             }
         }
+    }
+
+    async fn note(&self, about: &ObjectReference, (reason, note): (&str, &str)) {
+        self.tell(about, EventType::Normal, reason, note.to_owned())
+            .await;
     }
 
     async fn tell(&self, about: &ObjectReference, kind: EventType, reason: &str, note: String) {

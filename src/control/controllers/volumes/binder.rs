@@ -237,6 +237,10 @@ pub enum Reclaim {
     Retain,
     /// Whoever made it takes it away.
     Delete(String),
+    /// It goes; what is in its folder stays where it is.
+    Forget,
+    /// Its folder is emptied, then it is free again.
+    Recycle,
     /// It cannot be done.
     Fail(Told),
 }
@@ -266,18 +270,36 @@ pub fn volume_act(volume: &Volume, claim: Option<&Claim>) -> VolumeAct {
     }
 }
 
+/// A folder that somebody chose is not ours to remove. Upstream does it below `/tmp`, as far as
+/// its controller can see that of a node, which it cannot from its own container: the volume goes
+/// and the folder stays.
+fn of_folder(path: &str) -> Reclaim {
+    let below = path.split_once("/tmp/").map(|(_, below)| below);
+    match below.is_some_and(|below| !below.is_empty()) {
+        true => Reclaim::Forget,
+        false => Reclaim::Fail(warning(
+            "VolumeFailedDelete",
+            format!("host_path deleter only supports /tmp/.+ but received provided {path}"),
+        )),
+    }
+}
+
 fn reclaim(volume: &Volume) -> Reclaim {
     match volume.spec.persistent_volume_reclaim_policy.as_str() {
         "Delete" => match volume.metadata.annotation(PROVISIONED_BY) {
-            "" => Reclaim::Fail(warning(
-                "VolumeFailedDelete",
-                format!(
-                    "error getting deleter volume plugin for volume {:?}: no deletable volume plugin matched",
-                    volume.metadata.name
-                ),
-            )),
+            "" => match &volume.spec.host_path {
+                Some(folder) => of_folder(&folder.path),
+                None => Reclaim::Fail(warning(
+                    "VolumeFailedDelete",
+                    format!(
+                        "error getting deleter volume plugin for volume {:?}: no deletable volume plugin matched",
+                        volume.metadata.name
+                    ),
+                )),
+            },
             provisioner => Reclaim::Delete(provisioner.to_owned()),
         },
+        "Recycle" if volume.spec.host_path.is_some() => Reclaim::Recycle,
         "Recycle" => Reclaim::Fail(warning(
             "VolumeFailedRecycle",
             "No recycler plugin found for the volume!",

@@ -1,6 +1,7 @@
 //! Claims and volumes that find each other, and those that part.
 
 use super::*;
+use crate::volumes::model::HostPath;
 use serde_json::{Value, json};
 
 fn claim(change: impl FnOnce(&mut Value)) -> Claim {
@@ -188,6 +189,34 @@ fn a_volume_follows_its_claim() {
     let odd = volume_act(&of("Delete", None), None);
     assert!(
         matches!(odd, VolumeAct::Reclaim(Reclaim::Fail(t)) if t.reason == "VolumeFailedDelete")
+    );
+    let reclaim = |policy: &str, path: &str| {
+        let mut volume = of(policy, None);
+        volume.spec.host_path = Some(HostPath {
+            path: path.to_owned(),
+        });
+        volume_act(&volume, None)
+    };
+    let VolumeAct::Reclaim(Reclaim::Fail(told)) = reclaim("Delete", "/mnt/data") else {
+        panic!("a folder that is somebody's");
+    };
+    assert_eq!(
+        (told.reason, told.message.as_str()),
+        (
+            "VolumeFailedDelete",
+            "host_path deleter only supports /tmp/.+ but received provided /mnt/data"
+        )
+    );
+    assert_eq!(
+        reclaim("Delete", "/tmp/data"),
+        VolumeAct::Reclaim(Reclaim::Forget),
+        "it is in nobody's way"
+    );
+    let swept = VolumeAct::Reclaim(Reclaim::Recycle);
+    assert_eq!(reclaim("Recycle", "/data"), swept);
+    let unswept = volume_act(&of("Recycle", None), None);
+    assert!(
+        matches!(unswept, VolumeAct::Reclaim(Reclaim::Fail(t)) if t.reason == "VolumeFailedRecycle")
     );
     let unbound = claim(|_| {});
     assert_eq!(volume_act(&kept, Some(&unbound)), VolumeAct::AskClaim);

@@ -76,7 +76,9 @@ impl Context {
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 Err(source) => {
                     let what = format!("claim {key}-{volume}");
-                    let message = format!("ephemeral volume controller error: {}", words(&source));
+                    let claim = format!("{}-{volume}", pod.name);
+                    let why = words(&source);
+                    let message = format!("ephemeral volume {volume}: create PVC {claim}: {why}");
                     self.events.warning(about(&pod), "FailedBinding", message);
                     return Err(Error::Write { what, source });
                 }

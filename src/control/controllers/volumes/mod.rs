@@ -21,6 +21,7 @@ mod local;
 mod model;
 mod protection;
 mod provision;
+mod recycle;
 mod resize;
 mod uses;
 
@@ -113,6 +114,9 @@ impl Context {
             for key in context.uses.changed(old, new) {
                 context.of_claims.add(key.clone());
                 queue.add(key);
+            }
+            if let Some(volume) = new.or(old).and_then(recycle::volume_of) {
+                context.of_volumes.add(Key::new("", volume));
             }
         });
         let context = Arc::clone(self);
@@ -303,20 +307,23 @@ impl Context {
                 }
                 Ok(())
             }
-            VolumeAct::Unbind(whole) => {
-                let mut patch = json!({
-                    "metadata": {"resourceVersion": volume.metadata.resource_version},
-                    "spec": {"claimRef": {"uid": null, "resourceVersion": null}},
-                });
-                if whole {
-                    patch["spec"]["claimRef"] = Value::Null;
-                    patch["metadata"]["annotations"] = json!({BOUND_BY_CONTROLLER: null});
-                }
-                let volume = self.change_volume(&volume, "", &patch).await?;
-                self.set_phase(&volume, "Available", None).await.map(drop)
-            }
+            VolumeAct::Unbind(whole) => self.unbind(&volume, whole).await,
             VolumeAct::Reclaim(how) => self.reclaim(&volume, how).await,
         }
+    }
+
+    /// Makes a volume free again; `whole` if the reference to its claim goes as a whole.
+    async fn unbind(&self, volume: &Volume, whole: bool) -> Result<(), Error> {
+        let mut patch = json!({
+            "metadata": {"resourceVersion": volume.metadata.resource_version},
+            "spec": {"claimRef": {"uid": null, "resourceVersion": null}},
+        });
+        if whole {
+            patch["spec"]["claimRef"] = Value::Null;
+            patch["metadata"]["annotations"] = json!({BOUND_BY_CONTROLLER: null});
+        }
+        let volume = self.change_volume(volume, "", &patch).await?;
+        self.set_phase(&volume, "Available", None).await.map(drop)
     }
 
     /// The claim a volume names, as the cache or, if it is not there, the API has it: a claim
@@ -357,6 +364,8 @@ impl Context {
             Reclaim::Delete(by) if by == local::PROVISIONER => self.remove(&volume).await,
             // Whoever made it watches it.
             Reclaim::Delete(_) => Ok(()),
+            Reclaim::Forget => self.forget(&volume).await,
+            Reclaim::Recycle => self.recycle(&volume).await,
             Reclaim::Fail(told) => {
                 if volume.status.phase != "Failed" {
                     self.set_phase(&volume, "Failed", Some(&told.message))

@@ -112,7 +112,6 @@ impl Context {
 
     /// Removes a volume of ours: first its folder, by the agent of its node, then itself.
     pub(super) async fn remove(&self, volume: &Volume) -> Result<(), Error> {
-        let name = &volume.metadata.name;
         if volume.metadata.is_deleting() {
             return Ok(());
         }
@@ -144,6 +143,15 @@ impl Context {
                     source,
                 });
             }
+        }
+        self.forget(volume).await
+    }
+
+    /// Removes the object of a volume whose claim is gone.
+    pub(super) async fn forget(&self, volume: &Volume) -> Result<(), Error> {
+        let name = &volume.metadata.name;
+        if volume.metadata.is_deleting() {
+            return Ok(());
         }
         let path = format!("{}/{name}", Volume::path());
         wire::delete(&self.client, &path, &volume.metadata.uid, "")
