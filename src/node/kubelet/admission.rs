@@ -11,9 +11,10 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use crate::eviction::CRITICAL;
 use crate::manifest::{host_ports, is_sidecar};
+use crate::memory::Pending;
 use crate::resources;
 use crate::static_pods::is_static;
-use crate::verdict::Over;
+use crate::verdict::{Over, REJECTED};
 
 /// Kernel settings any pod may change for itself (documentation of sysctls, "safe set").
 const SAFE: [&str; 12] = [
@@ -55,6 +56,7 @@ pub fn admit(pod: &Pod, others: &[Arc<Pod>], room: &Room) -> Result<(), Over> {
         return Ok(());
     };
     sysctls(spec)?;
+    groups(spec)?;
     selector(spec, room)?;
     let wanted = host_ports(pod);
     let mut count = 0;
@@ -101,6 +103,30 @@ pub fn admit(pod: &Pod, others: &[Arc<Pod>], room: &Room) -> Result<(), Over> {
         return short("OutOfmemory", "memory", memory, used.1, room.memory);
     }
     Ok(())
+}
+
+/// Whether a pod that runs may have the resources its manifest asks for now.
+///
+/// # Errors
+/// Reason and message of its condition `PodResizePending`, upstream's.
+pub fn resize(pod: &Pod, others: &[Arc<Pod>], room: &Room) -> Result<(), Pending> {
+    let Some(spec) = &pod.spec else { return Ok(()) };
+    for (name, capacity) in [("memory", room.memory), ("cpu", room.cpu_millis)] {
+        let requested = request(spec, name);
+        if requested > capacity {
+            return Err(Pending {
+                reason: "Infeasible",
+                message: format!(
+                    "Node didn't have enough capacity: {name}, requested: {requested}, capacity: \
+                     {capacity}"
+                ),
+            });
+        }
+    }
+    admit(pod, others, room).map_err(|over| Pending {
+        reason: "Deferred",
+        message: over.message.trim_start_matches(REJECTED).to_owned(),
+    })
 }
 
 /// Whether a pod may start although the machine is short of something: `conditions` are the
@@ -150,6 +176,17 @@ fn comes_first(other: &Pod, pod: &Pod) -> bool {
 fn collide(a: &HostPort, b: &HostPort) -> bool {
     let addresses = a.host_ip.is_none() || b.host_ip.is_none() || a.host_ip == b.host_ip;
     addresses && a.protocol == b.protocol && a.host_port == b.host_port
+}
+
+/// Docker gives a user the groups that the image's `/etc/group` names for it, always.
+fn groups(spec: &PodSpec) -> Result<(), Over> {
+    let context = spec.security_context.as_ref();
+    let policy = context.and_then(|context| context.supplemental_groups_policy.as_deref());
+    if policy == Some("Strict") {
+        let why = "SupplementalGroupsPolicy=Strict is not supported in this node";
+        return Err(Over::rejected("SupplementalGroupsPolicyNotSupported", why));
+    }
+    Ok(())
 }
 
 fn sysctls(spec: &PodSpec) -> Result<(), Over> {
@@ -298,6 +335,47 @@ mod tests {
         let mut critical = effort();
         critical["priority"] = json!(CRITICAL);
         assert_eq!(refused(critical, &["DiskPressure"]), None);
+    }
+
+    #[test]
+    fn a_pod_that_runs_may_have_more_if_there_is_more() {
+        let asks = |cpu: &str, memory: &str| {
+            pod(json!({"containers": [{"name": "a", "resources":
+                {"requests": {"cpu": cpu, "memory": memory}}}]}))
+        };
+        let mut other = asks("500m", "16Mi");
+        other.metadata.uid = Some("u-0".into());
+        let others = [Arc::new(other)];
+        let told = |cpu: &str, memory: &str| {
+            let pending = resize(&asks(cpu, memory), &others, &room()).err()?;
+            Some((pending.reason, pending.message))
+        };
+        assert_eq!(told("1500m", "1Mi"), None);
+        let words = "Node didn't have enough capacity: cpu, requested: 1000000, capacity: 2000";
+        assert_eq!(told("1000", "1Mi"), Some(("Infeasible", words.into())));
+        let words = "Node didn't have enough capacity: memory, requested: 2147483648, \
+                     capacity: 1073741824";
+        assert_eq!(told("1000", "2Gi"), Some(("Infeasible", words.into())));
+        let words = "Node didn't have enough resource: cpu, requested: 1600, used: 500, \
+                     capacity: 2000";
+        assert_eq!(told("1600m", "1Mi"), Some(("Deferred", words.into())));
+    }
+
+    #[test]
+    fn what_the_engine_cannot_promise_is_refused() {
+        let strict = json!({"containers": [],
+            "securityContext": {"supplementalGroupsPolicy": "Strict"}});
+        assert_eq!(
+            refusal(strict, &[]),
+            (
+                "SupplementalGroupsPolicyNotSupported".into(),
+                "Pod was rejected: SupplementalGroupsPolicy=Strict is not supported in this node"
+                    .into()
+            )
+        );
+        let merge = json!({"containers": [],
+            "securityContext": {"supplementalGroupsPolicy": "Merge"}});
+        assert_eq!(admit(&pod(merge), &[], &room()), Ok(()));
     }
 
     #[test]

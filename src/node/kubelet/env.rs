@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::jiff::Timestamp;
 
+use crate::manifest::find_container;
 use crate::services::{self, ServiceLink};
 
 /// Why a container's configuration cannot be put together. The text is shown to users
@@ -30,6 +31,8 @@ pub enum ConfigError {
     FieldPath(String),
     #[error("unsupported resource \"{0}\"")]
     Resource(String),
+    #[error("container {0} not found")]
+    NoContainer(String),
     #[error("value of key {key} in {kind} {name} is no text")]
     NotText {
         kind: &'static str,
@@ -178,7 +181,13 @@ async fn value_from(
         return field_value(pod, facts, field).map(Some);
     }
     if let Some(resource) = &from.resource_field_ref {
-        return resource_value(container, facts, resource).map(Some);
+        let name = resource.container_name.as_deref().unwrap_or_default();
+        if name.is_empty() || name == container.name {
+            return resource_value(container, facts, resource).map(Some);
+        }
+        let other =
+            find_container(pod, name).ok_or_else(|| ConfigError::NoContainer(name.to_owned()))?;
+        return resource_value(&other, facts, resource).map(Some);
     }
     if let Some(reference) = &from.config_map_key_ref {
         let found = source.config_map(pod, &reference.name).await?;

@@ -344,7 +344,7 @@ pub fn mounts(
         mounts.push(BindMount {
             host_path: host_path.to_string_lossy().into_owned(),
             container_path: mount.mount_path.clone(),
-            read_only: mount.read_only == Some(true) || is_written_by_us(pod, &mount.name),
+            read_only: mount.read_only == Some(true) || is_only_read(pod, &mount.name),
             propagation: match mount.mount_propagation.as_deref() {
                 Some("HostToContainer") => Some("rslave"),
                 Some("Bidirectional") => Some("rshared"),
@@ -355,9 +355,10 @@ pub fn mounts(
     Ok(mounts)
 }
 
-/// Whether a volume shows objects of the API. Containers can never write to those, whatever
-/// their mounts say (the documentation of ConfigMap, Secret, downwardAPI and projected volumes).
-fn is_written_by_us(pod: &Pod, name: &str) -> bool {
+/// Whether containers can never write to a volume, whatever their mounts say: it shows objects of
+/// the API (the documentation of ConfigMap, Secret, downwardAPI and projected volumes), or the pod
+/// wants no more of its claim.
+fn is_only_read(pod: &Pod, name: &str) -> bool {
     let volumes = pod
         .spec
         .iter()
@@ -367,6 +368,10 @@ fn is_written_by_us(pod: &Pod, name: &str) -> bool {
             || volume.secret.is_some()
             || volume.downward_api.is_some()
             || volume.projected.is_some()
+            || volume
+                .persistent_volume_claim
+                .as_ref()
+                .is_some_and(|claim| claim.read_only == Some(true))
     })
 }
 

@@ -211,13 +211,14 @@ fn mounts_name_undeclared_volumes_and_keep_their_options() {
 }
 
 #[test]
-fn what_shows_objects_is_never_writable() {
+fn what_shows_objects_or_is_claimed_for_reading_is_never_writable() {
     let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [], "volumes": [
         {"name": "map", "configMap": {"name": "m"}}, {"name": "secret", "secret": {}},
         {"name": "downward", "downwardAPI": {}}, {"name": "all", "projected": {}},
+        {"name": "archive", "persistentVolumeClaim": {"claimName": "a", "readOnly": true}},
         {"name": "scratch", "emptyDir": {}}]}}))
     .unwrap();
-    let names = ["map", "secret", "downward", "all", "scratch"];
+    let names = ["map", "secret", "downward", "all", "archive", "scratch"];
     let wanted = names.map(|name| json!({"name": name, "mountPath": format!("/{name}")}));
     let container: Container =
         serde_json::from_value(json!({"name": "c", "volumeMounts": wanted})).unwrap();
@@ -225,7 +226,7 @@ fn what_shows_objects_is_never_writable() {
     let places = HashMap::from(places);
     let found = mounts(&pod, &container, &places, &Variables::default()).unwrap();
     let read_only: Vec<bool> = found.iter().map(|mount| mount.read_only).collect();
-    assert_eq!(read_only, [true, true, true, true, false]);
+    assert_eq!(read_only, [true, true, true, true, true, false]);
 }
 
 #[test]
