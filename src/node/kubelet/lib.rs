@@ -56,6 +56,7 @@ mod plan;
 mod pods;
 mod pressure;
 mod probe_grpc;
+mod probe_http;
 mod probe_run;
 mod probe_tls;
 mod probes;
