@@ -49,6 +49,10 @@ pub enum ConfigError {
     /// The pod's name is not possible; upstream's words.
     #[error("{0}")]
     Hostname(String),
+    /// The pod must not be root on the node, which Docker decides for all its containers at
+    /// once; upstream's words for such an engine.
+    #[error("RuntimeClass handler {0:?} does not support user namespaces")]
+    UserNamespaces(String),
     /// The Services are not known yet.
     #[error("{0}")]
     Services(String),
@@ -97,6 +101,10 @@ pub trait ConfigSource: Send + Sync + 'static {
         &self,
         _name: &str,
     ) -> Result<Option<PersistentVolume>, ConfigError> {
+        Ok(None)
+    }
+    /// The handler of a RuntimeClass, or `None` if there is none of that name.
+    async fn runtime_handler(&self, _name: &str) -> Result<Option<String>, ConfigError> {
         Ok(None)
     }
     /// The pod is gone from this node.

@@ -9,6 +9,7 @@ use crate::block;
 use crate::env::resolve;
 use crate::events::Severity;
 use crate::hooks;
+use crate::labels;
 use crate::manifest::{ephemeral, find_container};
 use crate::observed::Observed;
 use crate::runtime::{BindMount, ContainerInfo, Role, State};
@@ -138,7 +139,8 @@ impl Worker {
             target: target.as_deref(),
             seccomp_dir: &self.shared.seccomp_dir,
         };
-        let spec = spec::container(pod, container, parts).map_err(|error| config(&error))?;
+        let mut spec = spec::container(pod, container, parts).map_err(|error| config(&error))?;
+        spec.runtime = sandbox.label(labels::RUNTIME).map(str::to_owned);
         let runtime = &self.shared.runtime;
         let id = runtime
             .create(&spec)

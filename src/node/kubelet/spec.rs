@@ -274,6 +274,7 @@ pub fn container(
         cap_add: capabilities.add.unwrap_or_default(),
         cap_drop: capabilities.drop.unwrap_or_default(),
         sysctls: HashMap::new(),
+        runtime: None,
         stdin: container.stdin == Some(true),
         stdin_once: container.stdin_once == Some(true),
         tty: container.tty == Some(true),
