@@ -34,6 +34,7 @@ pub mod hollow;
 mod hooks;
 mod host_path;
 mod housekeeping;
+mod image_garbage;
 pub mod images;
 pub mod labels;
 mod launch;
