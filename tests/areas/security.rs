@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::patience::{ended, told};
+use super::patience::{ended, once, told};
 use super::{BUSYBOX, Cluster, SERVE, Said, WAIT, shell};
 
 /// Bits of capability sets (capabilities(7)).
@@ -31,6 +31,7 @@ pub fn play(cluster: &dyn Cluster) {
     ends_are_explained(cluster);
     namespaces_of_the_node(cluster);
     a_shared_pod(cluster);
+    a_running_container_gets_other_limits(cluster);
     usage_is_told(cluster);
     ways_in(cluster);
     cluster.forget(&[
@@ -441,6 +442,7 @@ fn namespaces_of_the_node(cluster: &dyn Cluster) {
 fn shared_pod(cluster: &dyn Cluster) {
     let mut serve = shell("serve", SERVE);
     serve["ports"] = json!([{"containerPort": 8080, "hostPort": 18080}]);
+    serve["resources"] = resources("1");
     let mut talk = shell("talk", "read word; echo heard $word");
     talk["stdin"] = json!(true);
     // Without it the end of what is typed ends the answers as well.
@@ -454,6 +456,52 @@ fn shared_pod(cluster: &dyn Cluster) {
             "dnsPolicy": "None", "dnsConfig": {"nameservers": ["192.0.2.1"],
                 "searches": ["my.dns.search"], "options": [{"name": "ndots", "value": "2"}]}}),
     );
+}
+
+fn resources(cpu: &str) -> Value {
+    let amounts = json!({"cpu": cpu, "memory": "64Mi"});
+    json!({"limits": amounts, "requests": amounts})
+}
+
+/// Other resources in place, and such as no node of ours has.
+fn a_running_container_gets_other_limits(cluster: &dyn Cluster) {
+    let ask = |cpu: &str| {
+        let mut pod = cluster.object("pod/shared");
+        pod["spec"]["containers"][0]["resources"] = resources(cpu);
+        // What is known of it changes meanwhile.
+        let meta = pod["metadata"].as_object_mut().expect("metadata");
+        meta.remove("resourceVersion");
+        let path = "/api/v1/namespaces/default/pods/shared/resize";
+        let mut command = cluster.kubectl_command(&["replace", "--raw", path, "-f", "-"]);
+        let said = Said::fed(&mut command, pod.to_string().as_bytes());
+        assert!(said.code == 0, "{said}");
+    };
+    let has = |field: &str| {
+        let path = format!(".status.containerStatuses[?(@.name==\"serve\")].{field}");
+        cluster.field("pod/shared", &path)
+    };
+    ask("500m");
+    let limit = "cd /sys/fs/cgroup; \
+                 if [ -e cpu.max ]; then cat cpu.max; else \
+                 echo $(cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us); fi";
+    let line = once(&format!("[ \"$({limit})\" = \"50000 100000\" ]"), limit);
+    assert_eq!(cluster.inside("shared", &line), "50000 100000");
+    assert_eq!(has("resources.limits.cpu"), "500m");
+
+    ask("1000");
+    let condition = |field: &str| {
+        let path = format!(".status.conditions[?(@.type==\"PodResizePending\")].{field}");
+        format!("jsonpath={{{path}}}")
+    };
+    let get = ["get", "pod/shared", "-o", &condition("reason")];
+    cluster.until_said(&get, &|reason| reason == "Infeasible");
+    let why = cluster.kubectl(&["get", "pod/shared", "-o", &condition("message")]);
+    let words = "Node didn't have enough capacity: cpu, requested: 1000000, capacity: ";
+    assert!(why.starts_with(words), "{why}");
+    assert_eq!(has("resources.limits.cpu"), "500m", "as before");
+    ask("500m");
+    cluster.until_said(&get, &str::is_empty);
+    assert_eq!(has("restartCount"), "0");
 }
 
 fn a_shared_pod(cluster: &dyn Cluster) {
