@@ -442,7 +442,7 @@ fn namespaces_of_the_node(cluster: &dyn Cluster) {
 fn shared_pod(cluster: &dyn Cluster) {
     let mut serve = shell("serve", SERVE);
     serve["ports"] = json!([{"containerPort": 8080, "hostPort": 18080}]);
-    serve["resources"] = resources("1");
+    serve["resources"] = resources("100m");
     let mut talk = shell("talk", "read word; echo heard $word");
     talk["stdin"] = json!(true);
     // Without it the end of what is typed ends the answers as well.
@@ -480,27 +480,28 @@ fn a_running_container_gets_other_limits(cluster: &dyn Cluster) {
         let path = format!(".status.containerStatuses[?(@.name==\"serve\")].{field}");
         cluster.field("pod/shared", &path)
     };
-    ask("500m");
+    ask("300m");
     let limit = "cd /sys/fs/cgroup; \
                  if [ -e cpu.max ]; then cat cpu.max; else \
                  echo $(cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us); fi";
-    let line = once(&format!("[ \"$({limit})\" = \"50000 100000\" ]"), limit);
-    assert_eq!(cluster.inside("shared", &line), "50000 100000");
-    assert_eq!(has("resources.limits.cpu"), "500m");
+    let line = once(&format!("[ \"$({limit})\" = \"30000 100000\" ]"), limit);
+    assert_eq!(cluster.inside("shared", &line), "30000 100000");
+    assert_eq!(has("resources.limits.cpu"), "300m");
 
     ask("1000");
     let condition = |field: &str| {
         let path = format!(".status.conditions[?(@.type==\"PodResizePending\")].{field}");
         format!("jsonpath={{{path}}}")
     };
-    let get = ["get", "pod/shared", "-o", &condition("reason")];
+    let (reason, message) = (condition("reason"), condition("message"));
+    let get = ["get", "pod/shared", "-o", reason.as_str()];
     cluster.until_said(&get, &|reason| reason == "Infeasible");
-    let why = cluster.kubectl(&["get", "pod/shared", "-o", &condition("message")]);
+    let why = cluster.kubectl(&["get", "pod/shared", "-o", &message]);
     let words = "Node didn't have enough capacity: cpu, requested: 1000000, capacity: ";
     assert!(why.starts_with(words), "{why}");
-    assert_eq!(has("resources.limits.cpu"), "500m", "as before");
-    ask("500m");
-    cluster.until_said(&get, &str::is_empty);
+    assert_eq!(has("resources.limits.cpu"), "300m", "as before");
+    ask("300m");
+    cluster.until_said(&get, &|reason| reason.is_empty());
     assert_eq!(has("restartCount"), "0");
 }
 
