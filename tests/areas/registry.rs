@@ -94,16 +94,23 @@ pub fn play(cluster: &dyn Cluster) {
     clear(cluster, &exact);
 }
 
-/// Lays the areas' own image out as a registry has it; the digest of its manifest.
+/// Lays an image like the areas' own out as a registry has it; the digest of its manifest.
 fn fill(cluster: &dyn Cluster) -> String {
     cluster.node_says(&format!(
         "rm -rf {ROOT} && mkdir -p {ROOT}/saved && cd {ROOT} && \
          docker save {BUSYBOX} | tar -x -C saved && printf %s '{SERVE}' > serve && chmod +x serve"
     ));
-    let saved = cluster.node_says(&format!("cat {ROOT}/saved/manifest.json"));
-    let saved: Value = serde_json::from_str(&saved).expect("a list of images");
-    let blob = |kind: &str, path: &Value| {
-        let path = path.as_str().expect("a path");
+    let read = |path: &str| -> Value {
+        let text = cluster.node_says(&format!("cat {ROOT}/saved/{path}"));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
+    };
+    let text = |value: &Value| value.as_str().expect("a path").to_owned();
+    let saved = read("manifest.json");
+    // An image of its own: it has another author.
+    let mut config = read(&text(&saved[0]["Config"]));
+    config["author"] = json!("the areas");
+    cluster.node_says(&format!("printf %s '{config}' > {ROOT}/saved/config"));
+    let blob = |kind: &str, path: &str| {
         let told = cluster.node_says(&format!(
             "cd {ROOT} && sum=$(sha256sum < saved/{path} | cut -d ' ' -f 1) && \
              cat saved/{path} > sha256:$sum && echo sha256:$sum $(wc -c < saved/{path})"
@@ -112,16 +119,13 @@ fn fill(cluster: &dyn Cluster) -> String {
         let size: u64 = size.parse().expect("a number");
         json!({"mediaType": kind, "digest": digest, "size": size})
     };
-    let config = blob(
-        "application/vnd.docker.container.image.v1+json",
-        &saved[0]["Config"],
-    );
     let layers = saved[0]["Layers"].as_array().expect("layers");
-    let layer = |path| blob("application/vnd.docker.image.rootfs.diff.tar", path);
+    let layer = |path| blob("application/vnd.docker.image.rootfs.diff.tar", &text(path));
     let layers: Vec<Value> = layers.iter().map(layer).collect();
     let manifest = json!({"schemaVersion": 2,
         "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-        "config": config, "layers": layers});
+        "config": blob("application/vnd.docker.container.image.v1+json", "config"),
+        "layers": layers});
     cluster.node_says(&format!(
         "cd {ROOT} && printf %s '{manifest}' > manifest && \
          printf sha256:%s $(sha256sum < manifest | cut -d ' ' -f 1) > digest && cat digest"
@@ -205,8 +209,7 @@ fn clear(cluster: &dyn Cluster, exact: &str) {
     cluster.forget(&all);
     cluster.forget(&["secret/shelf"]);
     cluster.until_gone(&["pod/registry"]);
-    // Only names: the image is that of all areas.
     cluster.node_says(&format!(
-        "docker rmi {OPEN}:1 {OPEN}:2 {LOCKED}:1 {exact} >/dev/null; rm -rf {ROOT}"
+        "docker rmi -f {OPEN}:1 {OPEN}:2 {LOCKED}:1 {exact} >/dev/null; rm -rf {ROOT}"
     ));
 }
