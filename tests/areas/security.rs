@@ -157,7 +157,7 @@ fn informed_pod(cluster: &dyn Cluster) {
     let mut app = shell(
         "app",
         "for name in CM_COLOR KEY GREETING POD SPACE WHICH LABEL NOTE NODE ACCOUNT HOST IP CPU \
-         CORES MEMORY; do eval \"echo \\\"\\${$name}\\\"\"; done; \
+         CORES MEMORY FILED; do eval \"echo \\\"\\${$name}\\\"\"; done; \
          echo ${ABSENT-unset}; pwd; \
          echo $MY_DB_SERVICE_HOST $MY_DB_SERVICE_PORT $MY_DB_SERVICE_PORT_SQL; \
          echo $MY_DB_PORT $MY_DB_PORT_5432_TCP; \
@@ -195,11 +195,17 @@ fn informed_pod(cluster: &dyn Cluster) {
         // In whole cores unless told otherwise, rounded up.
         amount("CORES", "limits.cpu", "0"),
         amount("MEMORY", "limits.memory", "1Mi"),
+        json!({"name": "FILED", "valueFrom": {"fileKeyRef":
+            {"volumeName": "files", "path": "some", "key": "FILED"}}}),
     ]);
+    // The container itself has no such mount.
+    let mut first = shell("first", "echo \"FILED='from a file'\" > /files/some");
+    first["volumeMounts"] = json!([{"name": "files", "mountPath": "/files"}]);
     cluster.create(&json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "informed", "labels": {"app": "informed"},
             "annotations": {"note": "well"}},
-        "spec": {"restartPolicy": "Never", "containers": [app]}}));
+        "spec": {"restartPolicy": "Never", "initContainers": [first], "containers": [app],
+            "volumes": [{"name": "files", "emptyDir": {}}]}}));
 }
 
 fn variables_come_from_everywhere(cluster: &dyn Cluster) {
@@ -228,6 +234,7 @@ fn variables_come_from_everywhere(cluster: &dyn Cluster) {
         "500".to_owned(),
         "1".to_owned(),
         "64".to_owned(),
+        "from a file".to_owned(),
         "unset".to_owned(),
         "/work".to_owned(),
         format!("{service} 5432 5432"),

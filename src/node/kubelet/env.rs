@@ -11,8 +11,10 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::jiff::Timestamp;
 
+use crate::env_file;
 use crate::manifest::find_container;
 use crate::services::{self, ServiceLink};
+use crate::volumes::Places;
 
 /// Why a container's configuration cannot be put together. The text is shown to users
 /// as the message of `CreateContainerConfigError`.
@@ -33,6 +35,9 @@ pub enum ConfigError {
     Resource(String),
     #[error("container {0} not found")]
     NoContainer(String),
+    /// A file of the pod's own that is missing or of another form.
+    #[error("{0}")]
+    EnvFile(String),
     #[error("value of key {key} in {kind} {name} is no text")]
     NotText {
         kind: &'static str,
@@ -122,7 +127,8 @@ pub struct Facts {
     pub memory: i64,
 }
 
-/// The container's variables, in order of first definition; later ones win.
+/// The container's variables, in order of first definition; later ones win. Files of its pod are
+/// read at their `places`.
 ///
 /// # Errors
 /// If something referred to is missing and not optional.
@@ -130,6 +136,7 @@ pub async fn resolve(
     pod: &Pod,
     container: &Container,
     facts: &Facts,
+    places: &Places,
     source: &dyn ConfigSource,
 ) -> Result<Variables, ConfigError> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
@@ -167,7 +174,10 @@ pub async fn resolve(
     for entry in container.env.iter().flatten() {
         let value = match (&entry.value, &entry.value_from) {
             (Some(text), _) if !text.is_empty() => Some(variables.expand(text)),
-            (_, Some(from)) => value_from(pod, container, facts, source, namespace, from).await?,
+            (_, Some(from)) => match &from.file_key_ref {
+                Some(file) => env_file::read(places, file)?,
+                None => value_from(pod, container, facts, source, namespace, from).await?,
+            },
             _ => Some(String::new()),
         };
         if let Some(value) = value {

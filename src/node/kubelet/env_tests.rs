@@ -56,7 +56,7 @@ async fn resolved(container: serde_json::Value) -> Result<Vec<String>, ConfigErr
         cpu_millis: 2000,
         memory: 1 << 30,
     };
-    resolve(&pod(), &container, &facts, &Maps)
+    resolve(&pod(), &container, &facts, &Places::new(), &Maps)
         .await
         .map(|v| v.assignments())
 }

@@ -112,7 +112,7 @@ impl Worker {
         let source = self.shared.config.as_ref();
         let nowhere = Places::new();
         let places = self.memory.places.as_ref().unwrap_or(&nowhere);
-        let variables = resolve(pod, container, &facts, source)
+        let variables = resolve(pod, container, &facts, places, source)
             .await
             .map_err(|error| config(&error))?;
         let mut all = mounts(pod, container, places, &variables).map_err(|error| config(&error))?;

@@ -28,6 +28,7 @@ mod connect;
 mod credentials;
 mod end;
 pub mod env;
+mod env_file;
 pub mod events;
 mod eviction;
 pub mod hollow;
