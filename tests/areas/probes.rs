@@ -356,6 +356,7 @@ fn ordered_pod(cluster: &dyn Cluster) {
         ),
     );
     sidecar["restartPolicy"] = json!("Always");
+    sidecar["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 1}}});
     sidecar["startupProbe"] = probe(json!({"exec": {"command": ["test", "-e", "/up"]}}), 300);
     let mut app = shell(
         "app",

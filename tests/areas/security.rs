@@ -120,8 +120,9 @@ fn begin(cluster: &dyn Cluster) {
         json!({"containers": [greedy, talks, words]}),
     );
 
+    // Names of the cluster are for those who ask for them.
     let look = "readlink /proc/self/ns/net; readlink /proc/self/ns/pid; \
-                cat /proc/self/oom_score_adj";
+                cat /proc/self/oom_score_adj; grep -c 10.96.0.10 /etc/resolv.conf; true";
     never(
         cluster,
         "host",
@@ -438,7 +439,7 @@ fn ends_are_explained(cluster: &dyn Cluster) {
 fn namespaces_of_the_node(cluster: &dyn Cluster) {
     succeeded(cluster, "host");
     let node = cluster.node_says("readlink /proc/self/ns/net; readlink /proc/self/ns/pid");
-    assert_eq!(logs(cluster, "host", "app"), format!("{node}\n1000"));
+    assert_eq!(logs(cluster, "host", "app"), format!("{node}\n1000\n0"));
     let pod = cluster.object("pod/host");
     let status = &pod["status"];
     assert_eq!(status["podIP"], status["hostIP"], "{status}");

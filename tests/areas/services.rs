@@ -35,7 +35,8 @@ pub fn play(cluster: &dyn Cluster) {
     cluster.pod("many", json!({"containers": [many]}));
     cluster.pod(
         "hosted",
-        json!({"hostNetwork": true, "containers": [shell("app", WAIT)]}),
+        json!({"hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet",
+            "containers": [shell("app", WAIT)]}),
     );
     cluster.create(&deployment("shop", 2));
     let expose = [
@@ -133,6 +134,9 @@ fn ports_have_names(cluster: &dyn Cluster) {
     // The pod reaches itself by its Service, and so does who is on the machine's network.
     ask::come_true(cluster, "many", &both());
     ask::come_true(cluster, "hosted", &both());
+    // By name as well, because it asked for that.
+    let named = [Check::page("many.default.svc.cluster.local:81", "admin")];
+    ask::come_true(cluster, "hosted", &named);
     let hosted = cluster.field("pod/hosted", ".status.podIP");
     assert_eq!(hosted, node_address(cluster));
 

@@ -56,6 +56,7 @@ fn files_pod(cluster: &dyn Cluster) {
         {"name": "made", "mountPath": "/made"},
         {"name": "file", "mountPath": "/file"},
         {"name": "new", "mountPath": "/new"},
+        {"name": "full", "mountPath": "/full"},
         {"name": "colors", "mountPath": "/colors"},
         {"name": "colors", "mountPath": "/one", "subPath": "color"},
         {"name": "chosen", "mountPath": "/chosen"},
@@ -78,6 +79,7 @@ fn files_pod(cluster: &dyn Cluster) {
         {"name": "made", "hostPath": host("made/deep", "DirectoryOrCreate")},
         {"name": "file", "hostPath": host("dir/file", "File")},
         {"name": "new", "hostPath": host("dir/new", "FileOrCreate")},
+        {"name": "full", "hostPath": {"path": "/dev/full", "type": "CharDevice"}},
         {"name": "colors", "configMap": {"name": "colors"}},
         {"name": "chosen", "configMap": {"name": "colors", "defaultMode": 0o400,
             "items": [{"key": "color", "path": "deep/paint"},
@@ -193,9 +195,10 @@ fn mounts_are_what_they_should_be(cluster: &dyn Cluster) {
 fn paths_of_the_node(cluster: &dyn Cluster) {
     let told = cluster.inside(
         "files",
-        "cat /file; echo from the pod > /made/x; echo more >> /new; cat /dir/new",
+        "cat /file; echo from the pod > /made/x; echo more >> /new; cat /dir/new; \
+         [ -c /full ] && echo a device",
     );
-    assert_eq!(told, "hi\nmore");
+    assert_eq!(told, "hi\nmore\na device");
     let told = cluster.node_says(&format!(
         "cat {ROOT}/made/deep/x {ROOT}/dir/new; stat -c %a {ROOT}/made/deep {ROOT}/dir/new"
     ));
