@@ -352,7 +352,8 @@ fn who_takes_too_much_must_go(cluster: &dyn Cluster) {
         ),
     ] {
         cluster.until(&format!("pod/{pod}"), ".status.phase", "Failed");
-        let status = &cluster.object(&format!("pod/{pod}"))["status"];
+        let seen = cluster.object(&format!("pod/{pod}"));
+        let status = &seen["status"];
         assert_eq!(status["reason"], "Evicted", "{status}");
         assert_eq!(status["message"], words, "{status}");
         told(cluster, pod, "Evicted", words.trim_end());
