@@ -172,6 +172,23 @@ async fn a_trust_bundle_is_refused_by_name_unless_it_may_be_missing() {
 }
 
 #[test]
+fn a_folder_is_given_to_its_group_once_if_the_pod_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let group = std::fs::metadata(home.path()).unwrap().gid();
+    let policy = |policy: &str| {
+        pod(json!({"containers": [], "securityContext":
+            {"fsGroup": group, "fsGroupChangePolicy": policy}}))
+    };
+    let (once, always) = (policy("OnRootMismatch"), policy("Always"));
+    set_mode(home.path(), 0o755).unwrap();
+    assert!(!is_owned(&once, home.path(), group), "others' rights");
+    own(home.path(), group).unwrap();
+    assert!(is_owned(&once, home.path(), group));
+    assert!(!is_owned(&once, home.path(), group + 1));
+    assert!(!is_owned(&always, home.path(), group));
+}
+
+#[test]
 fn sub_paths_stay_in_their_volume() {
     let home = tempfile::tempdir().unwrap();
     let volume = home.path().join("volume");
