@@ -12,8 +12,9 @@
 //! engine behind [`runtime::Runtime`] is the only memory, so the agent can be killed at
 //! any moment without a container noticing.
 //!
-//! Deliberately absent: volumes that are not on the node (CSI, network, cloud), swap,
-//! dynamic resource allocation, a control group per pod (every container has its own).
+//! Deliberately absent: volumes that are not on the node (CSI, network, cloud) or are images,
+//! swap, user namespaces, dynamic resource allocation, a control group per pod (every container
+//! has its own).
 
 mod acts;
 pub mod admission;

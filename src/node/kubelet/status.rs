@@ -319,8 +319,8 @@ fn resources_of(
     inputs: &Inputs<'_>,
     container: &Container,
 ) -> (Option<Amounts>, Option<ResourceRequirements>) {
-    let before = lost::old_status(inputs.pod, &container.name);
-    match before.filter(|_| inputs.memory.pending.is_some()) {
+    let pending = inputs.memory.pending.as_ref();
+    match pending.and_then(|_| lost::old_status(inputs.pod, &container.name)) {
         Some(old) => (old.allocated_resources.clone(), old.resources.clone()),
         None => {
             let asked = container.resources.as_ref();
