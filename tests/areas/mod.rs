@@ -17,6 +17,7 @@ mod patience;
 mod pods;
 mod policies;
 mod probes;
+mod registry;
 mod rollouts;
 mod scheduling;
 mod security;
@@ -50,6 +51,7 @@ const PHASES: &[&[&[(&str, Play)]]] = &[
             ("services", services::play),
             ("names", names::play),
             ("ingress", ingress::play),
+            ("registry", registry::play),
         ],
         &[
             ("volumes", volumes::play),

@@ -252,6 +252,10 @@ impl<'a> Site<'a> {
             "ports": [{"protocol": "TCP", "port": "http"}]});
         out(&json!([dns_pods, server]));
         sees("known", "server");
+        let address = json!({"to": [{"ipBlock": {"cidr": format!("{}/32", self.ip)}}]});
+        out(&json!([address]));
+        sees("unknown", "server");
+        out(&json!([dns_pods, server]));
         self.finds(FRIEND, &[(8081, NOBODY)]);
         // A Service is reached where its pods are.
         let by_service = [Check::page("server.default", "server")];

@@ -21,6 +21,7 @@ pub fn play(cluster: &dyn Cluster) {
     those_that_fail(cluster);
     readiness_decides_about_the_service(cluster);
     a_debugger_sees_and_harms_nobody(cluster);
+    a_debugger_sees_the_node(cluster);
     liveness_restarts(cluster);
     a_slow_starter_is_given_time(cluster);
     order_is_kept(cluster);
@@ -77,7 +78,8 @@ fn begin(cluster: &dyn Cluster) {
     app["livenessProbe"] = tcp(1);
     cluster.pod("slow", json!({"containers": [app]}));
 
-    cluster.pod("crash", json!({"containers": [shell("app", "exit 3")]}));
+    let line = "echo last words; exit 3";
+    cluster.pod("crash", json!({"containers": [shell("app", line)]}));
     let line = "test -e /kept/x && exit 0; touch /kept/x; exit 1";
     let mut app = shell("app", line);
     app["volumeMounts"] = json!([{"name": "kept", "mountPath": "/kept"}]);
@@ -167,6 +169,8 @@ fn those_that_fail(cluster: &dyn Cluster) {
     );
     let words = format!("Back-off restarting failed container app in pod crash_default({uid})");
     told(cluster, "crash", "BackOff", &words);
+    let words = ["logs", "crash", "--previous"];
+    cluster.until_said(&words, &|words| words == "last words");
 
     cluster.until("pod/again", ".status.phase", "Succeeded");
     row_begins(cluster, "again", "0/1 Completed 1");
@@ -255,6 +259,35 @@ fn a_debugger_sees_and_harms_nobody(cluster: &dyn Cluster) {
     row_begins(cluster, "checked", "1/1 Running 0");
 }
 
+/// In the node's own namespaces, with the node's files below `/host`.
+fn a_debugger_sees_the_node(cluster: &dyn Cluster) {
+    let (node, image) = (
+        format!("node/{}", cluster.node()),
+        format!("--image={BUSYBOX}"),
+    );
+    let look = format!("ls -d /host{ROOT}; readlink /proc/self/ns/net");
+    let debug = [
+        "debug",
+        &node,
+        &image,
+        "--image-pull-policy=IfNotPresent",
+        "--",
+        "sh",
+        "-c",
+        &look,
+    ];
+    cluster.kubectl(&debug);
+    let pods = cluster.kubectl(&["get", "pods", "-o", "name"]);
+    let mut pods = pods.lines();
+    let pod = pods.find(|pod| pod.starts_with("pod/node-debugger-"));
+    let pod = pod.expect("a debugger");
+    cluster.until(pod, ".status.phase", "Succeeded");
+    let net = cluster.node_says("readlink /proc/self/ns/net");
+    let said = cluster.kubectl(&["logs", pod]);
+    assert_eq!(said, format!("/host{ROOT}\n{net}"));
+    cluster.forget(&[pod]);
+}
+
 fn liveness_restarts(cluster: &dyn Cluster) {
     cluster.ready("ailing");
     let (before, restarts) = cluster.container("ailing");
@@ -323,6 +356,7 @@ fn ordered_pod(cluster: &dyn Cluster) {
         ),
     );
     sidecar["restartPolicy"] = json!("Always");
+    sidecar["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 1}}});
     sidecar["startupProbe"] = probe(json!({"exec": {"command": ["test", "-e", "/up"]}}), 300);
     let mut app = shell(
         "app",

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::patience::{ended, told};
+use super::patience::{ended, once, told};
 use super::{BUSYBOX, Cluster, SERVE, Said, WAIT, shell};
 
 /// Bits of capability sets (capabilities(7)).
@@ -31,6 +31,7 @@ pub fn play(cluster: &dyn Cluster) {
     ends_are_explained(cluster);
     namespaces_of_the_node(cluster);
     a_shared_pod(cluster);
+    a_running_container_gets_other_limits(cluster);
     usage_is_told(cluster);
     ways_in(cluster);
     cluster.forget(&[
@@ -119,8 +120,9 @@ fn begin(cluster: &dyn Cluster) {
         json!({"containers": [greedy, talks, words]}),
     );
 
+    // Names of the cluster are for those who ask for them.
     let look = "readlink /proc/self/ns/net; readlink /proc/self/ns/pid; \
-                cat /proc/self/oom_score_adj";
+                cat /proc/self/oom_score_adj; grep -c 10.96.0.10 /etc/resolv.conf; true";
     never(
         cluster,
         "host",
@@ -156,7 +158,7 @@ fn informed_pod(cluster: &dyn Cluster) {
     let mut app = shell(
         "app",
         "for name in CM_COLOR KEY GREETING POD SPACE WHICH LABEL NOTE NODE ACCOUNT HOST IP CPU \
-         CORES MEMORY; do eval \"echo \\\"\\${$name}\\\"\"; done; \
+         CORES MEMORY FILED; do eval \"echo \\\"\\${$name}\\\"\"; done; \
          echo ${ABSENT-unset}; pwd; \
          echo $MY_DB_SERVICE_HOST $MY_DB_SERVICE_PORT $MY_DB_SERVICE_PORT_SQL; \
          echo $MY_DB_PORT $MY_DB_PORT_5432_TCP; \
@@ -194,11 +196,17 @@ fn informed_pod(cluster: &dyn Cluster) {
         // In whole cores unless told otherwise, rounded up.
         amount("CORES", "limits.cpu", "0"),
         amount("MEMORY", "limits.memory", "1Mi"),
+        json!({"name": "FILED", "valueFrom": {"fileKeyRef":
+            {"volumeName": "files", "path": "some", "key": "FILED"}}}),
     ]);
+    // The container itself has no such mount.
+    let mut first = shell("first", "echo \"FILED='from a file'\" > /files/some");
+    first["volumeMounts"] = json!([{"name": "files", "mountPath": "/files"}]);
     cluster.create(&json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "informed", "labels": {"app": "informed"},
             "annotations": {"note": "well"}},
-        "spec": {"restartPolicy": "Never", "containers": [app]}}));
+        "spec": {"restartPolicy": "Never", "initContainers": [first], "containers": [app],
+            "volumes": [{"name": "files", "emptyDir": {}}]}}));
 }
 
 fn variables_come_from_everywhere(cluster: &dyn Cluster) {
@@ -227,6 +235,7 @@ fn variables_come_from_everywhere(cluster: &dyn Cluster) {
         "500".to_owned(),
         "1".to_owned(),
         "64".to_owned(),
+        "from a file".to_owned(),
         "unset".to_owned(),
         "/work".to_owned(),
         format!("{service} 5432 5432"),
@@ -430,7 +439,7 @@ fn ends_are_explained(cluster: &dyn Cluster) {
 fn namespaces_of_the_node(cluster: &dyn Cluster) {
     succeeded(cluster, "host");
     let node = cluster.node_says("readlink /proc/self/ns/net; readlink /proc/self/ns/pid");
-    assert_eq!(logs(cluster, "host", "app"), format!("{node}\n1000"));
+    assert_eq!(logs(cluster, "host", "app"), format!("{node}\n1000\n0"));
     let pod = cluster.object("pod/host");
     let status = &pod["status"];
     assert_eq!(status["podIP"], status["hostIP"], "{status}");
@@ -441,6 +450,7 @@ fn namespaces_of_the_node(cluster: &dyn Cluster) {
 fn shared_pod(cluster: &dyn Cluster) {
     let mut serve = shell("serve", SERVE);
     serve["ports"] = json!([{"containerPort": 8080, "hostPort": 18080}]);
+    serve["resources"] = resources("100m");
     let mut talk = shell("talk", "read word; echo heard $word");
     talk["stdin"] = json!(true);
     // Without it the end of what is typed ends the answers as well.
@@ -454,6 +464,53 @@ fn shared_pod(cluster: &dyn Cluster) {
             "dnsPolicy": "None", "dnsConfig": {"nameservers": ["192.0.2.1"],
                 "searches": ["my.dns.search"], "options": [{"name": "ndots", "value": "2"}]}}),
     );
+}
+
+fn resources(cpu: &str) -> Value {
+    let amounts = json!({"cpu": cpu, "memory": "64Mi"});
+    json!({"limits": amounts, "requests": amounts})
+}
+
+/// Other resources in place, and such as no node of ours has.
+fn a_running_container_gets_other_limits(cluster: &dyn Cluster) {
+    let ask = |cpu: &str| {
+        let mut pod = cluster.object("pod/shared");
+        pod["spec"]["containers"][0]["resources"] = resources(cpu);
+        // What is known of it changes meanwhile.
+        let meta = pod["metadata"].as_object_mut().expect("metadata");
+        meta.remove("resourceVersion");
+        let path = "/api/v1/namespaces/default/pods/shared/resize";
+        let mut command = cluster.kubectl_command(&["replace", "--raw", path, "-f", "-"]);
+        let said = Said::fed(&mut command, pod.to_string().as_bytes());
+        assert!(said.code == 0, "{said}");
+    };
+    let has = |field: &str| {
+        let path = format!(".status.containerStatuses[?(@.name==\"serve\")].{field}");
+        cluster.field("pod/shared", &path)
+    };
+    ask("300m");
+    let limit = "cd /sys/fs/cgroup; \
+                 if [ -e cpu.max ]; then cat cpu.max; else \
+                 echo $(cat cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us); fi";
+    let line = once(&format!("[ \"$({limit})\" = \"30000 100000\" ]"), limit);
+    assert_eq!(cluster.inside("shared", &line), "30000 100000");
+    assert_eq!(has("resources.limits.cpu"), "300m");
+
+    ask("1000");
+    let condition = |field: &str| {
+        let path = format!(".status.conditions[?(@.type==\"PodResizePending\")].{field}");
+        format!("jsonpath={{{path}}}")
+    };
+    let (reason, message) = (condition("reason"), condition("message"));
+    let get = ["get", "pod/shared", "-o", reason.as_str()];
+    cluster.until_said(&get, &|reason| reason == "Infeasible");
+    let why = cluster.kubectl(&["get", "pod/shared", "-o", &message]);
+    let words = "Node didn't have enough capacity: cpu, requested: 1000000, capacity: ";
+    assert!(why.starts_with(words), "{why}");
+    assert_eq!(has("resources.limits.cpu"), "300m", "as before");
+    ask("300m");
+    cluster.until_said(&get, &|reason| reason.is_empty());
+    assert_eq!(has("restartCount"), "0");
 }
 
 fn a_shared_pod(cluster: &dyn Cluster) {

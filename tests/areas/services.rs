@@ -35,7 +35,8 @@ pub fn play(cluster: &dyn Cluster) {
     cluster.pod("many", json!({"containers": [many]}));
     cluster.pod(
         "hosted",
-        json!({"hostNetwork": true, "containers": [shell("app", WAIT)]}),
+        json!({"hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet",
+            "containers": [shell("app", WAIT)]}),
     );
     cluster.create(&deployment("shop", 2));
     let expose = [
@@ -122,9 +123,20 @@ fn ports_have_names(cluster: &dyn Cluster) {
     // Inside the cluster nobody hides who asks.
     checks.push(Check::page(&format!("{ip}/cgi-bin/who"), &own));
     ask::come_true(cluster, "client", &checks);
+    // An address that somebody leads to the node stands for the Service as well.
+    let foreign = "{\"spec\": {\"externalIPs\": [\"198.51.100.7\"]}}";
+    cluster.kubectl(&["patch", "service", "many", "-p", foreign]);
+    let row = cluster.row("service/many");
+    let wanted = format!("many ClusterIP {ip} 198.51.100.7 80/TCP,81/TCP ");
+    assert!(row.starts_with(&wanted), "{row}");
+    let foreign = [Check::page("198.51.100.7:81", "admin")];
+    ask::come_true(cluster, "client", &foreign);
     // The pod reaches itself by its Service, and so does who is on the machine's network.
     ask::come_true(cluster, "many", &both());
     ask::come_true(cluster, "hosted", &both());
+    // By name as well, because it asked for that.
+    let named = [Check::page("many.default.svc.cluster.local:81", "admin")];
+    ask::come_true(cluster, "hosted", &named);
     let hosted = cluster.field("pod/hosted", ".status.podIP");
     assert_eq!(hosted, node_address(cluster));
 
@@ -203,7 +215,14 @@ fn packets_reach_endpoints_without_pods(cluster: &dyn Cluster) {
     );
     let name = "kubernetes.default.svc.cluster.local";
     let ask = format!("timeout 3 nslookup -type=a {name} {ip}:5353");
-    ask::come_true(cluster, "client", &[Check::has(&ask, "Address: 10.96.0.1")]);
+    let known = |ask: &str| Check::has(ask, "Address: 10.96.0.1");
+    ask::come_true(cluster, "client", &[known(&ask)]);
+    let nodes = "{\"spec\": {\"type\": \"NodePort\"}}";
+    cluster.kubectl(&["patch", "service", "packets", "-p", nodes]);
+    let port = cluster.field("service/packets", ".spec.ports[0].nodePort");
+    let node = node_address(cluster);
+    let ask = format!("timeout 3 nslookup -type=a {name} {node}:{port}");
+    ask::come_true(cluster, "client", &[known(&ask)]);
     cluster.forget(&["service/packets", "endpointslice/packets-1"]);
 }
 
@@ -290,6 +309,15 @@ fn a_balancer_has_an_address(cluster: &dyn Cluster) {
         Check::page(&format!("{node}:{port}"), "many"),
     ];
     ask::come_true(cluster, "client", &checks);
+    // A balancer of somebody else's would ask here which nodes have a pod of it.
+    let local = "{\"spec\": {\"externalTrafficPolicy\": \"Local\"}}";
+    cluster.kubectl(&["patch", "service", "front", "-p", local]);
+    let port = cluster.field("service/front", ".spec.healthCheckNodePort");
+    let health = cluster.page(&format!("{node}:{port}"));
+    assert!(
+        health.contains(" 200 OK") && health.contains("\"localEndpoints\": 1"),
+        "{health}"
+    );
     cluster.forget(&["service/front"]);
 }
 

@@ -20,6 +20,7 @@ pub fn play(cluster: &dyn Cluster) {
     files_pod(cluster);
     refused_pod(cluster);
     late_pod(cluster);
+    greedy_pods(cluster);
     claim_waits(cluster);
 
     mounts_are_what_they_should_be(cluster);
@@ -30,7 +31,9 @@ pub fn play(cluster: &dyn Cluster) {
     what_was_missing_comes(cluster);
     data_outlive_their_pod(cluster);
     a_retained_volume_stays(cluster);
+    who_takes_too_much_must_go(cluster);
     cluster.forget(&["pod/files", "pod/refused", "pod/late"]);
+    cluster.forget(&["pod/hoarder", "pod/writer"]);
     cluster.forget(&["configmap/colors", "configmap/afterwards", "secret/door"]);
     cluster.until_gone(&["pod/files"]);
     cluster.node_says(&format!("rm -rf {ROOT}"));
@@ -53,6 +56,7 @@ fn files_pod(cluster: &dyn Cluster) {
         {"name": "made", "mountPath": "/made"},
         {"name": "file", "mountPath": "/file"},
         {"name": "new", "mountPath": "/new"},
+        {"name": "full", "mountPath": "/full"},
         {"name": "colors", "mountPath": "/colors"},
         {"name": "colors", "mountPath": "/one", "subPath": "color"},
         {"name": "chosen", "mountPath": "/chosen"},
@@ -75,6 +79,7 @@ fn files_pod(cluster: &dyn Cluster) {
         {"name": "made", "hostPath": host("made/deep", "DirectoryOrCreate")},
         {"name": "file", "hostPath": host("dir/file", "File")},
         {"name": "new", "hostPath": host("dir/new", "FileOrCreate")},
+        {"name": "full", "hostPath": {"path": "/dev/full", "type": "CharDevice"}},
         {"name": "colors", "configMap": {"name": "colors"}},
         {"name": "chosen", "configMap": {"name": "colors", "defaultMode": 0o400,
             "items": [{"key": "color", "path": "deep/paint"},
@@ -128,6 +133,12 @@ fn mounts_are_what_they_should_be(cluster: &dyn Cluster) {
     );
     let told = cluster.inside("files -c side", "cat /shared/x");
     assert_eq!(told, "shared");
+    // Told is what is mounted, and how.
+    let pod = cluster.object("pod/files");
+    let told = &pod["status"]["containerStatuses"][0]["volumeMounts"][1];
+    let wanted = json!({"name": "disk", "mountPath": "/ro", "readOnly": true,
+        "recursiveReadOnly": "Disabled"});
+    assert_eq!(*told, wanted);
 
     let told = cluster.inside(
         "files",
@@ -184,9 +195,10 @@ fn mounts_are_what_they_should_be(cluster: &dyn Cluster) {
 fn paths_of_the_node(cluster: &dyn Cluster) {
     let told = cluster.inside(
         "files",
-        "cat /file; echo from the pod > /made/x; echo more >> /new; cat /dir/new",
+        "cat /file; echo from the pod > /made/x; echo more >> /new; cat /dir/new; \
+         [ -c /full ] && echo a device",
     );
-    assert_eq!(told, "hi\nmore");
+    assert_eq!(told, "hi\nmore\na device");
     let told = cluster.node_says(&format!(
         "cat {ROOT}/made/deep/x {ROOT}/dir/new; stat -c %a {ROOT}/made/deep {ROOT}/dir/new"
     ));
@@ -312,6 +324,42 @@ fn what_is_wrong_is_said(cluster: &dyn Cluster) {
     assert!(row.starts_with("refused 0/1 ContainerCreating 0 "), "{row}");
 }
 
+/// They hold more on the node's disk than they may.
+fn greedy_pods(cluster: &dyn Cluster) {
+    let line = |path: &str| format!("dd if=/dev/zero of={path} bs=1024 count=1024; {WAIT}");
+    let mut app = shell("app", &line("/scratch/much"));
+    app["volumeMounts"] = json!([{"name": "scratch", "mountPath": "/scratch"}]);
+    cluster.pod(
+        "hoarder",
+        json!({"containers": [app],
+            "volumes": [{"name": "scratch", "emptyDir": {"sizeLimit": "64Ki"}}]}),
+    );
+    let mut app = shell("app", &line("/tmp/much"));
+    app["resources"] = json!({"limits": {"ephemeral-storage": "64Ki"}});
+    cluster.pod("writer", json!({"containers": [app]}));
+}
+
+/// The agent looks with every heartbeat, and ten seconds have passed meanwhile.
+fn who_takes_too_much_must_go(cluster: &dyn Cluster) {
+    for (pod, words) in [
+        (
+            "hoarder",
+            "Usage of EmptyDir volume \"scratch\" exceeds the limit \"64Ki\". ",
+        ),
+        (
+            "writer",
+            "Pod ephemeral local storage usage exceeds the total limit of containers 64Ki. ",
+        ),
+    ] {
+        cluster.until(&format!("pod/{pod}"), ".status.phase", "Failed");
+        let seen = cluster.object(&format!("pod/{pod}"));
+        let status = &seen["status"];
+        assert_eq!(status["reason"], "Evicted", "{status}");
+        assert_eq!(status["message"], words, "{status}");
+        told(cluster, pod, "Evicted", words.trim_end());
+    }
+}
+
 /// A map that is not there yet, and a volume that lives as long as its pod.
 fn late_pod(cluster: &dyn Cluster) {
     let mut app = shell("app", WAIT);
@@ -368,9 +416,14 @@ fn data_outlive_their_pod(cluster: &dyn Cluster) {
         let mut app = shell("app", &line);
         app["env"] = json!([{"name": "ME",
             "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]);
-        app["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
-        json!({"restartPolicy": policy, "containers": [app], "volumes": [{"name": "data",
-            "persistentVolumeClaim": {"claimName": "diary"}}]})
+        app["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"},
+            {"name": "archive", "mountPath": "/archive"}]);
+        let claim = |name: &str, read_only: bool| {
+            json!({"name": name, "persistentVolumeClaim":
+                {"claimName": "diary", "readOnly": read_only}})
+        };
+        json!({"restartPolicy": policy, "containers": [app],
+            "volumes": [claim("data", false), claim("archive", true)]})
     };
     let claim = "persistentvolumeclaim/diary";
     cluster.pod("diarist-1", writer("true", "Never"));
@@ -388,6 +441,12 @@ fn data_outlive_their_pod(cluster: &dyn Cluster) {
     let logs = ["logs", "diarist-2"];
     let told = cluster.until_said(&logs, &|told| told.lines().count() == 2);
     assert_eq!(told, "diarist-1\ndiarist-2");
+    let told = cluster.inside(
+        "diarist-2",
+        "cat /archive/log; touch /archive/no 2>&1; true",
+    );
+    let wanted = "diarist-1\ndiarist-2\ntouch: /archive/no: Read-only file system";
+    assert_eq!(told, wanted);
 
     // It is in use, and goes when it no longer is; its volume goes with it.
     cluster.forget(&[claim]);

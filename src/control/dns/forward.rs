@@ -3,7 +3,7 @@
 //!
 //! A server that sends our questions back to us would make one question go round for ever. So
 //! each is sent a question nobody else asks when it is first seen; if that arrives here, the
-//! server is left out.
+//! server is left out, and asked now and then whether it still does so.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 const ATTEMPTS: usize = 3;
 /// How often at most the list of servers is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// Between two questions whether a server that was left out still sends them back.
+const AGAIN: Duration = Duration::from_secs(60);
 /// Questions under way at once; CoreDNS's figure in the manifests clusters are made with.
 const MOST: usize = 1000;
 
@@ -60,8 +62,8 @@ struct Servers {
     list: Vec<SocketAddr>,
     /// Names whose questions must not come back, and who was asked.
     probes: Vec<(String, SocketAddr)>,
-    /// Those who sent one back.
-    mirrors: Vec<SocketAddr>,
+    /// Those who sent one back, and when that was last seen or asked.
+    mirrors: Vec<(SocketAddr, Instant)>,
     written: Option<SystemTime>,
     looked: Option<Instant>,
 }
@@ -71,7 +73,7 @@ struct Servers {
 pub struct Forwarder {
     file: PathBuf,
     own: Vec<SocketAddr>,
-    servers: Mutex<Servers>,
+    servers: Arc<Mutex<Servers>>,
     /// Which server answered last.
     first: AtomicUsize,
     cache: Mutex<Cache>,
@@ -85,7 +87,7 @@ impl Forwarder {
         Forwarder {
             file,
             own,
-            servers: Mutex::default(),
+            servers: Arc::default(),
             first: AtomicUsize::new(0),
             cache: Mutex::default(),
             room: Semaphore::new(MOST),
@@ -177,6 +179,7 @@ impl Forwarder {
                 servers.written = written;
                 self.read(&mut servers);
             }
+            self.try_mirrors(&mut servers, now);
         }
         servers.list.clone()
     }
@@ -192,11 +195,16 @@ impl Forwarder {
         let mut list = resolvers::read(&text, &self.own);
         let before = std::mem::take(&mut servers.list);
         servers.probes.retain(|(_, server)| list.contains(server));
-        list.retain(|server| !servers.mirrors.contains(server));
+        servers.mirrors.retain(|(server, _)| list.contains(server));
+        let mirrors = &servers.mirrors;
+        list.retain(|server| mirrors.iter().all(|(mirror, _)| mirror != server));
         for server in &list {
             if !before.contains(server) {
                 tracing::info!(%server, "names outside the cluster are asked of this server");
-                self.probe(servers, *server);
+                // The answer does not matter, only whether the question comes to us.
+                if let Some(probe) = Probe::new(servers, *server) {
+                    tokio::spawn(probe.ask());
+                }
             }
         }
         if list != before {
@@ -205,25 +213,33 @@ impl Forwarder {
         servers.list = list;
     }
 
-    /// Asks a new server what only it is asked.
-    fn probe(&self, servers: &mut Servers, server: SocketAddr) {
-        let name = format!("{:016x}.{:016x}", random(), random());
-        if let Some(exact) = message::name(&name) {
-            servers.probes.push((name, server));
+    /// Asks those left out for long whether they have changed. Whoever answers without asking us
+    /// is as good as new.
+    fn try_mirrors(&self, servers: &mut Servers, now: Instant) {
+        let mut due = Vec::new();
+        for (server, since) in &mut servers.mirrors {
+            if now.saturating_duration_since(*since) >= AGAIN {
+                *since = now;
+                due.push(*server);
+            }
+        }
+        for server in due {
+            let Some(probe) = Probe::new(servers, server) else {
+                continue;
+            };
+            let servers = Arc::clone(&self.servers);
             tokio::spawn(async move {
-                let outside = Outside {
-                    name: exact,
-                    rtype: Rtype::HINFO,
-                    flags: Flags {
-                        edns: false,
-                        dnssec_ok: false,
-                        checking_disabled: false,
-                    },
-                };
-                // The answer does not matter, only whether the question comes to us.
-                let asking = exchange(server, &outside, outside.flags);
-                let answered = tokio::time::timeout(PATIENCE, asking).await;
-                tracing::debug!(%server, answered = matches!(answered, Ok(Ok(_))), "probed");
+                if !probe.ask().await {
+                    return;
+                }
+                let mut servers = lock(&servers);
+                let before = servers.mirrors.len();
+                // Found out again, it has another time.
+                servers.mirrors.retain(|mirror| *mirror != (server, now));
+                if servers.mirrors.len() < before {
+                    // So that its line is read anew.
+                    servers.written = None;
+                }
             });
         }
     }
@@ -238,13 +254,56 @@ impl Forwarder {
         let Some(server) = probes.find(|(probe, _)| probe == name).map(|(_, s)| *s) else {
             return false;
         };
-        if !servers.mirrors.contains(&server) {
+        let now = Instant::now();
+        let known = servers.mirrors.iter();
+        if let Some(at) = known
+            .map(|(known, _)| *known)
+            .position(|known| known == server)
+        {
+            servers.mirrors[at].1 = now;
+        } else {
             tracing::error!(%server, file = %self.file.display(),
                 "this DNS server sends our own questions back to us and is left out; it must not name the cluster's DNS server as its own");
-            servers.mirrors.push(server);
+            servers.mirrors.push((server, now));
             servers.list.retain(|other| *other != server);
         }
         true
+    }
+}
+
+/// A question that nobody else asks.
+struct Probe {
+    server: SocketAddr,
+    outside: Outside,
+}
+
+impl Probe {
+    fn new(servers: &mut Servers, server: SocketAddr) -> Option<Self> {
+        let text = format!("{:016x}.{:016x}", random(), random());
+        let name = message::name(&text)?;
+        servers.probes.retain(|(_, other)| *other != server);
+        servers.probes.push((text, server));
+        let flags = Flags {
+            edns: false,
+            dnssec_ok: false,
+            checking_disabled: false,
+        };
+        let outside = Outside {
+            name,
+            rtype: Rtype::HINFO,
+            flags,
+        };
+        Some(Self { server, outside })
+    }
+
+    /// Asks, and tells whether there was an answer.
+    async fn ask(self) -> bool {
+        let Self { server, outside } = self;
+        let asking = exchange(server, &outside, outside.flags);
+        let answered = tokio::time::timeout(PATIENCE, asking).await;
+        let answered = matches!(answered, Ok(Ok(_)));
+        tracing::debug!(%server, answered, "probed");
+        answered
     }
 }
 
@@ -320,4 +379,52 @@ fn answer_to(packet: &[u8], bytes: &[u8]) -> Option<Message<Vec<u8>>> {
         && answer.header().id() == asked.header().id()
         && answer.is_error();
     (answer.is_answer(asked) || unread).then_some(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that has an empty answer for everything.
+    async fn server() -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut packet = [0; 512];
+            while let Ok((length, client)) = socket.recv_from(&mut packet).await {
+                // The bit that makes an answer of a question (RFC 1035, 4.1.1).
+                packet[2] |= 0x80;
+                socket.send_to(&packet[..length], client).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_mirror_that_is_one_no_longer_is_asked_again() {
+        let server = server().await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("resolv.conf");
+        let line = format!("nameserver [{}]:{}\n", server.ip(), server.port());
+        std::fs::write(&file, line).unwrap();
+        let forwarder = Forwarder::new(file, Vec::new());
+        assert_eq!(forwarder.servers(), [server]);
+
+        let probe = lock(&forwarder.servers).probes[0].0.clone();
+        assert!(forwarder.is_mirrored(&probe, Rtype::HINFO));
+        let look = || {
+            lock(&forwarder.servers).looked = None;
+            forwarder.servers()
+        };
+        assert!(look().is_empty());
+
+        lock(&forwarder.servers).mirrors[0].1 -= AGAIN;
+        let back = async {
+            while look().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(AGAIN, back).await.unwrap();
+        assert!(lock(&forwarder.servers).mirrors.is_empty());
+    }
 }

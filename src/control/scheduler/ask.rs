@@ -1,11 +1,11 @@
 //! What a pod asks of its place. Pods of one template ask the same, and share it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PodAffinityTerm, Toleration as ApiToleration};
 
-use crate::amounts::Amounts;
+use crate::amounts::{Amounts, Quantities};
 use crate::labels::{Labels, NodeTerm, Op, Requirement, Selector};
 use crate::wire;
 
@@ -188,12 +188,14 @@ impl Ask {
     /// Reads a pod.
     pub fn of(pod: &wire::Pod) -> Ask {
         let spec = &pod.spec;
+        let held = held(pod);
+        let asked = held.as_ref().unwrap_or(spec);
         let labels = pod.metadata.labels.clone().unwrap_or_default();
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let mut ask = Ask {
             priority: spec.priority.unwrap_or(0),
             is_meek: spec.preemption_policy.as_deref() == Some("Never"),
-            requests: requests(spec, Weight::Real),
+            requests: requests(asked, Weight::Real),
             host_ports: host_ports(spec),
             tolerations: spec
                 .tolerations
@@ -207,7 +209,7 @@ impl Ask {
             owner: owner(pod),
             ..Ask::default()
         };
-        let weighed = requests(spec, Weight::Assumed);
+        let weighed = requests(asked, Weight::Assumed);
         ask.weighed = [weighed.cpu, weighed.memory];
         if let Some(affinity) = &spec.affinity {
             ask.take_affinity(affinity, &namespace, &labels);
@@ -314,6 +316,31 @@ impl Ask {
 enum Weight {
     Real,
     Assumed,
+}
+
+/// What a pod has been given that asks for more than its node will ever have, as a manifest of
+/// its own; `None` for all others (KEP-1287).
+fn held(pod: &wire::Pod) -> Option<wire::PodSpec> {
+    let mut conditions = pod.status.conditions.iter().flatten();
+    conditions.find(|condition| {
+        condition.type_ == "PodResizePending" && condition.reason.as_deref() == Some("Infeasible")
+    })?;
+    let mut spec = pod.spec.clone();
+    let status = &pod.status;
+    let statuses = status.container_statuses.iter();
+    let statuses = statuses.chain(&status.init_container_statuses).flatten();
+    let given: HashMap<&str, &Quantities> = statuses
+        .filter_map(|one| Some((one.name.as_str(), one.allocated_resources.as_ref()?)))
+        .collect();
+    let containers = spec.containers.iter_mut();
+    for container in containers.chain(&mut spec.init_containers).flatten() {
+        if let Some(given) = given.get(container.name.as_str()) {
+            container.resources = Some(wire::Resources {
+                requests: Some((*given).clone()),
+            });
+        }
+    }
+    Some(spec)
 }
 
 /// What a pod's containers need at the same time: all ordinary containers and sidecars

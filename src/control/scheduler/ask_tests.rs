@@ -29,6 +29,22 @@ fn init_containers_count_at_their_peak_and_sidecars_always() {
 }
 
 #[test]
+fn what_a_node_can_never_give_is_not_held_against_it() {
+    let mut pod = json!({"metadata": {"name": "p"},
+        "spec": {"containers": [c("1000", "1Ki")]},
+        "status": {"containerStatuses": [{"name": "c", "allocatedResources": {"cpu": "1"}}],
+            "conditions": [{"type": "PodResizePending", "status": "True",
+                "reason": "Infeasible"}]}});
+    let cpu = |pod: &Value| {
+        let pod = serde_json::from_value(pod.clone()).unwrap();
+        Ask::of(&pod).requests.cpu
+    };
+    assert_eq!(cpu(&pod), 1000);
+    pod["status"]["conditions"][0]["reason"] = json!("Deferred");
+    assert_eq!(cpu(&pod), 1_000_000, "it may have it one day");
+}
+
+#[test]
 fn a_pod_that_asks_for_nothing_weighs_something() {
     let a = ask(json!({"containers": [{"name": "c"}, {"name": "d"}]}));
     assert_eq!(a.requests, Amounts::default());

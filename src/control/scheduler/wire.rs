@@ -111,6 +111,7 @@ pub struct PodSpec {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Container {
+    pub name: String,
     pub image: Option<String>,
     pub resources: Option<Resources>,
     pub ports: Option<Vec<Port>>,
@@ -153,6 +154,15 @@ pub struct PodStatus {
     pub nominated_node_name: Option<String>,
     pub start_time: Option<Time>,
     pub conditions: Option<Vec<Condition>>,
+    pub container_statuses: Option<Vec<ContainerStatus>>,
+    pub init_container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStatus {
+    pub name: String,
+    pub allocated_resources: Option<Quantities>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

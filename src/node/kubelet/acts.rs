@@ -9,6 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::env::ConfigError;
 use crate::events::Severity;
+use crate::labels;
 use crate::manifest::{field_path, find_container, host_ports};
 use crate::observed::Observed;
 use crate::pause::PauseError;
@@ -152,6 +153,21 @@ impl Worker {
         Ok(())
     }
 
+    /// What the pod's RuntimeClass says is to run it.
+    async fn handler(&self, pod: &Pod) -> Result<Option<String>> {
+        let spec = pod.spec.as_ref();
+        let class = spec.and_then(|spec| spec.runtime_class_name.as_deref());
+        let Some(class) = class.filter(|class| !class.is_empty()) else {
+            return Ok(None);
+        };
+        let found = self.shared.config.runtime_handler(class).await?;
+        let missing = || ConfigError::Missing {
+            kind: "RuntimeClass",
+            name: class.to_owned(),
+        };
+        Ok(Some(found.ok_or_else(missing)?))
+    }
+
     async fn make_sandbox(
         &self,
         pod: &Pod,
@@ -160,6 +176,11 @@ impl Worker {
         address: Option<Ipv4Addr>,
     ) -> Result<()> {
         let runtime = &self.shared.runtime;
+        let handler = self.handler(pod).await?;
+        let spec = pod.spec.as_ref();
+        if spec.and_then(|spec| spec.host_users) == Some(false) {
+            return Err(ConfigError::UserNamespaces(handler.unwrap_or_default()).into());
+        }
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let domain = self.shared.domain();
         let hosts = match address {
@@ -174,7 +195,11 @@ impl Worker {
         self.write_resolver(pod)?;
         let ip = address.map(|address| address.to_string());
         let name = spec::kernel_name(pod, self.shared.domain())?;
-        let spec = spec::sandbox(pod, image, attempt, ip.as_deref(), name);
+        let mut spec = spec::sandbox(pod, image, attempt, ip.as_deref(), name);
+        if let Some(handler) = handler {
+            spec.labels.insert(labels::RUNTIME.into(), handler.clone());
+            spec.runtime = Some(handler);
+        }
         let id = runtime.create(&spec).await?;
         if let Err(error) = runtime.start(&id).await {
             runtime.remove(&id).await?;

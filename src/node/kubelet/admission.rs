@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use cadet_api::quantity::Quantity;
 use cadet_network::HostPort;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
 use crate::eviction::CRITICAL;
+use crate::lost;
 use crate::manifest::{host_ports, is_sidecar};
+use crate::memory::Pending;
 use crate::resources;
 use crate::static_pods::is_static;
-use crate::verdict::Over;
+use crate::verdict::{Over, REJECTED};
 
 /// Kernel settings any pod may change for itself (documentation of sysctls, "safe set").
 const SAFE: [&str; 12] = [
@@ -55,6 +57,7 @@ pub fn admit(pod: &Pod, others: &[Arc<Pod>], room: &Room) -> Result<(), Over> {
         return Ok(());
     };
     sysctls(spec)?;
+    groups(spec)?;
     selector(spec, room)?;
     let wanted = host_ports(pod);
     let mut count = 0;
@@ -74,10 +77,8 @@ pub fn admit(pod: &Pod, others: &[Arc<Pod>], room: &Room) -> Result<(), Over> {
                        requested pod ports";
             return Err(Over::rejected("NodePorts", why));
         }
-        if let Some(spec) = &other.spec {
-            used.0 += request(spec, "cpu");
-            used.1 += request(spec, "memory");
-        }
+        used.0 += held(other, "cpu");
+        used.1 += held(other, "memory");
     }
     let short = |reason, name: &str, asked: i64, used: i64, capacity: i64| {
         Err(Over::rejected(
@@ -101,6 +102,30 @@ pub fn admit(pod: &Pod, others: &[Arc<Pod>], room: &Room) -> Result<(), Over> {
         return short("OutOfmemory", "memory", memory, used.1, room.memory);
     }
     Ok(())
+}
+
+/// Whether a pod that runs may have the resources its manifest asks for now.
+///
+/// # Errors
+/// Reason and message of its condition `PodResizePending`, upstream's.
+pub fn resize(pod: &Pod, others: &[Arc<Pod>], room: &Room) -> Result<(), Pending> {
+    let Some(spec) = &pod.spec else { return Ok(()) };
+    for (name, capacity) in [("memory", room.memory), ("cpu", room.cpu_millis)] {
+        let requested = request(spec, name);
+        if requested > capacity {
+            return Err(Pending {
+                reason: "Infeasible",
+                message: format!(
+                    "Node didn't have enough capacity: {name}, requested: {requested}, capacity: \
+                     {capacity}"
+                ),
+            });
+        }
+    }
+    admit(pod, others, room).map_err(|over| Pending {
+        reason: "Deferred",
+        message: over.message.trim_start_matches(REJECTED).to_owned(),
+    })
 }
 
 /// Whether a pod may start although the machine is short of something: `conditions` are the
@@ -152,6 +177,17 @@ fn collide(a: &HostPort, b: &HostPort) -> bool {
     addresses && a.protocol == b.protocol && a.host_port == b.host_port
 }
 
+/// Docker gives a user the groups that the image's `/etc/group` names for it, always.
+fn groups(spec: &PodSpec) -> Result<(), Over> {
+    let context = spec.security_context.as_ref();
+    let policy = context.and_then(|context| context.supplemental_groups_policy.as_deref());
+    if policy == Some("Strict") {
+        let why = "SupplementalGroupsPolicy=Strict is not supported in this node";
+        return Err(Over::rejected("SupplementalGroupsPolicyNotSupported", why));
+    }
+    Ok(())
+}
+
 fn sysctls(spec: &PodSpec) -> Result<(), Over> {
     let context = spec.security_context.as_ref();
     let asked = context.and_then(|context| context.sysctls.as_ref());
@@ -181,18 +217,38 @@ fn selector(spec: &PodSpec, room: &Room) -> Result<(), Over> {
 /// container with the sidecars before it (KEP-753). CPU in thousandths.
 #[must_use]
 pub fn request(spec: &PodSpec, name: &str) -> i64 {
-    let read = |amounts: Option<&BTreeMap<String, Text>>| -> Option<i64> {
-        let quantity: Quantity = amounts?.get(name)?.0.parse().ok()?;
-        Some(if name == "cpu" {
-            quantity.millis()
-        } else {
-            quantity.value()
-        })
+    total(spec, name, &|container| asked(container, name))
+}
+
+/// What a pod of this node has been given: not yet what it asks for since.
+fn held(pod: &Pod, name: &str) -> i64 {
+    let given = |container: &Container| {
+        let status = lost::old_status(pod, &container.name);
+        let given = status.and_then(|status| status.allocated_resources.as_ref());
+        given.map_or_else(
+            || asked(container, name),
+            |given| amount(Some(given), name).unwrap_or(0),
+        )
     };
-    let of = |container: &k8s_openapi::api::core::v1::Container| {
-        let resources = container.resources.as_ref();
-        read(resources.and_then(|r| r.requests.as_ref())).unwrap_or(0)
-    };
+    let spec = pod.spec.as_ref();
+    spec.map_or(0, |spec| total(spec, name, &given))
+}
+
+fn asked(container: &Container, name: &str) -> i64 {
+    let resources = container.resources.as_ref();
+    amount(resources.and_then(|r| r.requests.as_ref()), name).unwrap_or(0)
+}
+
+fn amount(amounts: Option<&BTreeMap<String, Text>>, name: &str) -> Option<i64> {
+    let quantity: Quantity = amounts?.get(name)?.0.parse().ok()?;
+    Some(if name == "cpu" {
+        quantity.millis()
+    } else {
+        quantity.value()
+    })
+}
+
+fn total(spec: &PodSpec, name: &str, of: &dyn Fn(&Container) -> i64) -> i64 {
     let mut sidecars = 0;
     let mut greediest = 0;
     for container in spec.init_containers.iter().flatten() {
@@ -204,8 +260,9 @@ pub fn request(spec: &PodSpec, name: &str) -> i64 {
         }
     }
     let together: i64 = spec.containers.iter().map(of).sum();
-    let whole = read(spec.resources.as_ref().and_then(|r| r.requests.as_ref()));
-    let overhead = read(spec.overhead.as_ref()).unwrap_or(0);
+    let whole = spec.resources.as_ref().and_then(|r| r.requests.as_ref());
+    let whole = amount(whole, name);
+    let overhead = amount(spec.overhead.as_ref(), name).unwrap_or(0);
     whole.unwrap_or_else(|| greediest.max(together + sidecars)) + overhead
 }
 
@@ -298,6 +355,61 @@ mod tests {
         let mut critical = effort();
         critical["priority"] = json!(CRITICAL);
         assert_eq!(refused(critical, &["DiskPressure"]), None);
+    }
+
+    #[test]
+    fn a_pod_that_runs_may_have_more_if_there_is_more() {
+        let asks = |cpu: &str, memory: &str| {
+            pod(json!({"containers": [{"name": "a", "resources":
+                {"requests": {"cpu": cpu, "memory": memory}}}]}))
+        };
+        let mut other = asks("500m", "16Mi");
+        other.metadata.uid = Some("u-0".into());
+        let others = [Arc::new(other)];
+        let told = |cpu: &str, memory: &str| {
+            let pending = resize(&asks(cpu, memory), &others, &room()).err()?;
+            Some((pending.reason, pending.message))
+        };
+        assert_eq!(told("1500m", "1Mi"), None);
+        let words = "Node didn't have enough capacity: cpu, requested: 1000000, capacity: 2000";
+        assert_eq!(told("1000", "1Mi"), Some(("Infeasible", words.into())));
+        let words = "Node didn't have enough capacity: memory, requested: 2147483648, \
+                     capacity: 1073741824";
+        assert_eq!(told("1000", "2Gi"), Some(("Infeasible", words.into())));
+        let words = "Node didn't have enough resource: cpu, requested: 1600, used: 500, \
+                     capacity: 2000";
+        assert_eq!(told("1600m", "1Mi"), Some(("Deferred", words.into())));
+
+        // Nor does what others ask for in vain take it away.
+        let mut vain = (*others[0]).clone();
+        let resources = &mut vain.spec.as_mut().unwrap().containers[0].resources;
+        let requests = json!({"requests": {"cpu": "1000"}});
+        *resources = serde_json::from_value(requests).unwrap();
+        vain.status = serde_json::from_value(json!({"containerStatuses": [
+            {"name": "a", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                "allocatedResources": {"cpu": "500m"}}]}))
+        .unwrap();
+        assert_eq!(
+            resize(&asks("1500m", "1Mi"), &[Arc::new(vain)], &room()),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn what_the_engine_cannot_promise_is_refused() {
+        let strict = json!({"containers": [],
+            "securityContext": {"supplementalGroupsPolicy": "Strict"}});
+        assert_eq!(
+            refusal(strict, &[]),
+            (
+                "SupplementalGroupsPolicyNotSupported".into(),
+                "Pod was rejected: SupplementalGroupsPolicy=Strict is not supported in this node"
+                    .into()
+            )
+        );
+        let merge = json!({"containers": [],
+            "securityContext": {"supplementalGroupsPolicy": "Merge"}});
+        assert_eq!(admit(&pod(merge), &[], &room()), Ok(()));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod, Secret,
     ServiceAccountTokenProjection,
 };
+use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
@@ -156,6 +157,14 @@ impl ConfigSource for ApiServer {
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
         let found = volumes.get_opt(name).await;
         found.map_err(|error| unreadable("persistentvolume", name, error.to_string()))
+    }
+
+    async fn runtime_handler(&self, name: &str) -> Result<Option<String>, ConfigError> {
+        let classes: Api<RuntimeClass> = Api::all(self.client.clone());
+        match classes.get_opt(name).await {
+            Ok(found) => Ok(found.map(|class| class.handler)),
+            Err(error) => Err(unreadable("RuntimeClass", name, error.to_string())),
+        }
     }
 
     fn forget(&self, uid: &str) {

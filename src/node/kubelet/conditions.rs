@@ -7,13 +7,17 @@ use crate::manifest::is_sidecar;
 use crate::status::Inputs;
 
 /// Conditions the kubelet writes; all others belong to somebody else.
-pub(crate) const OWN_CONDITIONS: [&str; 5] = [
+pub(crate) const OWN_CONDITIONS: [&str; 6] = [
     "PodReadyToStartContainers",
     "Initialized",
     "Ready",
     "ContainersReady",
     "PodScheduled",
+    PENDING_RESIZE,
 ];
+
+/// There only while a running pod does not get what it asks for.
+const PENDING_RESIZE: &str = "PodResizePending";
 
 /// Said of pods that were ended although they did nothing wrong; never taken back.
 const DISRUPTED: &str = "DisruptionTarget";
@@ -83,9 +87,10 @@ pub(crate) fn compute(
         .iter()
         .flatten()
         .filter(|condition| {
-            verdicts
-                .iter()
-                .all(|verdict| verdict.type_ != condition.type_)
+            condition.type_ != PENDING_RESIZE
+                && verdicts
+                    .iter()
+                    .all(|verdict| verdict.type_ != condition.type_)
         })
         .cloned()
         .collect();
@@ -95,6 +100,22 @@ pub(crate) fn compute(
             .map(|verdict| condition(inputs, verdict, old)),
     );
     let terminal = matches!(phase, "Succeeded" | "Failed");
+    if let Some(pending) = inputs.memory.pending.as_ref().filter(|_| !terminal) {
+        let before = old.conditions.iter().flatten();
+        let mut before = before.filter(|known| known.type_ == PENDING_RESIZE);
+        let since = before
+            .next()
+            .and_then(|known| known.last_transition_time.clone());
+        conditions.push(PodCondition {
+            type_: PENDING_RESIZE.into(),
+            status: "True".into(),
+            reason: Some(pending.reason.into()),
+            message: Some(pending.message.clone()),
+            last_transition_time: since.or(Some(Time(inputs.now))),
+            observed_generation: inputs.pod.metadata.generation,
+            last_probe_time: None,
+        });
+    }
     let over = inputs.memory.over.as_ref().filter(|_| terminal);
     if let Some(over) = over.filter(|over| over.disruption)
         && conditions.iter().all(|known| known.type_ != DISRUPTED)

@@ -11,7 +11,10 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::jiff::Timestamp;
 
+use crate::env_file;
+use crate::manifest::find_container;
 use crate::services::{self, ServiceLink};
+use crate::volumes::Places;
 
 /// Why a container's configuration cannot be put together. The text is shown to users
 /// as the message of `CreateContainerConfigError`.
@@ -30,6 +33,11 @@ pub enum ConfigError {
     FieldPath(String),
     #[error("unsupported resource \"{0}\"")]
     Resource(String),
+    #[error("container {0} not found")]
+    NoContainer(String),
+    /// A file of the pod's own that is missing or of another form.
+    #[error("{0}")]
+    EnvFile(String),
     #[error("value of key {key} in {kind} {name} is no text")]
     NotText {
         kind: &'static str,
@@ -46,6 +54,10 @@ pub enum ConfigError {
     /// The pod's name is not possible; upstream's words.
     #[error("{0}")]
     Hostname(String),
+    /// The pod must not be root on the node, which Docker decides for all its containers at
+    /// once; upstream's words for such an engine.
+    #[error("RuntimeClass handler {0:?} does not support user namespaces")]
+    UserNamespaces(String),
     /// The Services are not known yet.
     #[error("{0}")]
     Services(String),
@@ -96,6 +108,10 @@ pub trait ConfigSource: Send + Sync + 'static {
     ) -> Result<Option<PersistentVolume>, ConfigError> {
         Ok(None)
     }
+    /// The handler of a RuntimeClass, or `None` if there is none of that name.
+    async fn runtime_handler(&self, _name: &str) -> Result<Option<String>, ConfigError> {
+        Ok(None)
+    }
     /// The pod is gone from this node.
     fn forget(&self, _uid: &str) {}
 }
@@ -111,7 +127,8 @@ pub struct Facts {
     pub memory: i64,
 }
 
-/// The container's variables, in order of first definition; later ones win.
+/// The container's variables, in order of first definition; later ones win. Files of its pod are
+/// read at their `places`.
 ///
 /// # Errors
 /// If something referred to is missing and not optional.
@@ -119,6 +136,7 @@ pub async fn resolve(
     pod: &Pod,
     container: &Container,
     facts: &Facts,
+    places: &Places,
     source: &dyn ConfigSource,
 ) -> Result<Variables, ConfigError> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
@@ -156,7 +174,10 @@ pub async fn resolve(
     for entry in container.env.iter().flatten() {
         let value = match (&entry.value, &entry.value_from) {
             (Some(text), _) if !text.is_empty() => Some(variables.expand(text)),
-            (_, Some(from)) => value_from(pod, container, facts, source, namespace, from).await?,
+            (_, Some(from)) => match &from.file_key_ref {
+                Some(file) => env_file::read(places, file)?,
+                None => value_from(pod, container, facts, source, namespace, from).await?,
+            },
             _ => Some(String::new()),
         };
         if let Some(value) = value {
@@ -178,7 +199,13 @@ async fn value_from(
         return field_value(pod, facts, field).map(Some);
     }
     if let Some(resource) = &from.resource_field_ref {
-        return resource_value(container, facts, resource).map(Some);
+        let name = resource.container_name.as_deref().unwrap_or_default();
+        if name.is_empty() || name == container.name {
+            return resource_value(container, facts, resource).map(Some);
+        }
+        let other =
+            find_container(pod, name).ok_or_else(|| ConfigError::NoContainer(name.to_owned()))?;
+        return resource_value(&other, facts, resource).map(Some);
     }
     if let Some(reference) = &from.config_map_key_ref {
         let found = source.config_map(pod, &reference.name).await?;

@@ -42,7 +42,8 @@ impl ConfigSource for Maps {
 fn pod() -> Pod {
     serde_json::from_value(json!({
         "metadata": {"name": "web", "namespace": "shop", "uid": "u-1", "labels": {"app": "a b"}},
-        "spec": {"nodeName": "n1", "containers": []},
+        "spec": {"nodeName": "n1", "containers": [
+            {"name": "other", "resources": {"requests": {"cpu": "250m"}}}]},
     }))
     .unwrap()
 }
@@ -55,7 +56,7 @@ async fn resolved(container: serde_json::Value) -> Result<Vec<String>, ConfigErr
         cpu_millis: 2000,
         memory: 1 << 30,
     };
-    resolve(&pod(), &container, &facts, &Maps)
+    resolve(&pod(), &container, &facts, &Places::new(), &Maps)
         .await
         .map(|v| v.assignments())
 }
@@ -76,6 +77,8 @@ async fn every_source_in_order_with_expansion() {
             {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
             {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
             {"name": "MEM", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+            {"name": "THEIRS", "valueFrom": {"resourceFieldRef":
+                {"containerName": "other", "resource": "requests.cpu", "divisor": "1m"}}},
             {"name": "K", "valueFrom": {"secretKeyRef": {"name": "door", "key": "key"}}},
             {"name": "O", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "no", "optional": true}}},
             {"name": "A", "value": "again"},
@@ -94,6 +97,7 @@ async fn every_source_in_order_with_expansion() {
             "NODE=n1",
             "CPU=2",
             "MEM=64",
+            "THEIRS=250",
             "K=s3same",
             "E="
         ]

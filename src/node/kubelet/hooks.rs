@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler};
 
-use crate::probe_run::Target;
+use crate::probe_http::Target;
 use crate::runtime::Runtime;
 
 /// Longest an HTTP hook may take to answer; upstream's client has no shorter one either.

@@ -1,4 +1,4 @@
-//! Keeping the machine from running out: conditions, image garbage, eviction. Looked at
+//! Keeping the machine from running out: conditions, garbage, eviction. Looked at
 //! with every heartbeat; what costs something is done only when something is short.
 
 use std::collections::{HashMap, HashSet};
@@ -9,11 +9,13 @@ use k8s_openapi::api::core::v1::ContainerImage;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::eviction::{self, Candidate};
+use crate::image_garbage::Records;
+use crate::labels;
 use crate::observed::Observed;
 use crate::overfull;
 use crate::pods::PodTable;
 use crate::pressure::{Pressure, Resource, Shortage, shortages};
-use crate::runtime::{ContainerInfo, ImageInfo, Result, Runtime};
+use crate::runtime::{ContainerInfo, ImageInfo, Result, Role, Runtime, State};
 use crate::stats::{MachineUsage, Stats};
 use crate::volumes::Volumes;
 
@@ -21,8 +23,6 @@ use crate::volumes::Volumes;
 const IMAGES_HIGH: u64 = 85;
 /// … until it is this full; upstream's figures.
 const IMAGES_LOW: u64 = 80;
-/// Images younger than this are kept, upstream's figure.
-const IMAGE_AGE: SignedDuration = SignedDuration::from_mins(2);
 /// Between looks at the images.
 const IMAGES_EVERY: SignedDuration = SignedDuration::from_mins(5);
 /// Images in the Node's status, and names of each; upstream's figures.
@@ -39,6 +39,7 @@ pub(crate) struct Housekeeper {
     /// The greatest images, for the Node's status.
     pub(crate) images: Vec<ContainerImage>,
     images_at: Option<Timestamp>,
+    records: Records,
 }
 
 impl Housekeeper {
@@ -56,6 +57,7 @@ impl Housekeeper {
             pressure: Pressure::default(),
             images: Vec::new(),
             images_at: None,
+            records: Records::default(),
         }
     }
 
@@ -66,7 +68,8 @@ impl Housekeeper {
         }
         self.mind_limits().await;
         let usage = MachineUsage::read(self.volumes.root(), image_root);
-        let mut short = shortages(&usage);
+        let found = shortages(&usage);
+        let mut short = found.clone();
         self.pressure.observe(&short, now);
         self.pods.press(self.pressure.conditions(now));
         let due = self
@@ -74,13 +77,14 @@ impl Housekeeper {
             .is_none_or(|at| now.duration_since(at) >= IMAGES_EVERY);
         if due {
             self.images_at = Some(now);
-            match self.runtime.images().await {
-                Ok(images) => self.images = greatest(images),
+            match self.garbage(now).await {
+                Ok((images, _)) => self.images = greatest(images),
                 Err(error) => tracing::warn!(%error, "cannot list the images"),
             }
         }
         if short.iter().any(|shortage| shortage.resource.is_storage()) {
             // Everything nobody uses goes before anybody has to.
+            self.collect_dead().await;
             self.collect_images(u64::MAX, now).await;
             let usage = MachineUsage::read(self.volumes.root(), image_root);
             short = shortages(&usage);
@@ -97,18 +101,38 @@ impl Housekeeper {
         {
             tracing::warn!(%error, "cannot tell who uses what");
         }
-        short
+        found
     }
 
-    /// Removes images nobody uses, oldest first, until `wanted` bytes are free.
-    async fn collect_images(&self, wanted: u64, now: Timestamp) {
-        let listed = async {
-            let images = self.runtime.images().await?;
-            let containers = self.runtime.all_containers().await?;
-            Ok::<_, crate::runtime::RuntimeError>(unused(images, &containers, now))
+    /// All images, and of these the ones nobody uses, the longest unused first.
+    async fn garbage(&mut self, now: Timestamp) -> Result<(Vec<ImageInfo>, Vec<ImageInfo>)> {
+        let images = self.runtime.images().await?;
+        let containers = self.runtime.all_containers().await?;
+        let unused = self.records.unused(&images, &containers, now);
+        Ok((images, unused))
+    }
+
+    /// Removes the containers of pods that are over, and their logs with them.
+    async fn collect_dead(&self) {
+        let all = match self.runtime.all_containers().await {
+            Ok(all) => all,
+            Err(error) => {
+                tracing::warn!(%error, "cannot look for containers to remove");
+                return;
+            }
         };
-        let garbage = match listed.await {
-            Ok(garbage) => garbage,
+        for info in dead(&all, &self.pods) {
+            match self.runtime.remove(&info.id).await {
+                Ok(()) => tracing::info!(id = info.id, "removed a container of a pod that is over"),
+                Err(error) => tracing::warn!(%error, id = info.id, "a container stays"),
+            }
+        }
+    }
+
+    /// Removes images nobody uses until `wanted` bytes are free.
+    async fn collect_images(&mut self, wanted: u64, now: Timestamp) {
+        let garbage = match self.garbage(now).await {
+            Ok((_, garbage)) => garbage,
             Err(error) => {
                 tracing::warn!(%error, "cannot look for images to remove");
                 return;
@@ -225,31 +249,25 @@ impl Housekeeper {
     }
 }
 
-/// Images no container of ours was made from, oldest first; ours to build are kept.
-fn unused(images: Vec<ImageInfo>, containers: &[ContainerInfo], now: Timestamp) -> Vec<ImageInfo> {
-    let used: HashSet<&str> = containers
+/// Containers that have ended and whose pod is over, so that none of them runs again. The sandbox
+/// is its pod's own affair.
+fn dead<'a>(
+    all: &'a [ContainerInfo],
+    pods: &PodTable,
+) -> impl Iterator<Item = &'a ContainerInfo> + use<'a> {
+    let over: HashSet<String> = pods
+        .pods()
         .iter()
-        .flat_map(|info| [info.image.as_str(), info.image_id.as_str()])
-        .collect();
-    let mut garbage: Vec<ImageInfo> = images
-        .into_iter()
-        .filter(|image| {
-            let id = format!("docker://{}", image.id);
-            let young = image
-                .created_at
-                .is_some_and(|at| now.duration_since(at) < IMAGE_AGE);
-            let ours = image
-                .names
-                .iter()
-                .any(|name| name.starts_with("cadet/pause"));
-            let in_use = used.contains(id.as_str())
-                || used.contains(image.id.as_str())
-                || image.names.iter().any(|name| used.contains(name.as_str()));
-            !(young || ours || in_use)
+        .filter(|pod| {
+            let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+            matches!(phase, Some("Succeeded" | "Failed"))
         })
+        .filter_map(|pod| pod.metadata.uid.clone())
         .collect();
-    garbage.sort_by_key(|image| image.created_at);
-    garbage
+    all.iter().filter(move |info| {
+        let uid = info.label(labels::POD_UID).unwrap_or_default();
+        info.state == State::Exited && info.role() != Some(Role::Sandbox) && over.contains(uid)
+    })
 }
 
 /// What the Node tells of its images: the greatest first, by no more names than upstream.
@@ -318,28 +336,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_old_images_nobody_uses_are_garbage() {
-        let now: Timestamp = "2026-11-20T20:00:00Z".parse().unwrap();
-        let image = |id: &str, name: &str, minutes: i64| ImageInfo {
-            id: id.into(),
-            names: vec![name.into()],
-            created_at: Some(now - SignedDuration::from_mins(minutes)),
-            ..ImageInfo::default()
+    fn what_is_over_and_ended_can_go() {
+        let pods = PodTable::default();
+        let put = |uid: &str, phase: &str| {
+            let mut pod = crate::testing::pod(serde_json::json!({"containers": []}));
+            pod.metadata.uid = Some(uid.into());
+            pod.status = serde_json::from_value(serde_json::json!({"phase": phase})).unwrap();
+            pods.insert(uid, Arc::new(pod));
         };
-        let all = vec![
-            image("sha256:1", "young:1", 1),
-            image("sha256:2", "old:1", 10),
-            image("sha256:3", "older:1", 20),
-            image("sha256:4", "cadet/pause:v1", 30),
-            image("sha256:5", "busy:1", 30),
+        put("u-1", "Succeeded");
+        put("u-2", "Running");
+        let of = |id: &str, uid: &str, role: &str| {
+            let mut info = crate::testing::exited(id);
+            info.labels.insert(labels::POD_UID.into(), uid.into());
+            info.labels.insert(labels::ROLE.into(), role.into());
+            info
+        };
+        let mut alive = of("alive", "u-1", "app");
+        alive.state = State::Running;
+        let all = [
+            of("done", "u-1", "app"),
+            of("sandbox", "u-1", "sandbox"),
+            alive,
+            of("again", "u-2", "app"),
+            of("stranger", "u-3", "app"),
         ];
-        let running = ContainerInfo {
-            image: "busy:1".into(),
-            ..crate::testing::exited("c")
-        };
-        let garbage = unused(all, &[running], now);
-        let ids: Vec<&str> = garbage.iter().map(|image| image.id.as_str()).collect();
-        assert_eq!(ids, ["sha256:3", "sha256:2"]);
+        let ids: Vec<&str> = dead(&all, &pods).map(|info| info.id.as_str()).collect();
+        assert_eq!(ids, ["done"]);
     }
 
     #[test]

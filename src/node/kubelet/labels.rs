@@ -24,6 +24,8 @@ pub const SPEC_IMAGE: &str = "cadet.spec-image";
 pub const POD_IP: &str = "cadet.pod-ip";
 /// Ports of the machine that lead to a sandbox's pod: `tcp/8080/80/ADDRESS`, by commas.
 pub const HOST_PORTS: &str = "cadet.host-ports";
+/// What runs a sandbox and its pod's containers, if a RuntimeClass says so.
+pub const RUNTIME: &str = "cadet.runtime";
 /// Seconds the pod's containers get to stop, for pods deleted behind our back.
 pub const GRACE: &str = "cadet.grace-seconds";
 /// Limits the container was made with: CPU shares, CPU quota, memory.

@@ -9,6 +9,7 @@ use crate::block;
 use crate::env::resolve;
 use crate::events::Severity;
 use crate::hooks;
+use crate::labels;
 use crate::manifest::{ephemeral, find_container};
 use crate::observed::Observed;
 use crate::runtime::{BindMount, ContainerInfo, Role, State};
@@ -111,7 +112,7 @@ impl Worker {
         let source = self.shared.config.as_ref();
         let nowhere = Places::new();
         let places = self.memory.places.as_ref().unwrap_or(&nowhere);
-        let variables = resolve(pod, container, &facts, source)
+        let variables = resolve(pod, container, &facts, places, source)
             .await
             .map_err(|error| config(&error))?;
         let mut all = mounts(pod, container, places, &variables).map_err(|error| config(&error))?;
@@ -138,7 +139,8 @@ impl Worker {
             target: target.as_deref(),
             seccomp_dir: &self.shared.seccomp_dir,
         };
-        let spec = spec::container(pod, container, parts).map_err(|error| config(&error))?;
+        let mut spec = spec::container(pod, container, parts).map_err(|error| config(&error))?;
+        spec.runtime = sandbox.label(labels::RUNTIME).map(str::to_owned);
         let runtime = &self.shared.runtime;
         let id = runtime
             .create(&spec)

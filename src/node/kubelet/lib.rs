@@ -12,8 +12,9 @@
 //! engine behind [`runtime::Runtime`] is the only memory, so the agent can be killed at
 //! any moment without a container noticing.
 //!
-//! Deliberately absent: volumes that are not on the node (CSI, network, cloud), swap,
-//! dynamic resource allocation, a control group per pod (every container has its own).
+//! Deliberately absent: volumes that are not on the node (CSI, network, cloud) or are images,
+//! swap, user namespaces, dynamic resource allocation, a control group per pod (every container
+//! has its own).
 
 mod acts;
 pub mod admission;
@@ -28,12 +29,14 @@ mod connect;
 mod credentials;
 mod end;
 pub mod env;
+mod env_file;
 pub mod events;
 mod eviction;
 pub mod hollow;
 mod hooks;
 mod host_path;
 mod housekeeping;
+mod image_garbage;
 pub mod images;
 pub mod labels;
 mod launch;
@@ -56,6 +59,7 @@ mod plan;
 mod pods;
 mod pressure;
 mod probe_grpc;
+mod probe_http;
 mod probe_run;
 mod probe_tls;
 mod probes;

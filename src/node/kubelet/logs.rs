@@ -6,6 +6,7 @@ use futures::stream::BoxStream;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::labels;
+use crate::lost;
 use crate::pods::PodTable;
 use crate::runtime::{ContainerInfo, LogQuery, LogSource, Role, Runtime, RuntimeError, State};
 
@@ -166,14 +167,17 @@ async fn find(
         .filter(|info| info.state != State::Created)
         .collect();
     runs.sort_by_key(ContainerInfo::attempt);
-    let newest = runs.pop();
     if request.previous {
-        return runs.pop().ok_or_else(|| LogError::NoPrevious {
+        let status = lost::old_status(&pod, &request.container);
+        let ended = status
+            .and_then(|status| status.last_state.as_ref()?.terminated.as_ref())
+            .and_then(|ended| ended.container_id.as_deref());
+        return previous(runs, ended).ok_or_else(|| LogError::NoPrevious {
             pod: request.pod.clone(),
             container: request.container.clone(),
         });
     }
-    newest.ok_or_else(|| {
+    runs.pop().ok_or_else(|| {
         let statuses = pod.status.iter().flat_map(|status| {
             let init = status.init_container_statuses.iter().flatten();
             let ephemeral = status.ephemeral_container_statuses.iter().flatten();
@@ -191,6 +195,20 @@ async fn find(
             reason,
         }
     })
+}
+
+/// The run before this one. While a container waits to be started again, that is the newest: the
+/// one its status calls the last. `runs` are in their order.
+fn previous(mut runs: Vec<ContainerInfo>, ended: Option<&str>) -> Option<ContainerInfo> {
+    let last = ended.and_then(|id| runs.iter().position(|info| id.ends_with(&info.id)));
+    match last {
+        Some(at) => Some(runs.swap_remove(at)),
+        // Removed, or not told yet.
+        None => {
+            runs.pop();
+            runs.pop()
+        }
+    }
 }
 
 fn cut(
@@ -253,6 +271,17 @@ mod tests {
         ] {
             assert!(parse(&[bad]).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_last_run_is_the_one_the_status_tells_of() {
+        let runs = || ["a", "b"].map(crate::testing::exited).to_vec();
+        let id = |ended| previous(runs(), ended).map(|info| info.id);
+        assert_eq!(id(Some("docker://b")).as_deref(), Some("b"), "it waits");
+        assert_eq!(id(Some("docker://a")).as_deref(), Some("a"), "it runs");
+        assert_eq!(id(None).as_deref(), Some("a"));
+        assert_eq!(id(Some("docker://c")).as_deref(), Some("a"));
+        assert!(previous(runs().split_off(1), None).is_none());
     }
 
     #[tokio::test]

@@ -51,6 +51,14 @@ impl Trouble {
     }
 }
 
+/// Why a running pod does not get the resources its manifest asks for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// `Infeasible`: never on this node. `Deferred`: not while others have them.
+    pub reason: &'static str,
+    pub message: String,
+}
+
 /// See the file's head.
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -71,6 +79,8 @@ pub struct Memory {
     pub starting: HashSet<String>,
     /// Limits given to running containers since they were made, by container id.
     pub resized: HashMap<String, String>,
+    /// Other resources are asked for and not given.
+    pub pending: Option<Pending>,
     /// The pod is over, whatever its containers do.
     pub over: Option<Over>,
     /// The pod was looked at before it got anything of this node.

@@ -269,12 +269,12 @@ fn to_change(spec: &PodSpec, seen: &Observed, memory: &Memory) -> Option<Act> {
         {
             return kill(KillReason::Changed);
         }
-        // Of no importance here: the machine's memory only sets the score.
-        let wanted = resources::label(&resources::limits(spec, container, 1));
-        let made = info.label(labels::LIMITS);
-        let has = memory.resized.get(&info.id).map(String::as_str).or(made);
-        if let Some(has) = has.filter(|has| *has != wanted) {
-            if resources::restarts_for(container, has, &wanted) {
+        if memory.pending.is_some() {
+            continue;
+        }
+        if let Some((has, wanted)) = other_limits(spec, container, info, memory) {
+            let (has, wanted) = (has.as_str(), wanted.as_str());
+            if resources::restarts_for(container, has, wanted) {
                 return kill(KillReason::Resized);
             }
             return Some(Act::Resize {
@@ -284,6 +284,31 @@ fn to_change(spec: &PodSpec, seen: &Observed, memory: &Memory) -> Option<Act> {
         }
     }
     None
+}
+
+/// The limits a container has and those its manifest asks for now, if they differ.
+fn other_limits(
+    spec: &PodSpec,
+    container: &Container,
+    info: &ContainerInfo,
+    memory: &Memory,
+) -> Option<(String, String)> {
+    // Of no importance here: the machine's memory only sets the score.
+    let wanted = resources::label(&resources::limits(spec, container, 1));
+    let made = info.label(labels::LIMITS);
+    let has = memory.resized.get(&info.id).map(String::as_str).or(made)?;
+    (has != wanted).then(|| (has.to_owned(), wanted))
+}
+
+/// Whether a running container of the pod is to get other limits than it has.
+#[must_use]
+pub fn wants_resize(spec: &PodSpec, seen: &Observed, memory: &Memory) -> bool {
+    let init = spec.init_containers.iter().flatten();
+    init.chain(&spec.containers).any(|container| {
+        seen.latest(&container.name)
+            .filter(|info| info.state == State::Running)
+            .is_some_and(|info| other_limits(spec, container, info, memory).is_some())
+    })
 }
 
 /// Whether nothing of the pod may ever run again.

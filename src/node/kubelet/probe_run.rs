@@ -1,20 +1,16 @@
-//! One run of one probe: HTTP, TCP, gRPC or a command. Failures are put in the words of
-//! upstream's events, which are those of Go's network library.
+//! One run of one probe: HTTP (`probe_http`), TCP, gRPC (`probe_grpc`) or a command. Failures are
+//! put in the words of upstream's events, which are those of Go's network library.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
+use k8s_openapi::api::core::v1::{Container, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::probe_grpc;
-use crate::probe_tls;
+use crate::probe_http::Target;
 use crate::runtime::Runtime;
-
-/// Answer read from a probed server: its head and the start of its body.
-const ANSWER_BYTES: usize = 10 * 1024;
 
 /// What a probe does, with names resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,13 +25,12 @@ pub(crate) enum Check {
     Exec(Vec<String>),
 }
 
-/// An HTTP request with everything settled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
-    address: SocketAddr,
-    secure: bool,
-    path: String,
-    request: String,
+/// How a check went well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passed {
+    Well,
+    /// The server sends its clients elsewhere, where nobody has looked.
+    Redirected,
 }
 
 impl Check {
@@ -79,11 +74,12 @@ impl Check {
         runtime: &dyn Runtime,
         container_id: &str,
         timeout: Duration,
-    ) -> Result<(), String> {
+    ) -> Result<Passed, String> {
         let work = async {
-            match self {
+            let passed = match self {
                 Self::Http(target) => match target.status().await? {
-                    200..400 => Ok(()),
+                    200..300 => Ok(()),
+                    300..400 => return Ok(Passed::Redirected),
                     code => Err(format!("HTTP probe failed with statuscode: {code}")),
                 },
                 Self::Tcp(address) => TcpStream::connect(address)
@@ -92,7 +88,8 @@ impl Check {
                     .map_err(|error| format!("dial tcp {address}: {}", words(&error))),
                 Self::Grpc { address, service } => probe_grpc::check(*address, service).await,
                 Self::Exec(command) => exec(runtime, container_id, command).await,
-            }
+            };
+            passed.map(|()| Passed::Well)
         };
         match tokio::time::timeout(timeout, work).await {
             Ok(result) => result,
@@ -121,125 +118,6 @@ impl Check {
     }
 }
 
-impl Target {
-    /// # Errors
-    /// A sentence for users if the port, the host or a header is not usable.
-    pub(crate) fn http(
-        http: &HTTPGetAction,
-        container: &Container,
-        pod_ip: &str,
-    ) -> Result<Self, String> {
-        let host = http
-            .host
-            .as_deref()
-            .filter(|host| !host.is_empty())
-            .unwrap_or(pod_ip);
-        let port = port_of(&http.port, container)?;
-        let path = match http.path.as_deref().unwrap_or_default() {
-            path if path.starts_with('/') => path.to_owned(),
-            path => format!("/{path}"),
-        };
-        let mut lines = vec![format!("GET {path} HTTP/1.1")];
-        let given = |name: &str| {
-            http.http_headers
-                .iter()
-                .flatten()
-                .any(|header| header.name.eq_ignore_ascii_case(name))
-        };
-        for (name, value) in [
-            ("Host", format!("{host}:{port}")),
-            ("User-Agent", "kube-probe/1.36".to_owned()),
-            ("Accept", "*/*".to_owned()),
-        ] {
-            if !given(name) {
-                lines.push(format!("{name}: {value}"));
-            }
-        }
-        for header in http.http_headers.iter().flatten() {
-            lines.push(format!("{}: {}", header.name, header.value));
-        }
-        lines.push("Connection: close".into());
-        // A line break inside a value would smuggle in another header.
-        if lines
-            .iter()
-            .any(|line| line.bytes().any(|byte| byte.is_ascii_control()))
-        {
-            return Err("the path or headers hold control characters".into());
-        }
-        Ok(Self {
-            address: address(host, port)?,
-            secure: http.scheme.as_deref() == Some("HTTPS"),
-            path,
-            request: format!("{}\r\n\r\n", lines.join("\r\n")),
-        })
-    }
-
-    /// The request as upstream's events name it.
-    pub(crate) fn url(&self) -> String {
-        let scheme = if self.secure { "https" } else { "http" };
-        format!("{scheme}://{}{}", self.address, self.path)
-    }
-
-    /// Asks once and returns the status code of the answer.
-    ///
-    /// # Errors
-    /// The words of upstream's event if there is no answer.
-    pub(crate) async fn status(&self) -> Result<u16, String> {
-        let url = self.url();
-        let address = self.address;
-        let stream = TcpStream::connect(address)
-            .await
-            .map_err(|error| format!("Get \"{url}\": dial tcp {address}: {}", words(&error)))?;
-        let asked = if self.secure {
-            match probe_tls::connect(stream, address.ip()).await {
-                Ok(stream) => ask(stream, &self.request).await,
-                Err(error) => Err(error),
-            }
-        } else {
-            ask(stream, &self.request).await
-        };
-        let head = asked.map_err(|error| format!("Get \"{url}\": {}", words(&error)))?;
-        if head.is_empty() {
-            return Err(format!("Get \"{url}\": EOF"));
-        }
-        head.strip_prefix(b"HTTP/1.")
-            .and_then(|rest| rest.get(2..5))
-            .and_then(|code| std::str::from_utf8(code).ok()?.parse().ok())
-            .ok_or_else(|| format!("Get \"{url}\": net/http: HTTP/1.x transport connection broken: malformed HTTP response"))
-    }
-}
-
-/// Sends the request and reads the answer's head and what body it announces, so that the
-/// server is not cut off in the middle of a word.
-async fn ask(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    request: &str,
-) -> std::io::Result<Vec<u8>> {
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::with_capacity(1024);
-    let mut wanted = ANSWER_BYTES;
-    let mut head_seen = false;
-    while answer.len() < wanted {
-        if stream.read_buf(&mut answer).await? == 0 {
-            break;
-        }
-        if !head_seen && let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") {
-            head_seen = true;
-            if let Some(length) = content_length(&answer[..end]) {
-                wanted = (end + 4).saturating_add(length).min(ANSWER_BYTES);
-            }
-        }
-    }
-    Ok(answer)
-}
-
-fn content_length(head: &[u8]) -> Option<usize> {
-    let head = std::str::from_utf8(head).ok()?;
-    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
-    let (_, value) = lines.find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?;
-    value.trim().parse().ok()
-}
-
 /// An error as Go prints it.
 pub(crate) fn words(error: &std::io::Error) -> String {
     use std::io::ErrorKind;
@@ -256,7 +134,7 @@ pub(crate) fn words(error: &std::io::Error) -> String {
 
 /// Addresses only: this program is linked statically, and looking names up would pull in
 /// the guest's own resolver libraries.
-fn address(host: &str, port: u16) -> Result<SocketAddr, String> {
+pub(crate) fn address(host: &str, port: u16) -> Result<SocketAddr, String> {
     let host = if host == "localhost" {
         "127.0.0.1"
     } else {
@@ -269,7 +147,7 @@ fn address(host: &str, port: u16) -> Result<SocketAddr, String> {
 }
 
 /// The number of a port; what is wrong with it is said in upstream's words.
-fn port_of(port: &IntOrString, container: &Container) -> Result<u16, String> {
+pub(crate) fn port_of(port: &IntOrString, container: &Container) -> Result<u16, String> {
     let number = match port {
         IntOrString::Int(number) => i64::from(*number),
         IntOrString::String(name) => {
@@ -304,6 +182,7 @@ async fn exec(runtime: &dyn Runtime, id: &str, command: &[String]) -> Result<(),
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -329,7 +208,7 @@ mod tests {
             panic!()
         };
         assert_eq!(target.url(), "http://10.244.0.2:8080/ok");
-        let request = target.request;
+        let request = target.request();
         assert!(request.starts_with("GET /ok HTTP/1.1\r\n") && request.ends_with("\r\n\r\n"));
         assert_eq!(request.to_lowercase().matches("host:").count(), 1);
     }
@@ -376,8 +255,14 @@ mod tests {
             let runtime = &runtime;
             async move { answer_once(answer).await.run(runtime, "x", minute).await }
         };
-        assert_eq!(run("HTTP/1.1 204 No Content\r\n\r\n").await, Ok(()));
-        assert_eq!(run("HTTP/1.0 302 Found\r\n\r\n").await, Ok(()));
+        assert_eq!(
+            run("HTTP/1.1 204 No Content\r\n\r\n").await,
+            Ok(Passed::Well)
+        );
+        assert_eq!(
+            run("HTTP/1.0 302 Found\r\n\r\n").await,
+            Ok(Passed::Redirected)
+        );
         assert_eq!(
             run("HTTP/1.1 503 Busy\r\n\r\n").await,
             Err("HTTP probe failed with statuscode: 503".into())

@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use crate::events::{EventSink, Severity};
 use crate::manifest::{field_path, is_sidecar};
 use crate::observed::Observed;
-use crate::probe_run::Check;
+use crate::probe_run::{Check, Passed};
 use crate::runtime::{ContainerInfo, Runtime, State};
 
 /// Upstream's three kinds.
@@ -339,7 +339,12 @@ impl Task {
                 .run(self.runtime.as_ref(), &self.key.0, self.timing.timeout)
                 .await;
             match result {
-                Ok(()) => {
+                Ok(passed) => {
+                    if passed == Passed::Redirected {
+                        let kind = self.key.1.word();
+                        let words = format!("{kind} probe warning: Probe terminated redirects");
+                        self.tell("ProbeWarning", words);
+                    }
                     (good, bad) = (good + 1, 0);
                     if good >= self.timing.successes {
                         self.conclude(Verdict::Good);
@@ -357,9 +362,13 @@ impl Task {
     }
 
     fn unhealthy(&self, words: String) {
+        self.tell("Unhealthy", words);
+    }
+
+    fn tell(&self, reason: &'static str, words: String) {
         let path = Some(self.path.clone());
         self.events
-            .pod(&self.pod, path, Severity::Warning, "Unhealthy", words);
+            .pod(&self.pod, path, Severity::Warning, reason, words);
     }
 
     fn conclude(&self, verdict: Verdict) {

@@ -39,9 +39,17 @@ pub struct Parts<'a> {
     pub seccomp_dir: &'a Path,
 }
 
+/// The name a pod has only for itself, unknown to the cluster's DNS.
+fn own_name(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.hostname_override.as_deref()
+}
+
 /// The pod's host name.
 #[must_use]
 pub fn hostname(pod: &Pod) -> String {
+    if let Some(own) = own_name(pod) {
+        return own.to_owned();
+    }
     let spec = pod.spec.as_ref();
     let name = spec
         .and_then(|spec| spec.hostname.as_deref())
@@ -55,6 +63,9 @@ pub fn hostname(pod: &Pod) -> String {
 /// The pod's name in the cluster's DNS, if it has a subdomain.
 #[must_use]
 pub fn domain_name(pod: &Pod, cluster_domain: &str) -> Option<String> {
+    if own_name(pod).is_some() {
+        return None;
+    }
     let subdomain = pod.spec.as_ref()?.subdomain.as_deref()?;
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
     let host = hostname(pod);
@@ -263,6 +274,7 @@ pub fn container(
         cap_add: capabilities.add.unwrap_or_default(),
         cap_drop: capabilities.drop.unwrap_or_default(),
         sysctls: HashMap::new(),
+        runtime: None,
         stdin: container.stdin == Some(true),
         stdin_once: container.stdin_once == Some(true),
         tty: container.tty == Some(true),

@@ -150,6 +150,10 @@ fn a_subdomain_makes_a_long_name_and_the_kernel_takes_sixty_four_letters() {
     );
     let plain = pod(json!({"subdomain": "nodes", "containers": []}));
     assert_eq!(kernel_name(&plain, "cluster.local").unwrap(), "web");
+    let mut other = named("db");
+    other.spec.as_mut().unwrap().hostname_override = Some("other.name".into());
+    let name = kernel_name(&other, "cluster.local").unwrap();
+    assert_eq!(name, "other.name", "whatever else is asked for");
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! The pod's status: a pure function of its manifest, what the engine says and the
 //! worker's memory. Reasons and messages are the ones users know from upstream.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
     ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodIP, PodSpec, PodStatus,
+    ResourceRequirements, VolumeMountStatus,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
@@ -279,6 +281,7 @@ fn container_status(
     } else {
         started && inputs.health.ready(container, id) && !inputs.terminating
     };
+    let (allocated_resources, resources) = resources_of(inputs, container);
     ContainerStatus {
         name: name.to_owned(),
         state: Some(state),
@@ -300,14 +303,45 @@ fn container_status(
         image_id: latest.map(|info| info.image_id.clone()).unwrap_or_default(),
         container_id: latest.map(|info| format!("docker://{}", info.id)),
         started: Some(started),
-        allocated_resources: container
-            .resources
-            .as_ref()
-            .and_then(|resources| resources.requests.clone()),
-        resources: container.resources.clone().filter(|_| latest.is_some()),
+        allocated_resources,
+        resources: resources.filter(|_| latest.is_some()),
         stop_signal: spec::stop_signal(container).filter(|_| latest.is_some()),
+        volume_mounts: mounts(container).filter(|_| latest.is_some()),
         ..ContainerStatus::default()
     }
+}
+
+type Amounts = BTreeMap<String, Quantity>;
+
+/// What a container was promised and what it has: what its manifest asks for, unless that cannot
+/// be given; then what it had before.
+fn resources_of(
+    inputs: &Inputs<'_>,
+    container: &Container,
+) -> (Option<Amounts>, Option<ResourceRequirements>) {
+    let pending = inputs.memory.pending.as_ref();
+    match pending.and_then(|_| lost::old_status(inputs.pod, &container.name)) {
+        Some(old) => (old.allocated_resources.clone(), old.resources.clone()),
+        None => {
+            let asked = container.resources.as_ref();
+            let requests = asked.and_then(|resources| resources.requests.clone());
+            (requests, container.resources.clone())
+        }
+    }
+}
+
+/// What is mounted, and how. The engine makes all below a read-only mount read-only where the
+/// kernel can, and promises it nowhere.
+fn mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
+    let all = container.volume_mounts.as_ref()?;
+    let mounted = all.iter().map(|mount| VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only,
+        recursive_read_only: (mount.read_only == Some(true)).then(|| "Disabled".into()),
+        ..VolumeMountStatus::default()
+    });
+    Some(mounted.collect())
 }
 
 fn running(info: &ContainerInfo) -> ContainerState {

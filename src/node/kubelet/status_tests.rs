@@ -92,6 +92,54 @@ fn the_status_names_the_image_that_really_runs_and_how_it_ended() {
 }
 
 #[test]
+fn what_cannot_be_given_is_said_and_what_is_had_stays() {
+    let mut pod = pod(json!({"containers": [{"name": "db",
+        "volumeMounts": [{"name": "a", "mountPath": "/a"},
+            {"name": "b", "mountPath": "/b", "readOnly": true}],
+        "resources": {"requests": {"cpu": "1000"}, "limits": {"cpu": "1000"}}}]}));
+    let had = json!({"requests": {"cpu": "1"}, "limits": {"cpu": "1"}});
+    pod.status = serde_json::from_value(json!({
+        "conditions": [{"type": "PodResizePending", "status": "True",
+            "lastTransitionTime": at(1).to_string()}],
+        "containerStatuses": [{"name": "db", "ready": true, "restartCount": 0, "image": "",
+            "imageID": "", "allocatedResources": {"cpu": "1"}, "resources": had}]}))
+    .unwrap();
+    let mut running = ended("db", 0);
+    running.state = State::Running;
+    let all = || vec![sandbox(), running.clone()];
+    let memory = Memory {
+        pending: Some(crate::memory::Pending {
+            reason: "Infeasible",
+            message: "too much".into(),
+        }),
+        ..Memory::default()
+    };
+    let pending = |status: &PodStatus| {
+        let mut all = status.conditions.clone().unwrap().into_iter();
+        all.find(|condition| condition.type_ == "PodResizePending")
+    };
+    let status = status_with(&pod, all(), &[], memory, false);
+    let told = pending(&status).unwrap();
+    assert_eq!(
+        (told.reason.as_deref(), told.message.as_deref()),
+        (Some("Infeasible"), Some("too much"))
+    );
+    assert_eq!(told.last_transition_time, Some(Time(at(1))));
+    let db = status.container_statuses.unwrap().remove(0);
+    assert_eq!(serde_json::to_value(&db.resources).unwrap(), had);
+    assert_eq!(db.allocated_resources.unwrap()["cpu"].0, "1");
+    let mounts = serde_json::to_value(&db.volume_mounts).unwrap();
+    let wanted = json!([{"name": "a", "mountPath": "/a"}, {"name": "b", "mountPath": "/b",
+        "readOnly": true, "recursiveReadOnly": "Disabled"}]);
+    assert_eq!(mounts, wanted);
+
+    let status = status_of(&pod, all(), &[]);
+    assert_eq!(pending(&status), None);
+    let db = status.container_statuses.unwrap().remove(0);
+    assert_eq!(db.allocated_resources.unwrap()["cpu"].0, "1000");
+}
+
+#[test]
 fn conditions_of_others_survive_and_times_change_only_with_the_value() {
     let mut pod = pod(json!({"containers": [{"name": "db"}],
         "readinessGates": [{"conditionType": "shop.example/open"}]}));

@@ -137,6 +137,10 @@ impl ConfigSource for FakeApi {
         Ok(lock(&self.volumes).get(name).cloned())
     }
 
+    async fn runtime_handler(&self, name: &str) -> Result<Option<String>, ConfigError> {
+        Ok((name == "careful").then(|| "runsc".into()))
+    }
+
     async fn token(
         &self,
         pod: &Pod,

@@ -1,5 +1,7 @@
 //! Sentences from which a pod does not recover: not admitted, too long active, evicted.
 
+/// What the message of a pod begins with that was not admitted.
+pub(crate) const REJECTED: &str = "Pod was rejected: ";
 /// Reason of all who must make room.
 const EVICTED: &str = "Evicted";
 
@@ -30,7 +32,7 @@ impl Over {
     pub fn rejected(reason: &'static str, why: &str) -> Self {
         Self {
             reason,
-            message: format!("Pod was rejected: {why}"),
+            message: format!("{REJECTED}{why}"),
             disruption: false,
         }
     }

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, EmptyDirVolumeSource, Pod, Volume};
@@ -247,7 +247,8 @@ impl Volumes {
         };
         if let Some(name) = claims::claim_name(pod, volume) {
             let claimed = claims::find(pod, volume, &name, source).await?;
-            if let Some(group) = group.filter(|_| claimed.grouped && !self.hollow) {
+            let group = group.filter(|_| claimed.grouped && !self.hollow);
+            if let Some(group) = group.filter(|group| !is_owned(pod, &claimed.path, *group)) {
                 own(&claimed.path, group).map_err(set_up)?;
             }
             return Ok(claimed.path);
@@ -344,7 +345,7 @@ pub fn mounts(
         mounts.push(BindMount {
             host_path: host_path.to_string_lossy().into_owned(),
             container_path: mount.mount_path.clone(),
-            read_only: mount.read_only == Some(true) || is_written_by_us(pod, &mount.name),
+            read_only: mount.read_only == Some(true) || is_only_read(pod, &mount.name),
             propagation: match mount.mount_propagation.as_deref() {
                 Some("HostToContainer") => Some("rslave"),
                 Some("Bidirectional") => Some("rshared"),
@@ -355,9 +356,10 @@ pub fn mounts(
     Ok(mounts)
 }
 
-/// Whether a volume shows objects of the API. Containers can never write to those, whatever
-/// their mounts say (the documentation of ConfigMap, Secret, downwardAPI and projected volumes).
-fn is_written_by_us(pod: &Pod, name: &str) -> bool {
+/// Whether containers can never write to a volume, whatever their mounts say: it shows objects of
+/// the API (the documentation of ConfigMap, Secret, downwardAPI and projected volumes), or the pod
+/// wants no more of its claim.
+fn is_only_read(pod: &Pod, name: &str) -> bool {
     let volumes = pod
         .spec
         .iter()
@@ -367,6 +369,10 @@ fn is_written_by_us(pod: &Pod, name: &str) -> bool {
             || volume.secret.is_some()
             || volume.downward_api.is_some()
             || volume.projected.is_some()
+            || volume
+                .persistent_volume_claim
+                .as_ref()
+                .is_some_and(|claim| claim.read_only == Some(true))
     })
 }
 
@@ -398,6 +404,17 @@ fn below(volume: &Path, sub_path: &str) -> Result<PathBuf, VolumeError> {
 fn fs_group(pod: &Pod) -> Option<u32> {
     let context = pod.spec.as_ref()?.security_context.as_ref()?;
     u32::try_from(context.fs_group?).ok()
+}
+
+/// Whether a folder is taken for the group's because its top is, as the pod asks for
+/// (`fsGroupChangePolicy`).
+fn is_owned(pod: &Pod, path: &Path, group: u32) -> bool {
+    let spec = pod.spec.as_ref();
+    let context = spec.and_then(|spec| spec.security_context.as_ref());
+    let policy = context.and_then(|context| context.fs_group_change_policy.as_deref());
+    policy == Some("OnRootMismatch")
+        && std::fs::metadata(path)
+            .is_ok_and(|top| top.gid() == group && top.mode() & GROUP_DIR == GROUP_DIR)
 }
 
 /// Gives everything below `path` to a group that may read and write it. Links are not

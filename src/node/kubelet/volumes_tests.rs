@@ -172,6 +172,23 @@ async fn a_trust_bundle_is_refused_by_name_unless_it_may_be_missing() {
 }
 
 #[test]
+fn a_folder_is_given_to_its_group_once_if_the_pod_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let group = std::fs::metadata(home.path()).unwrap().gid();
+    let policy = |policy: &str| {
+        pod(json!({"containers": [], "securityContext":
+            {"fsGroup": group, "fsGroupChangePolicy": policy}}))
+    };
+    let (once, always) = (policy("OnRootMismatch"), policy("Always"));
+    set_mode(home.path(), 0o755).unwrap();
+    assert!(!is_owned(&once, home.path(), group), "others' rights");
+    own(home.path(), group).unwrap();
+    assert!(is_owned(&once, home.path(), group));
+    assert!(!is_owned(&once, home.path(), group + 1));
+    assert!(!is_owned(&always, home.path(), group));
+}
+
+#[test]
 fn sub_paths_stay_in_their_volume() {
     let home = tempfile::tempdir().unwrap();
     let volume = home.path().join("volume");
@@ -211,13 +228,14 @@ fn mounts_name_undeclared_volumes_and_keep_their_options() {
 }
 
 #[test]
-fn what_shows_objects_is_never_writable() {
+fn what_shows_objects_or_is_claimed_for_reading_is_never_writable() {
     let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [], "volumes": [
         {"name": "map", "configMap": {"name": "m"}}, {"name": "secret", "secret": {}},
         {"name": "downward", "downwardAPI": {}}, {"name": "all", "projected": {}},
+        {"name": "archive", "persistentVolumeClaim": {"claimName": "a", "readOnly": true}},
         {"name": "scratch", "emptyDir": {}}]}}))
     .unwrap();
-    let names = ["map", "secret", "downward", "all", "scratch"];
+    let names = ["map", "secret", "downward", "all", "archive", "scratch"];
     let wanted = names.map(|name| json!({"name": name, "mountPath": format!("/{name}")}));
     let container: Container =
         serde_json::from_value(json!({"name": "c", "volumeMounts": wanted})).unwrap();
@@ -225,7 +243,7 @@ fn what_shows_objects_is_never_writable() {
     let places = HashMap::from(places);
     let found = mounts(&pod, &container, &places, &Variables::default()).unwrap();
     let read_only: Vec<bool> = found.iter().map(|mount| mount.read_only).collect();
-    assert_eq!(read_only, [true, true, true, true, false]);
+    assert_eq!(read_only, [true, true, true, true, true, false]);
 }
 
 #[test]

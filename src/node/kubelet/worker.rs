@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{admit, withstands};
+use crate::admission::{admit, resize, withstands};
 use crate::conditions::OWN_CONDITIONS;
 use crate::events::Severity;
 use crate::manifest::{field_path, find_container, is_sidecar, role_of};
@@ -38,7 +38,7 @@ use crate::runtime::{LogQuery, RuntimeError, State};
 use crate::shared::{ApiFailure, Shared};
 use crate::static_pods::is_static;
 use crate::status::{self, full_name};
-use crate::verdict::Over;
+use crate::verdict::{Over, REJECTED};
 
 /// A look without any reason, in case an event was lost.
 const RESYNC: Duration = Duration::from_secs(10 * 60);
@@ -153,6 +153,7 @@ impl Worker {
             self.collect_last_words(pod, &seen).await;
             let now = Timestamp::now();
             let deadline = self.judge(pod, &seen, now);
+            let weighed = self.weigh(pod, &seen, now);
             let next = plan::next(pod, &seen, &self.memory, now);
             self.tell_waits(pod, &seen, now);
             let retry = self.publish(pod, &seen, false).await;
@@ -166,7 +167,8 @@ impl Worker {
                 }
                 Next::Wait(until) => {
                     let renewal = self.refresh_volumes(pod, &seen).await;
-                    return earlier(earlier(until, retry), earlier(deadline, renewal));
+                    let other = earlier(earlier(deadline, renewal), weighed);
+                    return earlier(earlier(until, retry), other);
                 }
                 Next::Done => return self.finish(pod, &seen).await,
             }
@@ -214,13 +216,26 @@ impl Worker {
                 "DeadlineExceeded" => Severity::Normal,
                 _ => Severity::Warning,
             };
-            let words = over.message.trim_start_matches("Pod was rejected: ");
+            let words = over.message.trim_start_matches(REJECTED);
             self.shared
                 .events
                 .pod(pod, None, severity, over.reason, words);
             self.memory.over = Some(over);
         }
         deadline
+    }
+
+    /// Whether the pod can have other resources, if it asks for some. Returns when to look again
+    /// whether others have left it theirs.
+    fn weigh(&mut self, pod: &Pod, seen: &Observed, now: Timestamp) -> Option<Timestamp> {
+        let spec = pod.spec.as_ref();
+        let asked = spec.is_some_and(|spec| plan::wants_resize(spec, seen, &self.memory));
+        let refused = || resize(pod, &self.shared.pods.pods(), &self.shared.room).err();
+        self.memory.pending = if asked { refused() } else { None };
+        let pending = self.memory.pending.as_ref();
+        pending
+            .filter(|pending| pending.reason == "Deferred")
+            .map(|_| now + RETRY)
     }
 
     /// The end of a failed container's log becomes its last words if it wrote none and

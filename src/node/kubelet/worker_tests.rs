@@ -328,6 +328,45 @@ async fn a_missing_config_map_is_named_and_waited_for() {
 }
 
 #[tokio::test]
+async fn a_runtime_class_says_what_runs_a_pod() {
+    let of = |more: serde_json::Value| {
+        let mut spec = json!({"containers": [
+            {"name": "app", "image": "shop:1", "imagePullPolicy": "Never"}]});
+        for (field, value) in more.as_object().unwrap() {
+            spec[field] = value.clone();
+        }
+        Stage::new(pod(spec))
+    };
+    let mut stage = of(json!({"runtimeClassName": "careful"}));
+    stage.sync().await;
+    let runtime = &stage.world.runtime;
+    let all = runtime.containers();
+    let runtimes: Vec<_> = all.iter().map(|c| runtime.spec(&c.id).runtime).collect();
+    assert_eq!(
+        runtimes,
+        [Some("runsc".to_owned()), Some("runsc".to_owned())]
+    );
+
+    for (more, why) in [
+        (
+            json!({"runtimeClassName": "none"}),
+            "RuntimeClass \"none\" not found",
+        ),
+        (
+            json!({"hostUsers": false}),
+            "RuntimeClass handler \"\" does not support user namespaces",
+        ),
+    ] {
+        let mut stage = of(more);
+        assert!(stage.sync().await.is_some());
+        let words = format!("FailedCreatePodSandBox: Failed to create pod sandbox: {why}");
+        let told = stage.world.told();
+        assert!(told.contains(&words), "{told:?}");
+        assert!(stage.world.runtime.containers().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_volume_we_do_not_serve_is_said_clearly() {
     let mut stage = Stage::new(pod(json!({
         "volumes": [{"name": "data", "nfs": {"server": "s", "path": "/"}}],

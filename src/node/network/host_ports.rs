@@ -1,9 +1,12 @@
 //! Ports of this machine that lead to a pod (`hostPort`): a table of their own, replaced
-//! as a whole in one transaction.
+//! as a whole in one transaction. UDP clients of a port that leads elsewhere since are led there
+//! as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
+
+use cadet_conntrack::Flow;
 
 use crate::{BRIDGE, NetworkError, firewall};
 
@@ -45,7 +48,12 @@ pub(crate) struct HostPorts {
     pods: BTreeMap<String, (Ipv4Addr, Vec<HostPort>)>,
     /// The kernel may have something else: it was not told yet, or refused.
     stale: bool,
+    /// UDP ports that the kernel was told of, and the pods they led to.
+    told: Led,
 }
+
+/// Pods by their UDP ports.
+type Led = BTreeMap<HostPort, Ipv4Addr>;
 
 impl Default for HostPorts {
     /// An earlier run may have left rules for pods that are gone since.
@@ -53,6 +61,7 @@ impl Default for HostPorts {
         Self {
             pods: BTreeMap::new(),
             stale: true,
+            told: Led::new(),
         }
     }
 }
@@ -90,7 +99,43 @@ impl HostPorts {
             open_loopback(true)?;
         }
         self.stale = false;
+        if let Err(error) = self.forget_flows().await {
+            // The rules stand, and whoever pauses for a while is led right.
+            tracing::warn!(%error, "UDP clients may still be sent to a pod that is gone");
+        }
         Ok(())
+    }
+
+    /// Makes the kernel forget where it sent UDP clients of ports that have changed.
+    async fn forget_flows(&mut self) -> Result<(), NetworkError> {
+        let now = self.led();
+        let before = std::mem::replace(&mut self.told, now.clone());
+        if before == now {
+            return Ok(());
+        }
+        let gone: Led = before
+            .into_iter()
+            .filter(|(port, pod)| now.get(port) != Some(pod))
+            .collect();
+        let forget = move || {
+            cadet_conntrack::forget(|flow| was_led(&gone, flow) || is_led_astray(&now, flow))
+        };
+        let forgotten = tokio::task::spawn_blocking(forget)
+            .await
+            .map_err(|error| NetworkError::Conntrack(error.into()))?
+            .map_err(NetworkError::Conntrack)?;
+        if forgotten > 0 {
+            tracing::info!(forgotten, "UDP connections to pods that are gone");
+        }
+        Ok(())
+    }
+
+    fn led(&self) -> Led {
+        let ports = self.pods.values().flat_map(|(address, ports)| {
+            let udp = ports.iter().filter(|port| port.protocol == Protocol::Udp);
+            udp.map(|port| (*port, *address))
+        });
+        ports.collect()
     }
 
     /// Puts everything back if something took the table away or the bridge was made anew.
@@ -152,6 +197,28 @@ impl HostPorts {
         );
         text
     }
+}
+
+/// Whether a flow came by a port to the pod that it led to.
+fn was_led(ports: &Led, flow: &Flow) -> bool {
+    let mut all = ports.iter();
+    all.any(|(port, pod)| flow.to.1 == port.host_port && flow.from == (*pod, port.container_port))
+}
+
+/// Whether a flow came by a port and not to the pod that it leads to: it is older than that.
+fn is_led_astray(ports: &Led, flow: &Flow) -> bool {
+    let (ip, number) = flow.to;
+    let mut all = ports.iter();
+    all.any(|(port, pod)| {
+        number == port.host_port
+            && flow.from != (*pod, port.container_port)
+            && port.host_ip.map_or_else(|| is_own(ip), |own| own == ip)
+    })
+}
+
+/// Whether an address is one of this machine's: no other can be bound.
+fn is_own(ip: Ipv4Addr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
 }
 
 fn loopback_setting() -> String {
@@ -234,6 +301,42 @@ mod tests {
         // Nor do pods and neighbours reach what listens on the machine's loopback.
         let guard = "    iifname != { \"lo\", \"loopback0\" } ip daddr 127.0.0.0/8 drop\n";
         assert!(text.contains(guard), "{text}");
+    }
+
+    #[test]
+    fn connections_of_the_past_are_told_from_others() {
+        let dns = HostPort {
+            protocol: Protocol::Udp,
+            host_ip: None,
+            host_port: 53,
+            container_port: 5353,
+        };
+        let mut ports = HostPorts::default();
+        ports.set("a", POD, vec![web(), dns]);
+        let led = ports.led();
+        assert_eq!(led, Led::from([(dns, POD)]), "of UDP alone");
+        let flow = |to: Ipv4Addr, from: (Ipv4Addr, u16)| Flow {
+            to: (to, 53),
+            from,
+            raw: Vec::new(),
+        };
+        let (here, other) = (Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 244, 0, 6));
+        let right = flow(here, (POD, 5353));
+        assert!(was_led(&led, &right) && !is_led_astray(&led, &right));
+        for from in [(other, 5353), (POD, 53), (here, 53)] {
+            let astray = flow(here, from);
+            assert!(is_led_astray(&led, &astray) && !was_led(&led, &astray));
+        }
+        // Somebody asks a server in the world (RFC 5737).
+        let away = Ipv4Addr::new(192, 0, 2, 53);
+        assert!(!is_led_astray(&led, &flow(away, (away, 53))));
+        let loopback = HostPort {
+            host_ip: Some(here),
+            ..dns
+        };
+        let only = Led::from([(loopback, POD)]);
+        assert!(is_led_astray(&only, &flow(here, (here, 53))));
+        assert!(!is_led_astray(&only, &flow(other, (other, 53))));
     }
 
     #[test]

@@ -101,6 +101,9 @@ pub enum NetworkError {
         program: &'static str,
         stderr: String,
     },
+    /// The kernel's table of connections could not be read or changed.
+    #[error("could not forget connections: {0}")]
+    Conntrack(#[source] std::io::Error),
     /// No address could be given out or kept.
     #[error(transparent)]
     Ipam(#[from] IpamError),

@@ -98,6 +98,7 @@ pub(super) fn authorize(
         ("services" | "serviceaccounts" | "namespaces" | "endpoints" | "endpointslices", None) => {
             read
         }
+        ("runtimeclasses", None) => read,
         _ => false,
     };
     if allowed {

@@ -27,6 +27,7 @@ pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
         network_mode: Some(namespaces.network.clone()),
         ipc_mode: non_empty(&namespaces.ipc),
         pid_mode: non_empty(&namespaces.pid),
+        runtime: spec.runtime.clone(),
         binds: Some(spec.mounts.iter().map(bind).collect()),
         devices: (!spec.devices.is_empty()).then(|| spec.devices.iter().map(device).collect()),
         cpu_shares: positive(limits.cpu_shares),
@@ -254,6 +255,7 @@ mod tests {
         let host = create_body(&ContainerSpec::default()).host_config.unwrap();
         assert_eq!((host.memory, host.memory_swap), (None, None));
         assert_eq!((host.cpu_quota, host.cpu_period), (None, None));
+        assert_eq!(host.runtime, None, "the engine's own");
         assert_eq!(host.log_config.unwrap().typ.unwrap(), "none");
     }
 

@@ -155,6 +155,8 @@ pub struct ContainerSpec {
     /// `uid` or `uid:gid`.
     pub user: Option<String>,
     pub groups: Vec<String>,
+    /// One of the engine's programs to run containers with; `None` is its usual one.
+    pub runtime: Option<String>,
     pub namespaces: Namespaces,
     pub mounts: Vec<BindMount>,
     pub devices: Vec<Device>,

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use cadet_network::{HostPort, Protocol as Carrier};
 use cadet_proxy::table::Protocol::Tcp;
 
-use crate::space::Space;
+use crate::space::{Space, ask};
 use crate::world::{GATEWAY, NODE, OUTSIDE, UP, WEB, World, address, web};
 
 const PORT: u16 = 18_080;
@@ -15,6 +15,30 @@ fn world() -> World {
     let world = World::new();
     publish(&world, vec![port(None)]);
     world
+}
+
+#[test]
+fn udp_clients_of_a_port_are_led_to_its_next_pod() {
+    let world = World::new();
+    let udp = || {
+        let protocol = Carrier::Udp;
+        vec![HostPort {
+            protocol,
+            ..port(None)
+        }]
+    };
+    let lead = |to: &'static str| {
+        let (network, ports) = (world.network.clone(), udp());
+        let published = async move { network.publish("pod", address(to), ports).await };
+        let led = world.node.run(|runtime| runtime.block_on(published));
+        led.expect("published");
+    };
+    let door = format!("{NODE}:{PORT}");
+    let socket = world.outside.udp_socket();
+    for pod in ["a", "b"] {
+        lead(pod);
+        assert_eq!(ask(&socket, &door).expect("an answer").name, pod);
+    }
 }
 
 fn port(host_ip: Option<Ipv4Addr>) -> HostPort {
