@@ -172,11 +172,11 @@ impl Screen {
         }
         // What is said of the lesson's images is prose; what a command prints stays as it is.
         let paper = self.paper();
-        let laid: Vec<String> = lines
+        let broken: Vec<String> = lines
             .iter()
             .flat_map(|line| laid(line, paper.width, "", "  ", paper.colour))
             .collect();
-        self.say(&laid);
+        self.say(&broken);
     }
 
     /// Writes a sentence of ours, broken between words.
