@@ -190,6 +190,31 @@ fn without_a_cluster_the_next_command_is_told_and_progress_stays() {
     // The cluster is deleted midway: the learner goes on with the next one.
     home.ok(&["delete", "--yes"]);
     assert!(ok(&home, &["list"]).out.contains("step 2 of 2"));
+    let status = ok(&home, &["status"]).out;
+    assert!(
+        status.contains("Step 2 of 2") && status.contains("1 of 2 steps done"),
+        "{status}"
+    );
+    home.profile("cadet");
+    run(&home, &["next"]).fails_with("GUEST_NOT_RUNNING", 83);
+    assert!(ok(&home, &["list"]).out.contains("step 2 of 2"));
+}
+
+#[test]
+fn forty_columns_are_enough_at_the_end() {
+    let home = Sealed::new();
+    let long = LESSON.replace(
+        "A rocket of two stages",
+        "A rocket of two stages that flies to the moon and back",
+    );
+    lesson(&home.dir.path().join("tutorials"), "01-rocket", &long);
+    begun(&home);
+    ok(&home, &["skip"]);
+    let run = Run::of(tutorial(&home, &["status"]).env("COLUMNS", "40"));
+    assert!(run.out.contains("You have done"), "{run}");
+    for line in run.out.lines() {
+        assert!(line.chars().count() <= 40, "{line}");
+    }
 }
 
 #[test]

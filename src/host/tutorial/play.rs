@@ -216,7 +216,18 @@ impl Player {
             .await;
         report.seconds = began.elapsed().as_secs_f64();
         report.notes.append(&mut self.codes);
-        if let Err(failure) = solved {
+        let failure = match solved {
+            Ok(Event::Completed {
+                how: How::Solved, ..
+            }) => None,
+            // What undoes a mistake must not be what the step waits for.
+            Ok(_) => Some(format!(
+                "step {} completes by itself, before it is solved",
+                index + 1
+            )),
+            Err(failure) => Some(failure),
+        };
+        if let Some(failure) = failure {
             report.failures.push(failure);
             return report;
         }

@@ -9,7 +9,7 @@ use cadet_tutorial::model::Lesson;
 use super::page::{self, Paper};
 use super::screen::spent;
 use super::session::Voice;
-use super::text::prose;
+use super::text::{laid, prose};
 use crate::ui;
 
 /// See the module.
@@ -18,6 +18,8 @@ pub struct Plain {
     /// Whether somebody can type an answer.
     asks: bool,
     busy: bool,
+    /// The place is being made ready: what is said then is prose, not a command's output.
+    preparing: bool,
     said: Vec<LiveCondition>,
     reason: Option<String>,
     /// What went wrong last, as long as nothing else was told.
@@ -32,6 +34,7 @@ impl Plain {
             lesson,
             asks,
             busy: false,
+            preparing: false,
             said: Vec::new(),
             reason: None,
             trouble: None,
@@ -51,24 +54,32 @@ impl Plain {
             let before = self.said.iter().find(|c| c.wanted == condition.wanted);
             match (before.map(|c| c.holds), condition.holds) {
                 (None | Some(true), false) => {
-                    ui::say(&format!("Waiting for: {}.", condition.wanted));
+                    tell(&format!("Waiting for: {}.", condition.wanted));
                 }
-                (Some(false), true) => ui::say(&format!("Now so: {}.", condition.wanted)),
+                (Some(false), true) => tell(&format!("Now so: {}.", condition.wanted)),
                 _ => {}
             }
         }
         self.said = conditions.to_vec();
     }
 
-    fn output(&mut self, text: &str) {
+    /// The lines that are whole with this piece of output.
+    fn output(&mut self, text: &str, width: usize) -> Vec<String> {
+        let mut out = Vec::new();
         self.part.push_str(text);
         while let Some(end) = self.part.find('\n') {
             let rest = self.part.split_off(end + 1);
             let line = std::mem::replace(&mut self.part, rest);
             // Of a line that a program wrote over and over, the last state counts.
             let line = line.trim_end_matches(['\n', '\r']);
-            ui::say(line.rsplit('\r').next().unwrap_or_default());
+            let line = line.rsplit('\r').next().unwrap_or_default();
+            if self.preparing {
+                out.extend(laid(line, width, "", "  ", false));
+            } else {
+                out.push(line.to_owned());
+            }
         }
+        out
     }
 
     fn end_output(&mut self) {
@@ -84,6 +95,11 @@ fn lines(lines: &[String]) {
     }
 }
 
+/// Says a sentence of ours, broken between words.
+fn tell(text: &str) {
+    lines(&laid(text, Plain::paper().width, "", "  ", false));
+}
+
 impl Voice for Plain {
     fn begin(&mut self, folder: &str, whole: bool) {
         if whole {
@@ -91,7 +107,7 @@ impl Voice for Plain {
         }
         if self.asks {
             ui::say("");
-            ui::say(
+            tell(
                 "Press Enter to run a step's commands, or type a letter and Enter: \
                  n next, h hint, c check, s solve, k skip, r reset, w where am I, q leave.",
             );
@@ -100,8 +116,9 @@ impl Voice for Plain {
 
     fn event(&mut self, event: &Event) {
         match event {
-            Event::Preparing { .. } => {}
+            Event::Preparing { .. } => self.preparing = true,
             Event::StepShown { step, .. } => {
+                self.preparing = false;
                 self.said.clear();
                 self.reason = None;
                 ui::say("");
@@ -117,7 +134,11 @@ impl Voice for Plain {
                     Doing::Guest => "Running the script inside the machine.".to_owned(),
                 });
             }
-            Event::Output { text, .. } => self.output(text),
+            Event::Output { text, .. } => {
+                for line in self.output(text, Self::paper().width) {
+                    ui::say(&line);
+                }
+            }
             Event::Ended { code, .. } => {
                 self.end_output();
                 self.busy = false;
@@ -131,7 +152,7 @@ impl Voice for Plain {
             }
             Event::NotYet { reason, .. } => {
                 if self.reason.as_ref() != Some(reason) {
-                    ui::say(&format!("Not yet, because {reason}"));
+                    tell(&format!("Not yet, because {reason}"));
                     self.reason = Some(reason.clone());
                 }
             }
@@ -142,13 +163,14 @@ impl Voice for Plain {
             } => {
                 for condition in conditions {
                     let sign = if condition.holds { "so" } else { "not so" };
-                    ui::say(&format!("{sign}: {}", condition.wanted));
+                    tell(&format!("{sign}: {}", condition.wanted));
                     for line in &condition.lines {
-                        ui::say(&format!("  {line}"));
+                        let width = Self::paper().width;
+                        lines(&laid(line, width, "  ", "    ", false));
                     }
                 }
                 match reason {
-                    Some(reason) if !holds => ui::say(&format!("Not yet, because {reason}")),
+                    Some(reason) if !holds => tell(&format!("Not yet, because {reason}")),
                     _ => {}
                 }
                 self.said.clone_from(conditions);
@@ -181,11 +203,12 @@ impl Voice for Plain {
                 } else {
                     ""
                 };
-                ui::say(&format!("Step {} of {total} is {how}.{press}", step + 1));
+                tell(&format!("Step {} of {total} is {how}.{press}", step + 1));
             }
             Event::Skipped { step } => ui::say(&format!("Step {} is skipped.", step + 1)),
             Event::WasReset { steps } => {
                 self.end_output();
+                self.preparing = false;
                 self.busy = false;
                 for step in steps {
                     ui::say(&format!("Step {} is as it was found.", step + 1));
@@ -200,7 +223,7 @@ impl Voice for Plain {
                     return;
                 }
                 self.trouble = Some(what.clone());
-                ui::say(&format!("Trouble: {what}"));
+                tell(&format!("Trouble: {what}"));
                 if let Some(fix) = fix {
                     ui::say(&format!("  fix   {fix}"));
                 }
@@ -209,7 +232,7 @@ impl Voice for Plain {
     }
 
     fn note(&mut self, text: &str) {
-        ui::say(&format!("Note: {text}"));
+        tell(&format!("Note: {text}"));
     }
 
     fn is_busy(&self) -> bool {
@@ -218,5 +241,41 @@ impl Voice for Plain {
 
     fn end(&mut self) {
         self.end_output();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use cadet_tutorial::{Folder, load};
+    use console::measure_text_width;
+
+    use super::*;
+
+    #[test]
+    fn words_about_images_are_broken_and_output_of_commands_is_not() {
+        let (lesson, _) = load::load(&Folder::from_files("01-rocket", BTreeMap::new()));
+        let lesson = Arc::new(lesson);
+        let text = "No registry gave the image, so Python from the machine's Debian packages \
+                    runs, with Flask for pip.\n";
+        for width in [80, 40] {
+            let mut plain = Plain::new(lesson.clone(), true);
+            plain.event(&Event::Preparing {
+                lesson: "rocket".into(),
+            });
+            let (first, second) = text.split_at(50);
+            assert!(plain.output(first, width).is_empty());
+            let lines = plain.output(second, width);
+            assert!(lines.len() > 1, "{width}: {lines:?}");
+            for line in &lines {
+                assert!(measure_text_width(line) <= width, "{width}: {line}");
+            }
+            let words: Vec<&str> = lines.iter().flat_map(|l| l.split_whitespace()).collect();
+            assert_eq!(words, text.split_whitespace().collect::<Vec<_>>());
+            plain.preparing = false;
+            let table = "NAME    READY   STATUS    RESTARTS   AGE    and much more of it here";
+            assert_eq!(plain.output(&format!("{table}\r\n"), width), [table]);
+        }
     }
 }

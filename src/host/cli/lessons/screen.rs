@@ -121,7 +121,8 @@ impl Screen {
             lines.extend(page::live(&self.conditions, reason, paper));
         }
         if self.mode == Mode::Preparing {
-            lines.push("making the place ready: files, namespace, images …".to_owned());
+            let told = "making the place ready: files, namespace, images …";
+            lines.extend(laid(told, paper.width, "", "  ", paper.colour));
         }
         let can_run = self.can_run();
         let pressed: &[(&str, &str)] = match self.mode {
@@ -165,7 +166,23 @@ impl Screen {
         // Of a line that a program wrote over and over, the last state counts.
         let last = |line: &str| line.rsplit('\r').next().unwrap_or_default().to_owned();
         let lines: Vec<String> = whole.lines().map(last).collect();
-        self.say(&lines);
+        if self.mode != Mode::Preparing {
+            self.say(&lines);
+            return;
+        }
+        // What is said of the lesson's images is prose; what a command prints stays as it is.
+        let paper = self.paper();
+        let broken: Vec<String> = lines
+            .iter()
+            .flat_map(|line| laid(line, paper.width, "", "  ", paper.colour))
+            .collect();
+        self.say(&broken);
+    }
+
+    /// Writes a sentence of ours, broken between words.
+    fn tell(&mut self, text: &str) {
+        let paper = self.paper();
+        self.say(&laid(text, paper.width, "", "  ", paper.colour));
     }
 
     /// Ends a line of output that has no end of its own.
@@ -244,7 +261,7 @@ impl Voice for Screen {
                 self.conditions.clone_from(conditions);
                 self.reason.clone_from(reason);
                 if !holds {
-                    self.say(&["checked: not yet".to_owned()]);
+                    self.tell("checked: not yet");
                 }
             }
             Event::Hint {
@@ -257,10 +274,9 @@ impl Voice for Screen {
                 lines.extend(indented.into_iter().map(|line| format!("  {line}")));
                 self.say(&lines);
             }
-            Event::NoMoreHints { total: 0 } => self.say(&["this step has no hints".to_owned()]),
+            Event::NoMoreHints { total: 0 } => self.tell("this step has no hints"),
             Event::NoMoreHints { .. } => {
-                let told = "there are no more hints; [s] solves the step";
-                self.say(&[told.to_owned()]);
+                self.tell("there are no more hints; [s] solves the step");
             }
             Event::Completed { seconds, how, .. } => {
                 self.end_output();
@@ -272,15 +288,14 @@ impl Voice for Screen {
                 };
                 self.marked("✓", Style::new().green(), &told);
             }
-            Event::Skipped { .. } => self.say(&["skipped".to_owned()]),
+            Event::Skipped { .. } => self.tell("skipped"),
             Event::WasReset { steps } => {
                 self.end_output();
                 self.mode = Mode::Open;
-                let told = match steps.as_slice() {
+                self.tell(match steps.as_slice() {
                     [_] => "the step is as it was found",
                     _ => "the lesson is as it was found",
-                };
-                self.say(&[told.to_owned()]);
+                });
             }
             Event::LessonCompleted { .. } => {
                 self.mode = Mode::Over;

@@ -246,3 +246,44 @@ fn forty_columns_are_enough() {
         assert!(measure_text_width(&line) < 40, "{line}");
     }
 }
+
+/// What a machine without a registry says before the first step.
+const INSTEAD: &str = "docker.io/meteorhacks/telescope: The image of 2015 has a format that \
+    today's Docker refuses and knows one kind of processor only, so Cadet's own link-sharing \
+    app runs.\n";
+
+#[test]
+fn words_about_images_are_broken_between_words() {
+    console::set_colors_enabled(false);
+    for columns in [80, 40] {
+        let mut watched = Watched::new(columns);
+        let output = |text: &str| Event::Output {
+            stream: Stream::Out,
+            text: text.into(),
+        };
+        let (first, second) = INSTEAD.split_at(60);
+        watched.tell(&[
+            Event::Preparing {
+                lesson: "rocket".into(),
+            },
+            output(first),
+            output(second),
+        ]);
+        let lines = watched.shown();
+        for line in &lines {
+            assert!(measure_text_width(line) < columns, "{columns}: {line}");
+        }
+        let shown: Vec<&str> = lines.iter().flat_map(|l| l.split_whitespace()).collect();
+        let said: Vec<&str> = INSTEAD.split_whitespace().collect();
+        let found = shown.windows(said.len()).any(|part| part == said);
+        assert!(
+            found,
+            "each word is whole, at {columns} columns: {lines:#?}"
+        );
+        // What a command prints is not ours to break.
+        let long = "x ".repeat(60);
+        watched.tell(&first_step()[1..]);
+        watched.tell(&[output(&format!("{long}\n"))]);
+        assert!(watched.shown().contains(&long), "{:#?}", watched.shown());
+    }
+}

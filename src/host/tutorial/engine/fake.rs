@@ -44,6 +44,8 @@ pub struct Inner {
     pub why: Option<String>,
     pub prepared: usize,
     pub cleaned: usize,
+    /// Progress cannot be kept.
+    pub locked: bool,
     uids: u64,
 }
 
@@ -62,6 +64,14 @@ impl FakeWorld {
         let ended = self.inner().command(&command);
         self.bell.notify_waiters();
         ended
+    }
+
+    /// The cluster is deleted, and another one stands in its place after a while.
+    pub fn another_cluster(&self) {
+        let mut inner = self.inner();
+        inner.pods.clear();
+        inner.tell(&Change::Lost("the machine was deleted".to_owned()));
+        inner.tell(&Change::All(Vec::new()));
     }
 
     /// Waits until `so` holds of what was done.
@@ -331,7 +341,11 @@ impl World for FakeWorld {
     }
 
     fn save(&self, progress: &LessonProgress) -> Result<(), WorldError> {
-        self.inner().saved.push(progress.clone());
+        let mut inner = self.inner();
+        if inner.locked {
+            return Err(WorldError::new("the records are in use").fix("cadet doctor"));
+        }
+        inner.saved.push(progress.clone());
         Ok(())
     }
 

@@ -502,6 +502,54 @@ async fn a_command_that_fails_is_told() {
     learner.leaves().await;
 }
 
+#[tokio::test]
+async fn a_cluster_deleted_midway_is_told_and_the_lesson_goes_on_in_the_next() {
+    let (world, lesson) = (FakeWorld::new(), lesson(&[POD, LOOK, READ]));
+    let mut learner = Learner::begin(&world, &lesson);
+    learner.press(Verb::Solve).await;
+    learner.completes(0).await;
+    learner.press(Verb::Reset).await;
+    learner.is_told("there is no pod/web").await;
+    // The pod is not ready yet, and then there is no cluster any more.
+    world.terminal("kubectl run web --image=bad:1");
+    learner.is_told("not to be had").await;
+    world.another_cluster();
+    let trouble = |event| match event {
+        Event::Trouble { what, .. } => Some(what),
+        _ => None,
+    };
+    let told = learner.hears("the outage", trouble).await;
+    assert!(told.contains("the machine was deleted"), "{told}");
+    learner.is_told("there is no pod/web").await;
+    learner.press(Verb::Run).await;
+    assert_eq!(learner.completes(0).await, How::Done);
+    let progress = learner.leaves().await;
+    assert_eq!(progress.step, 1);
+    assert_eq!(world.inner().saved.last(), Some(&progress));
+}
+
+#[tokio::test]
+async fn progress_that_cannot_be_kept_is_told_and_the_lesson_goes_on() {
+    let (world, lesson) = (FakeWorld::new(), lesson(&[POD, LOOK, READ]));
+    let mut learner = Learner::begin(&world, &lesson);
+    learner.is_told("there is no pod/web").await;
+    world.inner().locked = true;
+    learner.press(Verb::Run).await;
+    let trouble = |event| match event {
+        Event::Trouble { what, fix } => Some((what, fix)),
+        _ => None,
+    };
+    let (what, fix) = learner.hears("the trouble", trouble).await;
+    assert_eq!(what, "the records are in use");
+    assert_eq!(fix.as_deref(), Some("cadet doctor"));
+    learner.completes(0).await;
+    // Whoever held it lets go, and everything is kept.
+    world.inner().locked = false;
+    let progress = learner.leaves().await;
+    assert_eq!(progress.step, 1);
+    assert_eq!(world.inner().saved.last(), Some(&progress));
+}
+
 async fn played(world: &Arc<FakeWorld>, lesson: &Arc<Lesson>, keep: bool) -> Report {
     let (events, _heard) = mpsc::unbounded_channel();
     let options = Options {

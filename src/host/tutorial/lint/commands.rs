@@ -64,10 +64,10 @@ fn add<'a>(out: &mut Vec<(&'a Command, Place)>, script: Option<&'a Script>, plac
 pub(crate) fn changes(command: &Command) -> bool {
     match command.program() {
         "kubectl" => Kubectl::of(command.arguments()).changes(),
+        "docker" if docker_verb(command) == "run" => stays(command),
         "docker" => matches!(
             docker_verb(command),
-            "run"
-                | "build"
+            "build"
                 | "tag"
                 | "rmi"
                 | "rm"
@@ -90,6 +90,15 @@ pub(crate) fn changes(command: &Command) -> bool {
         ),
         _ => false,
     }
+}
+
+/// Whether a container of `docker run` is there after the command has ended.
+fn stays(command: &Command) -> bool {
+    let has = |names: [&str; 2]| {
+        let mut words = command.argv.iter();
+        words.any(|word| names.contains(&word.as_str()))
+    };
+    has(["-d", "--detach"]) || !has(["--rm", "--rm=true"])
 }
 
 fn docker_verb(command: &Command) -> &str {

@@ -63,17 +63,19 @@ impl Row {
         }
     }
 
-    /// The line at `width` columns; the title where there is room.
+    /// The line at `width` columns: the name whole, because it is what one types; the title
+    /// where there is room.
     fn line(&self, width: usize) -> String {
-        let name = truncate_str(&self.name, 14, "…");
-        let start = format!(
-            "{} {name:<14} {:>3} min  {}",
-            self.sign(),
-            self.minutes,
-            self.told()
-        );
-        let start = if width >= 70 {
-            format!("{start:<45} {}", self.title)
+        let (sign, name, told) = (self.sign(), &self.name, self.told());
+        let roomy = width >= 70;
+        let column = if roomy { 22 } else { 14 };
+        let start = if roomy || name.chars().count() <= column {
+            format!("{sign} {name:<column$} {:>3} min  {told}", self.minutes)
+        } else {
+            format!("{sign} {name}  {told}")
+        };
+        let start = if roomy {
+            format!("{start:<53} {}", self.title)
         } else {
             start
         };
@@ -243,6 +245,15 @@ mod tests {
                 );
                 assert!(line.contains("telescope"), "{line}");
             }
+        }
+        for width in [40, 80] {
+            let long = Row {
+                name: "hello-hapi-three-nodes".into(),
+                ..row(State::At(3))
+            };
+            let line = long.line(width);
+            assert!(line.starts_with("> hello-hapi-three-nodes "), "{line}");
+            assert!(line.contains("step 3 of 8"), "{line}");
         }
         assert_eq!(
             row(State::At(3)).line(40),

@@ -165,9 +165,13 @@ fn farewell(cx: &Context, lesson: &Lesson, outcome: &Outcome, folder: &str) -> S
         Some(name) => format!("tutorial {name}"),
         None => "tutorial".into(),
     };
+    let told = format!(
+        "You have done {}{skipped}. Its files stay in {folder}.",
+        lesson.title
+    );
     format!(
-        "You have done {}{skipped}. Its files stay in {folder}.\n  next: {}\n  undo: {}",
-        lesson.title,
+        "{}\n  next: {}\n  undo: {}",
+        ui::wrap(&told, ui::columns()),
         machine::again(cx, &after),
         machine::again(cx, "tutorial reset"),
     )

@@ -259,8 +259,8 @@ fn show(cx: &Context, lesson: &Lesson, kept: &LessonProgress) -> Result<u8> {
 
 fn finished(cx: &Context, lesson: &Lesson) -> Result<u8> {
     let told = format!(
-        "You have done {}.\n  next: {}",
-        lesson.title,
+        "{}\n  next: {}",
+        ui::wrap(&format!("You have done {}.", lesson.title), ui::columns()),
         machine::again(cx, "tutorial")
     );
     tell(

@@ -120,7 +120,11 @@ async fn anew(world: &dyn World, lesson: &Lesson, voice: &Voice) -> Outcome {
     let sink = voice.sink();
     let cleaned = world.clean(lesson, &sink).await;
     let ready = match cleaned {
-        Ok(()) => world.prepare(lesson, &sink).await,
+        Ok(()) => {
+            let name = lesson.name.clone();
+            voice.say(Event::Preparing { lesson: name });
+            world.prepare(lesson, &sink).await
+        }
         Err(error) => Err(error),
     };
     ready.map_err(|error| {
