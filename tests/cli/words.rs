@@ -1,6 +1,8 @@
 //! Help, versions, completion, error topics, shapes of output.
 
-use crate::support::Sealed;
+use std::process::Command;
+
+use crate::support::{Run, Sealed};
 
 #[test]
 fn help_names_every_verb_with_an_example() {
@@ -64,15 +66,86 @@ fn help_names_every_verb_with_an_example() {
     );
 }
 
+/// What a shell is offered at the end of `words`, flags aside; fish's answers are the plainest to read.
+fn offered(home: &Sealed, words: &[&str]) -> Vec<String> {
+    let mut command = home.command(&["--", "cadet"]);
+    let run = Run::of(command.args(words).env("CADET_COMPLETE", "fish"));
+    assert_eq!(run.code, 0, "{run}");
+    let first = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
+    let offered = run.out.lines().map(first);
+    offered.filter(|word| !word.starts_with('-')).collect()
+}
+
 #[test]
-fn completion_scripts_know_the_verbs() {
+fn completion_knows_verbs_and_the_names_of_this_computer() {
     let home = Sealed::new();
-    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        assert!(
-            home.ok(&["completion", shell]).out.contains("tunnel"),
-            "{shell}"
-        );
+    let tutorials = concat!(env!("CARGO_MANIFEST_DIR"), "/tutorials");
+    assert!(offered(&home, &["tu"]).contains(&"tunnel".to_owned()));
+    assert!(offered(&home, &["profile", ""]).contains(&"list".to_owned()));
+    assert!(home.files().is_empty(), "asking must not write");
+    home.profile_of("class", &[2, 3]);
+    home.profile("cadet");
+    assert_eq!(offered(&home, &["-p", ""]), ["cadet", "class"]);
+    assert_eq!(offered(&home, &["profile", "cl"]), ["class"]);
+    assert_eq!(offered(&home, &["node", "stop", ""]), ["cadet"]);
+    let nodes = offered(&home, &["-p", "class", "node", "stop", "class-"]);
+    assert_eq!(nodes, ["class-2", "class-3"]);
+    home.ok(&["profile", "class", "--keep-context"]);
+    let nodes = offered(&home, &["ssh", "--node", "class-"]);
+    assert_eq!(nodes, ["class-2", "class-3"]);
+    assert_eq!(offered(&home, &["config", "set", "mem"]), ["memory"]);
+    assert_eq!(offered(&home, &["addons", "enable", "ing"]), ["ingress"]);
+    assert!(offered(&home, &["help", "HOST_DISK"]).contains(&"HOST_DISK_FULL".to_owned()));
+    for lesson in std::fs::read_dir(tutorials).unwrap().flatten() {
+        if !lesson.path().join("lesson.md").is_file() {
+            continue;
+        }
+        let folder = lesson.file_name().into_string().unwrap();
+        let name = folder.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
+        let all = offered(&home, &["tutorial", "start", ""]);
+        assert!(all.iter().any(|l| l == name), "{name} is not in {all:?}");
     }
+}
+
+/// Each script is read by its shell, where that is installed; all call this program.
+#[test]
+fn completion_scripts_are_sound_in_five_shells() {
+    let home = Sealed::new();
+    for (shell, check) in [
+        ("bash", "-n"),
+        ("zsh", "-n"),
+        ("fish", "--no-execute"),
+        ("powershell", ""),
+        ("elvish", "-compileonly"),
+    ] {
+        let script = home.ok(&["completion", shell]).out;
+        assert!(script.contains("CADET_COMPLETE"), "{script}");
+        assert!(script.contains(env!("CARGO_BIN_EXE_cadet")), "{script}");
+        let file = home.dir.path().join("script");
+        std::fs::write(&file, &script).unwrap();
+        let read = Command::new(shell).arg(check).arg(&file).output();
+        match read {
+            Ok(read) => assert!(read.status.success(), "{shell}: {read:?}\n{script}"),
+            Err(e) => assert_eq!(e.kind(), std::io::ErrorKind::NotFound, "{shell}: {e}"),
+        }
+    }
+}
+
+/// bash itself, with the script, completes as a user would have it.
+#[test]
+fn bash_completes_a_line() {
+    let home = Sealed::new();
+    home.profile_of("class", &[2]);
+    let script = home.ok(&["completion", "bash"]).out;
+    let asked = format!(
+        "{script}\nCOMP_WORDS=(cadet -p class node stop class-); COMP_CWORD=5; COMP_TYPE=9\n\
+         _clap_complete_cadet cadet class- stop\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""
+    );
+    let mut bash = Command::new("bash");
+    bash.args(["--norc", "-c", &asked])
+        .env("CADET_HOME", home.home());
+    let run = Run::of(&mut bash);
+    assert_eq!(run.out.trim_end(), "class-2", "{run}");
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub struct Cli {
 pub struct Global {
     /// Name of the cluster; also its node, its host name and its kubectl context
     /// [default: what `cadet profile` shows]
-    #[arg(short, long, global = true, env = "CADET_PROFILE", value_name = "NAME")]
+    #[arg(short, long, global = true, env = "CADET_PROFILE", value_name = "PROFILE")]
     pub profile: Option<String>,
     /// Shape of the output: text, or json with one event or object per line.
     #[arg(

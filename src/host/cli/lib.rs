@@ -13,6 +13,7 @@ mod clock;
 mod cluster;
 mod cluster_images;
 mod commands;
+mod complete;
 mod computer;
 mod defaults;
 mod docker_settings;
@@ -75,8 +76,12 @@ impl Context {
     }
 }
 
-/// Runs the program: parses, dispatches, prints the error if there is one.
+/// Runs the program: answers a shell that completes a line, or parses, dispatches, and prints the
+/// error if there is one.
 pub fn run() -> ExitCode {
+    if let Some(code) = complete::answer() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => return usage(&e),

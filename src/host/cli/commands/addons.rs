@@ -28,11 +28,13 @@ enum AddonsCommand {
     /// Switch one on
     Enable {
         /// Its name
+        #[arg(value_name = "ADDON")]
         name: String,
     },
     /// Switch one off
     Disable {
         /// Its name
+        #[arg(value_name = "ADDON")]
         name: String,
     },
 }

@@ -25,11 +25,13 @@ enum ConfigCommand {
     /// Print what was chosen
     Get {
         /// Name of the setting
+        #[arg(value_name = "SETTING")]
         key: String,
     },
     /// Choose a value
     Set {
         /// Name of the setting
+        #[arg(value_name = "SETTING")]
         key: String,
         /// The value, as the flag of `start` takes it
         value: String,
@@ -37,6 +39,7 @@ enum ConfigCommand {
     /// Forget what was chosen
     Unset {
         /// Name of the setting
+        #[arg(value_name = "SETTING")]
         key: String,
     },
     /// Print all that was chosen

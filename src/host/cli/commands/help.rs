@@ -13,6 +13,7 @@ use crate::{topics, ui};
 )]
 pub struct HelpArgs {
     /// A command, an error id, or `errors` for the list of all ids
+    #[arg(value_name = "TOPIC")]
     topic: Option<String>,
 }
 

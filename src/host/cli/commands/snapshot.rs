@@ -41,6 +41,7 @@ enum SnapshotCommand {
     /// Go back: what happened since is lost
     Restore {
         /// A snapshot's name
+        #[arg(value_name = "SNAPSHOT")]
         name: String,
         /// Do not ask
         #[arg(short = 'y', long, visible_alias = "force")]
@@ -50,6 +51,7 @@ enum SnapshotCommand {
     #[command(visible_alias = "rm")]
     Delete {
         /// A snapshot's name
+        #[arg(value_name = "SNAPSHOT")]
         name: String,
     },
 }

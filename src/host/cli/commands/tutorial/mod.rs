@@ -23,7 +23,7 @@ use crate::error::Result;
 )]
 pub struct TutorialArgs {
     /// Lesson to begin or go on with, as `start` does
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "LESSON")]
     name: Option<String>,
     /// Say lines and draw nothing: for screen readers
     #[arg(long, global = true)]
@@ -57,7 +57,7 @@ enum TutorialCommand {
     /// Find the mistakes in a lesson's files
     Lint {
         /// Folder or name of a lesson, or a folder of lessons; all of Cadet's by default
-        #[arg(value_name = "DIR|NAME")]
+        #[arg(value_name = "DIR|LESSON")]
         lesson: Option<String>,
     },
     /// Play lessons unattended, as CI does
@@ -84,6 +84,7 @@ enum TutorialCommand {
 #[derive(Debug, Args)]
 struct StartArgs {
     /// Name, number or folder of the lesson; the one you were in by default
+    #[arg(value_name = "LESSON")]
     name: Option<String>,
     /// Go to this step
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -94,7 +95,7 @@ struct StartArgs {
 #[derive(Debug, Args)]
 struct Which {
     /// Another lesson than the one you were in last
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "LESSON")]
     lesson: Option<String>,
 }
 
@@ -115,7 +116,7 @@ struct ResetArgs {
 )]
 struct PlayArgs {
     /// Lessons to play, in this order: names, or folders
-    #[arg(value_name = "NAME", required_unless_present = "all")]
+    #[arg(value_name = "LESSON", required_unless_present = "all")]
     names: Vec<String>,
     /// Play all that this cluster can play
     #[arg(long, conflicts_with = "names")]
