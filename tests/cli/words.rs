@@ -29,6 +29,7 @@ fn help_names_every_verb_with_an_example() {
         "top",
         "tunnel",
         "service",
+        "port-forward",
         "docker-env",
         "open",
         "dashboard",

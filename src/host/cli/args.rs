@@ -28,7 +28,13 @@ pub struct Cli {
 pub struct Global {
     /// Name of the cluster; also its node, its host name and its kubectl context
     /// [default: what `cadet profile` shows]
-    #[arg(short, long, global = true, env = "CADET_PROFILE", value_name = "PROFILE")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "CADET_PROFILE",
+        value_name = "PROFILE"
+    )]
     pub profile: Option<String>,
     /// Shape of the output: text, or json with one event or object per line.
     #[arg(
@@ -85,6 +91,8 @@ pub enum Command {
     Tunnel(commands::tunnel::TunnelArgs),
     /// Print or open the address at which this computer reaches a Service
     Service(commands::service::ServiceArgs),
+    /// Lead ports of this computer to a pod, Service or Deployment, by its name
+    PortForward(commands::port_forward::PortForwardArgs),
     /// Open a pod or Service in a browser that goes through the tunnel
     Open(commands::open::OpenArgs),
     /// Open the cluster's own page: a live picture, lists, logs, a terminal

@@ -128,6 +128,7 @@ fn execute(cli: Cli, ui: Ui) -> (Ui, Result<u8>) {
             | Command::Logs(_)
             | Command::Trace(_)
             | Command::Events(_)
+            | Command::PortForward(_)
             | Command::Mount(_)
             | Command::Mirror(_)
             | Command::Tutorial(_)
@@ -191,6 +192,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Top(args) => commands::top::run(cx, args).await,
         Command::Tunnel(args) => commands::tunnel::run(cx, args).await,
         Command::Service(args) => commands::service::run(cx, args).await,
+        Command::PortForward(args) => commands::port_forward::run(cx, args).await,
         Command::DockerEnv(args) => commands::docker_env::run(cx, args).await,
         Command::Open(args) => commands::open::run(cx, args).await,
         Command::Dashboard(args) => commands::dashboard::run(cx, args).await,
