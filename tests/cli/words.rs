@@ -52,6 +52,10 @@ fn help_names_every_verb_with_an_example() {
             "{verb} missing in\n{help}"
         );
         let own = home.ok(&[verb, "--help"]).out;
+        assert!(
+            own.contains("Example") && own.contains(&format!("cadet {verb}")),
+            "{own}"
+        );
         assert_eq!(
             home.ok(&["help", verb]).out.lines().next(),
             own.lines().next()

@@ -24,14 +24,19 @@ pub struct AddonsArgs {
 enum AddonsCommand {
     /// Show all, and which are on
     #[command(visible_alias = "ls")]
+    #[command(after_help = "Examples:\n  cadet addons list\n  cadet addons list -o json")]
     List,
     /// Switch one on
+    #[command(after_help = "Example:\n  cadet addons enable ingress")]
     Enable {
         /// Its name
         #[arg(value_name = "ADDON")]
         name: String,
     },
     /// Switch one off
+    #[command(
+        after_help = "Example:\n  cadet addons disable ingress      ports 80 and 443 of the node are free for pods"
+    )]
     Disable {
         /// Its name
         #[arg(value_name = "ADDON")]

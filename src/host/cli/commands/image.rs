@@ -28,6 +28,9 @@ pub struct ImageArgs {
 enum ImageCommand {
     /// Show the base images and which are prepared; with --cluster, the cluster's images
     #[command(visible_alias = "ls")]
+    #[command(
+        after_help = "Examples:\n  cadet image list\n  cadet image list --cluster      what pods find there without a network"
+    )]
     List {
         /// Show the images in the cluster
         #[arg(long)]
@@ -84,11 +87,15 @@ enum ImageCommand {
         names: Vec<String>,
     },
     /// Read a prepared base image and compare its checksums
+    #[command(after_help = "Example:\n  cadet image verify debian-13")]
     Verify {
         /// Name in the catalogue
         name: String,
     },
     /// Remove a base image no profile's disk lies on; with --cluster, one of the cluster
+    #[command(
+        after_help = "Examples:\n  cadet image rm ubuntu-24.04\n  cadet image rm --cluster hello:1"
+    )]
     Rm {
         /// Name in the catalogue, or of an image in the cluster
         name: String,

@@ -37,24 +37,38 @@ pub struct TutorialArgs {
 enum TutorialCommand {
     /// List the lessons: how long, what they build on, how far you are
     #[command(visible_alias = "ls")]
+    #[command(after_help = "Examples:\n  cadet tutorial list\n  cadet tutorial list -o json")]
     List,
     /// Begin a lesson, or go on with it
+    #[command(
+        after_help = "Examples:\n  cadet tutorial start telescope\n  cadet tutorial start telescope --step 3\n  cadet tutorial start ./my-lesson"
+    )]
     Start(StartArgs),
     /// Go on to the next step if this one is done
+    #[command(after_help = "Example:\n  cadet tutorial next")]
     Next(Which),
     /// Say how the step stands and why it is not done yet
+    #[command(after_help = "Examples:\n  cadet tutorial check\n  cadet tutorial check -o json")]
     Check(Which),
     /// Give one more hint
+    #[command(
+        after_help = "Examples:\n  cadet tutorial hint\n  cadet tutorial hint --lesson telescope"
+    )]
     Hint(Which),
     /// Do the step for you
+    #[command(after_help = "Example:\n  cadet tutorial solve")]
     Solve(Which),
     /// Leave the step as it is and go on
+    #[command(after_help = "Example:\n  cadet tutorial skip")]
     Skip(Which),
     /// Bring the cluster back to where the lesson, or one step, found it
+    #[command(after_help = "Examples:\n  cadet tutorial reset\n  cadet tutorial reset --step 3")]
     Reset(ResetArgs),
     /// Show the step you are in
+    #[command(after_help = "Examples:\n  cadet tutorial status\n  cadet tutorial status -o json")]
     Status(Which),
     /// Find the mistakes in a lesson's files
+    #[command(after_help = "Examples:\n  cadet tutorial lint\n  cadet tutorial lint ./my-lesson")]
     Lint {
         /// Folder or name of a lesson, or a folder of lessons; all of Cadet's by default
         #[arg(value_name = "DIR|LESSON")]
@@ -63,6 +77,7 @@ enum TutorialCommand {
     /// Play lessons unattended, as CI does
     Play(PlayArgs),
     /// Write the skeleton of a lesson
+    #[command(after_help = "Example:\n  cadet tutorial new my-lesson --title \"My lesson\"")]
     New {
         /// Name of the lesson: the folder ./NAME is made
         name: String,
@@ -71,6 +86,7 @@ enum TutorialCommand {
         title: Option<String>,
     },
     /// Make a lesson of a Killercoda scenario
+    #[command(after_help = "Example:\n  cadet tutorial import ./scenario --to ./my-lesson")]
     Import {
         /// Folder with the scenario's index.json
         dir: PathBuf,
