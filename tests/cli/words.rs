@@ -178,6 +178,106 @@ fn version_speaks_both_ways() {
     assert!(json["cadet"].is_string());
 }
 
+/// Whatever a program asks for, every line of the answer is JSON.
+#[test]
+fn every_answer_can_be_read_by_a_program() {
+    let home = Sealed::new();
+    home.profile_of("cadet", &[2]);
+    home.credentials("cadet");
+    for words in [
+        "status",
+        "list",
+        "version",
+        "profile",
+        "profile list",
+        "profile cadet",
+        "update-context",
+        "config list",
+        "config view",
+        "config set memory 1g",
+        "config get memory",
+        "config unset memory",
+        "addons list",
+        "addons disable ingress",
+        "addons enable metrics",
+        "image list",
+        "mirror status",
+        "mirror on",
+        "mirror off",
+        "node list",
+        "snapshot list",
+        "disk show",
+        "logs --machine",
+        "tutorial list",
+        "tutorial status",
+        "tutorial lint",
+        "docker-env --unset",
+        "help errors",
+        "help events",
+        "help HOST_DISK_FULL",
+        "help node add",
+        "start --dry-run",
+        "stop",
+        "ip",
+        "top",
+        "port-forward web 80",
+        "delete --yes",
+    ] {
+        let words: Vec<&str> = words.split(' ').chain(["-o", "json"]).collect();
+        let run = home.run(&words);
+        assert!(run.err.is_empty(), "{words:?}: {run}");
+        for line in run.out.lines() {
+            let read = serde_json::from_str::<serde_json::Value>(line);
+            assert!(read.is_ok_and(|v| v.is_object()), "{words:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn names_of_events_are_told() {
+    let home = Sealed::new();
+    let told = home.ok(&["help", "events"]).out;
+    for name in ["step.done", "door.opened", "not.yet", "forward.aimed"] {
+        assert!(told.lines().any(|l| l.starts_with(name)), "{name}: {told}");
+    }
+    let add = home.ok(&["help", "node", "add"]).out;
+    assert!(add.contains("cadet node add --memory"), "{add}");
+}
+
+/// `cadet --help` in a terminal of its own (script(1)), with these variables.
+fn in_a_terminal(home: &Sealed, variables: &[(&str, &str)]) -> String {
+    let line = format!("{} --help", env!("CARGO_BIN_EXE_cadet"));
+    let mut command = Command::new("script");
+    command
+        .args(["-qec", &line, "/dev/null"])
+        .env("HOME", home.dir.path())
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .envs(variables.iter().copied())
+        .stdin(std::process::Stdio::null());
+    Run::of(&mut command).out
+}
+
+/// Colour is a help that is never needed: it goes where there is no terminal, and with NO_COLOR.
+#[test]
+fn colour_is_for_terminals_that_want_it() {
+    let home = Sealed::new();
+    let escape = '\u{1b}';
+    assert!(in_a_terminal(&home, &[]).contains(escape));
+    let plain = in_a_terminal(&home, &[("NO_COLOR", "1")]);
+    assert!(
+        plain.contains("First steps") && !plain.contains(escape),
+        "{plain}"
+    );
+    for words in [&["--help"][..], &["list"], &["fly"], &["tutorial"]] {
+        let run = home.run(words);
+        assert!(
+            !run.out.contains(escape) && !run.err.contains(escape),
+            "{run}"
+        );
+    }
+}
+
 #[test]
 fn errors_are_events_in_json() {
     let home = Sealed::new();

@@ -20,6 +20,7 @@ mod docker_settings;
 mod doctor;
 mod doors;
 mod error;
+mod event_names;
 mod from_bundle;
 mod from_class;
 mod from_image;
@@ -209,7 +210,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Doctor(args) => commands::doctor::run(cx, args).await,
         Command::Version => commands::version::run(cx),
         Command::Completion(args) => commands::completion::run(args),
-        Command::Help(args) => commands::help::run(args),
+        Command::Help(args) => commands::help::run(cx, args),
     }
 }
 

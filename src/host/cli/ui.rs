@@ -66,9 +66,13 @@ impl Ui {
         self.output == Output::Json
     }
 
-    /// Prints a line of the command's result.
+    /// Prints a line of the command's result; for programs, whose every line is JSON, as a note.
     pub fn line(&self, text: impl AsRef<str>) {
-        say(text.as_ref());
+        if self.json() {
+            self.object(&json!({"type": "note", "message": text.as_ref()}));
+        } else {
+            say(text.as_ref());
+        }
     }
 
     /// Says something beside a result that is another program's input: on stderr.

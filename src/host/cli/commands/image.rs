@@ -75,7 +75,7 @@ enum ImageCommand {
     )]
     Load {
         /// An archive, or a name this computer's Docker knows
-        #[arg(value_name = "FILE|NAME")]
+        #[arg(value_name = "FILE|NAME", value_hint = clap::ValueHint::AnyPath)]
         what: String,
     },
     /// Put the container images of lessons into the running cluster, for instance before a journey
@@ -110,7 +110,7 @@ enum ImageCommand {
 struct BuildArgs {
     /// Base image in the catalogue [default: the guest built from packages]; with --tag,
     /// the folder to build from [default: this one]
-    #[arg(value_name = "NAME|FOLDER")]
+    #[arg(value_name = "NAME|FOLDER", value_hint = clap::ValueHint::DirPath)]
     what: Option<String>,
     /// Build an image of this name in the cluster
     #[arg(short, long, value_name = "NAME")]
@@ -298,11 +298,16 @@ fn verify(cx: &Context, name: &str) -> Result<u8> {
         .fix(format!("cadet image build {name}"))
     })?;
     base.verify()?;
-    cx.ui.line(format!(
-        "{name} is whole: {} files, {} MB.",
-        base.manifest.files.len(),
-        base.size() / 1_000_000
-    ));
+    let files = base.manifest.files.len();
+    if cx.ui.json() {
+        let bytes = base.size();
+        cx.ui
+            .object(&json!({"type": "done", "whole": name, "files": files, "bytes": bytes}));
+    } else {
+        let size = base.size() / 1_000_000;
+        cx.ui
+            .line(format!("{name} is whole: {files} files, {size} MB."));
+    }
     Ok(0)
 }
 
@@ -333,7 +338,12 @@ fn remove(cx: &Context, name: &str) -> Result<u8> {
         }
     }
     let freed = Cache::open(&cx.world.home.images())?.remove(name, arch)?;
-    cx.ui
-        .line(format!("Removed {name}: {} MB freed.", freed / 1_000_000));
+    if cx.ui.json() {
+        cx.ui
+            .object(&json!({"type": "done", "removed": name, "bytes": freed}));
+    } else {
+        cx.ui
+            .line(format!("Removed {name}: {} MB freed.", freed / 1_000_000));
+    }
     Ok(0)
 }
