@@ -170,6 +170,10 @@ pub async fn objects(
     namespace: &str,
     name: Option<&str>,
 ) -> Option<Result<Vec<Arc<Object>>, Status>> {
+    if !app.config.metrics {
+        let why = "metrics are switched off: cadet addons enable metrics";
+        return Some(Err(Status::unavailable(why)));
+    }
     match kind.id() {
         ("metrics.k8s.io", "NodeMetrics") => Some(of_nodes(app, kind, name).await),
         ("metrics.k8s.io", "PodMetrics") => Some(of_pods(app, kind, namespace, name).await),

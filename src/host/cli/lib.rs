@@ -38,6 +38,7 @@ mod mirror;
 mod nodes;
 mod programs;
 mod reach;
+mod registry_addon;
 mod serve;
 mod share;
 mod start;
