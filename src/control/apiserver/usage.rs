@@ -375,6 +375,26 @@ mod tests {
         serde_json::from_value(summary).expect("a summary")
     }
 
+    #[tokio::test]
+    async fn what_is_switched_off_says_so() {
+        use crate::app::Config;
+        use cadet_store::{LocalStore, MemoryDisk, Options};
+        let kind = cadet_api::resource::find("metrics.k8s.io", "v1beta1", "nodes");
+        let kind = kind.expect("the kind");
+        for on in [true, false] {
+            let store = LocalStore::open(MemoryDisk, Options::default()).expect("store");
+            let address = "127.0.0.1:6443".parse().expect("address");
+            let mut config = Config::new("10.96.0.0/12", address);
+            config.metrics = on;
+            let app = App::start(config, Arc::new(store)).await.expect("start");
+            let answer = objects(&app, kind, "", None).await.expect("a computed kind");
+            match on {
+                true => assert_eq!(answer.map(|all| all.len()).ok(), Some(0)),
+                false => assert_eq!(answer.err().map(|status| status.code), Some(503)),
+            }
+        }
+    }
+
     #[test]
     fn rates_are_taken_as_said() {
         let said = json!({"usageNanoCores": 5_000_000, "usageCoreNanoSeconds": 77});
