@@ -387,7 +387,9 @@ mod tests {
             let mut config = Config::new("10.96.0.0/12", address);
             config.metrics = on;
             let app = App::start(config, Arc::new(store)).await.expect("start");
-            let answer = objects(&app, kind, "", None).await.expect("a computed kind");
+            let answer = objects(&app, kind, "", None)
+                .await
+                .expect("a computed kind");
             match on {
                 true => assert_eq!(answer.map(|all| all.len()).ok(), Some(0)),
                 false => assert_eq!(answer.err().map(|status| status.code), Some(503)),
