@@ -10,10 +10,11 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
 use crate::cluster::Cluster;
-use crate::doors::aim::{self, Lane, Plan, Pods, Target, Way, Wish};
+use crate::doors::aim::{Lane, Plan, Target, Way, Wish};
 use crate::doors::follow::{self, Change};
 use crate::doors::listen::listen;
 use crate::doors::place::Obstacle;
+use crate::doors::pods::{self, Pods};
 use crate::doors::work::Work;
 use crate::error::{CliError, Result};
 use crate::serve::leftover;
@@ -150,7 +151,7 @@ async fn keep_aim(
         }
         let chosen = pods.choose();
         for Open { lane, aim, .. } in open.iter().filter(|o| matches!(o.lane.way, Way::Pod(_))) {
-            let goal = chosen.and_then(|(_, pod)| aim::goal(&lane.way, pod));
+            let goal = chosen.and_then(|(_, pod)| pods::goal(&lane.way, pod));
             aim.send_if_modified(|now| {
                 let moves = *now != goal;
                 *now = goal;

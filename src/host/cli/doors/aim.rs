@@ -6,44 +6,27 @@
 //!   pod/web-0 5432    ─▶ the pod of that name, its successor as well
 //! ```
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use cadet_tunnel::forward::Goal;
 use serde_json::Value;
 
-use super::follow::Change;
-use crate::cluster;
 use crate::error::{CliError, Result};
 use crate::reach::segment;
 
+const CORE: &str = "/api/v1";
+const APPS: &str = "/apis/apps/v1";
 /// Kinds that lead to pods: words for them, and where the API has them.
-const KINDS: [(&[&str], &str, &str); 7] = [
-    (&["pod", "pods", "po"], "/api/v1", "pods"),
-    (&["service", "services", "svc"], "/api/v1", "services"),
+const KINDS: [(&str, &str, &str); 7] = [
+    ("pod pods po", CORE, "pods"),
+    ("service services svc", CORE, "services"),
+    ("deployment deployments deploy", APPS, "deployments"),
+    ("statefulset statefulsets sts", APPS, "statefulsets"),
+    ("replicaset replicasets rs", APPS, "replicasets"),
+    ("daemonset daemonsets ds", APPS, "daemonsets"),
     (
-        &["deployment", "deployments", "deploy"],
-        "/apis/apps/v1",
-        "deployments",
-    ),
-    (
-        &["statefulset", "statefulsets", "sts"],
-        "/apis/apps/v1",
-        "statefulsets",
-    ),
-    (
-        &["replicaset", "replicasets", "rs"],
-        "/apis/apps/v1",
-        "replicasets",
-    ),
-    (
-        &["daemonset", "daemonsets", "ds"],
-        "/apis/apps/v1",
-        "daemonsets",
-    ),
-    (
-        &["replicationcontroller", "replicationcontrollers", "rc"],
-        "/api/v1",
+        "replicationcontroller replicationcontrollers rc",
+        CORE,
         "replicationcontrollers",
     ),
 ];
@@ -118,9 +101,14 @@ impl Target {
                 .why(why)
                 .fix("cadet port-forward svc/NAME 8080:80")
         };
-        let known = KINDS.iter().find(|(words, ..)| words.contains(&kind));
+        let known = KINDS
+            .iter()
+            .find(|(words, ..)| words.split(' ').any(|word| word == kind));
         let Some(&(_, group, plural)) = known else {
-            let kinds: Vec<_> = KINDS.iter().map(|(words, ..)| words[0]).collect();
+            let kinds = KINDS
+                .iter()
+                .filter_map(|(words, ..)| words.split(' ').next());
+            let kinds: Vec<&str> = kinds.collect();
             let why = format!("pods have ports; these lead to pods: {}", kinds.join(", "));
             return Err(usage(format!("a {kind} has no ports to forward to"), &why));
         };
@@ -150,7 +138,8 @@ impl Target {
         format!("{group}/namespaces/{namespace}/{plural}")
     }
 
-    fn is_pod(&self) -> bool {
+    /// Whether a pod is named itself.
+    pub fn is_pod(&self) -> bool {
         self.plural == "pods"
     }
 
@@ -329,7 +318,7 @@ fn ports_of_pod(object: &Value) -> Vec<Declared> {
     declared.collect()
 }
 
-fn container_ports(pod: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn container_ports(pod: &Value) -> impl Iterator<Item = &Value> {
     let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
     let rows = containers.flat_map(|c| c["ports"].as_array().into_iter().flatten());
     rows.filter(|row| is_tcp(row))
@@ -339,7 +328,7 @@ fn is_tcp(row: &Value) -> bool {
     matches!(row["protocol"].as_str(), None | Some("TCP"))
 }
 
-fn number(value: &Value) -> Option<u16> {
+pub(super) fn number(value: &Value) -> Option<u16> {
     let number = value.as_u64().and_then(|n| u16::try_from(n).ok());
     number.filter(|n| *n != 0)
 }
@@ -369,87 +358,6 @@ fn selector(of: &Value) -> Option<String> {
     });
     let all: Vec<String> = equal.chain(others).collect();
     (!all.is_empty()).then(|| all.join(","))
-}
-
-/// The pods to choose from, and the one that was chosen.
-pub struct Pods {
-    known: BTreeMap<String, Value>,
-    chosen: Option<String>,
-    /// A pod that is named is taken as it is; of many, one that is ready.
-    any_state: bool,
-}
-
-impl Pods {
-    /// None is known.
-    pub fn of(target: &Target) -> Self {
-        Self {
-            known: BTreeMap::new(),
-            chosen: None,
-            any_state: target.is_pod(),
-        }
-    }
-
-    /// Notes a change.
-    pub fn take(&mut self, change: Change) {
-        let name = |pod: &Value| {
-            pod["metadata"]["name"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        };
-        match change {
-            Change::All(pods) => {
-                self.known = pods.into_iter().map(|pod| (name(&pod), pod)).collect();
-            }
-            Change::Set(pod) => {
-                self.known.insert(name(&pod), pod);
-            }
-            Change::Gone(pod) => {
-                self.known.remove(&name(&pod));
-            }
-            // What is known of them stays as good as it was.
-            Change::Away(_) => {}
-        }
-    }
-
-    /// The pod for connections of this moment: the one of before for as long as it will do.
-    pub fn choose(&mut self) -> Option<(&str, &Value)> {
-        let before = self.chosen.take();
-        let stays = before.filter(|name| self.known.get(name).is_some_and(|p| self.will_do(p)));
-        self.chosen = stays.or_else(|| {
-            let mut fit = self.known.iter().filter(|(_, pod)| self.will_do(pod));
-            fit.next().map(|(name, _)| name.clone())
-        });
-        let name = self.chosen.as_deref()?;
-        Some((name, self.known.get(name)?))
-    }
-
-    fn will_do(&self, pod: &Value) -> bool {
-        let lives = pod["metadata"]["deletionTimestamp"].is_null()
-            && pod["status"]["phase"] == "Running"
-            && pod["status"]["podIP"]
-                .as_str()
-                .is_some_and(|ip| !ip.is_empty());
-        lives && (self.any_state || cluster::is_ready(pod))
-    }
-}
-
-/// Where `way` leads with this pod chosen; None where it has no such port.
-pub fn goal(way: &Way, pod: &Value) -> Option<Goal> {
-    let remote = match way {
-        Way::Fixed(goal) => return Some(goal.clone()),
-        Way::Pod(remote) => remote,
-    };
-    let port = match remote {
-        Remote::Number(port) => Some(*port),
-        Remote::Named(name) => container_ports(pod)
-            .find(|row| row["name"] == name.as_str())
-            .and_then(|row| number(&row["containerPort"])),
-    };
-    Some(Goal {
-        host: pod["status"]["podIP"].as_str()?.into(),
-        port: port?,
-    })
 }
 
 #[cfg(test)]

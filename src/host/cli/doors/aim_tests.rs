@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use super::super::follow::Change;
+use super::super::pods::{Pods, goal};
 use super::*;
 
 fn target(text: &str) -> Target {

@@ -13,7 +13,7 @@
 //! * [`event`] is what people and programs are told.
 //!
 //! `cadet port-forward` uses the same parts for what it is told by hand; [`aim`] says where that
-//! leads.
+//! leads, [`pods`] to which pod of several.
 //!
 //! A connection goes to the Service's address in the cluster, so a door works as soon as the
 //! Service does. Listeners stay when the session or the API server is away for a while.
@@ -24,6 +24,7 @@ pub mod follow;
 mod hall;
 pub mod listen;
 pub mod place;
+pub mod pods;
 #[cfg(test)]
 mod quiet;
 mod wanted;
