@@ -217,6 +217,48 @@ mod tests {
         assert!(found.is_empty(), "{found:#?}");
     }
 
+    /// Lines of the help of `command`, and of all below it, that are commands of ours.
+    fn examples(command: &clap::Command, found: &mut Vec<String>) {
+        let help = command.get_after_help().map(ToString::to_string);
+        let help = help.unwrap_or_default();
+        let lines = help.lines().filter_map(|line| line.strip_prefix("  "));
+        found.extend(lines.filter(|l| l.starts_with("cadet ")).map(str::to_owned));
+        for below in command.get_subcommands() {
+            examples(below, found);
+        }
+    }
+
+    /// The words of an example, as a shell reads them; None for what is more than a command. What
+    /// stands apart explains it.
+    fn words(line: &str) -> Option<Vec<&str>> {
+        let line = line.split("  ").next()?;
+        if ["…", "|", "&&", "$(", "'"].iter().any(|c| line.contains(c)) {
+            return None;
+        }
+        let mut words = Vec::new();
+        for (i, part) in line.split('"').enumerate() {
+            match i % 2 {
+                0 => words.extend(part.split_whitespace()),
+                _ => words.push(part),
+            }
+        }
+        Some(words)
+    }
+
+    #[test]
+    fn examples_can_be_typed_as_they_stand() {
+        let mut all = Vec::new();
+        examples(&Cli::command(), &mut all);
+        assert!(all.len() > 100, "{all:#?}");
+        for line in &all {
+            if let Some(words) = words(line)
+                && let Err(e) = Cli::try_parse_from(words)
+            {
+                panic!("{line}\n{e}");
+            }
+        }
+    }
+
     #[test]
     fn sizes_and_durations_are_read_or_refused() {
         assert_eq!(size_mib("2g"), Ok(2048));
