@@ -228,11 +228,14 @@ mod tests {
         }
     }
 
-    /// The words of an example, as a shell reads them; None for what is more than a command. What
-    /// stands apart explains it.
+    /// The words of an example, as a shell reads them; None for what is more than a command, or
+    /// leaves a word open. What stands apart explains it.
     fn words(line: &str) -> Option<Vec<&str>> {
         let line = line.split("  ").next()?;
-        if ["…", "|", "&&", "$(", "'"].iter().any(|c| line.contains(c)) {
+        if ["…", "CODE", "|", "&&", "$(", "'"]
+            .iter()
+            .any(|c| line.contains(c))
+        {
             return None;
         }
         let mut words = Vec::new();
