@@ -105,6 +105,14 @@ fn docker(home: &Sealed) {
     ]);
     let images = home.ok(&["image", "list", "--cluster"]).out;
     assert!(images.contains("hello-door"), "{images}");
+    // Out of the cluster into a file, and back from it.
+    let archive = home.dir.path().join("hello.tar");
+    let archive = archive.to_str().unwrap();
+    home.ok(&["image", "save", "hello-door:1", "-f", archive]);
+    home.ok(&["image", "rm", "--cluster", "hello-door:1"]);
+    home.run(&["image", "save", "hello-door:1", "-f", "/nowhere/x"])
+        .fails_with("HOST_NOT_READABLE", 37);
+    home.ok(&["image", "load", archive]);
     home.ok(&["image", "rm", "--cluster", "hello-door:1"]);
 }
 
