@@ -26,7 +26,7 @@ pub const VARIABLE: &str = "CADET_COMPLETE";
 /// What an argument wants is told by the name of its value in the help texts.
 const NAMES: [(&str, fn() -> Vec<CompletionCandidate>); 9] = [
     ("PROFILE", profiles),
-    ("list|PROFILE", profiles),
+    ("list|PROFILE", profiles_and_all),
     ("NODE", nodes_of_profile),
     ("LESSON", lessons),
     ("DIR|LESSON", lessons),
@@ -91,6 +91,12 @@ fn profiles() -> Vec<CompletionCandidate> {
         return Vec::new();
     };
     names_in(&world.home.profiles())
+}
+
+fn profiles_and_all() -> Vec<CompletionCandidate> {
+    let mut names = vec![described("list", "show all profiles")];
+    names.extend(profiles());
+    names
 }
 
 fn nodes_of_profile() -> Vec<CompletionCandidate> {
