@@ -65,6 +65,8 @@ pub enum Blob {
 /// See the module.
 pub struct Mirror {
     store: Store,
+    /// What the laptop's own cache keeps of the same registry, to be read.
+    beside: Option<Store>,
     folder: PathBuf,
     upstream: Upstream,
     flights: Arc<Mutex<HashMap<Digest, Flight>>>,
@@ -85,11 +87,30 @@ impl Mirror {
     ) -> Result<Self, MirrorError> {
         Ok(Self {
             store: Store::open(&folder).map_err(disk("make", &folder))?,
+            beside: None,
             folder,
             upstream: Upstream::new(registry, client),
             flights: Arc::default(),
             asking: tokio::sync::Mutex::new(()),
         })
+    }
+
+    /// Also reads what another cache of the same registry keeps in `folder`.
+    #[must_use]
+    pub fn beside(mut self, folder: &Path) -> Self {
+        self.beside = Some(Store::of_another(folder));
+        self
+    }
+
+    fn stores(&self) -> impl Iterator<Item = &Store> {
+        std::iter::once(&self.store).chain(&self.beside)
+    }
+
+    /// What a tag meant when one of the caches last asked, and since when that is known.
+    fn known(&self, of: &Name, tag: &Tag) -> Option<(u64, Manifest)> {
+        let all = self.stores().filter_map(|store| store.tagged(of, tag));
+        let newest = all.max_by_key(|(tagged, _)| tagged.known);
+        newest.map(|(tagged, manifest)| (tagged.known, manifest))
     }
 
     /// What a tag means, and whether it had to be fetched.
@@ -104,7 +125,7 @@ impl Mirror {
         if let Some(known) = self.fresh(of, tag) {
             return Ok((known, false));
         }
-        let known = self.store.tagged(of, tag).map(|(_, manifest)| manifest);
+        let known = self.known(of, tag).map(|(_, manifest)| manifest);
         let renewed = self.renewed(of, tag, known.as_ref()).await;
         match renewed {
             // The registry's word counts; its silence does not.
@@ -125,11 +146,12 @@ impl Mirror {
         of: &Name,
         digest: &Digest,
     ) -> Result<(Manifest, bool), MirrorError> {
-        if let Some(known) = self.store.manifest(digest) {
+        let kept = || self.stores().find_map(|store| store.manifest(digest));
+        if let Some(known) = kept() {
             return Ok((known, false));
         }
         let _one = self.asking.lock().await;
-        if let Some(known) = self.store.manifest(digest) {
+        if let Some(known) = kept() {
             return Ok((known, false));
         }
         let came = self.fetched(of, &digest.to_string()).await?;
@@ -142,8 +164,8 @@ impl Mirror {
 
     /// What a tag meant when it was asked for lately.
     fn fresh(&self, of: &Name, tag: &Tag) -> Option<Manifest> {
-        let (tagged, manifest) = self.store.tagged(of, tag)?;
-        let age = now().checked_sub(tagged.known)?;
+        let (since, manifest) = self.known(of, tag)?;
+        let age = now().checked_sub(since)?;
         (age < FRESH).then_some(manifest)
     }
 
@@ -160,6 +182,8 @@ impl Mirror {
             let head = self.ask(Method::HEAD, of, &rest).await?;
             let same = head.headers().get(DIGEST).and_then(|d| d.to_str().ok());
             if same.and_then(Digest::parse).as_ref() == Some(&known.digest) {
+                // It may have been another's: the tag is noted where its manifest is.
+                self.keep(known)?;
                 self.note(of, tag, &known.digest)?;
                 return Ok((known.clone(), false));
             }
@@ -224,7 +248,7 @@ impl Mirror {
     /// # Errors
     /// [`MirrorError`].
     pub async fn blob(&self, of: &Name, digest: &Digest) -> Result<(Blob, bool), MirrorError> {
-        if let Some(path) = self.store.blob(digest) {
+        if let Some(path) = self.stores().find_map(|store| store.blob(digest)) {
             return Ok((Blob::Here(path), false));
         }
         if let Some(flight) = self.flight(digest) {
