@@ -48,9 +48,6 @@ pub struct NodeConfig {
     /// Where the server serves Ingresses.
     #[serde(default)]
     pub ingress: IngressPorts,
-    /// What the server has besides its core.
-    #[serde(default, skip_serializing_if = "Features::are_usual")]
-    pub features: Features,
     /// The network between the cluster's nodes, where they have one of their own; without it a
     /// node's address is the one by which it reaches the outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,6 +56,9 @@ pub struct NodeConfig {
     /// only; without it the server runs on this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
+    /// What the server has besides its core.
+    #[serde(default, skip_serializing_if = "Features::are_usual")]
+    pub features: Features,
 }
 
 /// A node's card in the network between nodes. The agent gives it its address.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::error::{CliError, Result};
 use crate::nodes::{self, Node};
-use crate::{Context, line, machine};
+use crate::{Context, line, machine, ui};
 
 /// Flags of `cadet logs`.
 #[derive(Debug, Args)]
@@ -54,7 +54,7 @@ pub async fn run(cx: &Context, args: LogsArgs) -> Result<u8> {
                         "type": "log", "node": node.name, "source": title, "file": file,
                         "line": plain}));
                 } else {
-                    cx.ui.line(plain);
+                    ui::say(&plain);
                 }
             }
         }

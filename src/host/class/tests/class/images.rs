@@ -9,8 +9,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use cadet_class::mirror::{Digest, Manifest, Mirror, Name, Tag};
-use cadet_mirror::store::Store;
+use cadet_class::mirror::{Digest, Mirror};
 use tokio::net::TcpListener;
 
 use crate::room::{Plan, Room, json};
@@ -146,6 +145,8 @@ async fn an_image_comes_from_the_internet_once_and_stays_when_it_is_gone() {
 
 #[tokio::test]
 async fn what_the_laptop_keeps_already_is_the_classs_without_the_internet() {
+    use cadet_class::mirror::{Manifest, Name, Tag};
+    use cadet_mirror::store::Store;
     let (registry, serving) = Registry::open(<[u8]>::to_vec).await;
     serving.abort();
     assert!(serving.await.unwrap_err().is_cancelled());
