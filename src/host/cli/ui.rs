@@ -68,10 +68,11 @@ impl Ui {
 
     /// Prints a line of the command's result; for programs, whose every line is JSON, as a note.
     pub fn line(&self, text: impl AsRef<str>) {
-        if self.json() {
-            self.object(&json!({"type": "note", "message": text.as_ref()}));
-        } else {
-            say(text.as_ref());
+        let text = text.as_ref();
+        if !self.json() {
+            say(text);
+        } else if !text.trim().is_empty() {
+            self.object(&json!({"type": "note", "message": text.trim()}));
         }
     }
 
