@@ -56,6 +56,9 @@ pub struct NodeConfig {
     /// only; without it the server runs on this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
+    /// What the server has besides its core.
+    #[serde(default, skip_serializing_if = "Features::are_usual")]
+    pub features: Features,
 }
 
 /// A node's card in the network between nodes. The agent gives it its address.
@@ -84,6 +87,33 @@ impl Default for IngressPorts {
             http: 80,
             https: 443,
         }
+    }
+}
+
+/// Parts of the server that can be switched off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Features {
+    /// The dashboard is served.
+    pub dashboard: bool,
+    /// `metrics.k8s.io` is answered.
+    pub metrics: bool,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self {
+            dashboard: true,
+            metrics: true,
+        }
+    }
+}
+
+impl Features {
+    /// Whether nothing is switched off. Then the document says nothing of it, so that a node of
+    /// an older version reads it.
+    pub fn are_usual(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -60,6 +60,7 @@ pub async fn run(
     );
     app_config.token_keys = Some(Arc::new(Keys::new(&pki.token_key()?)?));
     app_config.authority = pki.ca()?;
+    app_config.metrics = config.features.metrics;
     app_config.kubelet_tls = Some(kubelet_tls_config(authority, vec![chain], key)?);
     let ca = pki.pair("ca")?;
     let signer = Arc::new(Authority::new(ca.certificate, &ca.key)?);
@@ -70,7 +71,7 @@ pub async fn run(
 
     let loops = CancellationToken::new();
     let mut tasks = start_loops(&app, config, signer, &loops);
-    if dashboard_port != 0 {
+    if dashboard_port != 0 && config.features.dashboard {
         // Whoever shows no token there is nobody.
         let api = app.service(User::anonymous());
         let dashboard = cadet_dashboard::run(dashboard_port, api, loops.clone());

@@ -21,6 +21,10 @@ fn unknown_words_are_told_with_an_id() {
         &["config", "set", "cpus", "two"],
         &["config", "set", "disk-size", "1500m"],
         &["profile", "a/b"],
+        &["port-forward"],
+        &["port-forward", "node/cadet"],
+        &["port-forward", "svc/web", "0"],
+        &["port-forward", "svc/web", "x:80"],
     ] {
         home.run(args).fails_with("PROGRAM_USAGE", 14);
     }

@@ -114,4 +114,17 @@ fn an_addon_is_switched_for_the_next_start() {
     assert!(!on("ingress") && on("metrics"));
     home.ok(&["addons", "enable", "ingress"]);
     assert!(on("ingress"));
+    for addon in ["dashboard", "metrics"] {
+        home.ok(&["addons", "disable", addon]);
+        assert!(!on(addon) && on("ingress"));
+        home.ok(&["addons", "enable", addon]);
+    }
+    assert!(!on("registry"));
+    home.ok(&["addons", "enable", "registry"]);
+    assert!(on("registry"));
+    for fixed in ["dns", "storage"] {
+        home.run(&["addons", "disable", fixed])
+            .fails_with("PROGRAM_USAGE", 14);
+        assert!(on(fixed));
+    }
 }

@@ -19,6 +19,7 @@ pub fn play(home: &Sealed) {
     lent(home);
     disk(home);
     told(home);
+    addons(home);
 }
 
 /// A machine that stood still has its clock put right, and status says so.
@@ -140,4 +141,27 @@ fn told(home: &Sealed) {
     });
     let top = home.ok(&["top"]).out;
     assert!(top.contains(" %"), "{top}");
+}
+
+/// What is switched off is gone and says how it comes back; what is made of objects comes and goes.
+fn addons(home: &Sealed) {
+    home.ok(&["addons", "disable", "metrics"]);
+    let refused = eventually("metrics are refused", MINUTE * 2, || {
+        let top = home.run(&["top"]);
+        top.err.contains("switched off").then_some(top.err)
+    });
+    assert!(refused.contains("cadet addons enable metrics"), "{refused}");
+    home.ok(&["addons", "enable", "metrics"]);
+    eventually("metrics are back", MINUTE * 2, || {
+        (home.run(&["top"]).code == 0).then_some(())
+    });
+    let registry = |words: &[&str]| {
+        let mut command = home.command(&["kubectl", "--", "-n", "kube-system", "get"]);
+        Run::of(command.args(words).args(["-o", "name"])).out
+    };
+    home.ok(&["addons", "enable", "registry"]);
+    let made = registry(&["deployment/cadet-registry", "service/cadet-registry"]);
+    assert_eq!(made.lines().count(), 2, "{made}");
+    home.ok(&["addons", "disable", "registry"]);
+    assert_eq!(registry(&["deployment/cadet-registry"]), "");
 }

@@ -1,6 +1,7 @@
-//! Doors on the laptop while a tunnel runs: a Service at its own port of 127.0.0.1, and the
-//! machine's Docker Engine at a socket.
+//! Doors on the laptop while a tunnel runs: a Service at its own port of 127.0.0.1, ports that were
+//! asked for by name, and the machine's Docker Engine at a socket.
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
@@ -45,6 +46,8 @@ pub fn play(home: &Sealed) {
         (code == "200").then_some(())
     });
 
+    forwarded(home, "pod/telescope-pod");
+    forwarded(home, "svc/door");
     docker(home);
 
     kubectl(home, &["delete", "-f", manifest.to_str().unwrap()]);
@@ -53,6 +56,30 @@ pub fn play(home: &Sealed) {
         // curl(1): 7 is "failed to connect".
         (curl(&[url]).code == 7).then_some(())
     });
+}
+
+/// A port of the laptop leads to what is named, for as long as the command runs.
+fn forwarded(home: &Sealed, target: &str) {
+    let ports = if target.starts_with("svc") {
+        ":6000"
+    } else {
+        ":80"
+    };
+    let mut command = home.command(&["port-forward", target, ports, "-o", "json"]);
+    let mut forward = command.stdout(Stdio::piped()).spawn().unwrap();
+    let told = BufReader::new(forward.stdout.take().unwrap()).lines();
+    let mut told = told.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let opened = told.next().unwrap();
+    assert_eq!(opened["type"], "forward.opened", "{opened}");
+    let url = format!("http://{}/", opened["local"].as_str().unwrap());
+    let code = curl(&["-o", "/dev/null", "-w", "%{http_code}", &url]);
+    assert_eq!(code.out, "200", "{target}: {code}");
+    let pid = forward.id().to_string();
+    Run::of(Command::new("kill").args(["-INT", &pid]));
+    let done = told.last().unwrap();
+    assert_eq!(done["type"], "done", "{done}");
+    assert!(forward.wait().unwrap().success());
+    assert_eq!(curl(&[&url]).code, 7, "{target}");
 }
 
 /// The laptop's own docker would speak to the machine's engine; curl does here.
@@ -78,6 +105,14 @@ fn docker(home: &Sealed) {
     ]);
     let images = home.ok(&["image", "list", "--cluster"]).out;
     assert!(images.contains("hello-door"), "{images}");
+    // Out of the cluster into a file, and back from it.
+    let archive = home.dir.path().join("hello.tar");
+    let archive = archive.to_str().unwrap();
+    home.ok(&["image", "save", "hello-door:1", "-f", archive]);
+    home.ok(&["image", "rm", "--cluster", "hello-door:1"]);
+    home.run(&["image", "save", "hello-door:1", "-f", "/nowhere/x"])
+        .fails_with("HOST_NOT_READABLE", 37);
+    home.ok(&["image", "load", archive]);
     home.ok(&["image", "rm", "--cluster", "hello-door:1"]);
 }
 

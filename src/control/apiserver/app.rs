@@ -49,6 +49,8 @@ pub struct Config {
     pub token_keys: Option<Arc<Keys>>,
     /// The authority clients are to trust, PEM; handed out with tokens.
     pub authority: String,
+    /// Whether agents are asked what is used, for `metrics.k8s.io`.
+    pub metrics: bool,
     /// How many changes a watch can resume over.
     pub watch_window: usize,
     /// How many changes a watch may fall behind before it is cut.
@@ -72,6 +74,7 @@ impl Config {
             kubelet_tls: None,
             token_keys: None,
             authority: String::new(),
+            metrics: true,
             watch_window: 10_000,
             watch_buffer: 1_000,
             bookmark_every: Duration::from_secs(60),

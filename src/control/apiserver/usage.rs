@@ -170,6 +170,10 @@ pub async fn objects(
     namespace: &str,
     name: Option<&str>,
 ) -> Option<Result<Vec<Arc<Object>>, Status>> {
+    if !app.config.metrics {
+        let why = "metrics are switched off: cadet addons enable metrics";
+        return Some(Err(Status::unavailable(why)));
+    }
     match kind.id() {
         ("metrics.k8s.io", "NodeMetrics") => Some(of_nodes(app, kind, name).await),
         ("metrics.k8s.io", "PodMetrics") => Some(of_pods(app, kind, namespace, name).await),
@@ -369,6 +373,28 @@ mod tests {
         summary["node"]["cpu"]["time"] = json!(at);
         summary["pods"][0]["containers"][0]["cpu"]["time"] = json!(at);
         serde_json::from_value(summary).expect("a summary")
+    }
+
+    #[tokio::test]
+    async fn what_is_switched_off_says_so() {
+        use crate::app::Config;
+        use cadet_store::{LocalStore, MemoryDisk, Options};
+        let kind = cadet_api::resource::find("metrics.k8s.io", "v1beta1", "nodes");
+        let kind = kind.expect("the kind");
+        for on in [true, false] {
+            let store = LocalStore::open(MemoryDisk, Options::default()).expect("store");
+            let address = "127.0.0.1:6443".parse().expect("address");
+            let mut config = Config::new("10.96.0.0/12", address);
+            config.metrics = on;
+            let app = App::start(config, Arc::new(store)).await.expect("start");
+            let answer = objects(&app, kind, "", None)
+                .await
+                .expect("a computed kind");
+            match on {
+                true => assert_eq!(answer.map(|all| all.len()).ok(), Some(0)),
+                false => assert_eq!(answer.err().map(|status| status.code), Some(503)),
+            }
+        }
     }
 
     #[test]

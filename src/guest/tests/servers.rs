@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use cadet_api::install::{IngressPorts, NodeConfig};
+use cadet_api::install::{Features, IngressPorts, NodeConfig};
 use futures::TryStreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
@@ -56,6 +56,7 @@ fn folder(name: &str) -> TempDir {
         host_dns: false,
         // Several servers run side by side here.
         ingress: IngressPorts { http: 0, https: 0 },
+        features: Features::default(),
         node_network: None,
         server: None,
     };

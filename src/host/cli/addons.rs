@@ -1,15 +1,17 @@
 //! What a cluster has besides its core, and what of it the user switched off. The choice is a
-//! small file beside the machine; it reaches the guest in `node.json`.
+//! small file beside the machine; parts of the server read it in `node.json`, the registry is made
+//! of objects in the cluster.
 
-use cadet_api::install::IngressPorts;
+use cadet_api::install::{Features, IngressPorts};
 use cadet_state::ProfilePaths;
 use cadet_tunnel::Tunnel;
 use cadet_tunnel::upload::Destination;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::cluster::Cluster;
 use crate::error::{CliError, Result};
-use crate::{line, machine};
+use crate::{line, machine, registry_addon};
 
 /// Where the node's configuration is in the machine.
 const NODE_JSON: &str = "/etc/cadet/node.json";
@@ -20,17 +22,16 @@ pub struct Addon {
     pub name: &'static str,
     /// One line for people.
     pub about: &'static str,
-    /// Whether it can be switched off: the others are parts of the servers themselves, and
-    /// cost nothing while nobody asks.
+    /// Whether it can be switched off: a cluster without the others is none.
     pub has_switch: bool,
 }
 
 /// All of them.
-pub const ADDONS: [Addon; 5] = [
+pub const ADDONS: [Addon; 6] = [
     Addon {
         name: "dashboard",
         about: "a live picture of the cluster: cadet dashboard",
-        has_switch: false,
+        has_switch: true,
     },
     Addon {
         name: "dns",
@@ -45,7 +46,12 @@ pub const ADDONS: [Addon; 5] = [
     Addon {
         name: "metrics",
         about: "kubectl top, cadet top, autoscaling",
-        has_switch: false,
+        has_switch: true,
+    },
+    Addon {
+        name: "registry",
+        about: "images can be pushed to localhost:5000 in the first machine",
+        has_switch: true,
     },
     Addon {
         name: "storage",
@@ -57,17 +63,11 @@ pub const ADDONS: [Addon; 5] = [
 /// The addon called `name`.
 ///
 /// # Errors
-/// PROGRAM_USAGE with the names there are, and with the way to what is none.
+/// PROGRAM_USAGE with the names there are.
 pub fn find(name: &str) -> Result<&'static Addon> {
     ADDONS.iter().find(|a| a.name == name).ok_or_else(|| {
-        let error = CliError::new("PROGRAM_USAGE", format!("there is no addon {name:?}"));
-        if name == "registry" {
-            return error
-                .why("images come into the cluster without one")
-                .fix("cadet image build -t NAME FOLDER\ncadet image load NAME");
-        }
         let names: Vec<_> = ADDONS.iter().map(|a| a.name).collect();
-        error
+        CliError::new("PROGRAM_USAGE", format!("there is no addon {name:?}"))
             .why(format!("addons are {}", names.join(", ")))
             .fix("cadet addons list")
     })
@@ -77,17 +77,25 @@ pub fn find(name: &str) -> Result<&'static Addon> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Choices {
+    pub dashboard: bool,
     pub ingress: bool,
+    pub metrics: bool,
+    pub registry: bool,
 }
 
 impl Default for Choices {
     fn default() -> Self {
-        Self { ingress: true }
+        Self {
+            dashboard: true,
+            ingress: true,
+            metrics: true,
+            registry: false,
+        }
     }
 }
 
 impl Choices {
-    /// What was chosen; everything is on where nothing was.
+    /// What was chosen; all that is a part of the server is on where nothing was.
     ///
     /// # Errors
     /// HOST_NOT_READABLE, HOST_STATE_CORRUPT.
@@ -116,7 +124,24 @@ impl Choices {
 
     /// Whether `addon` is on.
     pub fn is_on(&self, addon: &Addon) -> bool {
-        !addon.has_switch || self.ingress
+        match addon.name {
+            "dashboard" => self.dashboard,
+            "ingress" => self.ingress,
+            "metrics" => self.metrics,
+            "registry" => self.registry,
+            _ => true,
+        }
+    }
+
+    /// Switches `addon`; one without a switch stays as it is.
+    pub fn set(&mut self, addon: &Addon, on: bool) {
+        match addon.name {
+            "dashboard" => self.dashboard = on,
+            "ingress" => self.ingress = on,
+            "metrics" => self.metrics = on,
+            "registry" => self.registry = on,
+            _ => {}
+        }
     }
 
     /// `node.json` as these choices want it.
@@ -134,6 +159,14 @@ impl Choices {
             false => IngressPorts { http: 0, https: 0 },
         };
         fields.insert("ingress".into(), json!(ports));
+        let features = Features {
+            dashboard: self.dashboard,
+            metrics: self.metrics,
+        };
+        match features.are_usual() {
+            true => fields.remove("features"),
+            false => fields.insert("features".into(), json!(features)),
+        };
         serde_json::to_string_pretty(&config).map_err(|e| bad(e.to_string()))
     }
 
@@ -157,6 +190,18 @@ impl Choices {
         line::guest(tunnel, "sudo -n systemctl restart cadet-server").await?;
         Ok(())
     }
+
+    /// Makes the objects of what is made of objects, in the cluster whose first machine is `node`.
+    /// Nothing is removed here: only who switches an addon off has asked for that.
+    ///
+    /// # Errors
+    /// CLUSTER_API, CLUSTER_API_TIMEOUT.
+    pub async fn make(&self, cluster: &Cluster, node: &str) -> Result<()> {
+        match self.registry {
+            true => registry_addon::make(cluster, node).await,
+            false => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -167,9 +212,19 @@ mod tests {
     #[test]
     fn choices_reach_node_json_and_leave_the_rest_alone() {
         let before = r#"{"nodeName": "a", "ingress": {"http": 80, "https": 443}, "new": [1]}"#;
-        let off = Choices { ingress: false }.applied(before).unwrap();
+        let none = Choices {
+            dashboard: true,
+            ingress: false,
+            metrics: false,
+            registry: true,
+        };
+        let off = none.applied(before).unwrap();
         let off: Value = serde_json::from_str(&off).unwrap();
         assert_eq!(off["ingress"], json!({"http": 0, "https": 0}));
+        assert_eq!(
+            off["features"],
+            json!({"dashboard": true, "metrics": false})
+        );
         assert_eq!((&off["nodeName"], &off["new"]), (&json!("a"), &json!([1])));
         let on = Choices::default().applied(&off.to_string()).unwrap();
         let on: Value = serde_json::from_str(&on).unwrap();
@@ -185,7 +240,8 @@ mod tests {
         let files = home.profile(&ProfileName::parse("a").unwrap());
         std::fs::create_dir_all(files.dir()).unwrap();
         assert_eq!(Choices::read(&files).unwrap(), Choices::default());
-        let off = Choices { ingress: false };
+        let mut off = Choices::default();
+        off.set(find("ingress").unwrap(), false);
         off.keep(&files).unwrap();
         assert_eq!(Choices::read(&files).unwrap(), off);
         std::fs::write(files.addons(), "{").unwrap();
@@ -195,10 +251,20 @@ mod tests {
 
     #[test]
     fn what_is_none_is_told_with_the_way() {
-        assert!(find("ingress").unwrap().has_switch);
-        assert!(Choices { ingress: false }.is_on(find("metrics").unwrap()));
-        let registry = find("registry").unwrap_err();
-        assert!(registry.fix.unwrap().contains("cadet image load"));
         assert!(find("x").unwrap_err().why.unwrap().contains("ingress"));
+    }
+
+    #[test]
+    fn every_switch_moves_itself_alone() {
+        for addon in &ADDONS {
+            let before = Choices::default();
+            let mut after = before.clone();
+            after.set(addon, !before.is_on(addon));
+            for other in &ADDONS {
+                let moved = before.is_on(other) != after.is_on(other);
+                let meant = other == addon && addon.has_switch;
+                assert_eq!(moved, meant, "{} {}", addon.name, other.name);
+            }
+        }
     }
 }

@@ -28,7 +28,13 @@ pub struct Cli {
 pub struct Global {
     /// Name of the cluster; also its node, its host name and its kubectl context
     /// [default: what `cadet profile` shows]
-    #[arg(short, long, global = true, env = "CADET_PROFILE", value_name = "NAME")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "CADET_PROFILE",
+        value_name = "PROFILE"
+    )]
     pub profile: Option<String>,
     /// Shape of the output: text, or json with one event or object per line.
     #[arg(
@@ -50,8 +56,12 @@ pub enum Command {
     /// Suspend the machine, all of them, to go on in seconds; or power off
     Stop(commands::stop::StopArgs),
     /// Hold the machine still: it takes no processor time, its memory is kept
+    #[command(
+        after_help = "Examples:\n  cadet pause\n  cadet pause && cadet unpause      the clock is put right"
+    )]
     Pause,
     /// Let a paused machine go on, and put its clock right
+    #[command(after_help = "Example:\n  cadet unpause")]
     Unpause,
     /// Keep the whole cluster as it is now, and go back to it later
     Snapshot(commands::snapshot::SnapshotArgs),
@@ -60,8 +70,12 @@ pub enum Command {
     /// Add, stop, start, delete and list the machines of a profile
     Node(commands::node::NodeArgs),
     /// Show what runs; the exit code adds 1 (machine), 2 (API) and 4 (node) for what does not
+    #[command(
+        after_help = "Examples:\n  cadet status\n  cadet status -o json\n  cadet -p class status || echo \"the class cluster is not ready\""
+    )]
     Status,
     /// List all profiles
+    #[command(after_help = "Examples:\n  cadet list\n  cadet list -o json | jq -r .name")]
     List,
     /// Show or choose the profile that commands mean where none is named
     Profile(commands::profile::ProfileArgs),
@@ -85,6 +99,8 @@ pub enum Command {
     Tunnel(commands::tunnel::TunnelArgs),
     /// Print or open the address at which this computer reaches a Service
     Service(commands::service::ServiceArgs),
+    /// Lead ports of this computer to a pod, Service or Deployment, by its name
+    PortForward(commands::port_forward::PortForwardArgs),
     /// Open a pod or Service in a browser that goes through the tunnel
     Open(commands::open::OpenArgs),
     /// Open the cluster's own page: a live picture, lists, logs, a terminal
@@ -114,6 +130,7 @@ pub enum Command {
     /// Look for what could keep Cadet from working on this laptop
     Doctor(commands::doctor::DoctorArgs),
     /// Print the version
+    #[command(after_help = "Examples:\n  cadet version\n  cadet version -o json")]
     Version,
     /// Print a completion script for your shell
     Completion(commands::completion::CompletionArgs),
@@ -176,6 +193,73 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// Commands below `command` whose help does not show them at work; `path` is how it is typed.
+    fn without_example(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+        let help = command.get_after_help().map(ToString::to_string);
+        let help = help.unwrap_or_default();
+        let shown = help
+            .split_once("Example")
+            .or(help.split_once("First steps"));
+        if !shown.is_some_and(|(_, examples)| examples.contains(path)) {
+            found.push(path.to_owned());
+        }
+        for below in command.get_subcommands() {
+            without_example(below, &format!("{path} {}", below.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn every_help_text_has_an_example_of_its_command() {
+        let mut found = Vec::new();
+        without_example(&Cli::command(), "cadet", &mut found);
+        assert!(found.is_empty(), "{found:#?}");
+    }
+
+    /// Lines of the help of `command`, and of all below it, that are commands of ours.
+    fn examples(command: &clap::Command, found: &mut Vec<String>) {
+        let help = command.get_after_help().map(ToString::to_string);
+        let help = help.unwrap_or_default();
+        let lines = help.lines().filter_map(|line| line.strip_prefix("  "));
+        found.extend(lines.filter(|l| l.starts_with("cadet ")).map(str::to_owned));
+        for below in command.get_subcommands() {
+            examples(below, found);
+        }
+    }
+
+    /// The words of an example, as a shell reads them; None for what is more than a command, or
+    /// leaves a word open. What stands apart explains it.
+    fn words(line: &str) -> Option<Vec<&str>> {
+        let line = line.split("  ").next()?;
+        if ["…", "CODE", "|", "&&", "$(", "'"]
+            .iter()
+            .any(|c| line.contains(c))
+        {
+            return None;
+        }
+        let mut words = Vec::new();
+        for (i, part) in line.split('"').enumerate() {
+            match i % 2 {
+                0 => words.extend(part.split_whitespace()),
+                _ => words.push(part),
+            }
+        }
+        Some(words)
+    }
+
+    #[test]
+    fn examples_can_be_typed_as_they_stand() {
+        let mut all = Vec::new();
+        examples(&Cli::command(), &mut all);
+        assert!(all.len() > 100, "{all:#?}");
+        for line in &all {
+            if let Some(words) = words(line)
+                && let Err(e) = Cli::try_parse_from(words)
+            {
+                panic!("{line}\n{e}");
+            }
+        }
     }
 
     #[test]

@@ -13,12 +13,14 @@ mod clock;
 mod cluster;
 mod cluster_images;
 mod commands;
+mod complete;
 mod computer;
 mod defaults;
 mod docker_settings;
 mod doctor;
 mod doors;
 mod error;
+mod event_names;
 mod from_bundle;
 mod from_class;
 mod from_image;
@@ -36,6 +38,7 @@ mod mirror;
 mod nodes;
 mod programs;
 mod reach;
+mod registry_addon;
 mod serve;
 mod share;
 mod start;
@@ -75,8 +78,12 @@ impl Context {
     }
 }
 
-/// Runs the program: parses, dispatches, prints the error if there is one.
+/// Runs the program: answers a shell that completes a line, or parses, dispatches, and prints the
+/// error if there is one.
 pub fn run() -> ExitCode {
+    if let Some(code) = complete::answer() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => return usage(&e),
@@ -123,6 +130,7 @@ fn execute(cli: Cli, ui: Ui) -> (Ui, Result<u8>) {
             | Command::Logs(_)
             | Command::Trace(_)
             | Command::Events(_)
+            | Command::PortForward(_)
             | Command::Mount(_)
             | Command::Mirror(_)
             | Command::Tutorial(_)
@@ -186,6 +194,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Top(args) => commands::top::run(cx, args).await,
         Command::Tunnel(args) => commands::tunnel::run(cx, args).await,
         Command::Service(args) => commands::service::run(cx, args).await,
+        Command::PortForward(args) => commands::port_forward::run(cx, args).await,
         Command::DockerEnv(args) => commands::docker_env::run(cx, args).await,
         Command::Open(args) => commands::open::run(cx, args).await,
         Command::Dashboard(args) => commands::dashboard::run(cx, args).await,
@@ -202,7 +211,7 @@ async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
         Command::Doctor(args) => commands::doctor::run(cx, args).await,
         Command::Version => commands::version::run(cx),
         Command::Completion(args) => commands::completion::run(args),
-        Command::Help(args) => commands::help::run(args),
+        Command::Help(args) => commands::help::run(cx, args),
     }
 }
 

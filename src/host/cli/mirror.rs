@@ -46,6 +46,11 @@ pub struct Running {
     pub counts: Counts,
 }
 
+/// The registry behind the cache.
+pub fn registry(cx: &Context) -> &str {
+    cx.world.registry.as_deref().unwrap_or(REGISTRY)
+}
+
 /// Looks for the process that serves this user's cache.
 pub async fn running(cx: &Context) -> Option<Running> {
     let noted = noted(cx)?;
@@ -164,7 +169,7 @@ pub async fn serve(cx: &Context) -> Result<()> {
     let lock = File::create(&path).map_err(|e| machine::io("write", &path, &e))?;
     lock.try_lock()
         .map_err(|_| failed("another process serves it".into()))?;
-    let base = cx.world.registry.as_deref().unwrap_or(REGISTRY);
+    let base = registry(cx);
     let client = cadet_image::http::client(&images::network(cx))?;
     let folder = home.registry();
     let mirror = Mirror::new(&folder, Upstream::new(base, client))

@@ -66,9 +66,14 @@ impl Ui {
         self.output == Output::Json
     }
 
-    /// Prints a line of the command's result.
+    /// Prints a line of the command's result; for programs, whose every line is JSON, as a note.
     pub fn line(&self, text: impl AsRef<str>) {
-        say(text.as_ref());
+        let text = text.as_ref();
+        if !self.json() {
+            say(text);
+        } else if !text.trim().is_empty() {
+            self.object(&json!({"type": "note", "message": text.trim()}));
+        }
     }
 
     /// Says something beside a result that is another program's input: on stderr.

@@ -69,6 +69,14 @@ impl Store {
         Ok(store)
     }
 
+    /// The folder of a cache that somebody else keeps, to read what is there; nothing in it is
+    /// made or thrown away.
+    pub fn of_another(root: &Path) -> Self {
+        Self {
+            root: root.to_path_buf(),
+        }
+    }
+
     /// Where a blob is, if it is kept.
     pub fn blob(&self, digest: &Digest) -> Option<PathBuf> {
         let path = self.root.join("blobs").join(digest.hex());

@@ -5,13 +5,13 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use cadet_mirror::asked::Digest;
+use cadet_mirror::store::Store;
 use reqwest::Response;
 use ring::digest::{Context, SHA256};
 use tokio::sync::watch;
 
-use super::MirrorError;
-use super::name::Digest;
-use super::shelf::disk;
+use super::{MirrorError, disk};
 
 /// How far it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) struct Fetch {
     answer: Response,
     digest: Digest,
     partial: PathBuf,
-    whole: PathBuf,
+    store: Store,
     out: Arc<File>,
     progress: watch::Sender<Progress>,
 }
@@ -45,9 +45,9 @@ pub(super) struct Fetch {
 pub(super) fn begin(
     answer: Response,
     digest: &Digest,
-    partial: PathBuf,
-    whole: PathBuf,
+    store: &Store,
 ) -> Result<(Flight, Fetch), MirrorError> {
+    let partial = store.part();
     let opened = File::options()
         .read(true)
         .write(true)
@@ -65,7 +65,7 @@ pub(super) fn begin(
         answer,
         digest: digest.clone(),
         partial,
-        whole,
+        store: store.clone(),
         out,
         progress,
     };
@@ -107,6 +107,7 @@ impl Fetch {
             return Err(MirrorError::Altered(self.digest.to_string()).to_string());
         }
         self.out.sync_all().map_err(|e| e.to_string())?;
-        std::fs::rename(&self.partial, &self.whole).map_err(|e| e.to_string())
+        let kept = self.store.keep_blob(&self.digest, &self.partial);
+        kept.map_err(|e| e.to_string())
     }
 }

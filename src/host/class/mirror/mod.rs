@@ -1,31 +1,39 @@
-//! The class's cache of container images: reads through to one registry (OCI Distribution
-//! Specification 1.1, "pull"), keeps what came, and works on when the internet is gone.
+//! The class's cache of container images: reads through to one registry, keeps what came, and works
+//! on when the internet is gone.
 //!
-//! Blobs and manifests are kept by their digest, which is checked before anything is given a
-//! name. Tags are asked for anew after a while; without an answer the last known one counts. A
-//! blob that several learners want at once is fetched once, and each gets it while it comes.
+//! Names, the folder and the way to the registry are those of the laptop's own cache
+//! (`cadet-mirror`). What a class adds is `flight`: a blob that thirty learners want at once is
+//! fetched once, and each gets it while it comes, at the class's pace and through its doors.
 
 mod flight;
-mod name;
-mod shelf;
-mod upstream;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
+use cadet_mirror::store::Store;
+use cadet_mirror::upstream::{Upstream, UpstreamError};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use reqwest::Response;
 
+pub use cadet_mirror::asked::{Asked, Digest, Name, Tag};
+pub use cadet_mirror::store::Manifest;
 pub use flight::{Flight, Progress};
-pub use name::{Asked, Digest, Reference, Repository};
-use shelf::Shelf;
-use upstream::Upstream;
 
-/// How long a tag is believed without asking again.
-const FRESH: Duration = Duration::from_secs(600);
+/// For so long a tag is believed without asking again, in seconds.
+const FRESH: u64 = 600;
 /// Largest manifest, as in the specification.
 const MANIFEST: usize = 4 << 20;
+/// How long a manifest may take to come.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Kinds of manifests, new and old.
+const KINDS: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
+const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// Why an image cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +42,8 @@ pub enum MirrorError {
     #[error("the registry has no {0}")]
     Unknown(String),
     /// The registry cannot be reached, or does not answer as one.
-    #[error("the registry {host} cannot be asked: {why}")]
-    Upstream { host: String, why: String },
+    #[error("the registry cannot be asked: {0}")]
+    Upstream(String),
     /// What came is not what its digest says.
     #[error("{0} came with other bytes than its digest says")]
     Altered(String),
@@ -48,14 +56,6 @@ pub enum MirrorError {
     },
 }
 
-/// A manifest as it is sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Manifest {
-    pub bytes: Bytes,
-    pub kind: String,
-    pub digest: Digest,
-}
-
 /// A blob: on the disk, or on its way.
 pub enum Blob {
     Here(PathBuf),
@@ -64,7 +64,10 @@ pub enum Blob {
 
 /// See the module.
 pub struct Mirror {
-    shelf: Shelf,
+    store: Store,
+    /// What the laptop's own cache keeps of the same registry, to be read.
+    beside: Option<Store>,
+    folder: PathBuf,
     upstream: Upstream,
     flights: Arc<Mutex<HashMap<Digest, Flight>>>,
     /// One manifest at a time is asked for: thirty learners begin the same lesson.
@@ -83,88 +86,185 @@ impl Mirror {
         client: reqwest::Client,
     ) -> Result<Self, MirrorError> {
         Ok(Self {
-            shelf: Shelf::new(folder)?,
+            store: Store::open(&folder).map_err(disk("make", &folder))?,
+            beside: None,
+            folder,
             upstream: Upstream::new(registry, client),
             flights: Arc::default(),
             asking: tokio::sync::Mutex::new(()),
         })
     }
 
+    /// Also reads what another cache of the same registry keeps in `folder`.
+    #[must_use]
+    pub fn beside(mut self, folder: &Path) -> Self {
+        self.beside = Some(Store::of_another(folder));
+        self
+    }
+
+    fn stores(&self) -> impl Iterator<Item = &Store> {
+        std::iter::once(&self.store).chain(&self.beside)
+    }
+
+    /// What a tag meant when one of the caches last asked, and since when that is known.
+    fn known(&self, of: &Name, tag: &Tag) -> Option<(u64, Manifest)> {
+        let all = self.stores().filter_map(|store| store.tagged(of, tag));
+        let newest = all.max_by_key(|(tagged, _)| tagged.known);
+        newest.map(|(tagged, manifest)| (tagged.known, manifest))
+    }
+
+    /// What a tag means, and whether it had to be fetched.
+    ///
+    /// # Errors
+    /// [`MirrorError`].
+    pub async fn tagged(&self, of: &Name, tag: &Tag) -> Result<(Manifest, bool), MirrorError> {
+        if let Some(known) = self.fresh(of, tag) {
+            return Ok((known, false));
+        }
+        let _one = self.asking.lock().await;
+        if let Some(known) = self.fresh(of, tag) {
+            return Ok((known, false));
+        }
+        let known = self.known(of, tag).map(|(_, manifest)| manifest);
+        let renewed = self.renewed(of, tag, known.as_ref()).await;
+        match renewed {
+            // The registry's word counts; its silence does not.
+            Err(MirrorError::Upstream(why)) => match known {
+                Some(known) => Ok((known, false)),
+                None => Err(MirrorError::Upstream(why)),
+            },
+            renewed => renewed,
+        }
+    }
+
     /// A manifest, and whether it had to be fetched.
     ///
     /// # Errors
     /// [`MirrorError`].
-    pub async fn manifest(
+    pub async fn by_digest(
         &self,
-        of: &Repository,
-        reference: &Reference,
+        of: &Name,
+        digest: &Digest,
     ) -> Result<(Manifest, bool), MirrorError> {
-        if let Some(known) = self.known(of, reference, true)? {
+        let kept = || self.stores().find_map(|store| store.manifest(digest));
+        if let Some(known) = kept() {
             return Ok((known, false));
         }
         let _one = self.asking.lock().await;
-        if let Some(known) = self.known(of, reference, true)? {
+        if let Some(known) = kept() {
             return Ok((known, false));
         }
-        match self.upstream.manifest(of, reference, MANIFEST).await {
-            Ok(came) => {
-                self.shelf.put_manifest(&came)?;
-                if let Reference::Tag(tag) = reference {
-                    self.shelf.put_tag(of, tag, &came.digest)?;
-                }
-                Ok((came, true))
+        let came = self.fetched(of, &digest.to_string()).await?;
+        if came.digest != *digest {
+            return Err(MirrorError::Altered(digest.to_string()));
+        }
+        self.keep(&came)?;
+        Ok((came, true))
+    }
+
+    /// What a tag meant when it was asked for lately.
+    fn fresh(&self, of: &Name, tag: &Tag) -> Option<Manifest> {
+        let (since, manifest) = self.known(of, tag)?;
+        let age = now().checked_sub(since)?;
+        (age < FRESH).then_some(manifest)
+    }
+
+    /// What the registry says that a tag means now, given what it meant.
+    async fn renewed(
+        &self,
+        of: &Name,
+        tag: &Tag,
+        known: Option<&Manifest>,
+    ) -> Result<(Manifest, bool), MirrorError> {
+        if let Some(known) = known {
+            // Docker Hub counts manifests that are got, not those that are only asked for.
+            let rest = format!("manifests/{}", tag.as_str());
+            let head = self.ask(Method::HEAD, of, &rest).await?;
+            let same = head.headers().get(DIGEST).and_then(|d| d.to_str().ok());
+            if same.and_then(Digest::parse).as_ref() == Some(&known.digest) {
+                // It may have been another's: the tag is noted where its manifest is.
+                self.keep(known)?;
+                self.note(of, tag, &known.digest)?;
+                return Ok((known.clone(), false));
             }
-            // The registry's word counts; its silence does not.
-            Err(e @ MirrorError::Unknown(_)) => Err(e),
-            Err(e) => match self.known(of, reference, false)? {
-                Some(known) => Ok((known, false)),
-                None => Err(e),
-            },
+        }
+        let came = self.fetched(of, tag.as_str()).await?;
+        self.keep(&came)?;
+        self.note(of, tag, &came.digest)?;
+        Ok((came, true))
+    }
+
+    async fn fetched(&self, of: &Name, reference: &str) -> Result<Manifest, MirrorError> {
+        let rest = format!("manifests/{reference}");
+        let asked = async {
+            let mut answer = self.ask(Method::GET, of, &rest).await?;
+            let kind = answer.headers().get(CONTENT_TYPE);
+            let kind = kind.and_then(|v| v.to_str().ok()).unwrap_or_default();
+            let media_type = kind.to_owned();
+            let mut bytes = Vec::new();
+            let broken = |e: reqwest::Error| MirrorError::Upstream(e.to_string());
+            while let Some(chunk) = answer.chunk().await.map_err(broken)? {
+                if bytes.len() + chunk.len() > MANIFEST {
+                    return Err(MirrorError::Upstream("its answer is too long".into()));
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+            Ok(Manifest {
+                digest: Digest::of(&bytes),
+                media_type,
+                bytes,
+            })
+        };
+        match tokio::time::timeout(ANSWER, asked).await {
+            Ok(answered) => answered,
+            Err(_) => Err(MirrorError::Upstream("no answer in time".into())),
         }
     }
 
-    fn known(
-        &self,
-        of: &Repository,
-        reference: &Reference,
-        fresh: bool,
-    ) -> Result<Option<Manifest>, MirrorError> {
-        let digest = match reference {
-            Reference::Digest(digest) => Some(digest.clone()),
-            Reference::Tag(tag) => self.shelf.tag(of, tag, fresh.then_some(FRESH))?,
-        };
-        match digest {
-            Some(digest) => self.shelf.manifest(&digest),
-            None => Ok(None),
-        }
+    async fn ask(&self, method: Method, of: &Name, rest: &str) -> Result<Response, MirrorError> {
+        let accept = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(KINDS))]);
+        let answer = self.upstream.ask(method, of, rest, &accept).await;
+        answer.map_err(|e| match e {
+            // Docker Hub says 401 of repositories that do not exist.
+            UpstreamError::Status(
+                StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN,
+            ) => MirrorError::Unknown(of.as_str().to_owned()),
+            other => MirrorError::Upstream(other.to_string()),
+        })
+    }
+
+    fn keep(&self, manifest: &Manifest) -> Result<(), MirrorError> {
+        let kept = self.store.keep_manifest(manifest);
+        kept.map_err(disk("write", &self.folder))
+    }
+
+    fn note(&self, of: &Name, tag: &Tag, digest: &Digest) -> Result<(), MirrorError> {
+        let noted = self.store.keep_tag(of, tag, digest, now());
+        noted.map_err(disk("write", &self.folder))
     }
 
     /// A blob, and whether it has to be fetched.
     ///
     /// # Errors
     /// [`MirrorError`].
-    pub async fn blob(
-        &self,
-        of: &Repository,
-        digest: &Digest,
-    ) -> Result<(Blob, bool), MirrorError> {
-        if let Some(path) = self.shelf.blob(digest) {
+    pub async fn blob(&self, of: &Name, digest: &Digest) -> Result<(Blob, bool), MirrorError> {
+        if let Some(path) = self.stores().find_map(|store| store.blob(digest)) {
             return Ok((Blob::Here(path), false));
         }
         if let Some(flight) = self.flight(digest) {
             return Ok((Blob::Coming(flight), false));
         }
-        let answer = self.upstream.blob(of, digest).await?;
+        let rest = format!("blobs/{digest}");
+        let answer = self.ask(Method::GET, of, &rest).await?;
         // Somebody else may have begun while the registry was asked.
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flight) = flights.get(digest) {
             return Ok((Blob::Coming(flight.clone()), false));
         }
-        if let Some(path) = self.shelf.blob(digest) {
+        if let Some(path) = self.store.blob(digest) {
             return Ok((Blob::Here(path), false));
         }
-        let (partial, whole) = (self.shelf.partial(digest), self.shelf.path(digest));
-        let (flight, fetch) = flight::begin(answer, digest, partial, whole)?;
+        let (flight, fetch) = flight::begin(answer, digest, &self.store)?;
         flights.insert(digest.clone(), flight.clone());
         drop(flights);
         let (all, digest) = (self.flights.clone(), digest.clone());
@@ -180,4 +280,14 @@ impl Mirror {
         let flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         flights.get(digest).cloned()
     }
+}
+
+fn disk(act: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> MirrorError {
+    let path = path.to_path_buf();
+    move |source| MirrorError::Disk { act, path, source }
+}
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |d| d.as_secs())
 }

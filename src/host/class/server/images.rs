@@ -14,7 +14,7 @@ use serde_json::json;
 use super::answer::peer;
 use super::files::{Place, put, respond};
 use super::{Class, Notice};
-use crate::mirror::{Asked, Blob, Digest, Flight, Manifest, MirrorError, Repository};
+use crate::mirror::{Asked, Blob, Digest, Flight, Manifest, MirrorError, Name};
 use crate::range;
 
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -49,29 +49,42 @@ pub(super) async fn get(
     let Some(mirror) = class.mirror.clone() else {
         return refused(StatusCode::NOT_FOUND, "UNSUPPORTED", "no images are kept");
     };
-    match Asked::parse(&path) {
-        Some(Asked::Manifest(of, reference)) => match mirror.manifest(&of, &reference).await {
-            Ok((manifest, fetched)) => {
-                if fetched {
-                    let image = format!("{of}:{reference}");
-                    class.tell(Notice::Fetched { image });
-                }
-                manifest_answer(manifest)
-            }
-            Err(e) => failed(&class, &of, &e),
-        },
+    match Asked::parse(&format!("/v2/{path}")) {
+        Some(Asked::Tagged(of, tag)) => {
+            let found = mirror.tagged(&of, &tag).await;
+            manifest_answer(&class, &of, tag.as_str(), found)
+        }
+        Some(Asked::Manifest(of, digest)) => {
+            let found = mirror.by_digest(&of, &digest).await;
+            manifest_answer(&class, &of, &digest.to_string(), found)
+        }
         Some(Asked::Blob(of, digest)) => match mirror.blob(&of, &digest).await {
             Ok((blob, _)) => blob_answer(&class, blob, &digest, &request),
             Err(e) => failed(&class, &of, &e),
         },
-        None => refused(StatusCode::NOT_FOUND, "UNSUPPORTED", "images are only read"),
+        Some(Asked::Base) | None => {
+            refused(StatusCode::NOT_FOUND, "UNSUPPORTED", "images are only read")
+        }
     }
 }
 
-fn manifest_answer(manifest: Manifest) -> Response {
+fn manifest_answer(
+    class: &Class,
+    of: &Name,
+    reference: &str,
+    found: Result<(Manifest, bool), MirrorError>,
+) -> Response {
+    let (manifest, fetched) = match found {
+        Ok(found) => found,
+        Err(e) => return failed(class, of, &e),
+    };
+    if fetched {
+        let image = format!("{}:{reference}", of.as_str());
+        class.tell(Notice::Fetched { image });
+    }
     let mut response = manifest.bytes.into_response();
     let headers = response.headers_mut();
-    put(headers, header::CONTENT_TYPE, &manifest.kind);
+    put(headers, header::CONTENT_TYPE, &manifest.media_type);
     put(headers, DIGEST, &manifest.digest.to_string());
     response
 }
@@ -143,16 +156,16 @@ fn growing(flight: Flight, place: Place) -> Body {
     Body::from_stream(stream)
 }
 
-fn failed(class: &Class, of: &Repository, e: &MirrorError) -> Response {
+fn failed(class: &Class, of: &Name, e: &MirrorError) -> Response {
     let (status, code) = match e {
         MirrorError::Unknown(_) => (StatusCode::NOT_FOUND, "NAME_UNKNOWN"),
-        MirrorError::Upstream { .. } | MirrorError::Altered(_) => {
+        MirrorError::Upstream(_) | MirrorError::Altered(_) => {
             (StatusCode::BAD_GATEWAY, "UNAVAILABLE")
         }
         MirrorError::Disk { .. } => (StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE"),
     };
     let why = e.to_string();
-    let image = of.to_string();
+    let image = of.as_str().to_owned();
     let answer = refused(status, code, &why);
     class.tell(Notice::NotFetched { image, why });
     answer

@@ -5,14 +5,15 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::addons::{ADDONS, Addon, Choices, find};
+use crate::cluster::Cluster;
 use crate::error::{CliError, Result};
-use crate::{Context, line, machine};
+use crate::{Context, line, machine, reach, registry_addon};
 
 /// Flags of `cadet addons`.
 #[derive(Debug, Args)]
 #[command(
     arg_required_else_help = true,
-    after_help = "Most are parts of the servers: always there, and idle while nobody asks. A registry is not\nneeded: `cadet image build` and `load` put images where pods find them.\n\nExamples:\n  cadet addons list\n  cadet addons disable ingress      ports 80 and 443 of the node are free for pods\n  cadet addons enable ingress"
+    after_help = "Most are parts of the server, and idle while nobody asks. The registry is for lessons about\npushing: `cadet image build` and `load` put images where pods find them without one.\n\nExamples:\n  cadet addons list\n  cadet addons disable ingress      ports 80 and 443 of the node are free for pods\n  cadet addons enable ingress\n  cadet addons enable registry      with docker-env: docker push localhost:5000/hello"
 )]
 pub struct AddonsArgs {
     #[command(subcommand)]
@@ -24,15 +25,22 @@ pub struct AddonsArgs {
 enum AddonsCommand {
     /// Show all, and which are on
     #[command(visible_alias = "ls")]
+    #[command(after_help = "Examples:\n  cadet addons list\n  cadet addons list -o json")]
     List,
     /// Switch one on
+    #[command(after_help = "Example:\n  cadet addons enable ingress")]
     Enable {
         /// Its name
+        #[arg(value_name = "ADDON")]
         name: String,
     },
     /// Switch one off
+    #[command(
+        after_help = "Example:\n  cadet addons disable ingress      ports 80 and 443 of the node are free for pods"
+    )]
     Disable {
         /// Its name
+        #[arg(value_name = "ADDON")]
         name: String,
     },
 }
@@ -75,15 +83,19 @@ async fn switch(cx: &Context, addon: &Addon, on: bool) -> Result<u8> {
             "PROGRAM_USAGE",
             format!("{} cannot be switched off", addon.name),
         )
-        .why("it is a part of the servers, and idle while nobody asks")
+        .why("a cluster needs it")
         .fix("cadet addons list"));
     }
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "addons")?;
     let files = cx.world.files(&cx.name);
     let mut choices = Choices::read(&files)?;
     let changed = choices.is_on(addon) != on;
+    if addon.name == "registry" && changed && !on {
+        // Its objects are in the cluster: nobody else would remove them.
+        machine::running(cx).await?;
+    }
     if addon.has_switch {
-        choices.ingress = on;
+        choices.set(addon, on);
         choices.keep(&files)?;
     }
     let profile = machine::profile(cx)?;
@@ -93,6 +105,9 @@ async fn switch(cx: &Context, addon: &Addon, on: bool) -> Result<u8> {
         let tunnel = line::connect(cx).await?;
         choices.tell(&tunnel).await?;
         tunnel.close().await;
+        if addon.name == "registry" {
+            registry(cx, &profile.name, on).await?;
+        }
     }
     if cx.ui.json() {
         cx.ui.object(&json!({
@@ -106,5 +121,21 @@ async fn switch(cx: &Context, addon: &Addon, on: bool) -> Result<u8> {
         (true, false) => " from the next start on",
     };
     cx.ui.line(format!("{} is {state}{when}.", addon.name));
+    if on && runs && addon.name == "registry" {
+        let again = machine::again(cx, "docker-env");
+        cx.ui.line(format!(
+            "  next: eval \"$({again})\" && docker push {}/NAME",
+            registry_addon::ADDRESS
+        ));
+    }
     Ok(0)
+}
+
+/// The objects of the registry, made or removed.
+async fn registry(cx: &Context, node: &str, on: bool) -> Result<()> {
+    let cluster = Cluster::new(&reach::credentials(cx)?)?;
+    match on {
+        true => registry_addon::make(&cluster, node).await,
+        false => registry_addon::remove(&cluster, node).await,
+    }
 }

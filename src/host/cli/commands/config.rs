@@ -23,26 +23,36 @@ pub struct ConfigArgs {
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Print what was chosen
+    #[command(after_help = "Example:\n  cadet config get memory")]
     Get {
         /// Name of the setting
+        #[arg(value_name = "SETTING")]
         key: String,
     },
     /// Choose a value
+    #[command(
+        after_help = "Examples:\n  cadet config set memory 3g\n  cadet config set image ubuntu-24.04"
+    )]
     Set {
         /// Name of the setting
+        #[arg(value_name = "SETTING")]
         key: String,
         /// The value, as the flag of `start` takes it
         value: String,
     },
     /// Forget what was chosen
+    #[command(after_help = "Example:\n  cadet config unset memory")]
     Unset {
         /// Name of the setting
+        #[arg(value_name = "SETTING")]
         key: String,
     },
     /// Print all that was chosen
+    #[command(after_help = "Examples:\n  cadet config view\n  cadet config view -o json")]
     View,
     /// Print all that can be chosen
     #[command(visible_alias = "ls")]
+    #[command(after_help = "Example:\n  cadet config list")]
     List,
 }
 

@@ -18,8 +18,10 @@ use crate::{Context, kubectl_program, line, machine, reach};
 )]
 pub struct CpArgs {
     /// What to copy: FILE, node:/PATH, POD:/PATH or NAMESPACE/POD:/PATH
+    #[arg(value_hint = clap::ValueHint::AnyPath)]
     from: String,
     /// Where to
+    #[arg(value_hint = clap::ValueHint::AnyPath)]
     to: String,
     /// Container of the pod [default: its first]
     #[arg(short, long, value_name = "NAME")]

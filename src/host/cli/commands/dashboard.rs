@@ -5,6 +5,7 @@ use cadet_api::install::DASHBOARD_PORT;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use crate::addons::Choices;
 use crate::cluster::{Cluster, Failure};
 use crate::commands::open;
 use crate::error::{CliError, Result};
@@ -58,6 +59,13 @@ pub async fn run(cx: &Context, args: DashboardArgs) -> Result<u8> {
         CliError::new("GUEST_NOT_RUNNING", "the first start has not finished")
             .fix(machine::again(cx, "start"))
     })?;
+    if !Choices::read(&cx.world.files(&cx.name))?.dashboard {
+        return Err(
+            CliError::new("CLUSTER_DASHBOARD", "the dashboard is switched off")
+                .why("it is one of the addons, and was disabled for this profile")
+                .fix(machine::again(cx, "addons enable dashboard")),
+        );
+    }
     let token = match args.token {
         None => None,
         Some(rights) => Some(rights.token(&Cluster::new(&access)?).await?),

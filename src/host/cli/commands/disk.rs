@@ -24,8 +24,12 @@ pub struct DiskArgs {
 #[derive(Debug, Subcommand)]
 enum DiskCommand {
     /// Show its sizes
+    #[command(after_help = "Examples:\n  cadet disk show\n  cadet disk show -o json")]
     Show,
     /// Make it larger; it never shrinks again
+    #[command(
+        after_help = "Examples:\n  cadet disk grow 40g\n  cadet disk grow 40g --node cadet-2"
+    )]
     Grow {
         /// The new size, in whole GiB: 40g
         #[arg(value_parser = crate::args::size_mib)]

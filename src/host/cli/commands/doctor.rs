@@ -166,12 +166,7 @@ fn qemu(tell: &mut impl FnMut(&str, Finding)) -> Option<Emulator> {
 
 fn accelerator_of(cx: &Context, emulator: &Emulator) -> Finding {
     match accelerator::choose(cx, emulator, true) {
-        Ok(choice) => match choice.reason {
-            None => Finding::Good(format!("{} works", choice.accel.name())),
-            Some(reason) => Finding::note(format!(
-                "{reason}; Cadet uses software emulation, about ten times slower"
-            )),
-        },
+        Ok(choice) => laptop::accelerator(choice.accel.name(), choice.reason.as_deref()),
         Err(e) => Finding::Bad(e),
     }
 }

@@ -28,6 +28,9 @@ pub struct ImageArgs {
 enum ImageCommand {
     /// Show the base images and which are prepared; with --cluster, the cluster's images
     #[command(visible_alias = "ls")]
+    #[command(
+        after_help = "Examples:\n  cadet image list\n  cadet image list --cluster      what pods find there without a network"
+    )]
     List {
         /// Show the images in the cluster
         #[arg(long)]
@@ -72,7 +75,7 @@ enum ImageCommand {
     )]
     Load {
         /// An archive, or a name this computer's Docker knows
-        #[arg(value_name = "FILE|NAME")]
+        #[arg(value_name = "FILE|NAME", value_hint = clap::ValueHint::AnyPath)]
         what: String,
     },
     /// Put the container images of lessons into the running cluster, for instance before a journey
@@ -84,11 +87,15 @@ enum ImageCommand {
         names: Vec<String>,
     },
     /// Read a prepared base image and compare its checksums
+    #[command(after_help = "Example:\n  cadet image verify debian-13")]
     Verify {
         /// Name in the catalogue
         name: String,
     },
     /// Remove a base image no profile's disk lies on; with --cluster, one of the cluster
+    #[command(
+        after_help = "Examples:\n  cadet image rm ubuntu-24.04\n  cadet image rm --cluster hello:1"
+    )]
     Rm {
         /// Name in the catalogue, or of an image in the cluster
         name: String,
@@ -103,7 +110,7 @@ enum ImageCommand {
 struct BuildArgs {
     /// Base image in the catalogue [default: the guest built from packages]; with --tag,
     /// the folder to build from [default: this one]
-    #[arg(value_name = "NAME|FOLDER")]
+    #[arg(value_name = "NAME|FOLDER", value_hint = clap::ValueHint::DirPath)]
     what: Option<String>,
     /// Build an image of this name in the cluster
     #[arg(short, long, value_name = "NAME")]
@@ -291,11 +298,16 @@ fn verify(cx: &Context, name: &str) -> Result<u8> {
         .fix(format!("cadet image build {name}"))
     })?;
     base.verify()?;
-    cx.ui.line(format!(
-        "{name} is whole: {} files, {} MB.",
-        base.manifest.files.len(),
-        base.size() / 1_000_000
-    ));
+    let files = base.manifest.files.len();
+    if cx.ui.json() {
+        let bytes = base.size();
+        cx.ui
+            .object(&json!({"type": "done", "whole": name, "files": files, "bytes": bytes}));
+    } else {
+        let size = base.size() / 1_000_000;
+        cx.ui
+            .line(format!("{name} is whole: {files} files, {size} MB."));
+    }
     Ok(0)
 }
 
@@ -326,7 +338,12 @@ fn remove(cx: &Context, name: &str) -> Result<u8> {
         }
     }
     let freed = Cache::open(&cx.world.home.images())?.remove(name, arch)?;
-    cx.ui
-        .line(format!("Removed {name}: {} MB freed.", freed / 1_000_000));
+    if cx.ui.json() {
+        cx.ui
+            .object(&json!({"type": "done", "removed": name, "bytes": freed}));
+    } else {
+        cx.ui
+            .line(format!("Removed {name}: {} MB freed.", freed / 1_000_000));
+    }
     Ok(0)
 }

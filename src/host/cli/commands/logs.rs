@@ -4,6 +4,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use clap::Args;
+use serde_json::json;
 
 use crate::error::{CliError, Result};
 use crate::nodes::{self, Node};
@@ -12,7 +13,7 @@ use crate::{Context, line, machine, ui};
 /// Flags of `cadet logs`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cadet logs                 server and agent\n  cadet logs -f\n  cadet logs --machine       the machine's console, also when it is off"
+    after_help = "Examples:\n  cadet logs                 server and agent\n  cadet logs -f\n  cadet logs --machine       the machine's console, also when it is off\n  cadet logs -o json         the journal's own fields, one object a line"
 )]
 pub struct LogsArgs {
     /// Machine of a profile that has several [default: the first]
@@ -41,23 +42,33 @@ pub async fn run(cx: &Context, args: LogsArgs) -> Result<u8> {
         for (title, file) in [("console", files.serial_log()), ("QEMU", files.qemu_log())] {
             let text = last_lines(&file, args.tail as usize)
                 .map_err(|e| machine::io("read", &file, &e))?;
-            cx.ui.line(format!("== {title} ({})", file.display()));
+            if !cx.ui.json() {
+                cx.ui.line(format!("== {title} ({})", file.display()));
+            }
             for line in text {
                 // The console may hold anything: escape sequences must not reach the terminal.
-                ui::say(
-                    &line
-                        .chars()
-                        .filter(|c| !c.is_control() || *c == '\t')
-                        .collect::<String>(),
-                );
+                let plain = line.chars().filter(|c| !c.is_control() || *c == '\t');
+                let plain: String = plain.collect();
+                if cx.ui.json() {
+                    cx.ui.object(&json!({
+                        "type": "log", "node": node.name, "source": title, "file": file,
+                        "line": plain}));
+                } else {
+                    ui::say(&plain);
+                }
             }
         }
         return Ok(0);
     }
     let tunnel = line::connect_to(cx, args.node.as_deref()).await?;
     let follow = if args.follow { " -f" } else { "" };
+    // One object a line, with the fields of systemd.journal-fields(7).
+    let shape = match cx.ui.json() {
+        true => "json --output-fields=MESSAGE,PRIORITY,_SYSTEMD_UNIT",
+        false => "short-iso",
+    };
     let command = format!(
-        "sudo journalctl --no-pager -o short-iso -n {}{follow} -u cadet-server -u cadet-agent",
+        "sudo journalctl --no-pager -o {shape} -n {}{follow} -u cadet-server -u cadet-agent",
         args.tail
     );
     let status = tunnel

@@ -22,15 +22,20 @@ pub struct MirrorArgs {
 #[derive(Debug, Subcommand)]
 enum MirrorCommand {
     /// Show whether it is on, and what it keeps
+    #[command(after_help = "Examples:\n  cadet mirror status\n  cadet mirror status -o json")]
     Status,
     /// Use it, now and at every start
+    #[command(after_help = "Example:\n  cadet mirror on")]
     On,
     /// Do without it; what is kept stays
+    #[command(after_help = "Example:\n  cadet mirror off")]
     Off,
     /// Remove what is kept
+    #[command(after_help = "Example:\n  cadet mirror clear")]
     Clear,
     /// Serve it here, until Ctrl-C or until no machine is left
     #[command(hide = true)]
+    #[command(after_help = "Example:\n  cadet mirror serve")]
     Serve,
 }
 

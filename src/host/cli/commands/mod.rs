@@ -22,6 +22,7 @@ pub mod mount;
 pub mod node;
 pub mod open;
 pub mod pause;
+pub mod port_forward;
 pub mod profile;
 pub mod service;
 pub mod snapshot;

@@ -21,7 +21,7 @@ use crate::{Context, line, machine};
 )]
 pub struct MountArgs {
     /// Folder here, a colon, and where it is to be in the machine
-    #[arg(value_name = "FOLDER:/PATH")]
+    #[arg(value_name = "FOLDER:/PATH", value_hint = clap::ValueHint::DirPath)]
     what: String,
     /// Allow reading only
     #[arg(short, long)]

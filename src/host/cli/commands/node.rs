@@ -30,8 +30,12 @@ pub struct NodeArgs {
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
     /// Make one more machine and let it join the cluster
+    #[command(after_help = "Examples:\n  cadet node add\n  cadet node add --memory 768m --cpus 1")]
     Add(AddArgs),
     /// Boot machines that are off
+    #[command(
+        after_help = "Examples:\n  cadet node start cadet-2\n  cadet node start cadet-2 cadet-3"
+    )]
     Start {
         /// Names of nodes, such as cadet-2
         #[arg(required = true, value_name = "NODE")]
@@ -41,6 +45,9 @@ enum NodeCommand {
         wait_timeout: Duration,
     },
     /// Shut machines down; what they hold stays on their disks
+    #[command(
+        after_help = "Example:\n  cadet node stop cadet-2      its pods move to other nodes after a while"
+    )]
     Stop {
         /// Names of nodes, such as cadet-2
         #[arg(required = true, value_name = "NODE")]
@@ -51,6 +58,9 @@ enum NodeCommand {
     },
     /// Remove machines with their disks, and their nodes from the cluster
     #[command(visible_alias = "rm")]
+    #[command(
+        after_help = "Examples:\n  cadet node delete cadet-2\n  cadet node delete cadet-2 cadet-3 --yes"
+    )]
     Delete {
         /// Names of nodes, such as cadet-2
         #[arg(required = true, value_name = "NODE")]
@@ -61,6 +71,7 @@ enum NodeCommand {
     },
     /// List the machines of the profile
     #[command(visible_alias = "ls")]
+    #[command(after_help = "Examples:\n  cadet node list\n  cadet node list -o json")]
     List,
 }
 

@@ -14,7 +14,7 @@ use crate::{Context, commands, kubeconfig, machine};
 )]
 pub struct ProfileArgs {
     /// The profile to use from now on; `list` shows all
-    #[arg(value_name = "list|NAME")]
+    #[arg(value_name = "list|PROFILE")]
     which: Option<String>,
     /// Do not make its context the current one of kubectl
     #[arg(long)]

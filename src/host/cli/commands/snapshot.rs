@@ -31,16 +31,24 @@ pub struct SnapshotArgs {
 #[derive(Debug, Subcommand)]
 enum SnapshotCommand {
     /// Keep memory and disks of all machines of the profile as they are now
+    #[command(
+        after_help = "Examples:\n  cadet snapshot create\n  cadet snapshot create before-upgrade"
+    )]
     Create {
         /// Its name: a-z, 0-9 and - [default: snapshot-1, snapshot-2 …]
         name: Option<String>,
     },
     /// List the profile's snapshots
     #[command(visible_alias = "ls")]
+    #[command(after_help = "Examples:\n  cadet snapshot list\n  cadet snapshot list -o json")]
     List,
     /// Go back: what happened since is lost
+    #[command(
+        after_help = "Examples:\n  cadet snapshot restore before-upgrade\n  cadet snapshot restore before-upgrade --yes"
+    )]
     Restore {
         /// A snapshot's name
+        #[arg(value_name = "SNAPSHOT")]
         name: String,
         /// Do not ask
         #[arg(short = 'y', long, visible_alias = "force")]
@@ -48,8 +56,10 @@ enum SnapshotCommand {
     },
     /// Forget a snapshot; the cluster is not touched
     #[command(visible_alias = "rm")]
+    #[command(after_help = "Example:\n  cadet snapshot delete before-upgrade")]
     Delete {
         /// A snapshot's name
+        #[arg(value_name = "SNAPSHOT")]
         name: String,
     },
 }

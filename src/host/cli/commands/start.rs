@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::Context;
 use crate::addons::Choices;
+use crate::cluster::Cluster;
 use crate::defaults::Defaults;
 use crate::error::{CliError, Result};
 use crate::nodes::{self, Node};
@@ -133,9 +134,15 @@ pub async fn finish(v: &mut Voyage<'_>) -> Result<()> {
     start::run_all(v, None).await?;
     if let Some(tunnel) = &v.tunnel {
         let first = Node::first(&v.profile.name).number;
+        let choices = Choices::read(&v.files)?;
         // What a machine reads when it boots or is copied, one that woke has to be told.
         if let None | Some(Arrival::Woke { .. }) = v.arrivals.get(&first) {
-            Choices::read(&v.files)?.tell(tunnel).await?;
+            choices.tell(tunnel).await?;
+        }
+        if let Some(access) = &v.access {
+            choices
+                .make(&Cluster::new(access)?, &v.profile.name)
+                .await?;
         }
         mirror::at_start(v.cx, tunnel).await;
     }

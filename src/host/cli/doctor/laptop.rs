@@ -44,6 +44,25 @@ pub fn memory(total: Option<u64>, free: Option<u64>, cores: u64) -> Finding {
     }
 }
 
+/// The accelerator that was chosen, and why it is not the processor's own.
+pub fn accelerator(name: &str, reason: Option<&str>) -> Finding {
+    let Some(reason) = reason else {
+        return Finding::Good(format!("{name} works"));
+    };
+    let text = format!("{reason}; Cadet uses software emulation, about ten times slower");
+    if reason.contains("permission") {
+        return Finding::note_with(
+            text,
+            "sudo usermod -aG kvm \"$USER\"      then sign in again",
+        );
+    }
+    if reason.contains("there is no /dev/kvm") {
+        let look = "grep -cE 'vmx|svm' /proc/cpuinfo      0: this processor, or this virtual machine, cannot; else switch virtualisation on in the firmware's menu";
+        return Finding::note_with(text, look);
+    }
+    Finding::note(text)
+}
+
 /// Bytes free for the Cadet home at `place`.
 pub fn disk(free: Option<u64>, place: &str) -> Finding {
     match free {
@@ -134,6 +153,35 @@ mod tests {
         assert_eq!(id(&memory(Some(8192), Some(6000), 4)), "good");
         assert_eq!(id(&memory(Some(8192), None, 4)), "good");
         assert_eq!(id(&memory(None, None, 4)), "note");
+    }
+
+    #[test]
+    fn an_accelerator_that_is_not_there_comes_with_the_way_to_it() {
+        assert!(matches!(accelerator("kvm", None), Finding::Good(_)));
+        for (reason, way) in [
+            (
+                "no permission to open /dev/kvm: add your user to the group kvm",
+                Some("usermod"),
+            ),
+            (
+                "there is no /dev/kvm: virtualisation is off in the firmware",
+                Some("firmware"),
+            ),
+            (
+                "/dev/kvm opens but cannot run a guest here: KVM internal error",
+                None,
+            ),
+        ] {
+            let Finding::Note { text, fix } = accelerator("tcg", Some(reason)) else {
+                panic!("{reason}: the work goes on all the same");
+            };
+            assert!(
+                text.starts_with(reason) && text.contains("slower"),
+                "{text}"
+            );
+            assert_eq!(fix.is_some(), way.is_some());
+            assert!(way.is_none_or(|way| fix.is_some_and(|fix| fix.contains(way))));
+        }
     }
 
     #[test]

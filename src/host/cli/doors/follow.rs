@@ -1,4 +1,4 @@
-//! Every change of the cluster's Services: a list, then a watch, over and over.
+//! Every change of the objects in one list of the API: a list, then a watch, over and over.
 //!
 //! ```text
 //!   list ──▶ All ──▶ watch ──▶ Set, Gone …
@@ -16,7 +16,6 @@ use tokio::sync::mpsc;
 use crate::cluster::{self, Cluster, Failure};
 use crate::error::Result;
 
-const SERVICES: &str = "/api/v1/services";
 /// First pause before the next list.
 const FIRST: Duration = Duration::from_millis(200);
 /// Longest pause. A machine that starts ends it, because it brings a new session.
@@ -24,7 +23,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// A watch that lasted so long was a good one.
 const GOOD: Duration = Duration::from_secs(10);
 
-/// What is known of Services now.
+/// What is known of the objects now.
 #[derive(Debug)]
 pub enum Change {
     /// All there are.
@@ -37,10 +36,11 @@ pub enum Change {
     Away(String),
 }
 
-/// Tells `tell` until nobody listens there.
+/// Tells `tell` of the objects at `path`, until nobody listens there.
 pub async fn follow(
     find: impl Fn() -> Result<Cluster>,
     tunnel: &Tunnel,
+    path: &str,
     tell: mpsc::Sender<Change>,
 ) {
     let mut pause = FIRST;
@@ -48,8 +48,8 @@ pub async fn follow(
         let began = Instant::now();
         let round = async {
             let cluster = find().map_err(|e| e.what)?;
-            let ended = round(&cluster, &tell).await;
-            ended.map_err(|failure| failure.told(SERVICES).what)
+            let ended = round(&cluster, path, &tell).await;
+            ended.map_err(|failure| failure.told(path).what)
         };
         let ended = tokio::select! {
             ended = round => ended,
@@ -75,9 +75,9 @@ pub async fn follow(
 }
 
 /// One list and the watch after it.
-async fn round(cluster: &Cluster, tell: &mpsc::Sender<Change>) -> Result<(), Failure> {
-    let mut list = cluster.try_get(SERVICES).await?;
-    let watch = cluster::watch_of(SERVICES, &list);
+async fn round(cluster: &Cluster, path: &str, tell: &mpsc::Sender<Change>) -> Result<(), Failure> {
+    let mut list = cluster.try_get(path).await?;
+    let watch = cluster::watch_of(path, &list);
     let items = match list["items"].take() {
         Value::Array(items) => items,
         _ => Vec::new(),

@@ -1,17 +1,17 @@
 //! The doors that are open, and opening and closing them as the Services want it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
 
 use cadet_tunnel::control::ForwardStatus;
-use cadet_tunnel::forward::Forward;
+use cadet_tunnel::forward::{Forward, Goal};
 use cadet_tunnel::{Tunnel, TunnelError};
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::event::Event;
 use super::follow::Change;
-use super::place::{self, Obstacle};
+use super::listen::listen;
+use super::place::Obstacle;
 use super::wanted::{self, Wanted};
 use super::work::Work;
 use crate::from_rooms::chain;
@@ -167,38 +167,24 @@ impl Hall {
         door: &Wanted,
         asked_for: &BTreeSet<u16>,
     ) -> Result<(Forward, Option<String>), TunnelError> {
-        let mut why = None;
-        let mut ports = place::candidates(door.local, asked_for).into_iter();
-        loop {
-            let port = ports.next().unwrap_or(0);
-            let local = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            match Forward::bind(self.tunnel.clone(), local, &door.host, door.port).await {
-                Ok(forward) => return Ok((forward, why)),
-                Err(error) => match self.obstacle(&error) {
-                    Some(obstacle) if port != 0 => {
-                        why.get_or_insert_with(|| obstacle.words(port));
-                    }
-                    _ => return Err(error),
-                },
-            }
-        }
+        let goal = Goal {
+            host: door.host.clone(),
+            port: door.port,
+        };
+        let (_, goal) = watch::channel(Some(goal));
+        let obstacle = |error: &TunnelError| self.obstacle(error);
+        listen(&self.tunnel, door.local, asked_for, &goal, obstacle).await
     }
 
     /// What another port would get around.
     fn obstacle(&self, error: &TunnelError) -> Option<Obstacle> {
-        match error {
-            TunnelError::PortTaken(address) => {
-                let mut ours = self.open.values().map(|door| &door.status);
-                Some(match ours.find(|door| door.local == *address) {
-                    Some(door) => Obstacle::Door(door.service.clone()),
-                    None => Obstacle::Program,
-                })
-            }
-            TunnelError::Bind { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
-                Some(Obstacle::Root)
-            }
-            _ => None,
-        }
+        let obstacle = Obstacle::of(error)?;
+        let TunnelError::PortTaken(address) = error else {
+            return Some(obstacle);
+        };
+        let mut ours = self.open.values().map(|door| &door.status);
+        let ours = ours.find(|door| door.local == *address);
+        Some(ours.map_or(obstacle, |door| Obstacle::Door(door.service.clone())))
     }
 
     fn tell_what_is_not_carried(&mut self) {
@@ -216,7 +202,8 @@ impl Hall {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::io::ErrorKind;
+    use std::net::{SocketAddr, TcpListener};
 
     use cadet_tunnel::{Target, Tuning};
     use serde_json::json;

@@ -9,15 +9,22 @@
 //! * [`place`] says which port it gets when that one cannot be had. Pure.
 //! * [`hall`] opens and closes listeners until both agree.
 //! * [`follow`] tells every change of Services; it watches, it does not ask again and again.
+//! * [`listen`] takes the best port that can be had.
 //! * [`event`] is what people and programs are told.
+//!
+//! `cadet port-forward` uses the same parts for what it is told by hand; [`aim`] says where that
+//! leads, [`pods`] to which pod of several.
 //!
 //! A connection goes to the Service's address in the cluster, so a door works as soon as the
 //! Service does. Listeners stay when the session or the API server is away for a while.
 
+pub mod aim;
 pub mod event;
-mod follow;
+pub mod follow;
 mod hall;
-mod place;
+pub mod listen;
+pub mod place;
+pub mod pods;
 #[cfg(test)]
 mod quiet;
 mod wanted;
@@ -32,6 +39,9 @@ use crate::cluster::Cluster;
 use crate::error::Result;
 use event::Event;
 use hall::Hall;
+
+/// All Services.
+const SERVICES: &str = "/api/v1/services";
 
 /// Keeps the doors as the Services want them, for ever. `find` gives a client with today's
 /// credentials, `publish` gets what is open after every change, `say` hears of each change.
@@ -56,7 +66,7 @@ pub async fn keep(
             publish.send_modify(|doors| doors.forwards = hall.doors());
         }
     };
-    tokio::join!(follow::follow(find, tunnel, tell), opening);
+    tokio::join!(follow::follow(find, tunnel, SERVICES, tell), opening);
 }
 
 /// True if `service` asks for a door at all.

@@ -1,13 +1,19 @@
 //! Which port of the laptop a door gets. Pure.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
+
+use cadet_tunnel::TunnelError;
 
 /// Ports below this one belong to root on most systems (ip(7)).
 const FIRST_FREE_FOR_ALL: u16 = 1024;
 
 /// Ports to try for a door that asks for `wanted`, best first; 0 is any free one. Ports in
-/// `asked_for`, which other doors ask for, are left to them.
+/// `asked_for`, which other doors ask for, are left to them. Who asks for 0 wants any.
 pub fn candidates(wanted: u16, asked_for: &BTreeSet<u16>) -> Vec<u16> {
+    if wanted == 0 {
+        return vec![0];
+    }
     let mut ports = vec![wanted];
     if wanted < FIRST_FREE_FOR_ALL {
         // 80 as 8080, 443 as 8443: the numbers people know.
@@ -30,6 +36,17 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
+    /// What stood in the way; None if another port would not help.
+    pub fn of(error: &TunnelError) -> Option<Self> {
+        match error {
+            TunnelError::PortTaken(_) => Some(Self::Program),
+            TunnelError::Bind { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                Some(Self::Root)
+            }
+            _ => None,
+        }
+    }
+
     /// In a few words.
     pub fn words(&self, port: u16) -> String {
         match self {
@@ -48,6 +65,7 @@ mod tests {
     fn low_ports_get_the_numbers_people_know() {
         let none = BTreeSet::new();
         assert_eq!(candidates(80, &none), [80, 8080, 0]);
+        assert_eq!(candidates(0, &none), [0]);
         assert_eq!(candidates(443, &none), [443, 8443, 0]);
         assert_eq!(candidates(1023, &none), [1023, 9023, 0]);
         assert_eq!(candidates(1024, &none), [1024, 0]);

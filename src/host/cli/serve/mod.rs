@@ -1,7 +1,7 @@
 //! A tunnel at work: SOCKS, doors for Services, Docker's socket and its control, until
 //! somebody ends it or its cluster is gone.
 
-mod leftover;
+pub mod leftover;
 
 use std::cell::Cell;
 

@@ -1,7 +1,7 @@
 //! Step `seed`: keys, node configuration, lesson images and cadet-node on one disk.
 
 use async_trait::async_trait;
-use cadet_api::install::{IngressPorts, NodeConfig};
+use cadet_api::install::{Features, IngressPorts, NodeConfig};
 use cadet_seed::{HostKey, Lesson, Role};
 use cadet_state::{Card, Profile};
 
@@ -133,6 +133,7 @@ fn node_config(cluster: &str, node: &Node, card: Card) -> Result<String> {
         lessons_dir: "/usr/lib/cadet".into(),
         host_dns: true,
         ingress: IngressPorts::default(),
+        features: Features::default(),
         node_network: (card == Card::Present).then(|| node.network()),
         server: (!node.is_first()).then_some(server),
     };

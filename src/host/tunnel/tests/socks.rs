@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use cadet_tunnel::forward::Forward;
+use cadet_tunnel::forward::{Forward, Goal};
 use cadet_tunnel::socks5::{Credentials, Socks5};
 use cadet_tunnel::{Tuning, Tunnel};
 use support::{Sshd, closed_port, free_port, patient};
@@ -391,4 +391,45 @@ async fn a_forwarded_port_leads_there_and_resets_if_nothing_is_there() {
     if let Ok(mut stream) = TcpStream::connect(address).await {
         assert!(stream.read(&mut [0; 1]).await.is_err());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_goal_that_moves_takes_new_connections_along() {
+    let sshd = Sshd::start();
+    let tunnel = sshd.tunnel().await;
+    let answering = |text: &'static [u8]| {
+        far(move |mut stream| async move {
+            stream.write_all(text).await.unwrap();
+        })
+    };
+    let at = |address: SocketAddr| {
+        Some(Goal {
+            host: address.ip().to_string(),
+            port: address.port(),
+        })
+    };
+    let first = answering(b"first").await;
+    let second = answering(b"second").await;
+    let (aim, goal) = tokio::sync::watch::channel(at(first));
+    let forward = Forward::moving(tunnel, loopback(0), goal).await.unwrap();
+    let address = forward.local_addr();
+    tokio::spawn(forward.run(std::future::pending()));
+    let says = async || {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    };
+    assert_eq!(says().await, "first");
+    // While there is none, connections wait for the next.
+    aim.send_replace(None);
+    let waiting = tokio::spawn(async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    });
+    aim.send_replace(at(second));
+    assert_eq!(waiting.await.unwrap(), "second");
+    assert_eq!(says().await, "second");
 }

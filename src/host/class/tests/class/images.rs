@@ -72,6 +72,14 @@ async fn answer(
 }
 
 async fn room(registry: &Registry) -> Room {
+    room_with(registry, |mirror, _| mirror).await
+}
+
+/// As [`room`], with a word about its cache, which gets the plan's own folder.
+async fn room_with(
+    registry: &Registry,
+    change: impl FnOnce(Mirror, &std::path::Path) -> Mirror,
+) -> Room {
     // An error means that another test installed it before us, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut plan = Plan::new();
@@ -84,7 +92,8 @@ async fn room(registry: &Registry) -> Room {
         .unwrap();
     let folder = plan.dir.path().join("images");
     let upstream = format!("http://{}", registry.address);
-    plan.mirror = Some(Mirror::new(folder, &upstream, client).unwrap());
+    let mirror = Mirror::new(folder, &upstream, client).unwrap();
+    plan.mirror = Some(change(mirror, plan.dir.path()));
     plan.limits.spare_own = false;
     plan.open().await
 }
@@ -132,6 +141,42 @@ async fn an_image_comes_from_the_internet_once_and_stays_when_it_is_gone() {
     assert_eq!(ask(&room, latest).await.status(), 200);
     let unknown = ask(&room, "/v2/library/other/manifests/latest").await;
     assert_eq!(unknown.status(), 502);
+}
+
+#[tokio::test]
+async fn what_the_laptop_keeps_already_is_the_classs_without_the_internet() {
+    use cadet_class::mirror::{Manifest, Name, Tag};
+    use cadet_mirror::store::Store;
+    let (registry, serving) = Registry::open(<[u8]>::to_vec).await;
+    serving.abort();
+    assert!(serving.await.unwrap_err().is_cancelled());
+    let room = room_with(&registry, |mirror, dir| {
+        let folder = dir.join("of the laptop");
+        let store = Store::open(&folder).unwrap();
+        let part = store.part();
+        std::fs::write(&part, &registry.blob).unwrap();
+        let blob = Digest::of(&registry.blob);
+        store.keep_blob(&blob, &part).unwrap();
+        let manifest = Manifest {
+            digest: Digest::of(&registry.manifest),
+            media_type: KIND.into(),
+            bytes: registry.manifest.clone(),
+        };
+        store.keep_manifest(&manifest).unwrap();
+        let (name, tag) = (Name::parse("library/nginx"), Tag::parse("latest"));
+        // Long ago: the registry is asked, and does not answer.
+        store
+            .keep_tag(&name.unwrap(), &tag.unwrap(), &manifest.digest, 1)
+            .unwrap();
+        mirror.beside(&folder)
+    })
+    .await;
+    room.learner("Ada").await;
+    let manifest = ask(&room, "/v2/library/nginx/manifests/latest").await;
+    assert_eq!(manifest.status(), 200);
+    assert!(manifest.bytes().await.unwrap() == registry.manifest);
+    let blob = ask(&room, &registry.blob_path()).await;
+    assert!(blob.bytes().await.unwrap() == registry.blob);
 }
 
 #[tokio::test]

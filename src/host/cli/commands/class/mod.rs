@@ -48,6 +48,7 @@ enum ClassCommand {
     /// Call the teacher
     Help(help::HelpArgs),
     /// Show which class you are in and what it sees
+    #[command(after_help = "Examples:\n  cadet class status\n  cadet class status -o json")]
     Status,
     /// Leave the class
     Leave(leave::LeaveArgs),

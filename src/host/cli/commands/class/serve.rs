@@ -25,6 +25,7 @@ use crate::class::book::Book;
 use crate::class::open::{self, Open};
 use crate::error::{CliError, Result};
 use crate::lessons::library;
+use crate::mirror::registry;
 use crate::{Context, from_class, images, machine};
 
 /// How often this laptop's addresses are looked at: it may have slept, or changed its Wi-Fi.
@@ -249,7 +250,13 @@ fn mirror(cx: &Context, args: &ServeArgs) -> Result<Option<Mirror>> {
     }
     let client = http::client(&images::network(cx))?;
     let folder = cx.world.home.class_images();
-    Ok(Some(Mirror::new(folder, &args.registry, client)?))
+    let mirror = Mirror::new(folder, &args.registry, client)?;
+    // What `cadet mirror` has brought here need not come again.
+    let is_same = args.registry.trim_end_matches('/') == registry(cx).trim_end_matches('/');
+    Ok(Some(match is_same {
+        true => mirror.beside(&cx.world.home.registry()),
+        false => mirror,
+    }))
 }
 
 fn certified(own: &[Own]) -> Vec<IpAddr> {

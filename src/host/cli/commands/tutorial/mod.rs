@@ -23,7 +23,7 @@ use crate::error::Result;
 )]
 pub struct TutorialArgs {
     /// Lesson to begin or go on with, as `start` does
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "LESSON")]
     name: Option<String>,
     /// Say lines and draw nothing: for screen readers
     #[arg(long, global = true)]
@@ -37,32 +37,47 @@ pub struct TutorialArgs {
 enum TutorialCommand {
     /// List the lessons: how long, what they build on, how far you are
     #[command(visible_alias = "ls")]
+    #[command(after_help = "Examples:\n  cadet tutorial list\n  cadet tutorial list -o json")]
     List,
     /// Begin a lesson, or go on with it
+    #[command(
+        after_help = "Examples:\n  cadet tutorial start telescope\n  cadet tutorial start telescope --step 3\n  cadet tutorial start ./my-lesson"
+    )]
     Start(StartArgs),
     /// Go on to the next step if this one is done
+    #[command(after_help = "Example:\n  cadet tutorial next")]
     Next(Which),
     /// Say how the step stands and why it is not done yet
+    #[command(after_help = "Examples:\n  cadet tutorial check\n  cadet tutorial check -o json")]
     Check(Which),
     /// Give one more hint
+    #[command(
+        after_help = "Examples:\n  cadet tutorial hint\n  cadet tutorial hint --lesson telescope"
+    )]
     Hint(Which),
     /// Do the step for you
+    #[command(after_help = "Example:\n  cadet tutorial solve")]
     Solve(Which),
     /// Leave the step as it is and go on
+    #[command(after_help = "Example:\n  cadet tutorial skip")]
     Skip(Which),
     /// Bring the cluster back to where the lesson, or one step, found it
+    #[command(after_help = "Examples:\n  cadet tutorial reset\n  cadet tutorial reset --step 3")]
     Reset(ResetArgs),
     /// Show the step you are in
+    #[command(after_help = "Examples:\n  cadet tutorial status\n  cadet tutorial status -o json")]
     Status(Which),
     /// Find the mistakes in a lesson's files
+    #[command(after_help = "Examples:\n  cadet tutorial lint\n  cadet tutorial lint ./my-lesson")]
     Lint {
         /// Folder or name of a lesson, or a folder of lessons; all of Cadet's by default
-        #[arg(value_name = "DIR|NAME")]
+        #[arg(value_name = "DIR|LESSON")]
         lesson: Option<String>,
     },
     /// Play lessons unattended, as CI does
     Play(PlayArgs),
     /// Write the skeleton of a lesson
+    #[command(after_help = "Example:\n  cadet tutorial new my-lesson --title \"My lesson\"")]
     New {
         /// Name of the lesson: the folder ./NAME is made
         name: String,
@@ -71,6 +86,7 @@ enum TutorialCommand {
         title: Option<String>,
     },
     /// Make a lesson of a Killercoda scenario
+    #[command(after_help = "Example:\n  cadet tutorial import ./scenario --to ./my-lesson")]
     Import {
         /// Folder with the scenario's index.json
         dir: PathBuf,
@@ -84,6 +100,7 @@ enum TutorialCommand {
 #[derive(Debug, Args)]
 struct StartArgs {
     /// Name, number or folder of the lesson; the one you were in by default
+    #[arg(value_name = "LESSON")]
     name: Option<String>,
     /// Go to this step
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -94,7 +111,7 @@ struct StartArgs {
 #[derive(Debug, Args)]
 struct Which {
     /// Another lesson than the one you were in last
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "LESSON")]
     lesson: Option<String>,
 }
 
@@ -115,7 +132,7 @@ struct ResetArgs {
 )]
 struct PlayArgs {
     /// Lessons to play, in this order: names, or folders
-    #[arg(value_name = "NAME", required_unless_present = "all")]
+    #[arg(value_name = "LESSON", required_unless_present = "all")]
     names: Vec<String>,
     /// Play all that this cluster can play
     #[arg(long, conflicts_with = "names")]
