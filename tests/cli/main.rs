@@ -1,5 +1,8 @@
 //! The `cadet` program seen from outside, without a machine: words, errors, state.
 
+#[cfg(target_os = "linux")]
+#[path = "../support/room.rs"]
+mod room;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -7,6 +10,9 @@ mod bad_input;
 mod choices;
 mod class;
 mod class_errors;
+#[cfg(target_os = "linux")]
+mod class_room;
+mod class_sleep;
 mod classroom;
 mod doctor;
 mod kubectl;
