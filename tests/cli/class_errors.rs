@@ -4,13 +4,26 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use cadet_bundle::{Bundle, Plan, Source, TeacherKey};
+use cadet_class::JoinCode;
 
 use crate::class::{Computer, text};
 use crate::support::Sealed;
 
+/// A join code of a class that nobody holds.
+fn code() -> String {
+    let code = JoinCode {
+        address: ([192, 168, 1, 20], 7433).into(),
+        pin: [7; 8],
+        token: [3; 5],
+    };
+    code.to_string()
+}
+
 #[test]
 fn words_that_do_not_fit_are_refused() {
     let home = Sealed::new();
+    let code = code();
+    let code = code.as_str();
     for args in [
         &["class"][..],
         &["class", "teach"],
@@ -33,17 +46,10 @@ fn words_that_do_not_fit_are_refused() {
         &["class", "cards"],
         &["class", "cards", "abc"],
         &["class", "cards", "K3Q9 7ZQ3 <b>"],
-        &["class", "cards", "K3Q9-7ZQ3", "--count", "0"],
-        &["class", "cards", "K3Q9-7ZQ3", "--names", "/does/not/exist"],
-        &[
-            "class",
-            "cards",
-            "K3Q9-7ZQ3",
-            "--names",
-            "x",
-            "--count",
-            "3",
-        ],
+        &["class", "cards", "K3Q9-7ZQ3"],
+        &["class", "cards", code, "--count", "0"],
+        &["class", "cards", code, "--names", "/does/not/exist"],
+        &["class", "cards", code, "--names", "x", "--count", "3"],
     ] {
         let run = home.run(args);
         assert_eq!(run.code, 14, "{args:?}\n{run}");
@@ -320,34 +326,18 @@ fn programs_of_other_platforms_must_be_there() {
 
 #[test]
 fn cards_are_written_for_a_printer() {
-    let home = Sealed::new();
+    let (home, code) = (Sealed::new(), code());
     let names = home.dir.path().join("names.txt");
     std::fs::write(&names, "Ada\n<img src=x onerror=alert(1)>\n").unwrap();
     let out = home.dir.path().join("cards.html");
     let (names, shown) = (text(&names), text(&out));
-    let run = home.ok(&[
-        "class",
-        "cards",
-        "K3Q9-7ZQ3",
-        "--names",
-        names,
-        "--out",
-        shown,
-    ]);
+    let run = home.ok(&["class", "cards", &code, "--names", names, "--out", shown]);
     assert!(run.out.contains("2 cards"), "{run}");
     let page = std::fs::read_to_string(&out).unwrap();
-    assert!(page.contains("cadet class join K3Q9-7ZQ3") && page.contains("<svg"));
+    assert!(page.contains(&format!("cadet class join {code}")) && page.contains("<svg"));
     assert!(page.contains("&lt;img") && !page.contains("<img"));
-    home.ok(&[
-        "class",
-        "cards",
-        "K3Q9-7ZQ3",
-        "--count",
-        "3",
-        "--out",
-        shown,
-    ]);
+    home.ok(&["class", "cards", &code, "--count", "3", "--out", shown]);
     std::fs::write(&out, "my thesis").unwrap();
-    home.run(&["class", "cards", "K3Q9-7ZQ3", "--out", shown])
+    home.run(&["class", "cards", &code, "--out", shown])
         .fails_with("PROGRAM_USAGE", 14);
 }

@@ -34,6 +34,7 @@ fn a_learner_whose_only_way_is_to_the_teacher_keeps_it() {
         "class",
         "serve",
         "--no-images",
+        "--live",
         "--bundle",
         text(&file),
     ];
@@ -47,6 +48,8 @@ fn a_learner_whose_only_way_is_to_the_teacher_keeps_it() {
     let join = ["class", "join", code, "--name", "Ada", "--report", "--only"];
     let joined = ok(&room.learner, &ada, &join);
     assert!(joined.out.contains("joined      as Ada"), "{joined}");
+    let page = format!("https://{TEACHER}:7433/live#");
+    assert!(joined.out.contains(&page), "{joined}");
     assert_eq!(serving.until("joined")["name"], "Ada");
     ok(&room.learner, &ada, &["image", "verify", "debian-13"]);
 

@@ -1,5 +1,6 @@
 //! The teacher's laptop falls asleep in the middle of a download, with the line cut, and wakes after
-//! a learner's program has tried in vain: nobody types anything, and nothing is fetched twice.
+//! a learner's program has tried in vain: nobody types anything, and nothing is fetched twice. Then
+//! its program is killed, and begun again.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -138,8 +139,15 @@ fn a_laptop_that_sleeps_midway_costs_nothing_but_time() {
         "{sent} bytes for a bundle of {size}"
     );
 
-    // The class goes on with who was in it.
+    // The class goes on with who was in it, and so it does when its program is killed: nobody types
+    // a code again, whatever was on the disk at that moment.
     ada.ok(&["class", "help", "still", "here"]);
     assert_eq!(serving.until("asks")["name"], "Ada");
+    signal(serving.pid(), "-KILL");
+    drop(serving);
+    let (serving, again) = Serving::start(&teacher, &port, &["--bundle", text(&file)]);
+    assert_eq!(again["code"], told["code"]);
+    let joined = ada.ok(&["class", "join", "--only"]);
+    assert!(joined.out.contains("joined      as Ada;"), "{joined}");
     assert_eq!(serving.end()["learners"], 1);
 }
