@@ -293,12 +293,12 @@ mod tests {
         };
         class.roll.join(&key, 1, &quiet, 0).unwrap();
         let ada = |now| class.names(now)[0].clone();
-        assert_eq!(ada(LATE - 1), ("Ada".into(), State::Silent));
-        assert_eq!(ada(LATE), ("Ada".into(), State::Stuck));
-        assert_eq!(ada(GONE), ("Ada".into(), State::Silent));
+        assert_eq!(ada(LATE - 1), ("Ada".to_owned(), State::Silent));
+        assert_eq!(ada(LATE), ("Ada".to_owned(), State::Stuck));
+        assert_eq!(ada(GONE), ("Ada".to_owned(), State::Silent));
         // Of who does not report nothing is known, and nothing is said.
         for now in [0, LATE, GONE] {
-            assert_eq!(class.names(now)[1], ("Quiet".into(), State::Silent));
+            assert_eq!(class.names(now)[1], ("Quiet".to_owned(), State::Silent));
         }
     }
 
