@@ -9,6 +9,8 @@ mod support;
 mod bad_input;
 mod choices;
 mod class;
+#[cfg(target_os = "linux")]
+mod class_disk;
 mod class_errors;
 #[cfg(target_os = "linux")]
 mod class_room;
