@@ -204,7 +204,7 @@ fn open(home: &Home) -> Result<sled::Db> {
 /// written of a snapshot by then is damage to it afterwards (snapshot.rs, `read_snapshot`).
 fn room(home: &Home) -> Result<()> {
     let path = home.class_probe();
-    let written = fs::write(&path, vec![0; ROOM]);
+    let written = fs::write(&path, vec![0u8; ROOM]);
     // If it cannot go now, the next one is written over it.
     let _ = fs::remove_file(&path);
     written.map_err(|source| Error::Write { path, source })
