@@ -47,7 +47,7 @@ fn teacher() -> (Sealed, PathBuf, Value) {
     words.extend(["--title", "Kubernetes on Tuesday"]);
     words.extend(LESSONS);
     let made = home.ok(&words).out;
-    let last = made.lines().last().unwrap_or_default();
+    let last = made.lines().next_back().unwrap_or_default();
     let made: Value = serde_json::from_str(last).expect(last);
     (home, file, made)
 }
