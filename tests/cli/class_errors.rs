@@ -4,13 +4,26 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use cadet_bundle::{Bundle, Plan, Source, TeacherKey};
+use cadet_class::JoinCode;
 
 use crate::class::{Computer, text};
 use crate::support::Sealed;
 
+/// A join code of a class that nobody holds.
+fn code() -> String {
+    let code = JoinCode {
+        address: ([192, 168, 1, 20], 7433).into(),
+        pin: [7; 8],
+        token: [3; 5],
+    };
+    code.to_string()
+}
+
 #[test]
 fn words_that_do_not_fit_are_refused() {
     let home = Sealed::new();
+    let code = code();
+    let code = code.as_str();
     for args in [
         &["class"][..],
         &["class", "teach"],
@@ -33,17 +46,10 @@ fn words_that_do_not_fit_are_refused() {
         &["class", "cards"],
         &["class", "cards", "abc"],
         &["class", "cards", "K3Q9 7ZQ3 <b>"],
-        &["class", "cards", "K3Q9-7ZQ3", "--count", "0"],
-        &["class", "cards", "K3Q9-7ZQ3", "--names", "/does/not/exist"],
-        &[
-            "class",
-            "cards",
-            "K3Q9-7ZQ3",
-            "--names",
-            "x",
-            "--count",
-            "3",
-        ],
+        &["class", "cards", "K3Q9-7ZQ3"],
+        &["class", "cards", code, "--count", "0"],
+        &["class", "cards", code, "--names", "/does/not/exist"],
+        &["class", "cards", code, "--names", "x", "--count", "3"],
     ] {
         let run = home.run(args);
         assert_eq!(run.code, 14, "{args:?}\n{run}");
@@ -59,7 +65,10 @@ fn words_that_do_not_fit_are_refused() {
 fn what_is_no_bundle_is_told() {
     let home = Sealed::new();
     let file = home.dir.path().join("x.cadet");
-    for bytes in [&b""[..], b"cadet", b"hello", &[0; 5000]] {
+    // A head that says that four gigabytes of it follow.
+    let mut vast = b"cadet\x1ab\n\x01\0\0\0\xff\xff\xff\xff".to_vec();
+    vast.resize(5000, 0);
+    for bytes in [&b""[..], b"cadet", b"hello", &[0; 5000], &vast[..]] {
         std::fs::write(&file, bytes).unwrap();
         home.run(&["class", "install", text(&file)])
             .fails_with("BUNDLE_INVALID", 68);
@@ -76,6 +85,78 @@ fn what_is_no_bundle_is_told() {
     learner
         .run(&["class", "install", &url])
         .fails_with("INET_UNREACHABLE", 49);
+}
+
+/// A server that begins each answer like this and goes on with `x` until nobody takes any more.
+struct Endless {
+    url: String,
+    /// How many bytes of an answer were taken at most.
+    taken: std::sync::Arc<std::sync::Mutex<usize>>,
+}
+
+impl Endless {
+    fn start(begins: &'static [u8]) -> Self {
+        use std::io::{BufRead as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/class.cadet", listener.local_addr().unwrap());
+        let taken = std::sync::Arc::new(std::sync::Mutex::new(0));
+        let most = taken.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let asked = std::io::BufReader::new(&stream).lines();
+                let head = asked.map_while(Result::ok);
+                head.take_while(|line| !line.is_empty()).for_each(drop);
+                let piece = [b'x'; 64 << 10];
+                let (mut next, mut sent) = (begins, 0usize);
+                // Four gigabytes, if anybody took them.
+                while sent < 4 << 30 && stream.write_all(next).is_ok() {
+                    sent += next.len();
+                    next = &piece;
+                }
+                let mut most = most.lock().unwrap();
+                *most = sent.max(*most);
+            }
+        });
+        Self { url, taken }
+    }
+}
+
+#[test]
+fn an_answer_without_an_end_fills_neither_memory_nor_disk() {
+    // A head that never ends; a body that is none; one that says the same of its own head.
+    let answers: [(&'static [u8], &str, i32); 3] = [
+        (
+            b"HTTP/1.1 206 Partial Content\r\nfiller: ",
+            "INET_UNREACHABLE",
+            49,
+        ),
+        (
+            b"HTTP/1.1 206 Partial Content\r\nConnection: close\r\n\r\n",
+            "BUNDLE_INVALID",
+            68,
+        ),
+        (
+            b"HTTP/1.1 206 Partial Content\r\nConnection: close\r\n\r\n\
+              cadet\x1ab\n\x01\0\0\0\xff\xff\xff\xff",
+            "BUNDLE_INVALID",
+            68,
+        ),
+    ];
+    let learner = Computer::learner();
+    for (begins, id, code) in answers {
+        let server = Endless::start(begins);
+        let run = learner.run(&["class", "install", &server.url]);
+        run.fails_with(id, code);
+        let taken = crate::support::eventually(
+            "the server is left",
+            std::time::Duration::from_secs(60),
+            || Some(*server.taken.lock().unwrap()).filter(|taken| *taken > 0),
+        );
+        // What the kernels on both sides hold, and not more.
+        assert!(taken < 64 << 20, "{taken} bytes of an answer were taken");
+        assert!(!learner.sealed.state().class_record().exists());
+    }
 }
 
 struct Damaged {
@@ -245,34 +326,18 @@ fn programs_of_other_platforms_must_be_there() {
 
 #[test]
 fn cards_are_written_for_a_printer() {
-    let home = Sealed::new();
+    let (home, code) = (Sealed::new(), code());
     let names = home.dir.path().join("names.txt");
     std::fs::write(&names, "Ada\n<img src=x onerror=alert(1)>\n").unwrap();
     let out = home.dir.path().join("cards.html");
     let (names, shown) = (text(&names), text(&out));
-    let run = home.ok(&[
-        "class",
-        "cards",
-        "K3Q9-7ZQ3",
-        "--names",
-        names,
-        "--out",
-        shown,
-    ]);
+    let run = home.ok(&["class", "cards", &code, "--names", names, "--out", shown]);
     assert!(run.out.contains("2 cards"), "{run}");
     let page = std::fs::read_to_string(&out).unwrap();
-    assert!(page.contains("cadet class join K3Q9-7ZQ3") && page.contains("<svg"));
+    assert!(page.contains(&format!("cadet class join {code}")) && page.contains("<svg"));
     assert!(page.contains("&lt;img") && !page.contains("<img"));
-    home.ok(&[
-        "class",
-        "cards",
-        "K3Q9-7ZQ3",
-        "--count",
-        "3",
-        "--out",
-        shown,
-    ]);
+    home.ok(&["class", "cards", &code, "--count", "3", "--out", shown]);
     std::fs::write(&out, "my thesis").unwrap();
-    home.run(&["class", "cards", "K3Q9-7ZQ3", "--out", shown])
+    home.run(&["class", "cards", &code, "--out", shown])
         .fails_with("PROGRAM_USAGE", 14);
 }

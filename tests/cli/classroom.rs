@@ -14,14 +14,14 @@ use crate::support::{Sealed, free_port};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A `cadet class serve` that runs.
-struct Serving {
+pub struct Serving {
     child: Child,
     events: mpsc::Receiver<Value>,
 }
 
 impl Serving {
-    /// Starts it; the first event says where it is.
-    fn start(teacher: &Computer, port: &str, flags: &[&str]) -> (Self, Value) {
+    /// Starts it for this computer alone.
+    pub fn start(teacher: &Computer, port: &str, flags: &[&str]) -> (Self, Value) {
         let mut args = vec![
             "-ojson",
             "class",
@@ -33,11 +33,12 @@ impl Serving {
             port,
         ];
         args.extend_from_slice(flags);
-        let mut child = teacher
-            .command(&args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn(teacher.command(&args))
+    }
+
+    /// Starts it as `command` says; the first event tells where it is.
+    pub fn spawn(mut command: Command) -> (Self, Value) {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let (tell, events) = mpsc::channel();
         std::thread::spawn(move || {
@@ -55,7 +56,7 @@ impl Serving {
 
     /// The next event of this type.
     #[track_caller]
-    fn until(&self, kind: &str) -> Value {
+    pub fn until(&self, kind: &str) -> Value {
         loop {
             let event = self.events.recv_timeout(PATIENCE).expect(kind);
             if event["type"] == kind {
@@ -65,14 +66,24 @@ impl Serving {
         }
     }
 
-    /// Ctrl-C, and its end.
-    fn end(mut self) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
-        assert!(sent.success());
-        self.until("done");
-        assert!(self.child.wait().unwrap().success());
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
+
+    /// Ctrl-C, and its last event.
+    pub fn end(mut self) -> Value {
+        signal(self.pid(), "-INT");
+        let done = self.until("done");
+        assert!(self.child.wait().unwrap().success());
+        done
+    }
+}
+
+/// Sends a process a signal.
+#[track_caller]
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(sent.unwrap().success(), "{name} {pid}");
 }
 
 impl Drop for Serving {
@@ -177,6 +188,48 @@ fn a_class_from_the_code_on_the_wall_to_its_end() {
     let old = learner.run(&["class", "join", &code, "--name", "Ada", "--only"]);
     old.fails_with("CLASS_STRANGER", 77);
     serving.end();
+}
+
+/// Where a process listens or waits for datagrams: protocol, address and port as the kernel writes
+/// them (proc_pid_net(5), proc_pid_fd(5)).
+#[cfg(target_os = "linux")]
+fn doors(pid: u32) -> Vec<String> {
+    let open: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        // A file may have been closed since.
+        .filter_map(|file| std::fs::read_link(file.ok()?.path()).ok())
+        .map(|target| target.display().to_string())
+        .collect();
+    let mut found = Vec::new();
+    for protocol in ["tcp", "tcp6", "udp", "udp6"] {
+        let table = std::fs::read_to_string(format!("/proc/{pid}/net/{protocol}"));
+        for line in table.unwrap_or_default().lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (local, state, inode) = (fields[1], fields[3], fields[9]);
+            // 0A is LISTEN; datagrams have no such state.
+            let waits = state == "0A" || protocol.starts_with("udp");
+            if waits && open.contains(&format!("socket:[{inode}]")) {
+                found.push(format!("{protocol} {local}"));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nothing_listens_before_serve_and_then_only_what_it_prints() {
+    let teacher = Computer::learner();
+    let port = free_port();
+    let number: u16 = port.parse().unwrap();
+    let nobody = || std::net::TcpStream::connect(("127.0.0.1", number)).is_err();
+    assert!(nobody());
+    let (serving, told) = Serving::start(&teacher, &port, &[]);
+    assert_eq!(told["port"], number);
+    assert_eq!(told["addresses"], serde_json::json!(["127.0.0.1"]));
+    assert_eq!(doors(serving.pid()), [format!("tcp 0100007F:{number:04X}")]);
+    serving.end();
+    assert!(nobody());
 }
 
 #[test]

@@ -3,11 +3,13 @@
 //! One machine is booted and shared by all parts, because a boot under software
 //! emulation takes half a minute; the parts therefore run in order, in one test. Several machines
 //! are another test, played when asked (`CADET_NODES=1`), and so are machines that stand still in
-//! files (`CADET_FROZEN=1`).
+//! files (`CADET_FROZEN=1`) and a class of two laptops (`CADET_CLASS=1`).
 
 #[path = "../areas/mod.rs"]
 mod areas;
 mod class;
+#[cfg(target_os = "linux")]
+mod classroom;
 mod comfort;
 mod doors;
 mod frozen;
@@ -16,6 +18,9 @@ mod image;
 mod inside;
 mod lessons;
 mod nodes;
+#[cfg(target_os = "linux")]
+#[path = "../support/room.rs"]
+mod room;
 #[path = "../support/mod.rs"]
 mod support;
 mod voyage;

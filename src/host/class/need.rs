@@ -1,7 +1,8 @@
 //! Who needs the teacher: one row per learner, the most urgent first. Pure.
 //!
 //! First those who asked, in the order of asking; then those who are long on their step, by how
-//! much longer than others; then those at work, those who are away, and those who are done.
+//! much longer than others, or long on the way to the first one; then those at work, those who are
+//! away, and those who are done.
 
 use serde::Serialize;
 
@@ -27,13 +28,18 @@ const SOONEST: u32 = 180;
 /// What a step takes where nothing is known, in seconds.
 const USUAL: u32 = 240;
 
+/// Everybody is in the first lesson this many seconds after joining; whoever is not needs somebody.
+const LATE: u64 = 15 * 60;
+/// Who came to no lesson in so many seconds has gone home.
+const GONE: u64 = 2 * 3600;
+
 /// How a learner is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Asked for help.
     Asks,
-    /// Long on the step.
+    /// Long on the step, or on the way to the first one.
     Stuck,
     Working,
     /// Joined, and nothing is known: they have not begun, or do not report.
@@ -151,6 +157,10 @@ fn row(id: &str, learner: &Learner, outlines: &[Outline], paces: &Paces, now: Mo
                 }
             }
         };
+    } else if learner.reports && (LATE..GONE).contains(&silence) {
+        // The download hangs, or the machine.
+        row.state = State::Stuck;
+        row.seconds = Some(silence);
     }
     if learner.help.is_some() {
         row.state = State::Asks;
@@ -267,6 +277,29 @@ mod tests {
         ];
         let expected: Vec<_> = expected.map(|(n, s)| (n.to_owned(), s)).into();
         assert_eq!(order, expected);
+    }
+
+    #[test]
+    fn who_comes_to_no_lesson_is_stuck_before_the_first_one() {
+        let mut class = Class {
+            roll: Roll::default(),
+            number: 0,
+        };
+        class.joins("Ada");
+        let key = PublicKey::parse(&Identity::generate().unwrap().public()).unwrap();
+        let quiet = Joining {
+            name: "Quiet".into(),
+            reports: false,
+        };
+        class.roll.join(&key, 1, &quiet, 0).unwrap();
+        let ada = |now| class.names(now)[0].clone();
+        assert_eq!(ada(LATE - 1), ("Ada".to_owned(), State::Silent));
+        assert_eq!(ada(LATE), ("Ada".to_owned(), State::Stuck));
+        assert_eq!(ada(GONE), ("Ada".to_owned(), State::Silent));
+        // Of who does not report nothing is known, and nothing is said.
+        for now in [0, LATE, GONE] {
+            assert_eq!(class.names(now)[1], ("Quiet".to_owned(), State::Silent));
+        }
     }
 
     #[test]

@@ -188,6 +188,23 @@ mod tests {
     }
 
     #[test]
+    fn who_answers_wrongly_is_told_by_what_is_wrong() {
+        let address = "192.168.1.20:7433".parse().unwrap();
+        let dates = ["2026-01-01", "2026-02-01", "2026-11-27"].map(str::to_owned);
+        let [from, until, now] = dates;
+        for (error, topic) in [
+            (ClassError::Stranger { address }, "CLASS_STRANGER"),
+            (ClassError::Date { from, until, now }, "CLASS_CLOCK"),
+            (ClassError::Code("a letter is wrong"), "PROGRAM_USAGE"),
+            (ClassError::Answer("nonsense".into()), "CLASS_VERSION"),
+        ] {
+            let told = CliError::from(error);
+            assert_eq!(told.topic.id, topic);
+            assert!(told.fix.is_some() && told.why.is_some(), "{topic}");
+        }
+    }
+
+    #[test]
     fn each_refusal_has_words() {
         for (refusal, topic) in [
             ("not-this-class", "CLASS_OVER"),

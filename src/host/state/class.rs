@@ -2,18 +2,31 @@
 //! other commands work while the class goes on, with a readable copy beside it.
 //!
 //! Whoever has the book open has the class: sled locks its folder, and a second `serve` is told.
+//!
+//! After a write that failed sled answers with that error for ever (config.rs, `global_error`), so
+//! on a disk that was full the database is opened anew: what was kept before is in it, and the
+//! caller has what was not.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::store::{is_busy, open_sled, private_dir, write_atomically};
 use crate::{Error, Home, Result};
 
+/// How often, and after which pauses, a database is opened anew: its writer lets go of the folder
+/// a moment after it failed.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
+/// Bytes that sled may need at once: a segment and a snapshot.
+const ROOM: usize = 1 << 20;
+
 /// The open book.
 pub struct ClassBook {
-    db: sled::Db,
+    /// None after a write that failed, while it cannot be opened again.
+    db: Mutex<Option<sled::Db>>,
     home: Home,
 }
 
@@ -29,20 +42,26 @@ impl ClassBook {
     pub fn open(home: &Home) -> Result<Self> {
         private_dir(home.data())?;
         private_dir(&home.class())?;
-        let path = home.class_rows();
-        match open_sled(&path) {
-            Ok(db) => Ok(Self {
-                db,
-                home: home.clone(),
-            }),
-            Err(sled::Error::Io(e)) if is_busy(&e) => Err(Error::Busy { path }),
-            Err(sled::Error::Io(source)) if source.kind() != std::io::ErrorKind::Other => {
-                Err(Error::Create { path, source })
+        Ok(Self {
+            db: Mutex::new(Some(open(home)?)),
+            home: home.clone(),
+        })
+    }
+
+    /// The database, opened anew if a write has failed.
+    fn db(&self) -> Result<sled::Db> {
+        let mut held = self.db.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tries = 1;
+        loop {
+            if let Some(db) = &*held {
+                return Ok(db.clone());
             }
-            Err(e) => Err(Error::Corrupt {
-                path,
-                detail: e.to_string(),
-            }),
+            match open(&self.home) {
+                Ok(db) => *held = Some(db),
+                Err(Error::Busy { .. }) if tries < TRIES => std::thread::sleep(PAUSE),
+                Err(e) => return Err(e),
+            }
+            tries += 1;
         }
     }
 
@@ -81,7 +100,7 @@ impl ClassBook {
     /// # Errors
     /// [`Error::Corrupt`] when the database does not answer.
     pub fn rows(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        self.db
+        self.db()?
             .iter()
             .map(|row| {
                 let (key, value) = row.map_err(|e| self.corrupt(e))?;
@@ -96,6 +115,14 @@ impl ClassBook {
     /// # Errors
     /// [`Error::Write`] when the disk refuses.
     pub fn put(&self, changes: &[Change]) -> Result<()> {
+        let written = self.write(&self.db()?, changes);
+        if written.is_err() {
+            *self.db.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        written
+    }
+
+    fn write(&self, db: &sled::Db, changes: &[Change]) -> Result<()> {
         let mut batch = sled::Batch::default();
         for (key, value) in changes {
             match value {
@@ -103,8 +130,8 @@ impl ClassBook {
                 None => batch.remove(key.as_bytes()),
             }
         }
-        self.db.apply_batch(batch).map_err(|e| self.failed(e))?;
-        self.db.flush().map_err(|e| self.failed(e))?;
+        db.apply_batch(batch).map_err(|e| self.failed(e))?;
+        db.flush().map_err(|e| self.failed(e))?;
         // sled's flush is no disk barrier (sync_file_range only): ask for one.
         let file = self.home.class_rows().join("db");
         fs::File::open(&file)
@@ -156,6 +183,53 @@ impl ClassBook {
     }
 }
 
+fn open(home: &Home) -> Result<sled::Db> {
+    let path = home.class_rows();
+    room(home)?;
+    clear(&path)?;
+    match open_sled(&path) {
+        Ok(db) => Ok(db),
+        Err(sled::Error::Io(e)) if is_busy(&e) => Err(Error::Busy { path }),
+        Err(sled::Error::Io(source)) if source.kind() != std::io::ErrorKind::Other => {
+            Err(Error::Create { path, source })
+        }
+        Err(e) => Err(Error::Corrupt {
+            path,
+            detail: e.to_string(),
+        }),
+    }
+}
+
+/// Fails where the disk is full. sled is not to find that out while it opens: what it has half
+/// written of a snapshot by then is damage to it afterwards (snapshot.rs, `read_snapshot`).
+fn room(home: &Home) -> Result<()> {
+    let path = home.class_probe();
+    let written = fs::write(&path, vec![0u8; ROOM]);
+    // If it cannot go now, the next one is written over it.
+    let _ = fs::remove_file(&path);
+    written.map_err(|source| Error::Write { path, source })
+}
+
+/// Takes away a snapshot that was never finished: a finished one has another name.
+fn clear(folder: &Path) -> Result<()> {
+    let failed = |source| Error::Write {
+        path: folder.into(),
+        source,
+    };
+    let files = match fs::read_dir(folder) {
+        Ok(files) => files,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(failed(e)),
+    };
+    for file in files {
+        let path = file.map_err(failed)?.path();
+        if path.extension().is_some_and(|e| e == "generating") {
+            fs::remove_file(&path).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +255,20 @@ mod tests {
         assert_eq!(book.rows().unwrap(), [("a".to_owned(), b"3".to_vec())]);
         book.clear().unwrap();
         assert!(book.rows().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_snapshot_that_was_never_finished_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(&dir);
+        let book = ClassBook::open(&home).unwrap();
+        book.put(&[row("a", "1")]).unwrap();
+        drop(book);
+        let half = home.class_rows().join("snap.7FFFFFFFFFFFFFFF.generating");
+        fs::write(&half, b"half").unwrap();
+        let book = ClassBook::open(&home).unwrap();
+        assert_eq!(book.rows().unwrap(), [("a".to_owned(), b"1".to_vec())]);
+        assert!(!half.exists() && !home.class_probe().exists());
     }
 
     #[test]

@@ -145,6 +145,11 @@ impl Home {
         self.class().join("rows.json")
     }
 
+    /// Written and removed to see whether the disk has room for the rows.
+    pub fn class_probe(&self) -> PathBuf {
+        self.class().join("rows.room")
+    }
+
     /// Damaged rows that were put aside; `stamp` is seconds since 1970.
     pub fn class_rows_aside(&self, stamp: u64) -> PathBuf {
         self.class().join(format!("rows.sled.damaged-{stamp}"))

@@ -179,15 +179,16 @@ impl Browser {
         self.ask("Emulation.setEmulatedMedia", json!({"features": features}));
     }
 
-    /// Keeps a picture of the page in the folder that `CADET_SHOTS` names, if it names one.
+    /// Keeps a picture of the page, to be looked at: in the folder that `CADET_SHOTS` names, or in
+    /// `class-pages` of cargo's folder for tests (`target/.../tmp`).
     pub fn shot(&mut self, name: &str) {
-        let Some(folder) = std::env::var_os("CADET_SHOTS") else {
-            return;
-        };
+        let folder = std::env::var_os("CADET_SHOTS").map_or_else(
+            || std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("class-pages"),
+            std::path::PathBuf::from,
+        );
         let taken = self.ask("Page.captureScreenshot", json!({"format": "png"}));
         let picture = BASE64.decode(taken["data"].as_str().unwrap()).unwrap();
-        let folder = std::path::Path::new(&folder);
-        std::fs::create_dir_all(folder).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
     }
 

@@ -177,6 +177,35 @@ async fn the_board_is_the_teachers() {
 }
 
 #[tokio::test]
+async fn nothing_is_written_without_the_token_of_the_class() {
+    let room = Plan::new().open().await;
+    let ada = room.learner("Ada").await;
+    let number = u64::MAX / 2;
+    for token in ["", "AAAAAAAA", TEACHER] {
+        for (act, body) in [
+            ("join", r#"{"name":"Eve","reports":true}"#),
+            ("help", r#"{"asks":true,"words":"not from here"}"#),
+            ("leave", r#"{"forget":true}"#),
+            ("report", "{}"),
+            ("me", "null"),
+        ] {
+            // As Ada herself would sign it.
+            let path = format!("/class/{token}/{act}");
+            let signature = ada.me.sign("POST", &path, number, body.as_bytes());
+            let request = ada.teacher.http().post(room.url(&path));
+            let request = request
+                .header(KEY, ada.me.public())
+                .header(NUMBER, number.to_string())
+                .header(SIGNATURE, signature)
+                .body(body);
+            assert_eq!(request.send().await.unwrap().status(), 404, "{path}");
+        }
+    }
+    let states = room.states().await;
+    assert_eq!(states, [("Ada".to_owned(), "silent".to_owned())]);
+}
+
+#[tokio::test]
 async fn a_browser_gets_in_with_the_token_once() {
     let room = Plan::new().open().await;
     let http = room.teacher();

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use cadet_class::mirror::{Digest, Mirror};
+use cadet_class::server::Notice;
 use tokio::net::TcpListener;
 
 use crate::room::{Plan, Room, json};
@@ -217,5 +218,35 @@ async fn what_the_registry_does_not_have_is_unknown_and_writing_is_not_spoken() 
         .http()
         .post(room.url("/v2/library/nginx/blobs/uploads/"));
     assert_eq!(upload.send().await.unwrap().status(), 405);
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_no_image_is_told_and_the_class_goes_on() {
+    let (registry, serving) = Registry::open(<[u8]>::to_vec).await;
+    let mut room = room(&registry).await;
+    room.learner("Ada").await;
+    let images = room.plan.dir.path().join("images");
+    // A file where the folder was: nothing can be written there, not even by root.
+    let aside = images.with_extension("aside");
+    std::fs::rename(&images, &aside).unwrap();
+    std::fs::write(&images, "").unwrap();
+    let path = registry.blob_path();
+    let answer = ask(&room, &path).await;
+    assert_eq!(answer.status(), 507);
+    assert_eq!(json(answer).await["errors"][0]["code"], "UNAVAILABLE");
+    let told = loop {
+        match room.notice().await {
+            Notice::NotFetched { image, why } => break format!("{image}: {why}"),
+            other => assert!(matches!(other, Notice::Joined { .. }), "{other:?}"),
+        }
+    };
+    assert!(told.contains("library/nginx"), "{told}");
+    room.learner("Grace").await.report(1, 5).await;
+    // Room was made: the next one who asks gets it.
+    std::fs::remove_file(&images).unwrap();
+    std::fs::rename(&aside, &images).unwrap();
+    let answer = ask(&room, &path).await;
+    assert!(answer.bytes().await.unwrap() == registry.blob);
     serving.abort();
 }

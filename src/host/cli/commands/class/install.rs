@@ -48,7 +48,6 @@ pub enum Trust {
     /// changed it.
     Known { safe_way: bool },
     /// The way was proved to lead to the teacher.
-    #[allow(dead_code, reason = "for `class join`, which pins the teacher's key")]
     Way,
 }
 

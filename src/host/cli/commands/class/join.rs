@@ -137,7 +137,8 @@ async fn enter(cx: &Context, args: &JoinArgs) -> Result<(Teacher, Welcome, Membe
     member.name = joining.name;
     member.reports = mine.reports;
     member::keep(cx, &member)?;
-    told(cx, &mine.name, &member);
+    let live = welcome.live.then(|| teacher.live_page());
+    told(cx, &mine.name, &member, live.as_deref());
     Ok((teacher, welcome, member))
 }
 
@@ -239,11 +240,11 @@ fn no_answer(why: impl ToString) -> CliError {
         .fix("cadet class join CODE --name Ada --report")
 }
 
-fn told(cx: &Context, shown: &str, member: &Membership) {
+fn told(cx: &Context, shown: &str, member: &Membership, live: Option<&str>) {
     if cx.ui.json() {
         cx.ui.object(
             &json!({"type": "joined", "class": member.title, "name": shown,
-            "reports": member.reports}),
+            "reports": member.reports, "live": live}),
         );
         return;
     }
@@ -262,6 +263,11 @@ fn told(cx: &Context, shown: &str, member: &Membership) {
             "class join --report"
         }
     ));
+    if let Some(page) = live {
+        cx.ui.line(format!(
+            "  live        what the teacher types:  {page}\n              your browser warns once: the certificate is the teacher's own"
+        ));
+    }
 }
 
 /// Installs the class's bundle; gives the program to go on with if it is another than this.

@@ -402,6 +402,7 @@ impl Spot<'_> {
         ui.line(format!("  board   {}", open.board()));
         ui.line("          your browser warns once: the certificate is this laptop's own");
         ui.line("  phone   cadet class board --phone");
+        ui.line("  Wi-Fi   where learners' terminals say CLASS_WIFI: cadet help CLASS_WIFI");
         if live {
             let file = self.cx.world.home.class_commands();
             ui.line("  live    in each terminal whose commands the class may see, paste:");
