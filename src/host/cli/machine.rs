@@ -54,7 +54,10 @@ pub fn save(cx: &Context, profile: &Profile) -> Result<()> {
     Ok(Store::open(&cx.world.home)?.put(profile)?)
 }
 
-/// QEMU's word for a guest that was asked to stand still (RunState in its run-state.json).
+/// Why a guest stands still that found no room for a write.
+const OUT_OF_SPACE: &str =
+    "QEMU paused the guest because a write to its disk failed: is the disk full?";
+/// QEMU's word for a guest that somebody paused (RunState in its run-state.json).
 const PAUSED: &str = "paused";
 
 /// What the machine is doing, in a command's words.
@@ -79,9 +82,19 @@ impl MachineState {
         )
     }
 
-    /// True if somebody asked the guest to stand still.
+    /// True if the guest stands still and goes on when it is told to.
     pub fn is_paused(&self) -> bool {
+        self.state.as_ref().is_some_and(State::is_held)
+    }
+
+    /// True if somebody asked for that, and for nothing more.
+    pub fn was_asked_to_pause(&self) -> bool {
         matches!(&self.state, Some(State::Paused { status, .. }) if status == PAUSED)
+    }
+
+    /// True if the guest waits for room on this computer's disk.
+    pub fn is_out_of_space(&self) -> bool {
+        self.state.as_ref().is_some_and(State::is_out_of_space)
     }
 
     /// One word for tables and JSON.
@@ -99,13 +112,14 @@ impl MachineState {
     /// Why it is not simply running or stopped.
     pub fn reason(&self) -> Option<String> {
         match &self.state {
-            Some(State::Paused { status, .. }) if status == "io-error" => Some(
-                "QEMU paused the guest because a write to its disk failed: is the disk full?"
-                    .into(),
-            ),
+            Some(state) if state.is_out_of_space() => Some(OUT_OF_SPACE.into()),
             Some(State::Paused { status, .. }) if status == PAUSED => {
                 Some("it was paused: its processors stand still, its memory is kept".into())
             }
+            Some(state) if state.is_held() => Some(
+                "the command that wrote its state did not end: it stands still, its memory is kept"
+                    .into(),
+            ),
             Some(State::Paused { status, .. }) => Some(format!("QEMU says {status}")),
             Some(State::Unresponsive { why, .. }) => Some(why.clone()),
             Some(State::Died(death)) => Some(death.to_string()),
@@ -243,17 +257,19 @@ fn which(cx: &Context, node: &Node) -> String {
     }
 }
 
-/// Holds a machine still, or lets it go on; false if it did so already.
+/// Holds a machine still, or lets it go on; false if it did so already. One that waits for room
+/// on the disk goes on if there is some.
 ///
 /// # Errors
-/// GUEST_NOT_RUNNING, DRIVER_MACHINE_DIED, DRIVER_CONTROL.
+/// GUEST_NOT_RUNNING, DRIVER_MACHINE_DIED, DRIVER_CONTROL, HOST_DISK_FULL.
 pub async fn hold(cx: &Context, profile: &Profile, node: &Node, still: bool) -> Result<bool> {
     let files = cx.world.files(&cx.name);
     let state = state_of_node(&files, profile, node).await;
     if state.is_paused() == still && (still || state.is_running()) {
         return Ok(false);
     }
-    if !state.is_paused() {
+    let waits = state.is_out_of_space() && !still;
+    if !state.is_paused() && !waits {
         must_run(cx, profile, node).await?;
     }
     let none = || not_running(cx, None);
@@ -266,7 +282,16 @@ pub async fn hold(cx: &Context, profile: &Profile, node: &Node, still: bool) -> 
     let own = node.files(&files);
     // Left by a wake that was cut off when all was loaded; see `frozen::suspend`.
     suspend::discard(&own)?;
-    machine.resume().await?;
+    if !waits {
+        machine.resume().await?;
+    } else if !machine.retry().await? {
+        return Err(
+            disk_full(&own.disk().display().to_string(), OUT_OF_SPACE).fix(format!(
+                "free some space, then:  {}",
+                node.start_command(cx)
+            )),
+        );
+    }
     // A machine without a keeper is told over the line.
     let _ = keeper::ask(&own.keeper(), Ask::Wake(keeper::wake()), keeper::SOON).await;
     Ok(true)
@@ -302,16 +327,19 @@ pub async fn power_off(
         cadet_vm::lifecycle::forget(&config)?;
         return Ok(How(Stopped::Already));
     };
-    if let State::Paused { status, .. } = machine.state().await
-        && status == PAUSED
-    {
-        // A guest that stands still does not hear the power button.
-        machine.resume().await?;
-    }
-    let deadlines = StopDeadlines {
+    let state = machine.state().await;
+    let mut deadlines = StopDeadlines {
         graceful,
         ..StopDeadlines::default()
     };
+    if state.is_held() {
+        // A guest that stands still does not hear the power button.
+        machine.resume().await?;
+    } else if state.is_out_of_space() && !machine.retry().await? {
+        // Nor does it while there is no room for what it wrote last.
+        cx.ui.warn("machine", OUT_OF_SPACE);
+        deadlines.graceful = Duration::ZERO;
+    }
     let stopped = machine
         .stop(deadlines, |stage| {
             let text = match stage {

@@ -87,6 +87,8 @@ impl Machine {
     /// Those of QMP; [`VmError::Migration`].
     pub async fn save(&self, state: &Path, layout: Option<Layout>) -> Result<Layout, VmError> {
         let mut qmp = self.control().await?;
+        // Of a writer that was killed; QEMU does one such work at a time.
+        migrate::abandon(&mut qmp).await?;
         let layout = layout.unwrap_or_else(|| Layout::whole(qmp.version));
         migrate::save(&mut qmp, state, layout).await?;
         Ok(layout)

@@ -110,8 +110,14 @@ async fn ready(
 ) -> Result<Result<Option<Moving>, String>> {
     let all = cx.world.files(&cx.name);
     let state = machine::state_of_node(&all, profile, node).await;
+    if is(&node.files(&all)) && state.has_process() {
+        // A wake that was cut off: the guest has not gone on while the note is there.
+        machine::destroy(cx, profile, node).await?;
+        return Ok(Ok(None));
+    }
     if !state.is_running() && !state.is_paused() {
-        let hangs = format!("{} is {}", node.name, state.word().to_lowercase());
+        let why = state.reason().unwrap_or_default();
+        let hangs = format!("{} is {}: {why}", node.name, state.word().to_lowercase());
         return Ok(if state.has_process() {
             Err(hangs)
         } else {
@@ -128,13 +134,21 @@ async fn ready(
     if let Some(why) = then.obstacle(&key) {
         return Ok(Err(format!("it could not be woken: {why}")));
     }
-    let vm = Machine::attach(&config).await?;
-    Ok(Ok(vm.map(|vm| Moving {
+    let Some(vm) = Machine::attach(&config).await? else {
+        return Ok(Ok(None));
+    };
+    let was_paused = state.was_asked_to_pause();
+    if state.is_paused() && !was_paused {
+        // Its state was written by a command that was cut off. QEMU writes no second one of a
+        // guest that has not gone on since.
+        vm.resume().await?;
+    }
+    Ok(Ok(Some(Moving {
         node: node.clone(),
         vm,
         key,
         files,
-        was_paused: state.is_paused(),
+        was_paused,
         saved: None,
     })))
 }
@@ -208,8 +222,9 @@ pub fn is(files: &ProfilePaths) -> bool {
 /// # Errors
 /// HOST_NOT_READABLE.
 pub fn discard(files: &ProfilePaths) -> Result<()> {
-    // The note first: a state without one is nothing.
-    process::remove(&files.suspended_note())?;
+    // The note first: a state without one is nothing. For good, because a power cut that brings
+    // it back might leave the disk's time as it was when the guest had written to it already.
+    process::remove_for_good(&files.suspended_note())?;
     Ok(process::remove(&files.suspended())?)
 }
 
@@ -247,6 +262,8 @@ pub async fn wake(
         Ok(Some(note)) => note,
         Err(error) => return lost(&files, &error),
     };
+    // Of a wake that was cut off.
+    machine::destroy(cx, profile, node).await?;
     match thaw(cx, profile, node, emulator, &note).await {
         Ok(()) => {
             process::remove(&files.suspended())?;
@@ -278,7 +295,7 @@ async fn thaw(
         memory: None,
     };
     let vm = Machine::thaw(config, emulator, &saved, note).await?;
-    let went_on = match process::remove(&files.suspended_note()) {
+    let went_on = match process::remove_for_good(&files.suspended_note()) {
         Ok(()) => go_on(cx, profile, node, &vm).await,
         Err(error) => Err(error),
     };
