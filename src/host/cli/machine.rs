@@ -103,8 +103,9 @@ impl MachineState {
             Some(State::Running { .. }) => "Running",
             Some(State::Paused { .. }) => "Paused",
             Some(State::Unresponsive { .. }) => "Hanging",
+            // Its process may have ended after the command that suspended it was killed.
+            Some(State::Absent | State::Died(_)) | None if self.suspended => "Suspended",
             Some(State::Died(_)) => "Died",
-            Some(State::Absent) | None if self.suspended => "Suspended",
             Some(State::Absent) | None => "Stopped",
         }
     }
@@ -122,8 +123,10 @@ impl MachineState {
             ),
             Some(State::Paused { status, .. }) => Some(format!("QEMU says {status}")),
             Some(State::Unresponsive { why, .. }) => Some(why.clone()),
-            Some(State::Died(death)) => Some(death.to_string()),
-            Some(State::Running { .. } | State::Absent) | None => self.trouble.clone(),
+            Some(State::Died(death)) if !self.suspended => Some(death.to_string()),
+            Some(State::Running { .. } | State::Absent | State::Died(_)) | None => {
+                self.trouble.clone()
+            }
         }
     }
 
@@ -189,7 +192,7 @@ pub async fn must_run(cx: &Context, profile: &Profile, node: &Node) -> Result<()
         return Ok(());
     }
     Err(match &state.state {
-        Some(State::Died(_)) => died(cx, node, &state),
+        Some(State::Died(_)) if !state.suspended => died(cx, node, &state),
         _ if state.is_paused() => paused(cx, node),
         _ if node.is_first() => not_running(cx, state.reason()),
         _ => CliError::new(

@@ -7,7 +7,8 @@
 //!      └────────────── boot from the disk ◄───┘ said in one line
 //! ```
 //! All machines stand still before the first is written, so that none sees another die. The note
-//! goes before a woken guest runs: from then on its disk is ahead of what was written.
+//! goes before a woken guest runs: from then on its disk is ahead of what was written. A process
+//! beside a note is therefore one that has not gone on: of a command that was killed, it is ended.
 
 use std::time::Duration;
 
@@ -92,6 +93,9 @@ pub async fn suspend(cx: &Context, profile: &Profile, which: &[Node]) -> Result<
         let Some(Ok(mut note)) = one.saved else {
             continue;
         };
+        // From here on its memory is in the file, whatever becomes of this command. Nothing is
+        // told of the disk yet; the guest does not go on while the note is there.
+        note.write(&one.files.suspended_note())?;
         one.vm.destroy(StopDeadlines::default()).await?;
         // QEMU's last words to the disk were spoken just now.
         note.disk = Some(Stamp::of(&one.files.disk())?);
