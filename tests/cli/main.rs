@@ -9,6 +9,7 @@ mod class;
 mod class_errors;
 mod classroom;
 mod doctor;
+mod faults;
 mod kubectl;
 mod lessons;
 mod mirror;

@@ -126,20 +126,6 @@ fn edit(
 }
 
 fn read(file: &Path) -> Result<Option<Document>> {
-    let text = match fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => {
-            return Err(CliError::new(
-                "HOST_NOT_READABLE",
-                format!("cannot read {}", file.display()),
-            )
-            .why(e.to_string()));
-        }
-    };
-    if text.trim().is_empty() {
-        return Ok(Some(skeleton()));
-    }
     let bad = |why: String| {
         CliError::new(
             "HOST_KUBECONFIG_INVALID",
@@ -148,6 +134,23 @@ fn read(file: &Path) -> Result<Option<Document>> {
         .why(why)
         .fix(format!("mv {0} {0}.bad && cadet start", file.display()))
     };
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        // No text at all.
+        Err(e) if e.kind() == ErrorKind::InvalidData => return Err(bad(e.to_string())),
+        Err(e) => {
+            return Err(CliError::new(
+                "HOST_NOT_READABLE",
+                format!("cannot read {}", file.display()),
+            )
+            .why(e.to_string())
+            .fix(ELSEWHERE));
+        }
+    };
+    if text.trim().is_empty() {
+        return Ok(Some(skeleton()));
+    }
     match serde_saphyr::from_str::<Value>(&text).map_err(|e| bad(e.to_string()))? {
         Value::Object(doc) => Ok(Some(doc)),
         _ => Err(bad("its top level is not a mapping".into())),
@@ -318,12 +321,13 @@ mod tests {
     #[test]
     fn a_file_that_is_not_understood_is_not_touched() {
         let dir = tempfile::tempdir().unwrap();
-        for text in ["clusters: 7\n", "- a\n", "a: [\n"] {
+        for text in [&b"clusters: 7\n"[..], b"- a\n", b"a: [\n", b"\xff\xfe"] {
             let file = dir.path().join("config");
             fs::write(&file, text).unwrap();
             let error = merge(&file, &access(), false).unwrap_err();
             assert_eq!(error.topic.id, "HOST_KUBECONFIG_INVALID");
-            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+            assert!(error.fix.is_some());
+            assert_eq!(fs::read(&file).unwrap(), text);
         }
     }
 

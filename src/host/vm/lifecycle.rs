@@ -62,14 +62,20 @@ pub enum State {
 
 /// QEMU's words (RunState in its run-state.json) for a guest that goes on when it is told to:
 /// somebody paused it, or its state was written and whoever asked for that is gone.
-const HELD: [&str; 3] = ["paused", "finish-migrate", "postmigrate"];
+const PAUSED: &str = "paused";
+const WRITTEN: [&str; 2] = ["finish-migrate", "postmigrate"];
 /// Its word for a guest that waits because a write failed.
 const WRITE_FAILED: &str = "io-error";
 
 impl State {
     /// True for a guest that was made to stand still, whole and ready to go on.
     pub fn is_held(&self) -> bool {
-        matches!(self, State::Paused { status, .. } if HELD.contains(&status.as_str()))
+        matches!(self, State::Paused { status, .. } if status == PAUSED) || self.is_written()
+    }
+
+    /// True for one of which a state was written, and that has not gone on since.
+    pub fn is_written(&self) -> bool {
+        matches!(self, State::Paused { status, .. } if WRITTEN.contains(&status.as_str()))
     }
 
     /// True for a guest that waits for room on the host's disk.

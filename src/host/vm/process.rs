@@ -58,12 +58,13 @@ impl Identity {
 /// # Errors
 /// [`VmError::File`], [`VmError::BadPidFile`].
 pub fn read_pid_file(path: &Path) -> Result<Option<Identity>, VmError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
+    // As bytes: what is no text at all is damage as well.
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(VmError::file("read", path, e)),
     };
-    let parsed = serde_json::from_str(&text);
+    let parsed = serde_json::from_slice(&bytes);
     parsed.map(Some).map_err(|e| VmError::BadPidFile {
         path: path.to_path_buf(),
         why: e.to_string(),
@@ -314,11 +315,13 @@ mod tests {
         let me = Identity::of(std::process::id()).unwrap();
         write_pid_file(&path, &me).unwrap();
         assert_eq!(read_pid_file(&path).unwrap(), Some(me));
-        std::fs::write(&path, "{\"pid\":").unwrap();
-        assert!(matches!(
-            read_pid_file(&path),
-            Err(VmError::BadPidFile { .. })
-        ));
+        for damage in [&b"{\"pid\":"[..], b"", b"\xff\xfe"] {
+            std::fs::write(&path, damage).unwrap();
+            assert!(matches!(
+                read_pid_file(&path),
+                Err(VmError::BadPidFile { .. })
+            ));
+        }
         remove(&path).unwrap();
         remove(&path).unwrap();
         write_pid_file(&path, &Identity::of(std::process::id()).unwrap()).unwrap();

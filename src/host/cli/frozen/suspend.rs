@@ -143,8 +143,8 @@ async fn ready(
     };
     let was_paused = state.was_asked_to_pause();
     if state.is_paused() && !was_paused {
-        // Its state was written by a command that was cut off. QEMU writes no second one of a
-        // guest that has not gone on since.
+        // Its state was written by a command that was killed. It goes on, so that it hears
+        // what follows.
         vm.resume().await?;
     }
     Ok(Ok(Some(Moving {
