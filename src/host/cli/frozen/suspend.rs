@@ -27,6 +27,10 @@ use crate::{Context, computer, keeper, machine, ui};
 
 /// For what a guest has not written yet; it is not lost by suspending, only by losing the state.
 const SYNC: Duration = Duration::from_secs(5);
+/// What stood still keeps the certificates it had. `cadet-node` makes them for a year, dated back
+/// by a day, and anew when it starts.
+const LONGEST: u64 = 300 * DAY;
+const DAY: u64 = 24 * 60 * 60;
 /// Left free on the disk beside what is written.
 const SPARE: u64 = 256 << 20;
 
@@ -292,6 +296,9 @@ async fn thaw(
     if note.disk.is_some() && note.disk != Some(Stamp::of(&files.disk())?) {
         return Err(VmError::NotUsable("its disk was changed meanwhile".into()));
     }
+    if let Some(why) = untimely(note.saved, now()) {
+        return Err(VmError::NotUsable(why));
+    }
     let config = config(cx, profile, node, emulator).map_err(|e| VmError::NotUsable(e.what))?;
     let state = files.suspended();
     let saved = Files {
@@ -314,6 +321,23 @@ fn lost(files: &ProfilePaths, error: &VmError) -> Result<Woken> {
     let why = told(error);
     discard(files)?;
     Ok(Woken::Lost(why))
+}
+
+/// Why a machine that was saved then cannot go on now, in one line, by this computer's clock: to
+/// all who speak to it, its certificates would be over, or not good yet. A boot makes them anew.
+pub fn untimely(saved: u64, now: u64) -> Option<String> {
+    let days = saved.abs_diff(now) / DAY;
+    if saved > now + DAY {
+        Some(format!(
+            "this computer's clock is {days} days behind that of then"
+        ))
+    } else if now > saved + LONGEST {
+        Some(format!(
+            "it stood still for {days} days, and its certificates end meanwhile"
+        ))
+    } else {
+        None
+    }
 }
 
 /// True for what has nothing to do with the saved state.
@@ -345,6 +369,20 @@ mod tests {
         discard(&files).unwrap();
         assert!(!files.suspended().exists());
         discard(&files).unwrap();
+    }
+
+    #[test]
+    fn a_clock_that_jumped_by_a_year_lets_nobody_wake() {
+        let now = 1_795_000_000;
+        for saved in [now, now - 90 * DAY, now + 3600] {
+            assert_eq!(untimely(saved, now), None);
+        }
+        let told = untimely(now - 365 * DAY, now).unwrap();
+        assert!(told.contains("365 days"), "{told}");
+        let told = untimely(now + 365 * DAY, now).unwrap();
+        assert!(told.contains("365 days behind"), "{told}");
+        // A clock that lost all it knew.
+        assert!(untimely(now, 0).is_some());
     }
 
     #[test]
