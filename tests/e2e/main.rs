@@ -3,13 +3,15 @@
 //! One machine is booted and shared by all parts, because a boot under software
 //! emulation takes half a minute; the parts therefore run in order, in one test. Several machines
 //! are another test, played when asked (`CADET_NODES=1`), and so are machines that stand still in
-//! files (`CADET_FROZEN=1`).
+//! files (`CADET_FROZEN=1`), with what may befall them: commands killed at `CADET_KILLS` points,
+//! `CADET_CUTS` power cuts under load.
 
 #[path = "../areas/mod.rs"]
 mod areas;
 mod class;
 mod comfort;
 mod doors;
+mod faults;
 mod frozen;
 #[path = "../areas/image.rs"]
 mod image;
