@@ -137,8 +137,6 @@ fn is_at(_: &File, _: &Path) -> std::io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
 
     #[test]
@@ -159,6 +157,8 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn one_holds_it_though_its_file_comes_and_goes() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
         let dir = tempfile::tempdir().unwrap();
         let home = Home::new(dir.path(), dir.path());
         let name = ProfileName::parse("cadet").unwrap();
@@ -172,10 +172,10 @@ mod tests {
                         };
                         taken.fetch_add(1, Ordering::SeqCst);
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two at once");
-                        // As `delete` does at its end.
-                        std::fs::remove_file(home.profile_lock(&name)).unwrap();
                         std::thread::yield_now();
                         inside.fetch_sub(1, Ordering::SeqCst);
+                        // As `delete` does at its end.
+                        std::fs::remove_file(home.profile_lock(&name)).unwrap();
                         drop(lock);
                     }
                 });
