@@ -193,11 +193,11 @@ impl Lock {
                 Ok(mut file) => {
                     // Where the file system knows no locks, what is left behind must be removed
                     // by hand, as kubectl's.
-                    if file.try_lock().is_ok() {
-                        if let Err(e) = file.write_all(OURS) {
-                            let _ = fs::remove_file(&path);
-                            return Err(unwritable(target, &e));
-                        }
+                    if file.try_lock().is_ok()
+                        && let Err(e) = file.write_all(OURS)
+                    {
+                        let _ = fs::remove_file(&path);
+                        return Err(unwritable(target, &e));
                     }
                     return Ok(Self { path, _file: file });
                 }

@@ -41,7 +41,7 @@ impl Counter {
         let base = bench.profile.base.clone().unwrap();
         let files = bench.files();
         std::fs::write(&base.kernel, counting()).unwrap();
-        std::fs::write(files.seed(), vec![0; 1 << 20]).unwrap();
+        std::fs::write(files.seed(), vec![0_u8; 1 << 20]).unwrap();
         let img = qemu::find_program("qemu-img", search.as_deref()).unwrap();
         let made = Command::new(&img)
             .args(["create", "-q", "-f", "qcow2"])
