@@ -60,6 +60,9 @@ const OUT_OF_SPACE: &str =
 /// QEMU's word for a guest that somebody paused (RunState in its run-state.json).
 const PAUSED: &str = "paused";
 
+/// Its word for a guest that sleeps, and that the power button wakes.
+const ASLEEP: &str = "suspended";
+
 /// What the machine is doing, in a command's words.
 pub struct MachineState {
     state: Option<State>,
@@ -338,9 +341,14 @@ pub async fn power_off(
     if state.is_held() {
         // A guest that stands still does not hear the power button.
         machine.resume().await?;
-    } else if state.is_out_of_space() && !machine.retry().await? {
+    } else if state.is_out_of_space() {
         // Nor does it while there is no room for what it wrote last.
-        cx.ui.warn("machine", OUT_OF_SPACE);
+        if !machine.retry().await? {
+            cx.ui.warn("machine", OUT_OF_SPACE);
+            deadlines.graceful = Duration::ZERO;
+        }
+    } else if matches!(&state, State::Paused { status, .. } if status != ASLEEP) {
+        // Nor does what is loaded half, or has crashed.
         deadlines.graceful = Duration::ZERO;
     }
     let stopped = machine

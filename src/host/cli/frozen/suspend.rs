@@ -118,7 +118,7 @@ async fn ready(
 ) -> Result<Result<Option<Moving>, String>> {
     let all = cx.world.files(&cx.name);
     let state = machine::state_of_node(&all, profile, node).await;
-    if is(&node.files(&all)) && state.has_process() {
+    if is(&node.files(&all)) && state.has_process() && !state.is_running() {
         // A wake that was cut off: the guest has not gone on while the note is there.
         machine::destroy(cx, profile, node).await?;
         return Ok(Ok(None));
