@@ -37,6 +37,8 @@ const LIFE: Duration = Duration::days(365);
 const RENEW: Duration = Duration::days(30);
 /// Clocks of a resumed machine may be behind.
 const BACKDATE: Duration = Duration::days(1);
+/// The authority is made once, perhaps under a clock that is years ahead, and never replaced.
+const AUTHORITY_BACKDATE: Duration = Duration::days(3650);
 
 /// Why certificates could not be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -258,7 +260,7 @@ impl Pki {
             KeyUsagePurpose::KeyCertSign,
             KeyUsagePurpose::DigitalSignature,
         ];
-        (params.not_before, params.not_after) = life(AUTHORITY_LIFE);
+        (params.not_before, params.not_after) = life(AUTHORITY_BACKDATE, AUTHORITY_LIFE);
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.self_signed(&key).map_err(failed)?;
         // The key goes last: with it the authority counts as made.
@@ -278,7 +280,7 @@ impl Pki {
         params.extended_key_usages = vec![wanted.usage.clone()];
         // RFC 5280, 4.2.1.1; without it Python from 3.13 on trusts no server of the cluster.
         params.use_authority_key_identifier_extension = true;
-        (params.not_before, params.not_after) = life(LIFE);
+        (params.not_before, params.not_after) = life(BACKDATE, LIFE);
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.signed_by(&key, authority).map_err(failed)?;
         // Killed between the two, `is_good` sees a key that does not fit and makes both anew.
@@ -307,15 +309,18 @@ impl Pki {
         let Ok((_, certificate)) = X509Certificate::from_der(&pem.contents) else {
             return false;
         };
-        let left = certificate.validity().not_after.timestamp()
-            - OffsetDateTime::now_utc().unix_timestamp();
+        let validity = certificate.validity();
+        let times = (
+            validity.not_before.timestamp(),
+            validity.not_after.timestamp(),
+        );
         let subject = certificate.subject();
         let common = subject.iter_common_name().find_map(|n| n.as_str().ok());
         let mut hosts = hosts_of(&certificate);
         let mut wanted_hosts = wanted.hosts.clone();
         hosts.sort();
         wanted_hosts.sort();
-        left > RENEW.whole_seconds()
+        is_in_time(times, OffsetDateTime::now_utc().unix_timestamp())
             && common == Some(wanted.common_name.as_str())
             && hosts == wanted_hosts
             && names_authority(&certificate)
@@ -413,9 +418,15 @@ fn name_of(common_name: &str, organization: Option<&str>) -> DistinguishedName {
     name
 }
 
-fn life(span: Duration) -> (OffsetDateTime, OffsetDateTime) {
+fn life(before: Duration, after: Duration) -> (OffsetDateTime, OffsetDateTime) {
     let now = OffsetDateTime::now_utc();
-    (now - BACKDATE, now + span)
+    (now - before, now + after)
+}
+
+/// Whether a certificate of these times is good for a while. One that was made while the clock was
+/// ahead is not good yet once the clock is right.
+fn is_in_time((from, to): (i64, i64), now: i64) -> bool {
+    from <= now && to - now > RENEW.whole_seconds()
 }
 
 fn hosts_of(certificate: &X509Certificate<'_>) -> Vec<String> {
@@ -521,6 +532,27 @@ mod tests {
             let (_, certificate) = X509Certificate::from_der(&pem.contents).unwrap();
             assert!(names_authority(&certificate), "{name}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_jumped_by_a_year_leaves_certificates_of_no_use_and_the_authority_good() {
+        let day = Duration::days(1).whole_seconds();
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let times = (now - day, now + 365 * day);
+        assert!(is_in_time(times, now));
+        assert!(is_in_time(times, now + 300 * day));
+        assert!(!is_in_time(times, now + 340 * day), "soon to end");
+        assert!(!is_in_time(times, now + 366 * day), "over");
+        assert!(!is_in_time(times, now - 365 * day), "not yet");
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::at(dir.path());
+        pki.ensure(&config(), HERE).unwrap();
+        let pem = pki.ca().unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap();
+        let (_, authority) = X509Certificate::from_der(&pem.contents).unwrap();
+        let validity = authority.validity();
+        assert!(validity.not_before.timestamp() < now - 5 * 365 * day);
+        assert!(validity.not_after.timestamp() > now + 5 * 365 * day);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod class_room;
 mod class_sleep;
 mod classroom;
 mod doctor;
+mod faults;
 mod kubectl;
 mod lessons;
 mod mirror;

@@ -1,5 +1,6 @@
 //! Machines that stand still in files, with a real guest: suspended and woken, copied from a
-//! template, put back to a snapshot. `CADET_FROZEN=1` plays it; every part tells how long it took.
+//! template, put back to a snapshot, and in the end all that may befall a machine (`faults`).
+//! `CADET_FROZEN=1` plays it; every part tells how long it took.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,13 +11,13 @@ use crate::image;
 use crate::support::{Run, Sealed, eventually, free_port};
 use crate::voyage::shared_cache;
 
-const MINUTES: Duration = Duration::from_secs(300);
+pub const MINUTES: Duration = Duration::from_secs(300);
 /// Small, so that two fit.
 const MEMORY: &str = "1g";
 const IMAGE: &str = "example.test/busybox:1";
 
-struct Frozen {
-    home: Sealed,
+pub struct Frozen {
+    pub home: Sealed,
     began: Instant,
 }
 
@@ -52,13 +53,13 @@ impl Drop for Frozen {
 
 impl Frozen {
     #[allow(clippy::print_stdout)] // the test's own report
-    fn tell(&self, text: &str) {
+    pub fn tell(&self, text: &str) {
         println!("[{:6.1} s] {text}", self.began.elapsed().as_secs_f64());
     }
 
     /// A command that must do its work, and what it took.
     #[track_caller]
-    fn timed(&self, args: &[&str]) -> Run {
+    pub fn timed(&self, args: &[&str]) -> Run {
         let began = Instant::now();
         let run = self.home.ok(args);
         let seconds = began.elapsed().as_secs_f64();
@@ -69,7 +70,7 @@ impl Frozen {
         run
     }
 
-    fn kubectl(&self, profile: &str, args: &[&str]) -> Run {
+    pub fn kubectl(&self, profile: &str, args: &[&str]) -> Run {
         let mut command = Command::new("kubectl");
         command
             .args(["--context", profile])
@@ -88,14 +89,14 @@ impl Frozen {
 
     /// A line of shell as root in a profile's first machine.
     #[track_caller]
-    fn inside(&self, profile: &str, line: &str) -> String {
+    pub fn inside(&self, profile: &str, line: &str) -> String {
         let words = ["-p", profile, "ssh", "--", "sudo", "sh", "-c", line];
         self.home.ok(&words).out.trim().to_owned()
     }
 
     /// The container of the counting pod, once it runs.
     #[track_caller]
-    fn container(&self, profile: &str) -> (String, u64) {
+    pub fn container(&self, profile: &str) -> (String, u64) {
         eventually("the counter runs", MINUTES, || {
             let run = self.kubectl(profile, &["get", "pod", "counter", "-o", "json"]);
             let pod: Value = serde_json::from_str(&run.out).ok()?;
@@ -107,7 +108,7 @@ impl Frozen {
 
     /// How far the counting pod has come; it holds the number in memory only.
     #[track_caller]
-    fn counted(&self, profile: &str) -> u64 {
+    pub fn counted(&self, profile: &str) -> u64 {
         eventually("the counter says a number", MINUTES, || {
             let run = self.kubectl(profile, &["logs", "counter", "--tail=1"]);
             run.out.trim().parse().ok()
@@ -115,7 +116,7 @@ impl Frozen {
     }
 
     /// Seconds between the guest's clock and ours, by a question that takes its time.
-    fn clock_off(&self, profile: &str) -> u64 {
+    pub fn clock_off(&self, profile: &str) -> u64 {
         let guest: u64 = self.inside(profile, "date +%s").parse().expect("seconds");
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("now");
         now.as_secs().abs_diff(guest)
@@ -306,7 +307,10 @@ fn machines_stand_still_and_go_on() {
     f.container("copy");
     assert_eq!(f.inside("copy", "hostname"), "copy");
 
-    f.tell("part 7: delete leaves nothing");
+    f.tell("part 7: what may befall it");
+    crate::faults::play(&f, "copy");
+
+    f.tell("part 8: delete leaves nothing");
     f.home.ok(&["delete", "--all", "--yes"]);
     assert_eq!(f.qemus(), 0);
     let profiles = f.home.home().join("profiles");

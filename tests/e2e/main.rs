@@ -3,7 +3,8 @@
 //! One machine is booted and shared by all parts, because a boot under software
 //! emulation takes half a minute; the parts therefore run in order, in one test. Several machines
 //! are another test, played when asked (`CADET_NODES=1`), and so are machines that stand still in
-//! files (`CADET_FROZEN=1`) and a class of two laptops (`CADET_CLASS=1`).
+//! files (`CADET_FROZEN=1`), with what may befall them: commands killed at `CADET_KILLS` points,
+//! `CADET_CUTS` power cuts under load; and so is a class of two laptops (`CADET_CLASS=1`).
 
 #[path = "../areas/mod.rs"]
 mod areas;
@@ -12,6 +13,7 @@ mod class;
 mod classroom;
 mod comfort;
 mod doors;
+mod faults;
 mod frozen;
 #[path = "../areas/image.rs"]
 mod image;

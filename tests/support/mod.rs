@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each suite uses its part
 
 mod ports;
+pub mod tiny;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

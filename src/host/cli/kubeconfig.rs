@@ -1,10 +1,11 @@
 //! Cadet's context in the user's kubeconfig: put in, found, taken out again.
 //!
 //! Other contexts, users, clusters and unknown fields stay as they are. kubectl
-//! guards the file by an exclusively created `<file>.lock`; so do we.
+//! guards the file by an exclusively created `<file>.lock`; so do we. Ours says whose it is and is
+//! held by the kernel as well, so that one of a command that was killed is known and removed.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -125,20 +126,6 @@ fn edit(
 }
 
 fn read(file: &Path) -> Result<Option<Document>> {
-    let text = match fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => {
-            return Err(CliError::new(
-                "HOST_NOT_READABLE",
-                format!("cannot read {}", file.display()),
-            )
-            .why(e.to_string()));
-        }
-    };
-    if text.trim().is_empty() {
-        return Ok(Some(skeleton()));
-    }
     let bad = |why: String| {
         CliError::new(
             "HOST_KUBECONFIG_INVALID",
@@ -147,6 +134,23 @@ fn read(file: &Path) -> Result<Option<Document>> {
         .why(why)
         .fix(format!("mv {0} {0}.bad && cadet start", file.display()))
     };
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        // No text at all.
+        Err(e) if e.kind() == ErrorKind::InvalidData => return Err(bad(e.to_string())),
+        Err(e) => {
+            return Err(CliError::new(
+                "HOST_NOT_READABLE",
+                format!("cannot read {}", file.display()),
+            )
+            .why(e.to_string())
+            .fix(ELSEWHERE));
+        }
+    };
+    if text.trim().is_empty() {
+        return Ok(Some(skeleton()));
+    }
     match serde_saphyr::from_str::<Value>(&text).map_err(|e| bad(e.to_string()))? {
         Value::Object(doc) => Ok(Some(doc)),
         _ => Err(bad("its top level is not a mapping".into())),
@@ -171,27 +175,45 @@ fn unwritable(file: &Path, e: &std::io::Error) -> CliError {
         .fix(ELSEWHERE)
 }
 
-struct Lock(PathBuf);
+/// In lock files that are ours.
+const OURS: &[u8] = b"cadet";
+
+struct Lock {
+    path: PathBuf,
+    /// Locked for as long as the process lives.
+    _file: File,
+}
 
 impl Lock {
-    fn take(file: &Path) -> Result<Self> {
-        let path = machine::with_suffix(file, ".lock");
+    fn take(target: &Path) -> Result<Self> {
+        let path = machine::with_suffix(target, ".lock");
         let give_up = Instant::now() + LOCK_DEADLINE;
         loop {
             match File::create_new(&path) {
-                Ok(_) => return Ok(Self(path)),
+                Ok(mut file) => {
+                    // Where the file system knows no locks, what is left behind must be removed
+                    // by hand, as kubectl's.
+                    if file.try_lock().is_ok()
+                        && let Err(e) = file.write_all(OURS)
+                    {
+                        let _ = fs::remove_file(&path);
+                        return Err(unwritable(target, &e));
+                    }
+                    return Ok(Self { path, _file: file });
+                }
+                Err(e) if e.kind() == ErrorKind::AlreadyExists && clear_abandoned(&path) => {}
                 Err(e) if e.kind() == ErrorKind::AlreadyExists && Instant::now() < give_up => {
                     std::thread::sleep(Duration::from_millis(50));
                 }
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
                     return Err(CliError::new(
                         "HOST_KUBECONFIG_INVALID",
-                        format!("{} is locked by another program", file.display()),
+                        format!("{} is locked by another program", target.display()),
                     )
                     .why(format!("{} exists", path.display()))
                     .fix(format!("rm {} && cadet start", path.display())));
                 }
-                Err(e) => return Err(unwritable(file, &e)),
+                Err(e) => return Err(unwritable(target, &e)),
             }
         }
     }
@@ -200,8 +222,35 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // If it cannot be removed the next writer is told its path.
-        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Removes the lock file of one of our commands that ended without doing so; true if it did.
+fn clear_abandoned(path: &Path) -> bool {
+    let Ok(mut file) = File::open(path) else {
+        return false;
+    };
+    let mut text = Vec::new();
+    let is_ours = file.read_to_end(&mut text).is_ok() && text == OURS;
+    // Whoever gets the kernel's lock is the only one that removes this file; its owner, while it
+    // lives, has it.
+    is_ours && file.try_lock().is_ok() && is_at(&file, path) && fs::remove_file(path).is_ok()
+}
+
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let (Ok(mine), Ok(there)) = (file.metadata(), fs::metadata(path)) else {
+        return false;
+    };
+    (mine.dev(), mine.ino()) == (there.dev(), there.ino())
+}
+
+/// A file that is open keeps its name there until it is closed.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> bool {
+    true
 }
 
 #[cfg(test)]
@@ -272,13 +321,32 @@ mod tests {
     #[test]
     fn a_file_that_is_not_understood_is_not_touched() {
         let dir = tempfile::tempdir().unwrap();
-        for text in ["clusters: 7\n", "- a\n", "a: [\n"] {
+        for text in [&b"clusters: 7\n"[..], b"- a\n", b"a: [\n", b"\xff\xfe"] {
             let file = dir.path().join("config");
             fs::write(&file, text).unwrap();
             let error = merge(&file, &access(), false).unwrap_err();
             assert_eq!(error.topic.id, "HOST_KUBECONFIG_INVALID");
-            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+            assert!(error.fix.is_some());
+            assert_eq!(fs::read(&file).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn the_lock_of_a_command_that_was_killed_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config");
+        let lock = machine::with_suffix(&file, ".lock");
+        fs::write(&lock, OURS).unwrap();
+        merge(&file, &access(), false).unwrap();
+        assert!(holds(&file, &access(), false));
+        assert!(!lock.exists());
+        // That of a command that works stays, and so does another program's.
+        let works = Lock::take(&file).unwrap();
+        assert!(!clear_abandoned(&lock));
+        drop(works);
+        fs::write(&lock, "").unwrap();
+        assert!(!clear_abandoned(&lock));
+        assert!(lock.exists());
     }
 
     #[cfg(unix)]

@@ -54,8 +54,14 @@ pub fn save(cx: &Context, profile: &Profile) -> Result<()> {
     Ok(Store::open(&cx.world.home)?.put(profile)?)
 }
 
-/// QEMU's word for a guest that was asked to stand still (RunState in its run-state.json).
+/// Why a guest stands still that found no room for a write.
+const OUT_OF_SPACE: &str =
+    "QEMU paused the guest because a write to its disk failed: is the disk full?";
+/// QEMU's word for a guest that somebody paused (RunState in its run-state.json).
 const PAUSED: &str = "paused";
+
+/// Its word for a guest that sleeps, and that the power button wakes.
+const ASLEEP: &str = "suspended";
 
 /// What the machine is doing, in a command's words.
 pub struct MachineState {
@@ -79,9 +85,19 @@ impl MachineState {
         )
     }
 
-    /// True if somebody asked the guest to stand still.
+    /// True if the guest stands still and goes on when it is told to.
     pub fn is_paused(&self) -> bool {
+        self.state.as_ref().is_some_and(State::is_held)
+    }
+
+    /// True if somebody asked for that, and for nothing more.
+    pub fn was_asked_to_pause(&self) -> bool {
         matches!(&self.state, Some(State::Paused { status, .. }) if status == PAUSED)
+    }
+
+    /// True if the guest waits for room on this computer's disk.
+    pub fn is_out_of_space(&self) -> bool {
+        self.state.as_ref().is_some_and(State::is_out_of_space)
     }
 
     /// One word for tables and JSON.
@@ -90,8 +106,9 @@ impl MachineState {
             Some(State::Running { .. }) => "Running",
             Some(State::Paused { .. }) => "Paused",
             Some(State::Unresponsive { .. }) => "Hanging",
+            // Its process may have ended after the command that suspended it was killed.
+            Some(State::Absent | State::Died(_)) | None if self.suspended => "Suspended",
             Some(State::Died(_)) => "Died",
-            Some(State::Absent) | None if self.suspended => "Suspended",
             Some(State::Absent) | None => "Stopped",
         }
     }
@@ -99,17 +116,20 @@ impl MachineState {
     /// Why it is not simply running or stopped.
     pub fn reason(&self) -> Option<String> {
         match &self.state {
-            Some(State::Paused { status, .. }) if status == "io-error" => Some(
-                "QEMU paused the guest because a write to its disk failed: is the disk full?"
-                    .into(),
-            ),
+            Some(state) if state.is_out_of_space() => Some(OUT_OF_SPACE.into()),
             Some(State::Paused { status, .. }) if status == PAUSED => {
                 Some("it was paused: its processors stand still, its memory is kept".into())
             }
+            Some(state) if state.is_held() => Some(
+                "the command that wrote its state did not end: it stands still, its memory is kept"
+                    .into(),
+            ),
             Some(State::Paused { status, .. }) => Some(format!("QEMU says {status}")),
             Some(State::Unresponsive { why, .. }) => Some(why.clone()),
-            Some(State::Died(death)) => Some(death.to_string()),
-            Some(State::Running { .. } | State::Absent) | None => self.trouble.clone(),
+            Some(State::Died(death)) if !self.suspended => Some(death.to_string()),
+            Some(State::Running { .. } | State::Absent | State::Died(_)) | None => {
+                self.trouble.clone()
+            }
         }
     }
 
@@ -175,7 +195,7 @@ pub async fn must_run(cx: &Context, profile: &Profile, node: &Node) -> Result<()
         return Ok(());
     }
     Err(match &state.state {
-        Some(State::Died(_)) => died(cx, node, &state),
+        Some(State::Died(_)) if !state.suspended => died(cx, node, &state),
         _ if state.is_paused() => paused(cx, node),
         _ if node.is_first() => not_running(cx, state.reason()),
         _ => CliError::new(
@@ -243,17 +263,19 @@ fn which(cx: &Context, node: &Node) -> String {
     }
 }
 
-/// Holds a machine still, or lets it go on; false if it did so already.
+/// Holds a machine still, or lets it go on; false if it did so already. One that waits for room
+/// on the disk goes on if there is some.
 ///
 /// # Errors
-/// GUEST_NOT_RUNNING, DRIVER_MACHINE_DIED, DRIVER_CONTROL.
+/// GUEST_NOT_RUNNING, DRIVER_MACHINE_DIED, DRIVER_CONTROL, HOST_DISK_FULL.
 pub async fn hold(cx: &Context, profile: &Profile, node: &Node, still: bool) -> Result<bool> {
     let files = cx.world.files(&cx.name);
     let state = state_of_node(&files, profile, node).await;
     if state.is_paused() == still && (still || state.is_running()) {
         return Ok(false);
     }
-    if !state.is_paused() {
+    let waits = state.is_out_of_space() && !still;
+    if !state.is_paused() && !waits {
         must_run(cx, profile, node).await?;
     }
     let none = || not_running(cx, None);
@@ -266,7 +288,16 @@ pub async fn hold(cx: &Context, profile: &Profile, node: &Node, still: bool) -> 
     let own = node.files(&files);
     // Left by a wake that was cut off when all was loaded; see `frozen::suspend`.
     suspend::discard(&own)?;
-    machine.resume().await?;
+    if !waits {
+        machine.resume().await?;
+    } else if !machine.retry().await? {
+        return Err(
+            disk_full(&own.disk().display().to_string(), OUT_OF_SPACE).fix(format!(
+                "free some space, then:  {}",
+                node.start_command(cx)
+            )),
+        );
+    }
     // A machine without a keeper is told over the line.
     let _ = keeper::ask(&own.keeper(), Ask::Wake(keeper::wake()), keeper::SOON).await;
     Ok(true)
@@ -302,16 +333,24 @@ pub async fn power_off(
         cadet_vm::lifecycle::forget(&config)?;
         return Ok(How(Stopped::Already));
     };
-    if let State::Paused { status, .. } = machine.state().await
-        && status == PAUSED
-    {
-        // A guest that stands still does not hear the power button.
-        machine.resume().await?;
-    }
-    let deadlines = StopDeadlines {
+    let state = machine.state().await;
+    let mut deadlines = StopDeadlines {
         graceful,
         ..StopDeadlines::default()
     };
+    if state.is_held() {
+        // A guest that stands still does not hear the power button.
+        machine.resume().await?;
+    } else if state.is_out_of_space() {
+        // Nor does it while there is no room for what it wrote last.
+        if !machine.retry().await? {
+            cx.ui.warn("machine", OUT_OF_SPACE);
+            deadlines.graceful = Duration::ZERO;
+        }
+    } else if matches!(&state, State::Paused { status, .. } if status != ASLEEP) {
+        // Nor does what is loaded half, or has crashed.
+        deadlines.graceful = Duration::ZERO;
+    }
     let stopped = machine
         .stop(deadlines, |stage| {
             let text = match stage {

@@ -144,7 +144,8 @@ pub const TOPICS: &[Topic] = &[
         "HOST_DISK_FULL",
         31,
         "A write failed because the disk is full. Nothing half-written is kept. \
-        Free some space, or put the Cadet home on a bigger disk with CADET_HOME.",
+        Free some space, or put the Cadet home on a bigger disk with CADET_HOME. A machine that found \
+        no room for a write stands still until there is some: `cadet start` lets it go on where it was.",
     ),
     topic(
         "HOST_PROFILE_BUSY",

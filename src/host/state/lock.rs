@@ -85,31 +85,54 @@ fn hold(path: &Path, command: &str) -> Result<Held> {
         path: path.to_path_buf(),
         source,
     };
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            // The text is for people only; without it the message is still true.
-            if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
-                holder = "unknown process".into();
+    let mut file = loop {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed)?;
+        match file.try_lock() {
+            // `delete` removes the file while it holds the lock: whoever had opened it before
+            // would now hold what nobody else looks at.
+            Ok(()) if is_at(&file, path).map_err(failed)? => break file,
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // The text is for people only; without it the message is still true.
+                if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
+                    holder = "unknown process".into();
+                }
+                return Ok(Held::By(holder));
             }
-            return Ok(Held::By(holder));
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        Err(TryLockError::Error(source)) => return Err(failed(source)),
-    }
+    };
     let text = format!("cadet {command}, process {}", std::process::id());
     file.set_len(0)
         .and_then(|()| file.seek(SeekFrom::Start(0)))
         .and_then(|_| file.write_all(text.as_bytes()))
         .map_err(failed)?;
     Ok(Held::Mine(file))
+}
+
+/// Whether the open file is the one that lies at `path` now.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let mine = file.metadata()?;
+    match std::fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (mine.dev(), mine.ino())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// A file that is open keeps its name there until it is closed.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> std::io::Result<bool> {
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -129,5 +152,34 @@ mod tests {
         );
         drop(first);
         ProfileLock::take(&home, &name, "stop").unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn one_holds_it_though_its_file_comes_and_goes() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path(), dir.path());
+        let name = ProfileName::parse("cadet").unwrap();
+        let (inside, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|threads| {
+            for _ in 0..4 {
+                threads.spawn(|| {
+                    while taken.load(Ordering::SeqCst) < 4_000 {
+                        let Ok(lock) = ProfileLock::take(&home, &name, "delete") else {
+                            continue;
+                        };
+                        taken.fetch_add(1, Ordering::SeqCst);
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two at once");
+                        std::thread::yield_now();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        // As `delete` does at its end.
+                        std::fs::remove_file(home.profile_lock(&name)).unwrap();
+                        drop(lock);
+                    }
+                });
+            }
+        });
     }
 }

@@ -269,9 +269,12 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     };
     let beside = path.with_extension("json.new");
     let mut file = fs::File::create(&beside).map_err(failed)?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(failed)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if let Err(source) = written {
+        // Half a file helps nobody; the first failure is the one to tell.
+        let _ = fs::remove_file(&beside);
+        return Err(failed(source));
+    }
     fs::rename(&beside, path).map_err(failed)
 }
 

@@ -86,6 +86,13 @@ impl Machine {
     /// # Errors
     /// Those of QMP; [`VmError::Migration`].
     pub async fn save(&self, state: &Path, layout: Option<Layout>) -> Result<Layout, VmError> {
+        // Of a writer that was killed; QEMU does one such work at a time, and none of a guest
+        // that has not gone on since the last (migration/migration.c).
+        migrate::abandon(&mut self.control().await?).await?;
+        if self.state().await.is_written() {
+            self.resume().await?;
+            self.pause().await?;
+        }
         let mut qmp = self.control().await?;
         let layout = layout.unwrap_or_else(|| Layout::whole(qmp.version));
         migrate::save(&mut qmp, state, layout).await?;

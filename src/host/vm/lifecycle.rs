@@ -26,6 +26,7 @@ use crate::config::{HostOs, MachineConfig, QmpEndpoint};
 use crate::diagnose::{self, Death, Exit};
 use crate::error::VmError;
 use crate::key::Key;
+use crate::migrate;
 use crate::process::{self, Identity};
 use crate::qemu::Emulator;
 use crate::qmp::Qmp;
@@ -36,6 +37,8 @@ const START_DEADLINE: Duration = Duration::from_secs(30);
 const ASK_DEADLINE: Duration = Duration::from_secs(5);
 /// For the connection by which `state` looks at a machine: status must never hang.
 const LOOK_DEADLINE: Duration = Duration::from_secs(2);
+/// A write that fails again does so at once, for nobody waits for a disk without room.
+const RETRY: Duration = Duration::from_secs(1);
 /// Between two looks at a socket that is about to open.
 const OPENING: Duration = Duration::from_millis(10);
 /// Between two looks at a process that should end.
@@ -55,6 +58,30 @@ pub enum State {
     Unresponsive { pid: u32, why: String },
     /// The process is gone though nobody stopped it through us.
     Died(Box<Death>),
+}
+
+/// QEMU's words (RunState in its run-state.json) for a guest that goes on when it is told to:
+/// somebody paused it, or its state was written and whoever asked for that is gone.
+const PAUSED: &str = "paused";
+const WRITTEN: [&str; 2] = ["finish-migrate", "postmigrate"];
+/// Its word for a guest that waits because a write failed.
+const WRITE_FAILED: &str = "io-error";
+
+impl State {
+    /// True for a guest that was made to stand still, whole and ready to go on.
+    pub fn is_held(&self) -> bool {
+        matches!(self, State::Paused { status, .. } if status == PAUSED) || self.is_written()
+    }
+
+    /// True for one of which a state was written, and that has not gone on since.
+    pub fn is_written(&self) -> bool {
+        matches!(self, State::Paused { status, .. } if WRITTEN.contains(&status.as_str()))
+    }
+
+    /// True for a guest that waits for room on the host's disk.
+    pub fn is_out_of_space(&self) -> bool {
+        matches!(self, State::Paused { status, .. } if status == WRITE_FAILED)
+    }
 }
 
 /// A running machine.
@@ -229,12 +256,47 @@ impl Machine {
         self.ask("stop").await.map(drop)
     }
 
-    /// Lets a machine continue that was paused, by [`Machine::pause`] or a full host disk.
+    /// Lets a machine continue that was made to stand still.
     ///
     /// # Errors
     /// Those of the control socket.
     pub async fn resume(&self) -> Result<(), VmError> {
-        self.ask("cont").await.map(drop)
+        let mut qmp = self.control().await?;
+        // A writer that was killed leaves QEMU writing, and QEMU stops the guest when it is
+        // through.
+        migrate::abandon(&mut qmp).await?;
+        let began = Instant::now();
+        loop {
+            match qmp.execute("cont", Value::Null, ASK_DEADLINE).await {
+                // monitor/qmp-cmds.c: all is written, and QEMU has yet to note that it is.
+                Err(VmError::QmpRefused { description, .. })
+                    if description.contains("not finalized") && began.elapsed() < ASK_DEADLINE =>
+                {
+                    tokio::time::sleep(OPENING).await;
+                }
+                done => return done.map(drop),
+            }
+        }
+    }
+
+    /// Lets a machine continue that waits for room on the host's disk: it tries the failed write
+    /// again. False if that failed again.
+    ///
+    /// # Errors
+    /// Those of the control socket.
+    pub async fn retry(&self) -> Result<bool, VmError> {
+        let mut qmp = self.control().await?;
+        qmp.execute("cont", Value::Null, ASK_DEADLINE).await?;
+        let began = Instant::now();
+        loop {
+            let left = RETRY.saturating_sub(began.elapsed());
+            match qmp.next_event(left).await {
+                Ok(event) if event.name == "STOP" => return Ok(false),
+                Ok(_) => {}
+                Err(VmError::QmpDeadline { .. }) => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Makes the disk at `index` of the configuration larger; the guest sees it at once, its

@@ -101,6 +101,32 @@ pub async fn load(qmp: &mut Qmp, path: &Path, layout: Layout) -> Result<(), VmEr
     Ok(())
 }
 
+/// Ends the writing of a state that nobody waits for any more; none under way is fine.
+///
+/// # Errors
+/// Those of QMP.
+pub async fn abandon(qmp: &mut Qmp) -> Result<(), VmError> {
+    let began = Instant::now();
+    let mut is_told = false;
+    loop {
+        let seen = qmp.execute("query-migrate", Value::Null, ASK).await?;
+        match seen["status"].as_str() {
+            None | Some("none" | "completed" | "failed" | "cancelled") => return Ok(()),
+            Some(_) if began.elapsed() > WHOLE => {
+                return Err(VmError::QmpDeadline {
+                    what: "that it stops writing".into(),
+                    deadline: WHOLE,
+                });
+            }
+            Some(_) if !is_told => {
+                qmp.execute("migrate_cancel", Value::Null, ASK).await?;
+                is_told = true;
+            }
+            Some(_) => tokio::time::sleep(POLL).await,
+        }
+    }
+}
+
 async fn agree(qmp: &mut Qmp, layout: Layout) -> Result<(), VmError> {
     let wanted = layout.capabilities(qmp.version);
     let set = qmp.execute("migrate-set-capabilities", wanted, ASK).await;
@@ -355,6 +381,25 @@ mod tests {
         .await;
         let error = load(&mut qmp, &state, Layout::Stream).await.unwrap_err();
         assert!(matches!(error, VmError::QmpClosed), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_abandoned_once_and_nothing_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut qmp, heard) = qemu(dir.path(), (10, 0, 2), |command, _, n| match (command, n) {
+            ("query-migrate", 0) => Ok(json!({"status": "active"})),
+            ("query-migrate", 1) => Ok(json!({"status": "cancelling"})),
+            ("query-migrate", 2) => Ok(json!({"status": "cancelled"})),
+            ("query-migrate", _) => Ok(json!({})),
+            _ => plain(command, n),
+        })
+        .await;
+        abandon(&mut qmp).await.unwrap();
+        abandon(&mut qmp).await.unwrap();
+        let names = heard.names();
+        let cancels = names.iter().filter(|name| *name == "migrate_cancel");
+        assert_eq!(cancels.count(), 1, "{names:?}");
+        assert_eq!(names.len(), 5, "{names:?}");
     }
 
     #[tokio::test]

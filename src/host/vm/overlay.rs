@@ -56,6 +56,9 @@ pub fn create(qemu_img: &Path, base: &Path, overlay: &Path, size: u64) -> Result
         let _ = std::fs::remove_file(&partial);
     }
     made?;
+    // Its name must not outlive what it names if the power fails now.
+    let synced = std::fs::File::open(&partial).and_then(|file| file.sync_all());
+    synced.map_err(|e| VmError::file("sync", &partial, e))?;
     std::fs::rename(&partial, overlay).map_err(|e| VmError::file("rename", overlay, e))
 }
 

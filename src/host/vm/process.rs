@@ -58,12 +58,13 @@ impl Identity {
 /// # Errors
 /// [`VmError::File`], [`VmError::BadPidFile`].
 pub fn read_pid_file(path: &Path) -> Result<Option<Identity>, VmError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
+    // As bytes: what is no text at all is damage as well.
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(VmError::file("read", path, e)),
     };
-    let parsed = serde_json::from_str(&text);
+    let parsed = serde_json::from_slice(&bytes);
     parsed.map(Some).map_err(|e| VmError::BadPidFile {
         path: path.to_path_buf(),
         why: e.to_string(),
@@ -90,7 +91,11 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), VmError> {
     let partial = path.with_extension("new");
     let mut file = create_private(&partial)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    written.map_err(|e| VmError::file("write", &partial, e))?;
+    if let Err(error) = written {
+        // Half a file helps nobody; the first failure is the one to tell.
+        let _ = std::fs::remove_file(&partial);
+        return Err(VmError::file("write", &partial, error));
+    }
     std::fs::rename(&partial, path).map_err(|e| VmError::file("replace", path, e))
 }
 
@@ -103,6 +108,34 @@ pub fn remove(path: &Path) -> Result<(), VmError> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(VmError::file("remove", path, e)),
         _ => Ok(()),
     }
+}
+
+/// As [`remove`], and it stays removed if the power fails right afterwards.
+///
+/// # Errors
+/// [`VmError::File`].
+pub fn remove_for_good(path: &Path) -> Result<(), VmError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => sync_folder(path),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(VmError::file("remove", path, e)),
+    }
+}
+
+/// fsync(2) of a file says nothing of its entry in the folder.
+#[cfg(unix)]
+fn sync_folder(file: &Path) -> Result<(), VmError> {
+    let Some(folder) = file.parent() else {
+        return Ok(());
+    };
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|e| VmError::file("sync", folder, e))
+}
+
+/// Folders cannot be opened there; its file system writes changes of names in their order.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> Result<(), VmError> {
+    Ok(())
 }
 
 /// Starts a program that survives us: own session (no terminal, no Ctrl-C), stderr to a file,
@@ -282,13 +315,19 @@ mod tests {
         let me = Identity::of(std::process::id()).unwrap();
         write_pid_file(&path, &me).unwrap();
         assert_eq!(read_pid_file(&path).unwrap(), Some(me));
-        std::fs::write(&path, "{\"pid\":").unwrap();
-        assert!(matches!(
-            read_pid_file(&path),
-            Err(VmError::BadPidFile { .. })
-        ));
+        for damage in [&b"{\"pid\":"[..], b"", b"\xff\xfe"] {
+            std::fs::write(&path, damage).unwrap();
+            assert!(matches!(
+                read_pid_file(&path),
+                Err(VmError::BadPidFile { .. })
+            ));
+        }
         remove(&path).unwrap();
         remove(&path).unwrap();
+        write_pid_file(&path, &Identity::of(std::process::id()).unwrap()).unwrap();
+        remove_for_good(&path).unwrap();
+        assert!(!path.exists());
+        remove_for_good(&path).unwrap();
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub async fn unpause(cx: &Context) -> Result<u8> {
     let mut awake = Vec::new();
     for node in nodes::all(&profile) {
         let state = machine::state_of_node(&files, &profile, &node).await;
-        if node.is_first() || state.is_paused() {
+        if node.is_first() || state.is_paused() || state.is_out_of_space() {
             done |= machine::hold(cx, &profile, &node, false).await?;
             awake.push(node);
         }

@@ -32,6 +32,7 @@ pub async fn start(
     identity: Identity,
 ) -> Result<Result<(), String>> {
     if let Some(why) = template::obstacle(template) {
+        template::distrust(template)?;
         return Ok(Err(why));
     }
     let mut config = config(cx, profile, node, emulator)?;
@@ -44,13 +45,27 @@ pub async fn start(
     let vm = match Machine::thaw(config, emulator, &files, &template.note).await {
         Ok(vm) => vm,
         Err(error) if super::suspend::is_in_the_way(&error) => return Err(error.into()),
-        Err(error) => return Ok(Err(told(&error))),
+        Err(error) => {
+            if is_its_fault(&error) {
+                // Every start would try it in vain, and none make another.
+                template::distrust(template)?;
+            }
+            return Ok(Err(told(&error)));
+        }
     };
     if let Err(error) = take_on(cx, node, &vm, identity).await {
         vm.destroy(StopDeadlines::default()).await?;
         return Ok(Err(told(&error)));
     }
     Ok(Ok(()))
+}
+
+/// True for what will be no better the next time.
+fn is_its_fault(error: &VmError) -> bool {
+    matches!(
+        error,
+        VmError::NotUsable(_) | VmError::Migration(_) | VmError::Died(_)
+    )
 }
 
 async fn take_on(

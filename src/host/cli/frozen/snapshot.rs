@@ -334,6 +334,9 @@ async fn load(
 ) -> Result<Machine, VmError> {
     let none = || VmError::NotUsable("nothing is noted of its state".into());
     let note = Note::read(&place.note(node.number))?.ok_or_else(none)?;
+    if let Some(why) = suspend::untimely(note.saved, now()) {
+        return Err(VmError::NotUsable(why));
+    }
     let config = config(cx, profile, node, emulator).map_err(|e| VmError::NotUsable(e.what))?;
     let state = place.state(node.number);
     let saved = Files {

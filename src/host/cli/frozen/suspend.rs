@@ -7,7 +7,8 @@
 //!      └────────────── boot from the disk ◄───┘ said in one line
 //! ```
 //! All machines stand still before the first is written, so that none sees another die. The note
-//! goes before a woken guest runs: from then on its disk is ahead of what was written.
+//! goes before a woken guest runs: from then on its disk is ahead of what was written. A process
+//! beside a note is therefore one that has not gone on: of a command that was killed, it is ended.
 
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ use crate::{Context, computer, keeper, machine, ui};
 
 /// For what a guest has not written yet; it is not lost by suspending, only by losing the state.
 const SYNC: Duration = Duration::from_secs(5);
+/// What stood still keeps the certificates it had. `cadet-node` makes them for a year, dated back
+/// by a day, and anew when it starts.
+const LONGEST: u64 = 300 * DAY;
+const DAY: u64 = 24 * 60 * 60;
 /// Left free on the disk beside what is written.
 const SPARE: u64 = 256 << 20;
 
@@ -92,6 +97,9 @@ pub async fn suspend(cx: &Context, profile: &Profile, which: &[Node]) -> Result<
         let Some(Ok(mut note)) = one.saved else {
             continue;
         };
+        // From here on its memory is in the file, whatever becomes of this command. Nothing is
+        // told of the disk yet; the guest does not go on while the note is there.
+        note.write(&one.files.suspended_note())?;
         one.vm.destroy(StopDeadlines::default()).await?;
         // QEMU's last words to the disk were spoken just now.
         note.disk = Some(Stamp::of(&one.files.disk())?);
@@ -110,8 +118,14 @@ async fn ready(
 ) -> Result<Result<Option<Moving>, String>> {
     let all = cx.world.files(&cx.name);
     let state = machine::state_of_node(&all, profile, node).await;
+    if is(&node.files(&all)) && state.has_process() && !state.is_running() {
+        // A wake that was cut off: the guest has not gone on while the note is there.
+        machine::destroy(cx, profile, node).await?;
+        return Ok(Ok(None));
+    }
     if !state.is_running() && !state.is_paused() {
-        let hangs = format!("{} is {}", node.name, state.word().to_lowercase());
+        let why = state.reason().unwrap_or_default();
+        let hangs = format!("{} is {}: {why}", node.name, state.word().to_lowercase());
         return Ok(if state.has_process() {
             Err(hangs)
         } else {
@@ -128,13 +142,21 @@ async fn ready(
     if let Some(why) = then.obstacle(&key) {
         return Ok(Err(format!("it could not be woken: {why}")));
     }
-    let vm = Machine::attach(&config).await?;
-    Ok(Ok(vm.map(|vm| Moving {
+    let Some(vm) = Machine::attach(&config).await? else {
+        return Ok(Ok(None));
+    };
+    let was_paused = state.was_asked_to_pause();
+    if state.is_paused() && !was_paused {
+        // Its state was written by a command that was killed. It goes on, so that it hears
+        // what follows.
+        vm.resume().await?;
+    }
+    Ok(Ok(Some(Moving {
         node: node.clone(),
         vm,
         key,
         files,
-        was_paused: state.is_paused(),
+        was_paused,
         saved: None,
     })))
 }
@@ -208,8 +230,9 @@ pub fn is(files: &ProfilePaths) -> bool {
 /// # Errors
 /// HOST_NOT_READABLE.
 pub fn discard(files: &ProfilePaths) -> Result<()> {
-    // The note first: a state without one is nothing.
-    process::remove(&files.suspended_note())?;
+    // The note first: a state without one is nothing. For good, because a power cut that brings
+    // it back might leave the disk's time as it was when the guest had written to it already.
+    process::remove_for_good(&files.suspended_note())?;
     Ok(process::remove(&files.suspended())?)
 }
 
@@ -247,6 +270,8 @@ pub async fn wake(
         Ok(Some(note)) => note,
         Err(error) => return lost(&files, &error),
     };
+    // Of a wake that was cut off.
+    machine::destroy(cx, profile, node).await?;
     match thaw(cx, profile, node, emulator, &note).await {
         Ok(()) => {
             process::remove(&files.suspended())?;
@@ -271,6 +296,9 @@ async fn thaw(
     if note.disk.is_some() && note.disk != Some(Stamp::of(&files.disk())?) {
         return Err(VmError::NotUsable("its disk was changed meanwhile".into()));
     }
+    if let Some(why) = untimely(note.saved, now()) {
+        return Err(VmError::NotUsable(why));
+    }
     let config = config(cx, profile, node, emulator).map_err(|e| VmError::NotUsable(e.what))?;
     let state = files.suspended();
     let saved = Files {
@@ -278,7 +306,7 @@ async fn thaw(
         memory: None,
     };
     let vm = Machine::thaw(config, emulator, &saved, note).await?;
-    let went_on = match process::remove(&files.suspended_note()) {
+    let went_on = match process::remove_for_good(&files.suspended_note()) {
         Ok(()) => go_on(cx, profile, node, &vm).await,
         Err(error) => Err(error),
     };
@@ -293,6 +321,23 @@ fn lost(files: &ProfilePaths, error: &VmError) -> Result<Woken> {
     let why = told(error);
     discard(files)?;
     Ok(Woken::Lost(why))
+}
+
+/// Why a machine that was saved then cannot go on now, in one line, by this computer's clock: to
+/// all who speak to it, its certificates would be over, or not good yet. A boot makes them anew.
+pub fn untimely(saved: u64, now: u64) -> Option<String> {
+    let days = saved.abs_diff(now) / DAY;
+    if saved > now + DAY {
+        Some(format!(
+            "this computer's clock is {days} days behind that of then"
+        ))
+    } else if now > saved + LONGEST {
+        Some(format!(
+            "it stood still for {days} days, and its certificates end meanwhile"
+        ))
+    } else {
+        None
+    }
 }
 
 /// True for what has nothing to do with the saved state.
@@ -324,6 +369,20 @@ mod tests {
         discard(&files).unwrap();
         assert!(!files.suspended().exists());
         discard(&files).unwrap();
+    }
+
+    #[test]
+    fn a_clock_that_jumped_by_a_year_lets_nobody_wake() {
+        let now = 1_795_000_000;
+        for saved in [now, now - 90 * DAY, now + 3600] {
+            assert_eq!(untimely(saved, now), None);
+        }
+        let told = untimely(now - 365 * DAY, now).unwrap();
+        assert!(told.contains("365 days"), "{told}");
+        let told = untimely(now + 365 * DAY, now).unwrap();
+        assert!(told.contains("365 days behind"), "{told}");
+        // A clock that lost all it knew.
+        assert!(untimely(now, 0).is_some());
     }
 
     #[test]

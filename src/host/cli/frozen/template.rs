@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use cadet_api::keeper::Ask;
 use cadet_seed::{HostKey, Lesson, Role};
-use cadet_state::{Base, Profile, Spec, Store, TemplateLock, TemplatePaths};
+use cadet_state::{Base, Home, Profile, Spec, Store, TemplateLock, TemplatePaths};
 use cadet_vm::checksum::{Mark, Stamp};
 use cadet_vm::config::{segment_group, segment_mac};
 use cadet_vm::frozen::Note;
@@ -74,9 +74,9 @@ struct Depends<'a> {
     lessons: String,
 }
 
-/// The template with this key, if it is there and whole at a glance.
-pub fn read(cx: &Context, key: &str) -> Option<Template> {
-    let files = cx.world.home.template(key);
+/// The template with this name, if it is there and whole at a glance.
+pub fn read(home: &Home, key: &str) -> Option<Template> {
+    let files = home.template(key);
     // A note that cannot be read is none: the template is made anew.
     let note = Note::read(&files.note()).ok()??;
     let whole = [files.disk(), files.state(), files.memory()];
@@ -85,6 +85,34 @@ pub fn read(cx: &Context, key: &str) -> Option<Template> {
         .iter()
         .all(|file| file.is_file())
         .then_some(Template { key, files, note })
+}
+
+/// Names under which templates of one key may lie: the disk of one that is no template any more
+/// stays for the machines on it.
+fn names(key: &str) -> impl Iterator<Item = String> {
+    let more = (2..).map(move |number: u32| format!("{key}-{number}"));
+    let key = key.to_owned();
+    std::iter::once(key).chain(more)
+}
+
+/// The template with this key, if there is one.
+fn find(home: &Home, key: &str) -> Option<Template> {
+    let mut there = names(key).take_while(|name| home.template(name).dir().exists());
+    there.find_map(|name| read(home, &name))
+}
+
+/// The name under which one may be made: nothing is there that machines need.
+fn free_name(home: &Home, key: &str, profiles: &[Profile]) -> Option<String> {
+    names(key).find(|name| !is_stood_on(profiles, &home.template(name).disk()))
+}
+
+/// Makes it no template any more: what is in it is not what was frozen, and the next start makes
+/// another. Its disk stays for machines that lie on it.
+///
+/// # Errors
+/// HOST_NOT_READABLE.
+pub fn distrust(template: &Template) -> Result<()> {
+    Ok(cadet_vm::process::remove(&template.files.note())?)
 }
 
 /// Notes that it was used now.
@@ -198,7 +226,8 @@ pub enum Ensured {
 pub async fn ensure(cx: &Context, wanted: &Wanted<'_>) -> Result<Ensured> {
     cx.ui.progress("looking for a template", None);
     let key = key(cx, wanted)?;
-    if let Some(there) = read(cx, &key) {
+    let home = &cx.world.home;
+    if let Some(there) = find(home, &key) {
         touch(&there);
         return Ok(Ensured::There(there));
     }
@@ -209,24 +238,33 @@ pub async fn ensure(cx: &Context, wanted: &Wanted<'_>) -> Result<Ensured> {
         }
         Err(error) => return Err(error.into()),
     };
-    if let Err(error) = make(cx, wanted, &key).await {
+    // Whoever had the lock before may have made it.
+    if let Some(there) = find(home, &key) {
+        touch(&there);
+        return Ok(Ensured::There(there));
+    }
+    let Some(name) = free_name(home, &key, &Store::open(home)?.list()?) else {
+        return Ok(Ensured::No("machines lie on all its disks".into()));
+    };
+    if let Err(error) = make(cx, wanted, &name).await {
         let why = error.why.as_deref().and_then(|why| why.lines().next());
         let why = why.map_or(String::new(), |why| format!(" ({why})"));
         // Gigabytes of something that is none.
         clear(cx, wanted).await?;
         return Ok(Ensured::No(format!("{}{why}", error.what)));
     }
-    prune(cx, &key)?;
-    match read(cx, &key) {
+    prune(cx, &name)?;
+    match read(home, &name) {
         Some(made) => Ok(Ensured::Made(made)),
         None => Ok(Ensured::No("it was gone as soon as it was made".into())),
     }
 }
 
-async fn make(cx: &Context, wanted: &Wanted<'_>, key: &str) -> Result<()> {
+/// `name` is of a folder that is not there, or that nobody needs.
+async fn make(cx: &Context, wanted: &Wanted<'_>, name: &str) -> Result<()> {
     clear(cx, wanted).await?;
     let home = &cx.world.home;
-    let (making, files) = (home.template("making"), home.template(key));
+    let (making, files) = (home.template("making"), home.template(name));
     room(home.cache(), wanted.spec)?;
     machine::private_dir(making.dir())?;
     let img = qemu::find_program("qemu-img", std::env::var_os("PATH").as_deref())?;
@@ -429,14 +467,14 @@ mod tests {
 
     use super::*;
 
-    fn profile(disks: &[&str]) -> Profile {
+    fn profile<S: AsRef<str>>(disks: &[S]) -> Profile {
         let used = |disk: &str| json!({"key": "k", "disk": disk, "settled": true});
         let spec = json!({"cpus": 2, "memoryMib": 768, "diskGib": 20, "image": "auto"});
         serde_json::from_value(json!({
             "name": "cadet", "created": 1, "phase": "running", "spec": spec,
-            "template": used(disks[0]),
+            "template": used(disks[0].as_ref()),
             "workers": disks[1..].iter().enumerate().map(|(i, disk)| json!({
-                "number": i + 2, "spec": spec, "template": used(disk),
+                "number": i + 2, "spec": spec, "template": used(disk.as_ref()),
             })).collect::<Vec<_>>(),
         }))
         .unwrap()
@@ -449,5 +487,69 @@ mod tests {
             let disk = format!("/t/{disk}/disk.qcow2");
             assert_eq!(is_stood_on(&profiles, Path::new(&disk)), stood_on);
         }
+    }
+
+    /// A template of this name, as far as a glance tells.
+    fn lay(home: &Home, name: &str) -> Template {
+        let files = home.template(name);
+        std::fs::create_dir_all(files.dir()).unwrap();
+        for file in [files.disk(), files.state(), files.memory()] {
+            std::fs::write(file, name).unwrap();
+        }
+        let note = Note {
+            key: Key {
+                qemu: "10.0.2".into(),
+                shape: Vec::new(),
+                processor: None,
+            },
+            layout: Layout::Outside,
+            state: Mark::of(&files.state()).unwrap(),
+            memory: Some(Mark::of(&files.memory()).unwrap()),
+            disk: Some(Stamp::of(&files.disk()).unwrap()),
+            saved: 1,
+            program: "p".into(),
+        };
+        note.write(&files.note()).unwrap();
+        read(home, name).unwrap()
+    }
+
+    #[test]
+    fn a_damaged_template_is_none_and_its_disk_stays_for_those_on_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path(), dir.path().join("cache"));
+        assert_eq!(free_name(&home, "k", &[]).as_deref(), Some("k"));
+        let first = lay(&home, "k");
+        assert_eq!(find(&home, "k").unwrap().key, "k");
+        let disk = first.files.disk();
+        let profiles = [profile(&[disk.to_str().unwrap()])];
+        // A note that was cut, a file that is gone, a checksum that was wrong.
+        let text = std::fs::read(first.files.note()).unwrap();
+        std::fs::write(first.files.note(), &text[..text.len() / 2]).unwrap();
+        assert!(find(&home, "k").is_none());
+        std::fs::write(first.files.note(), &text).unwrap();
+        std::fs::remove_file(first.files.memory()).unwrap();
+        assert!(find(&home, "k").is_none());
+        std::fs::write(first.files.memory(), "k").unwrap();
+        assert!(find(&home, "k").is_some());
+        distrust(&first).unwrap();
+        assert!(find(&home, "k").is_none());
+        // Nobody on its disk: the next one takes its place. Somebody: it must not.
+        assert_eq!(free_name(&home, "k", &[]).as_deref(), Some("k"));
+        assert_eq!(free_name(&home, "k", &profiles).as_deref(), Some("k-2"));
+        lay(&home, "k-2");
+        assert_eq!(find(&home, "k").unwrap().key, "k-2");
+        assert!(disk.exists());
+    }
+
+    #[test]
+    fn a_disk_that_was_written_to_is_an_obstacle() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path(), dir.path().join("cache"));
+        let template = lay(&home, "k");
+        assert_eq!(obstacle(&template), None);
+        std::fs::write(template.files.disk(), "longer than it was").unwrap();
+        assert!(obstacle(&template).unwrap().contains("changed"));
+        std::fs::remove_file(template.files.disk()).unwrap();
+        assert!(obstacle(&template).is_some());
     }
 }

@@ -117,7 +117,7 @@ async fn copied(
     let Some(mut used) = used else {
         return Ok(Err("no template is noted".into()));
     };
-    let Some(template) = template::read(cx, &used.key) else {
+    let Some(template) = template::read(&cx.world.home, &used.key) else {
         return Ok(Err("the template is gone".into()));
     };
     steps::set_accelerator(profile, node, coming.accel);

@@ -26,14 +26,14 @@ impl Step for Host {
         let state = machine::state_of(&v.files, &v.profile).await;
         let first = Node::first(&v.profile.name);
         // One that stands still goes on in its own step, with what it was started with.
-        v.was_running =
-            (state.is_running() || state.is_paused()) && !first.is_unsettled(&v.profile);
+        let goes_on = state.is_running() || state.is_paused() || state.is_out_of_space();
+        v.was_running = goes_on && !first.is_unsettled(&v.profile);
         if v.was_running {
             let spec = &v.profile.spec;
-            let does = if state.is_paused() {
-                "is paused"
-            } else {
+            let does = if state.is_running() {
                 "runs"
+            } else {
+                "is paused"
             };
             return Ok(Some(Note::there(format!(
                 "the machine {does}: {} cores, {}",

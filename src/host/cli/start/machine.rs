@@ -45,7 +45,7 @@ impl Step for Machine {
             v.was_running = true;
             return Ok(Some(Note::there("runs")));
         }
-        if state.is_paused() {
+        if state.is_paused() || state.is_out_of_space() {
             machine::hold(v.cx, &v.profile, &first(v), false).await?;
             v.was_running = true;
             return Ok(Some(Note::there("goes on after a pause")));

@@ -38,7 +38,8 @@ impl Step for Workers {
         // clock right.
         for node in &v.workers {
             let state = machine::state_of_node(&v.files, &v.profile, node).await;
-            if state.is_paused() && !node.is_unsettled(&v.profile) {
+            let waits = state.is_paused() || state.is_out_of_space();
+            if waits && !node.is_unsettled(&v.profile) {
                 machine::hold(v.cx, &v.profile, node, false).await?;
             }
         }

@@ -1,10 +1,14 @@
 //! Real QEMU processes with a guest of a few bytes: start, look, stop and every way to die.
 #![cfg(target_os = "linux")]
 
+#[path = "real_machine/faults.rs"]
+mod faults;
 #[path = "real_machine/frozen.rs"]
 mod frozen;
 #[path = "../../../../tests/support/ports.rs"]
 mod ports;
+#[path = "../../../../tests/support/tiny.rs"]
+mod tiny;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

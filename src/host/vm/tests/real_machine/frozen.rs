@@ -7,36 +7,17 @@ use cadet_vm::checksum::Mark;
 use cadet_vm::frozen::{Files, Note};
 use cadet_vm::{Key, Layout, Machine, MachineConfig, Memory, State, VmError, overlay, qemu};
 
+use super::tiny::{counting, follows};
 use super::{Bench, bench, emulator, free_port, impatient, search};
 
-/// A multiboot kernel that prints one byte after the other on the first serial port, for ever:
-/// 0x41, 0x42 … 0xff, 0x00 …, some a second.
-fn counting() -> Vec<u8> {
-    const BASE: u32 = 0x10_0000;
-    let mut code = vec![0x66, 0xba, 0xf8, 0x03]; // mov dx, 0x3f8
-    code.extend([0xb0, 0x41]); // mov al, 'A'
-    code.push(0xee); // next: out dx, al
-    code.extend([0xfe, 0xc0]); // inc al
-    code.push(0xb9); // mov ecx, count
-    code.extend(20_000_000_u32.to_le_bytes());
-    code.extend([0xe2, 0xfe]); // loop here
-    code.extend([0xeb, 0xf4]); // jmp next
-    let (magic, flags) = (0x1bad_b002_u32, 1u32 << 16);
-    let sum = 0u32.wrapping_sub(magic).wrapping_sub(flags);
-    let header = [magic, flags, sum, BASE, BASE, 0, 0, BASE + 32];
-    let mut image: Vec<u8> = header.iter().flat_map(|w| w.to_le_bytes()).collect();
-    image.extend(code);
-    image
-}
-
-fn counter() -> Bench {
+pub fn counter() -> Bench {
     let made = bench("");
     std::fs::write(made.dir.path().join("kernel"), counting()).unwrap();
     made
 }
 
 /// What the guest has said so far, once it is at least so much.
-async fn said(config: &MachineConfig, at_least: usize) -> Vec<u8> {
+pub async fn said(config: &MachineConfig, at_least: usize) -> Vec<u8> {
     loop {
         let said = std::fs::read(&config.serial_log).unwrap_or_default();
         if said.len() >= at_least {
@@ -46,16 +27,12 @@ async fn said(config: &MachineConfig, at_least: usize) -> Vec<u8> {
     }
 }
 
-/// Checks that each number follows the one before, and `first` the one before the first.
-fn follows(before: u8, said: &[u8]) {
-    let mut last = before;
-    for number in said {
-        assert_eq!(*number, last.wrapping_add(1), "{said:?} after {before}");
-        last = *number;
-    }
-}
-
-async fn note(config: &MachineConfig, layout: Layout, state: &Path, memory: Option<&Path>) -> Note {
+pub async fn note(
+    config: &MachineConfig,
+    layout: Layout,
+    state: &Path,
+    memory: Option<&Path>,
+) -> Note {
     Note {
         key: Key::of(config, &emulator()),
         layout,
@@ -68,7 +45,7 @@ async fn note(config: &MachineConfig, layout: Layout, state: &Path, memory: Opti
 }
 
 /// Starts a counter and lets it stand still; its last number.
-async fn paused(config: &MachineConfig) -> (Machine, u8) {
+pub async fn paused(config: &MachineConfig) -> (Machine, u8) {
     let vm = Machine::start(config.clone(), &emulator()).await.unwrap();
     said(config, 5).await;
     vm.pause().await.unwrap();
