@@ -57,6 +57,7 @@ fn folder(name: &str) -> TempDir {
         // Several servers run side by side here.
         ingress: IngressPorts { http: 0, https: 0 },
         node_network: None,
+        address: None,
         server: None,
     };
     let config = serde_json::to_vec(&config).expect("json");

@@ -9,6 +9,7 @@
 //! ```
 //!
 //! * [`keys`] makes the two ed25519 key pairs (client, guest host key).
+//! * [`scan`] asks a server that somebody else made for its host key.
 //! * [`Tunnel`] owns the session; it reconnects when the machine restarts.
 //! * [`exec`], [`shell`], [`upload`] run programs and move files.
 //! * [`socks5`] and [`forward`] listen on loopback and relay TCP ([`relay`]);
@@ -28,6 +29,7 @@ mod link;
 mod listen;
 mod local;
 mod relay;
+pub mod scan;
 mod session;
 pub mod shell;
 #[cfg(unix)]

@@ -101,7 +101,7 @@ impl Default for Tuning {
 }
 
 impl Tuning {
-    fn russh(&self) -> client::Config {
+    pub(crate) fn russh(&self) -> client::Config {
         const AES_FIRST: &[cipher::Name] = &[
             cipher::AES_256_GCM,
             cipher::AES_128_GCM,
@@ -271,12 +271,8 @@ impl Session {
     }
 }
 
-/// Makes one attempt, each stage with its own deadline.
-pub(crate) async fn connect(target: &Target, tuning: &Tuning) -> Result<Session> {
-    let client_key = keys::parse_private(&target.client_key)?;
-    let pinned = keys::parse_public(&target.host_key)?;
-    let address = target.address;
-
+/// A connection to a server that has begun to speak.
+pub(crate) async fn reach(address: SocketAddr, tuning: &Tuning) -> Result<TcpStream> {
     let stream =
         match tokio::time::timeout(tuning.connect_timeout, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => stream,
@@ -304,6 +300,16 @@ pub(crate) async fn connect(target: &Target, tuning: &Tuning) -> Result<Session>
             });
         }
     }
+    Ok(stream)
+}
+
+/// Makes one attempt, each stage with its own deadline.
+pub(crate) async fn connect(target: &Target, tuning: &Tuning) -> Result<Session> {
+    let client_key = keys::parse_private(&target.client_key)?;
+    let pinned = keys::parse_public(&target.host_key)?;
+    let address = target.address;
+
+    let stream = reach(address, tuning).await?;
 
     let (ended_tx, ended) = watch::channel(false);
     let refusals = Arc::new(Refusals::default());
