@@ -37,6 +37,7 @@ mod nodes;
 mod programs;
 mod reach;
 mod serve;
+mod servers;
 mod share;
 mod start;
 mod story;
@@ -165,6 +166,7 @@ fn profile_of(cli: &Cli, world: &World) -> Result<ProfileName> {
 }
 
 async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
+    servers::before(cx, &command).await?;
     match command {
         Command::Start(args) => commands::start::run(cx, args).await,
         Command::Stop(args) => commands::stop::run(cx, args).await,
