@@ -12,5 +12,6 @@ mod doctor;
 mod kubectl;
 mod lessons;
 mod mirror;
+mod servers;
 mod state;
 mod words;

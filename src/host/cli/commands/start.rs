@@ -40,7 +40,7 @@ pub enum Driver {
 /// Flags of `cadet start`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "`cadet config set memory 3g` and the like choose the defaults of new profiles.\n\nExamples:\n  cadet start\n  cadet start -p shop --cpus 2 --memory 2g --disk-size 30g\n  cadet start --image ubuntu-24.04\n  cadet start --nodes 3 --memory 768m      three machines of that size, one cluster\n  cadet start --download-only      fetch everything, so that the next start needs no network\n  cadet start -o json              one event per line, for programs\n  cadet start --driver ssh --host me@10.0.0.4 --worker me@10.0.0.5      on servers you have"
+    after_help = "`cadet config set memory 3g` and the like choose the defaults of new profiles.\n\nExamples:\n  cadet start\n  cadet start -p shop --cpus 2 --memory 2g --disk-size 30g\n  cadet start --image ubuntu-24.04\n  cadet start --nodes 3 --memory 768m      three machines of that size, one cluster\n  cadet start --download-only      fetch everything, so that the next start needs no network\n  cadet start -o json              one event per line, for programs\n  cadet start --driver ssh --host me@10.0.0.4      on a server you have"
 )]
 pub struct StartArgs {
     /// Number of machines; the first runs the control plane [default: 1, or what there is]

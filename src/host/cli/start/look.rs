@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use async_trait::async_trait;
-use cadet_state::{Ports, Server};
+use cadet_state::{Ports, Server, Spec};
 use cadet_vm::ports;
 
 use super::{Note, Step, Voyage};
@@ -131,13 +131,16 @@ fn told(seen: &[(&Node, String, Facts)]) -> String {
 
 /// Keeps what was found.
 fn note(v: &mut Voyage<'_>, node: &Node, facts: &Facts) {
-    let spec = match v.profile.worker_mut(node.number) {
-        Some(worker) => &mut worker.spec,
-        None => &mut v.profile.spec,
+    let spec = Spec {
+        cpus: facts.cpus,
+        memory_mib: facts.memory_mib,
+        disk_gib: facts.disk_mib / 1024,
+        image: "server".into(),
     };
-    spec.cpus = facts.cpus;
-    spec.memory_mib = facts.memory_mib;
-    spec.disk_gib = facts.disk_mib / 1024;
+    match v.profile.worker_mut(node.number) {
+        Some(worker) => worker.spec = spec,
+        None => v.profile.spec = spec,
+    }
     if let Some(server) = v.profile.server_mut(node.number) {
         server.address = facts.card.map(|card| card.address);
         server.system.clone_from(&facts.system);

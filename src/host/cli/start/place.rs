@@ -201,11 +201,14 @@ fn pieces(
     let record = json!({
         "docker": "/var/run/docker.sock", "config": "/etc/cadet/node.json", "systemd": true,
     });
+    let record = record.to_string();
+    let config = node_json(cx, profile, node)?;
+    let table = seed::lessons_table()?;
     let server = cadet_seed::Server {
         cadet_node: &cadet_node,
-        node_config: &node_json(cx, profile, node)?,
-        record: &record.to_string(),
-        lessons_table: &seed::lessons_table()?,
+        node_config: &config,
+        record: &record,
+        lessons_table: &table,
         lessons: contexts
             .iter()
             .map(|(name, tar)| Lesson { name, tar })
