@@ -9,7 +9,10 @@ use crate::{Context, machine, nodes, servers, ui};
 /// What the machine was made of, or which server is in its place.
 fn image(profile: &Profile) -> String {
     match (&profile.server, &profile.base) {
-        (Some(server), _) => servers::name_of(server),
+        (Some(server), _) => {
+            let text = format!("{} {}", servers::name_of(server), server.system);
+            text.trim_end().to_owned()
+        }
         (None, Some(base)) => base.title.clone(),
         (None, None) => "-".into(),
     }

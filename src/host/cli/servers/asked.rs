@@ -272,8 +272,7 @@ async fn trust_all(cx: &Context, trust: &Trust, profile: &mut Profile) -> Result
             host: server.host.clone(),
             port: server.port,
         };
-        let before = is_known.then(|| server.host_key.clone());
-        trust.judge(cx, &address, &shown, before.as_deref())?;
+        trust.judge(cx, &address, &shown)?;
         server.host_key = shown;
     }
     Ok(())

@@ -32,17 +32,11 @@ impl Trust {
         }
     }
 
-    /// Trusts the key line `shown` of `server`, or says why not. `before` is the key it had.
+    /// Trusts the key line `shown` of `server`, or says why not.
     ///
     /// # Errors
     /// SERVER_HOST_KEY, SERVER_HOST_KEY_UNKNOWN, HOST_NOT_READABLE, PROGRAM_INTERRUPTED.
-    pub fn judge(
-        &self,
-        cx: &Context,
-        server: &Address,
-        shown: &str,
-        before: Option<&str>,
-    ) -> Result<()> {
+    pub fn judge(&self, cx: &Context, server: &Address, shown: &str) -> Result<()> {
         let print = keys::fingerprint(shown)?;
         match self {
             Self::Shown => Ok(()),
@@ -62,10 +56,7 @@ impl Trust {
                 .why(format!("it shows {print} (ed25519)"))
                 .fix(compare(server)))
             }
-            Self::Ask => match before {
-                Some(before) => Err(changed(server, &print, &keys::fingerprint(before)?)),
-                None => ask(cx, server, &print),
-            },
+            Self::Ask => ask(cx, server, &print),
         }
     }
 }

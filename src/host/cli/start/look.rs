@@ -113,8 +113,12 @@ async fn look(server: &Server) -> Result<Facts> {
 /// One line about all of them.
 fn told(seen: &[(&Node, String, Facts)]) -> String {
     let one = |(_, name, facts): &(&Node, String, Facts)| {
+        let docker = match facts.docker {
+            true => "with Docker",
+            false => "Docker comes by apt",
+        };
         format!(
-            "{name}: {}, {} cores, {}",
+            "{name}: {}, {} cores, {}, {docker}",
             facts.system,
             facts.cpus,
             ui::mib(facts.memory_mib)
