@@ -88,10 +88,11 @@ pub fn target_of(cx: &Context, profile: &Profile, node: &Node) -> Result<Target>
 
 /// Sizes of the line for the tunnel: what a slow reader leaves unread goes into a file of
 /// the profile's own folder, so that it stalls nobody else.
-pub fn tuning(cx: &Context) -> Tuning {
+pub fn tuning(cx: &Context, profile: &Profile) -> Tuning {
     let dir = cx.world.files(&cx.name).dir().to_path_buf();
     Tuning {
         spill_dir: Some(dir),
+        names: profile.server.is_some().then(servers::names),
         ..Tuning::default()
     }
 }

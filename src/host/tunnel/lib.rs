@@ -14,6 +14,7 @@
 //! * [`exec`], [`shell`], [`upload`] run programs and move files.
 //! * [`socks5`] and [`forward`] listen on loopback and relay TCP ([`relay`]);
 //!   [`socket`] does the same from one Unix socket to another.
+//! * [`Names`] are those that a cluster's DNS is asked for, where the machine's resolver is not ours.
 //! * [`control`] lets another process ask a background tunnel for [`stats`] or stop it.
 //!
 //! russh is used here and nowhere else. Nothing in this room prints.
@@ -28,6 +29,7 @@ pub mod keys;
 mod link;
 mod listen;
 mod local;
+mod names;
 mod relay;
 pub mod scan;
 mod session;
@@ -41,6 +43,7 @@ pub mod upload;
 
 pub use error::TunnelError;
 pub use link::{Tunnel, Waiting};
+pub use names::Names;
 pub use session::{Cipher, Target, Tuning};
 
 /// Result of everything in this room.

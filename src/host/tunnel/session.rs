@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 use crate::error::Refusal;
-use crate::{Result, TunnelError, keys};
+use crate::{Names, Result, TunnelError, keys};
 
 /// Whom to talk to and how to know it.
 #[derive(Clone)]
@@ -78,6 +78,8 @@ pub struct Tuning {
     pub spill_dir: Option<PathBuf>,
     /// Preferred cipher.
     pub cipher: Cipher,
+    /// Names that are asked of the cluster's own DNS; without it the guest resolves all.
+    pub names: Option<Names>,
 }
 
 impl Default for Tuning {
@@ -96,6 +98,7 @@ impl Default for Tuning {
             spill_per_connection: 1 << 30,
             spill_dir: None,
             cipher: Cipher::default(),
+            names: None,
         }
     }
 }

@@ -256,7 +256,7 @@ fn taken(facts: &Facts, wanted: &Wanted<'_>) -> Result<(), CliError> {
             None => "it was not put there by this profile".into(),
         };
         let fix = format!(
-            "cadet delete -p NAME      where that profile is\nssh -t {} sudo cadet-node down --purge      if it came from `cadet-node up`",
+            "cadet delete -p NAME      where that profile is\nssh -t {} 'sudo cadet-node down --purge; sudo rm -rf /etc/cadet /usr/local/bin/cadet-node'      if nobody wants it any more",
             ssh_words(name)
         );
         (format!("{file} is there, and {of}"), fix)

@@ -18,9 +18,11 @@ pub use address::Address;
 pub use asked::{asked, run};
 pub use lines::{connect, run_there, target};
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use cadet_state::{Phase, Profile, Server};
+use cadet_tunnel::Names;
 use tokio::net::TcpStream;
 
 use crate::args::Command;
@@ -40,6 +42,15 @@ pub enum State {
     Stopped,
     /// Nobody answers; why.
     Silent(String),
+}
+
+/// The cluster's names: a server's own resolver is its owner's, and does not know them.
+pub fn names() -> Names {
+    Names {
+        domain: "cluster.local".into(),
+        // Where the range of Services begins, and ten (`kube-dns`); each node answers there.
+        server: SocketAddr::from((Ipv4Addr::new(10, 96, 0, 10), 53)),
+    }
 }
 
 /// As the user names it.
