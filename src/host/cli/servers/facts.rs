@@ -221,7 +221,9 @@ pub fn judge(facts: &Facts, wanted: &Wanted<'_>) -> Result<(), CliError> {
         ))
         .fix("CADET_NODE_BINARY=/path/to/its/cadet-node cadet start …"));
     }
-    if facts.memory_mib < LEAST_MEMORY || facts.disk_mib < LEAST_DISK {
+    // A node of ours may fill its disk; it is one nevertheless.
+    let is_small = facts.memory_mib < LEAST_MEMORY || facts.disk_mib < LEAST_DISK;
+    if is_small && !is_ours(facts, wanted) {
         return Err(CliError::new(
             "SERVER_SMALL",
             format!(
@@ -244,10 +246,14 @@ pub fn judge(facts: &Facts, wanted: &Wanted<'_>) -> Result<(), CliError> {
     Ok(())
 }
 
+fn is_ours(facts: &Facts, wanted: &Wanted<'_>) -> bool {
+    facts.mark.as_deref() == Some(wanted.mark)
+}
+
 /// Refuses a server with a cluster of somebody else's.
 fn taken(facts: &Facts, wanted: &Wanted<'_>) -> Result<(), CliError> {
     let name = wanted.name;
-    if facts.mark.as_deref() == Some(wanted.mark) {
+    if is_ours(facts, wanted) {
         return Ok(());
     }
     let (why, fix) = if let Some(file) = facts.cadet.first() {
@@ -293,7 +299,7 @@ fn whose(mark: &str) -> String {
 
 /// What works, but in part.
 pub fn warnings(facts: &Facts, wanted: &Wanted<'_>) -> Vec<String> {
-    let ours = facts.mark.as_deref() == Some(wanted.mark);
+    let ours = is_ours(facts, wanted);
     let mut taken: Vec<_> = VISITORS.to_vec();
     taken.retain(|port| wanted.is_first && !ours && facts.ports.contains(port));
     taken

@@ -84,6 +84,12 @@ fn what_this_profile_put_there_is_no_other_cluster() {
     let facts = read(&format!("{GOOD}{ours}"));
     assert_eq!(id(&facts), "");
     assert!(warnings(&facts, &wanted(true)).is_empty(), "80 is ours");
+    let full = GOOD.replace("disk\t20971520", "disk\t1000");
+    assert_eq!(
+        id(&read(&format!("{full}{ours}"))),
+        "",
+        "its images fill it"
+    );
     let web = read(&format!("{GOOD}port\t80\n"));
     assert_eq!(id(&web), "", "a web server keeps its port");
     assert_eq!(warnings(&web, &wanted(true)).len(), 1);
