@@ -142,6 +142,12 @@ impl Day {
                 .arg(format!("http://{ip}:8080/"));
             Run::of(&mut curl).out.contains("hello").then_some(())
         });
+        eventually("the cluster's names are known", MINUTES, || {
+            let mut curl = Command::new("curl");
+            curl.args(["-sk", "--max-time", "20", "--socks5-hostname", &socks])
+                .arg("https://kubernetes.default.svc.cluster.local/version");
+            Run::of(&mut curl).out.contains("gitVersion").then_some(())
+        });
     }
 }
 
