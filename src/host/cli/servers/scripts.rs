@@ -16,6 +16,10 @@ const HEAD: &str = "set -eu\n\
 /// nothing else is ever taken away.
 const PREPARE: &str = r#"
 mkdir -p /etc/cadet
+if [ -e /etc/cadet/mark ] && [ "$(cat /etc/cadet/mark)" != "$mark" ]; then
+    echo "another profile has taken this server meanwhile: $(cat /etc/cadet/mark)" >&2
+    exit 1
+fi
 printf '%s\n' "$mark" >/etc/cadet/mark.new
 mv -f /etc/cadet/mark.new /etc/cadet/mark
 
