@@ -25,6 +25,13 @@ put() {
     say "installed $2"
 }
 
+# On a server that somebody had already: by this `cadet-node down` knows what to take back.
+if [ -f "$seed/up.json" ]; then
+    mkdir -p "$root/var/lib/cadet"
+    chmod 0700 "$root/var/lib/cadet"
+    put "$seed/up.json" /var/lib/cadet/up.json 0600
+fi
+
 put "$seed/cadet-node" /usr/local/bin/cadet-node 0755
 # A template has none: what it becomes is told to its copies.
 if [ -f "$seed/node.json" ]; then
@@ -84,14 +91,17 @@ for name in cadet-keeper.service cadet-server.service cadet-agent.service; do
     services="$services $name"
     [ -L "$wants/$name" ] || missing=yes
 done
-[ -L "$wants/cadet-seed.service" ] || missing=yes
+# A server has no seed disk to read at later boots.
+seeded=
+[ ! -f "$seed/units/cadet-seed.service" ] || seeded=cadet-seed.service
+[ -z "$seeded" ] || [ -L "$wants/$seeded" ] || missing=yes
 # Nothing new and all in place: the units start by themselves, and each systemctl costs an
 # emulated guest half a second.
 if [ -z "$changed" ] && [ -z "$missing" ]; then
     exit 0
 fi
 # --no-block: this runs inside a boot transaction that the units wait for.
-systemctl enable --quiet cadet-seed.service
+[ -z "$seeded" ] || systemctl enable --quiet "$seeded"
 if [ ! -f "$seed/node.json" ]; then
     # shellcheck disable=SC2086 # names of units, without blanks
     systemctl enable --quiet $services

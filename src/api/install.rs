@@ -48,10 +48,14 @@ pub struct NodeConfig {
     /// Where the server serves Ingresses.
     #[serde(default)]
     pub ingress: IngressPorts,
-    /// The network between the cluster's nodes, where they have one of their own; without it a
-    /// node's address is the one by which it reaches the outside.
+    /// The network between the cluster's nodes, where they have one of their own; without it, and
+    /// without `address`, a node's address is the one by which it reaches the outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_network: Option<NodeNetwork>,
+    /// The node's address in a network it has anyway, by which the other nodes reach it and its
+    /// pods; the card is left as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
     /// Host and port of the API server, e.g. `10.89.0.1:6443`, for a node that runs an agent
     /// only; without it the server runs on this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -93,8 +93,9 @@ pub async fn run(config: &NodeConfig, data: &Path, docker: &Path) -> Result<(), 
         tokio::spawn(names::serve(dns, host, client.clone(), shutdown.clone()))
     });
     let network = Arc::new(network);
-    // Where nodes have no network of their own, somebody else leads to other nodes' pods.
-    let routes = config.node_network.is_some().then(|| {
+    // Where nodes know of no network they share, somebody else leads to other nodes' pods.
+    let share = config.node_network.is_some() || config.address.is_some();
+    let routes = share.then(|| {
         let (network, own) = (Arc::clone(&network), config.node_name.clone());
         tokio::spawn(routes::run(client.clone(), network, own, shutdown.clone()))
     });

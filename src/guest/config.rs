@@ -41,10 +41,11 @@ pub fn read(path: &Path) -> Result<NodeConfig, ConfigError> {
 /// The node's address, by which others reach its programs.
 ///
 /// # Errors
-/// Without a network of the nodes' own: if there is no way out (yet).
+/// Where none is configured: if there is no way out (yet).
 pub fn address(config: &NodeConfig) -> Result<Ipv4Addr, RouteAddressError> {
-    match &config.node_network {
-        Some(network) => Ok(network.address),
-        None => route_address(),
+    match (&config.node_network, config.address) {
+        (Some(network), _) => Ok(network.address),
+        (None, Some(address)) => Ok(address),
+        (None, None) => route_address(),
     }
 }

@@ -21,5 +21,6 @@ mod faults;
 mod kubectl;
 mod lessons;
 mod mirror;
+mod servers;
 mod state;
 mod words;

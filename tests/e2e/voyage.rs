@@ -354,6 +354,9 @@ fn from_start_to_the_telescope_page_and_back() {
     v.tell("what a day brings: a pause, files to and fro, a folder lent, a disk that grows");
     crate::comfort::play(&v.home);
 
+    v.tell("as a server it has a cluster already, and is refused");
+    crate::ssh::refused(&v.home);
+
     v.tell("logs through the API server");
     let logs = v
         .kubectl_ok(&["logs", "telescope-pod", "-c", "telescope"])

@@ -58,6 +58,7 @@ fn folder(name: &str) -> TempDir {
         ingress: IngressPorts { http: 0, https: 0 },
         features: Features::default(),
         node_network: None,
+        address: None,
         server: None,
     };
     let config = serde_json::to_vec(&config).expect("json");

@@ -40,6 +40,7 @@ mod programs;
 mod reach;
 mod registry_addon;
 mod serve;
+mod servers;
 mod share;
 mod start;
 mod story;
@@ -173,6 +174,7 @@ fn profile_of(cli: &Cli, world: &World) -> Result<ProfileName> {
 }
 
 async fn dispatch(command: Command, cx: &Context) -> Result<u8> {
+    servers::before(cx, &command).await?;
     match command {
         Command::Start(args) => commands::start::run(cx, args).await,
         Command::Stop(args) => commands::stop::run(cx, args).await,

@@ -12,6 +12,7 @@ use crate::Context;
 use crate::error::{CliError, Result};
 use crate::machine;
 use crate::nodes::{self, Node};
+use crate::servers;
 
 /// User in the guest that Cadet's key opens.
 pub const USER: &str = "cadet";
@@ -67,6 +68,9 @@ pub fn target(cx: &Context, profile: &Profile) -> Result<Target> {
 /// # Errors
 /// GUEST_NOT_RUNNING when it never got a port.
 pub fn target_of(cx: &Context, profile: &Profile, node: &Node) -> Result<Target> {
+    if let Some(server) = profile.server(node.number) {
+        return servers::target(server);
+    }
     let keys = keys(cx, node)?;
     let forwards = node.kept(profile).and_then(|kept| kept.forwards);
     let ssh = forwards
@@ -84,10 +88,11 @@ pub fn target_of(cx: &Context, profile: &Profile, node: &Node) -> Result<Target>
 
 /// Sizes of the line for the tunnel: what a slow reader leaves unread goes into a file of
 /// the profile's own folder, so that it stalls nobody else.
-pub fn tuning(cx: &Context) -> Tuning {
+pub fn tuning(cx: &Context, profile: &Profile) -> Tuning {
     let dir = cx.world.files(&cx.name).dir().to_path_buf();
     Tuning {
         spill_dir: Some(dir),
+        names: profile.server.is_some().then(servers::names),
         ..Tuning::default()
     }
 }
@@ -98,13 +103,17 @@ pub fn tuning(cx: &Context) -> Tuning {
 /// GUEST_NOT_RUNNING, GUEST_HOST_KEY, GUEST_SSH_TIMEOUT …
 pub async fn connect(cx: &Context) -> Result<Tunnel> {
     let profile = machine::running(cx).await?;
-    Ok(Tunnel::wait_until_ready(
-        target(cx, &profile)?,
-        Tuning::default(),
-        Duration::from_secs(30),
-        |_| true,
-    )
-    .await?)
+    open(cx, &profile, &Node::first(&profile.name)).await
+}
+
+/// A session to a machine that runs, or to the server in its place.
+async fn open(cx: &Context, profile: &Profile, node: &Node) -> Result<Tunnel> {
+    if let Some(server) = profile.server(node.number) {
+        return servers::connect(server).await;
+    }
+    let target = target_of(cx, profile, node)?;
+    let patience = Duration::from_secs(30);
+    Ok(Tunnel::wait_until_ready(target, Tuning::default(), patience, |_| true).await?)
 }
 
 /// A session to the machine called `name`, without a name to the first.
@@ -118,9 +127,7 @@ pub async fn connect_to(cx: &Context, name: Option<&str>) -> Result<Tunnel> {
     let profile = machine::profile(cx)?;
     let node = nodes::find(cx, &profile, name)?;
     machine::must_run(cx, &profile, &node).await?;
-    let target = target_of(cx, &profile, &node)?;
-    let patience = Duration::from_secs(30);
-    Ok(Tunnel::wait_until_ready(target, Tuning::default(), patience, |_| true).await?)
+    open(cx, &profile, &node).await
 }
 
 /// Sessions to the machines beside the first; one that is off goes without.

@@ -15,6 +15,7 @@ use crate::error::{CliError, Result};
 use crate::frozen::{suspend, template};
 use crate::keeper;
 use crate::nodes::{Kept, Node};
+use crate::servers;
 
 /// The profile commands mean where none was ever named.
 pub const FIRST_PROFILE: &str = "cadet";
@@ -69,12 +70,15 @@ pub struct MachineState {
     trouble: Option<String>,
     since: Option<Duration>,
     suspended: bool,
+    /// Set where a server is in the machine's place.
+    server: Option<servers::State>,
 }
 
 impl MachineState {
     /// True if the guest executes.
     pub fn is_running(&self) -> bool {
         matches!(self.state, Some(State::Running { .. }))
+            || self.server == Some(servers::State::Answers)
     }
 
     /// True if there is a QEMU process, whatever it does.
@@ -102,6 +106,11 @@ impl MachineState {
 
     /// One word for tables and JSON.
     pub fn word(&self) -> &'static str {
+        match &self.server {
+            Some(servers::State::Answers) => return "Running",
+            Some(servers::State::Silent(_)) => return "Silent",
+            Some(servers::State::Stopped) | None => {}
+        }
         match &self.state {
             Some(State::Running { .. }) => "Running",
             Some(State::Paused { .. }) => "Paused",
@@ -150,6 +159,20 @@ pub async fn state_of_node(files: &ProfilePaths, profile: &Profile, node: &Node)
         .and_then(|m| m.modified())
         .ok()
         .and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+    if let Some(server) = profile.server(node.number) {
+        let seen = servers::state(server).await;
+        let trouble = match &seen {
+            servers::State::Silent(why) => Some(why.clone()),
+            servers::State::Answers | servers::State::Stopped => None,
+        };
+        return MachineState {
+            state: None,
+            trouble,
+            since: None,
+            suspended: false,
+            server: Some(seen),
+        };
+    }
     let suspended = suspend::is(&node.files(files));
     let Some(config) = config(files, profile, node) else {
         return MachineState {
@@ -157,6 +180,7 @@ pub async fn state_of_node(files: &ProfilePaths, profile: &Profile, node: &Node)
             trouble: None,
             since: None,
             suspended,
+            server: None,
         };
     };
     match Machine::look(&config).await {
@@ -165,12 +189,14 @@ pub async fn state_of_node(files: &ProfilePaths, profile: &Profile, node: &Node)
             trouble: None,
             since,
             suspended,
+            server: None,
         },
         Err(e) => MachineState {
             state: None,
             trouble: Some(e.to_string()),
             since,
             suspended,
+            server: None,
         },
     }
 }
@@ -193,6 +219,9 @@ pub async fn must_run(cx: &Context, profile: &Profile, node: &Node) -> Result<()
     let state = state_of_node(&cx.world.files(&cx.name), profile, node).await;
     if state.is_running() {
         return Ok(());
+    }
+    if let (Some(server), Some(why)) = (profile.server(node.number), &state.trouble) {
+        return Err(servers::silent(cx, server, why));
     }
     Err(match &state.state {
         Some(State::Died(_)) if !state.suspended => died(cx, node, &state),
@@ -318,20 +347,23 @@ pub async fn grow_disk(cx: &Context, profile: &Profile, node: &Node, bytes: u64)
 /// Switches a machine off, gracefully first.
 ///
 /// # Errors
-/// DRIVER_CONTROL if even SIGKILL does not help.
+/// DRIVER_CONTROL if even SIGKILL does not help; those of `servers::stop`.
 pub async fn power_off(
     cx: &Context,
     profile: &Profile,
     node: &Node,
     graceful: Duration,
 ) -> Result<How> {
+    if let Some(server) = profile.server(node.number) {
+        return Ok(How(servers::stop(server).await?));
+    }
     let files = cx.world.files(&cx.name);
     let Some(config) = config(&files, profile, node) else {
-        return Ok(How(Stopped::Already));
+        return Ok(How(OFF));
     };
     let Some(machine) = Machine::attach(&config).await? else {
         cadet_vm::lifecycle::forget(&config)?;
-        return Ok(How(Stopped::Already));
+        return Ok(How(OFF));
     };
     let state = machine.state().await;
     let mut deadlines = StopDeadlines {
@@ -361,14 +393,22 @@ pub async fn power_off(
             cx.ui.progress(text, None);
         })
         .await?;
-    Ok(How(stopped))
+    Ok(How(match stopped {
+        Stopped::Already => OFF,
+        Stopped::Gracefully => "shut down",
+        Stopped::Forced => "switched off: the guest did not shut down in time",
+        Stopped::Killed => "killed: QEMU did not answer",
+    }))
 }
 
-/// Removes a machine's process at once, for `delete`.
+/// Removes a machine's process at once, for `delete`; of a server, what Cadet put there.
 ///
 /// # Errors
-/// DRIVER_CONTROL if even SIGKILL does not help.
+/// DRIVER_CONTROL if even SIGKILL does not help; those of `servers::remove`.
 pub async fn destroy(cx: &Context, profile: &Profile, node: &Node) -> Result<()> {
+    if let Some(server) = profile.server(node.number) {
+        return servers::remove(cx, server).await;
+    }
     let files = cx.world.files(&cx.name);
     let Some(config) = config(&files, profile, node) else {
         return Ok(());
@@ -379,18 +419,16 @@ pub async fn destroy(cx: &Context, profile: &Profile, node: &Node) -> Result<()>
     Ok(cadet_vm::lifecycle::forget(&config)?)
 }
 
+/// What is said of a machine that was off already.
+const OFF: &str = "was not running";
+
 /// How a machine was stopped.
-pub struct How(Stopped);
+pub struct How(&'static str);
 
 impl How {
     /// For the step's line.
     pub fn told(&self) -> &'static str {
-        match self.0 {
-            Stopped::Already => "was not running",
-            Stopped::Gracefully => "shut down",
-            Stopped::Forced => "switched off: the guest did not shut down in time",
-            Stopped::Killed => "killed: QEMU did not answer",
-        }
+        self.0
     }
 }
 

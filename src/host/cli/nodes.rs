@@ -105,7 +105,8 @@ impl Node {
             guest_port,
         };
         if self.is_first() {
-            let ports = profile.ports;
+            // A server's ports are not forwarded by anybody.
+            let ports = profile.ports.filter(|_| profile.server.is_none());
             return Some(Kept {
                 spec: &profile.spec,
                 base: profile.base.as_ref(),

@@ -552,6 +552,101 @@ pub const TOPICS: &[Topic] = &[
         the engine itself is well.",
     ),
     topic(
+        "SERVER_TAKEN",
+        81,
+        "The server runs a cluster already, another profile's, another laptop's or another Kubernetes', \
+        or somebody listens on a port that a node needs. Cadet leaves a mark on each server it sets up \
+        (/etc/cadet/mark) and touches none that has another mark, or files of a Cadet and no mark. \
+        Nothing was changed there.",
+    ),
+    topic(
+        "SERVER_NO_MACHINE",
+        86,
+        "The profile is on servers that you have, and what you asked for needs a machine that Cadet \
+        makes: QEMU holds it still, keeps its memory, grows its disk. Servers are only reached by SSH. \
+        Everything that goes through that line works: ssh, logs, tunnel, open, images, lessons, why.",
+    ),
+    topic(
+        "SERVER_SYSTEM",
+        86,
+        "Servers are set up with apt-get and systemd, as Debian, Ubuntu and what is made of them have \
+        it. On another Linux with Docker `cadet-node up` may do: it says what is missing there.",
+    ),
+    topic(
+        "SERVER_ARCH",
+        86,
+        "The `cadet-node` beside this cadet is made for another processor than the server's. Build it \
+        on a computer of that kind (`./scripts/build-guest`), and name it with CADET_NODE_BINARY. All \
+        servers of a profile are of one kind.",
+    ),
+    topic(
+        "SERVER_SMALL",
+        88,
+        "The server has too little memory or disk for a node: 768 MiB and 2 GiB are the least. Nothing \
+        was changed there.",
+    ),
+    topic(
+        "SERVER_ADDRESS",
+        88,
+        "A node is known by one IPv4 address, and the server shows none towards others: neither the \
+        one you reached it by nor one by which it reaches the outside.",
+    ),
+    topic(
+        "SERVER_APART",
+        88,
+        "Pods of other nodes are reached by plain routes, so the servers of a profile must be in one \
+        network, with addresses of their own and no router in between; a cloud's private network often \
+        is such a one. Its filters must let pods' addresses (10.244.0.0/16) pass.",
+    ),
+    topic(
+        "SERVER_SUDO",
+        87,
+        "Installing services needs root. Either the user may use sudo without a password, or root \
+        signs in with a key. Cadet never asks for a password and keeps none. Nothing was changed there.",
+    ),
+    topic(
+        "SERVER_KEY",
+        87,
+        "Your private key cannot be used as it is: it is missing, protected by a passphrase, or of \
+        another kind than ed25519. The tunnel connects again by itself, without anybody to ask, so it \
+        needs a key without a passphrase; one made for this alone is best, and `--ssh-key` names it.",
+    ),
+    topic(
+        "SERVER_KEY_REFUSED",
+        87,
+        "The server answers and does not let the user in with this key. `ssh-copy-id` puts the public \
+        half where it belongs, if you can sign in some other way.",
+    ),
+    topic(
+        "SERVER_HOST_KEY",
+        87,
+        "The server's host key is not the one that was trusted. Either it was made anew with the \
+        server, or something else answers at its address. Cadet says nothing to it, not even who you \
+        are. Compare the fingerprint on a way you trust, such as the provider's console, and then \
+        `cadet start --accept-host-key` or `--host-key FILE` takes the new one.",
+    ),
+    topic(
+        "SERVER_HOST_KEY_UNKNOWN",
+        87,
+        "At first sight nobody knows whether a server is the one you mean. At a terminal Cadet shows \
+        the fingerprint and asks; elsewhere `--host-key FILE` names the keys to trust, as public key \
+        lines or as your known_hosts has them, and `--accept-host-key` takes what is shown.",
+    ),
+    topic(
+        "SERVER_UNREACHABLE",
+        89,
+        "Nobody answers at the server's SSH port, or not as OpenSSH does. `ssh USER@SERVER true` fails \
+        in the same way: name, port, firewall, or the server is off. `cadet delete --leave-servers` \
+        forgets servers that will not come back.",
+    ),
+    topic(
+        "SERVER_INSTALL",
+        89,
+        "Something that Cadet runs on the server failed; its last words are the reason. What is done \
+        already is not done twice, so the command can be repeated; `cadet delete` takes back what was \
+        done, and nothing else.",
+    ),
+    topic(
         "CLUSTER_API_TIMEOUT",
         102,
         "The API server did not answer in time. `cadet logs` shows what \

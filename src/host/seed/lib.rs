@@ -4,16 +4,19 @@
 //! NoCloud source looks for; `cadet-node` travels on it, so installing needs no network.
 //!
 //! * [`Machine`] is the seed of a profile.
+//! * [`Server`] is what a server gets that somebody had already.
 //! * [`Prepare`] is the seed of the one boot that puts a container engine into Ubuntu.
 //! * [`document`] holds the typed documents, [`vfat`] the disk.
 
 pub mod document;
 mod machine;
 mod prepare;
+mod server;
 pub mod vfat;
 
 pub use machine::{HostKey, Lesson, Machine, NODES_NETWORK, Role, template_recipe};
 pub use prepare::{Outcome, Prepare};
+pub use server::Server;
 
 /// Why a seed could not be made.
 #[derive(Debug, thiserror::Error)]

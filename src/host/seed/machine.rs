@@ -11,7 +11,7 @@ use crate::document::{
 use crate::vfat::{self, Entry};
 use crate::{Result, SeedError};
 
-const INSTALL: &str = include_str!("../../../cloud-init/install.sh");
+pub(crate) const INSTALL: &str = include_str!("../../../cloud-init/install.sh");
 const SEED: &str = include_str!("../../../cloud-init/seed.sh");
 const FIRST_BOOT: &str = include_str!("../../../cloud-init/first-boot.sh");
 /// Keeps the system's hands off the cards between machines; our own image has it as well.
@@ -20,11 +20,11 @@ const SEED_UNIT: (&str, &str) = (
     "cadet-seed.service",
     include_str!("../../../cloud-init/cadet-seed.service"),
 );
-const SERVER_UNIT: (&str, &str) = (
+pub(crate) const SERVER_UNIT: (&str, &str) = (
     "cadet-server.service",
     include_str!("../../../cloud-init/cadet-server.service"),
 );
-const AGENT_UNIT: (&str, &str) = (
+pub(crate) const AGENT_UNIT: (&str, &str) = (
     "cadet-agent.service",
     include_str!("../../../cloud-init/cadet-agent.service"),
 );
@@ -209,7 +209,7 @@ pub fn template_recipe() -> String {
 }
 
 /// Refuses what is no plain name of a certificate or key.
-fn check_file_name(name: &str) -> Result<()> {
+pub(crate) fn check_file_name(name: &str) -> Result<()> {
     let stem = name.strip_suffix(".crt").or(name.strip_suffix(".key"));
     check_hostname(stem.unwrap_or_default()).map_err(|_| SeedError::BadValue {
         what: "file name",

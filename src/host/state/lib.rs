@@ -19,7 +19,7 @@ mod store;
 pub use class::ClassBook;
 pub use lock::{LessonLock, ProfileLock, TemplateLock};
 pub use names::{Home, ProfileName, ProfilePaths, SnapshotPaths, TemplatePaths};
-pub use record::{Base, Card, Phase, Ports, Profile, Spec, TemplateUse, Wire, Worker};
+pub use record::{Base, Card, Phase, Ports, Profile, Server, Spec, TemplateUse, Wire, Worker};
 pub use settings::Settings;
 pub use store::{Recovered, Store};
 

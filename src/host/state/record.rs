@@ -52,7 +52,7 @@ pub struct TemplateUse {
 /// Loopback ports of the laptop that lead into the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports {
-    /// To the guest's port 22.
+    /// To the guest's port 22; 0 where a server is in its place.
     pub ssh: u16,
     /// To the API server's port.
     pub api: u16,
@@ -81,6 +81,36 @@ pub struct Wire {
     pub port: u16,
 }
 
+/// A server that the user has already, in the place of a machine that Cadet makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Server {
+    /// Name or address by which it is reached from here.
+    pub host: String,
+    /// Its SSH server's port.
+    pub port: u16,
+    /// Whom to be there.
+    pub user: String,
+    /// The user's own private key.
+    pub key: PathBuf,
+    /// OpenSSH line of the host key that was trusted.
+    pub host_key: String,
+    /// What marks it as this profile's while Cadet has anything there; nobody else's is touched.
+    pub mark: String,
+    /// Its address among the cluster's nodes, once it was looked at.
+    #[serde(default)]
+    pub address: Option<Ipv4Addr>,
+    /// What it says it runs, for people.
+    #[serde(default)]
+    pub system: String,
+    /// Whether anything was put there.
+    #[serde(default)]
+    pub placed: bool,
+    /// Whether its services were stopped.
+    #[serde(default)]
+    pub stopped: bool,
+}
+
 /// A machine beside the first one: it runs pods and no control plane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -101,6 +131,9 @@ pub struct Worker {
     /// Set for a machine that was copied from a template.
     #[serde(default)]
     pub template: Option<TemplateUse>,
+    /// Set for a server that the user had already.
+    #[serde(default)]
+    pub server: Option<Server>,
 }
 
 impl Worker {
@@ -113,6 +146,7 @@ impl Worker {
             ssh: None,
             accelerator: None,
             template: None,
+            server: None,
         }
     }
 }
@@ -173,12 +207,31 @@ pub struct Profile {
     /// The other machines, by number.
     #[serde(default)]
     pub workers: Vec<Worker>,
+    /// Set where the first machine, and then every other one, is a server the user had already.
+    #[serde(default)]
+    pub server: Option<Server>,
 }
 
 impl Profile {
     /// The machine with this number, unless it is the first.
     pub fn worker(&self, number: u8) -> Option<&Worker> {
         self.workers.iter().find(|w| w.number == number)
+    }
+
+    /// The server in the place of the machine with this number.
+    pub fn server(&self, number: u8) -> Option<&Server> {
+        match number {
+            1 => self.server.as_ref(),
+            other => self.worker(other)?.server.as_ref(),
+        }
+    }
+
+    /// As [`Profile::server`], to be changed.
+    pub fn server_mut(&mut self, number: u8) -> Option<&mut Server> {
+        match number {
+            1 => self.server.as_mut(),
+            other => self.worker_mut(other)?.server.as_mut(),
+        }
     }
 
     /// As [`Profile::worker`], to be changed.
@@ -207,6 +260,7 @@ mod tests {
         let profile: Profile = serde_json::from_str(OLD).unwrap();
         assert_eq!(profile.card, Card::Absent);
         assert_eq!((profile.wire, profile.workers.len()), (None, 0));
+        assert_eq!(profile.server, None);
         assert_eq!(profile.ports.map(|p| p.ssh), Some(40213));
         let text = serde_json::to_string(&profile).unwrap();
         assert_eq!(serde_json::from_str::<Profile>(&text).unwrap(), profile);
@@ -226,6 +280,12 @@ mod tests {
         }
         profile.worker_mut(4).unwrap().ssh = Some(7);
         assert!(profile.worker(1).is_none() && profile.worker(3).is_none());
+        let server = serde_json::json!({"host": "box", "port": 22, "user": "ann",
+            "key": "/k", "hostKey": "ssh-ed25519 AAAA", "mark": "m"});
+        profile.worker_mut(2).unwrap().server = Some(serde_json::from_value(server).unwrap());
+        assert!(profile.server(1).is_none() && profile.server(4).is_none());
+        profile.server_mut(2).unwrap().stopped = true;
+        assert!(profile.server(2).unwrap().stopped && !profile.server(2).unwrap().placed);
         let text = serde_json::to_string(&profile).unwrap();
         let again: Profile = serde_json::from_str(&text).unwrap();
         assert_eq!(again.worker(4).unwrap().ssh, Some(7));

@@ -304,6 +304,7 @@ mod tests {
             card: Card::Absent,
             wire: None,
             workers: Vec::new(),
+            server: None,
         }
     }
 

@@ -58,6 +58,21 @@ pub fn fingerprint(public: &str) -> Result<String> {
         .to_string())
 }
 
+/// The public line of a private key document, if it can be used as it is.
+///
+/// # Errors
+/// [`TunnelError::BadKey`] if it is none, not ed25519, or protected by a passphrase.
+pub fn public_of(private: &str) -> Result<String> {
+    let failed = |e: russh::keys::ssh_key::Error| TunnelError::BadKey {
+        which: "client key",
+        reason: e.to_string(),
+    };
+    parse_private(private)?
+        .public_key()
+        .to_openssh()
+        .map_err(failed)
+}
+
 /// Reads a public key line; only ed25519 is accepted.
 pub(crate) fn parse_public(line: &str) -> Result<PublicKey> {
     let bad = |reason: String| TunnelError::BadKey {
@@ -104,6 +119,8 @@ mod tests {
         );
         assert!(pair.public.starts_with("ssh-ed25519 AAAA"));
         assert!(pair.public.ends_with(" cadet profile"));
+        assert_eq!(public_of(&pair.private).unwrap(), pair.public);
+        assert!(public_of(&pair.public).is_err());
         let private = parse_private(&pair.private).unwrap();
         let public = parse_public(&pair.public).unwrap();
         assert_eq!(private.public_key().key_data(), public.key_data());

@@ -9,10 +9,12 @@
 //! ```
 //!
 //! * [`keys`] makes the two ed25519 key pairs (client, guest host key).
+//! * [`scan`] asks a server that somebody else made for its host key.
 //! * [`Tunnel`] owns the session; it reconnects when the machine restarts.
 //! * [`exec`], [`shell`], [`upload`] run programs and move files.
 //! * [`socks5`] and [`forward`] listen on loopback and relay TCP ([`relay`]);
 //!   [`socket`] does the same from one Unix socket to another.
+//! * [`Names`] are those that a cluster's DNS is asked for, where the machine's resolver is not ours.
 //! * [`control`] lets another process ask a background tunnel for [`stats`] or stop it.
 //!
 //! russh is used here and nowhere else. Nothing in this room prints.
@@ -27,7 +29,9 @@ pub mod keys;
 mod link;
 mod listen;
 mod local;
+mod names;
 mod relay;
+pub mod scan;
 mod session;
 pub mod shell;
 #[cfg(unix)]
@@ -39,6 +43,7 @@ pub mod upload;
 
 pub use error::TunnelError;
 pub use link::{Tunnel, Waiting};
+pub use names::Names;
 pub use session::{Cipher, Target, Tuning};
 
 /// Result of everything in this room.

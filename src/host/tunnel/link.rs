@@ -23,7 +23,7 @@ use tokio::sync::{Mutex, oneshot, watch};
 use crate::error::Refusal;
 use crate::session::{self, Session, Target, Tuning};
 use crate::stats::Stats;
-use crate::{Result, TunnelError};
+use crate::{Result, TunnelError, names};
 
 /// First pause between attempts; the guest's refusal costs nothing, so it is short.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -186,8 +186,19 @@ impl Tunnel {
     }
 
     /// Opens a TCP connection from inside the guest. `host` may be a name: it is
-    /// resolved there.
+    /// resolved there, by the cluster's DNS if it is told so ([`Tuning::names`]).
     pub(crate) async fn open_tcp(
+        &self,
+        host: &str,
+        port: u16,
+        origin: SocketAddr,
+    ) -> Result<Channel<Msg>> {
+        let host = names::resolve(self, host, origin).await?;
+        self.open_address(&host, port, origin).await
+    }
+
+    /// As [`Tunnel::open_tcp`], with names left to the guest.
+    pub(crate) async fn open_address(
         &self,
         host: &str,
         port: u16,

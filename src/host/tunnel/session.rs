@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 use crate::error::Refusal;
-use crate::{Result, TunnelError, keys};
+use crate::{Names, Result, TunnelError, keys};
 
 /// Whom to talk to and how to know it.
 #[derive(Clone)]
@@ -78,6 +78,8 @@ pub struct Tuning {
     pub spill_dir: Option<PathBuf>,
     /// Preferred cipher.
     pub cipher: Cipher,
+    /// Names that are asked of the cluster's own DNS; without it the guest resolves all.
+    pub names: Option<Names>,
 }
 
 impl Default for Tuning {
@@ -96,12 +98,13 @@ impl Default for Tuning {
             spill_per_connection: 1 << 30,
             spill_dir: None,
             cipher: Cipher::default(),
+            names: None,
         }
     }
 }
 
 impl Tuning {
-    fn russh(&self) -> client::Config {
+    pub(crate) fn russh(&self) -> client::Config {
         const AES_FIRST: &[cipher::Name] = &[
             cipher::AES_256_GCM,
             cipher::AES_128_GCM,
@@ -271,12 +274,8 @@ impl Session {
     }
 }
 
-/// Makes one attempt, each stage with its own deadline.
-pub(crate) async fn connect(target: &Target, tuning: &Tuning) -> Result<Session> {
-    let client_key = keys::parse_private(&target.client_key)?;
-    let pinned = keys::parse_public(&target.host_key)?;
-    let address = target.address;
-
+/// A connection to a server that has begun to speak.
+pub(crate) async fn reach(address: SocketAddr, tuning: &Tuning) -> Result<TcpStream> {
     let stream =
         match tokio::time::timeout(tuning.connect_timeout, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => stream,
@@ -304,6 +303,16 @@ pub(crate) async fn connect(target: &Target, tuning: &Tuning) -> Result<Session>
             });
         }
     }
+    Ok(stream)
+}
+
+/// Makes one attempt, each stage with its own deadline.
+pub(crate) async fn connect(target: &Target, tuning: &Tuning) -> Result<Session> {
+    let client_key = keys::parse_private(&target.client_key)?;
+    let pinned = keys::parse_public(&target.host_key)?;
+    let address = target.address;
+
+    let stream = reach(address, tuning).await?;
 
     let (ended_tx, ended) = watch::channel(false);
     let refusals = Arc::new(Refusals::default());

@@ -2,13 +2,13 @@
 
 use std::io::IsTerminal;
 
-use cadet_state::{Phase, ProfileLock, ProfileName, Settings, Store};
+use cadet_state::{Phase, Profile, ProfileLock, ProfileName, Settings, Store};
 use clap::Args;
 use serde_json::json;
 
 use crate::Context;
 use crate::error::{CliError, Result};
-use crate::{machine, mirror, start};
+use crate::{machine, mirror, nodes, start};
 
 /// Flags of `cadet delete`.
 #[derive(Debug, Args)]
@@ -25,6 +25,9 @@ pub struct DeleteArgs {
     /// Do not ask
     #[arg(short = 'y', long, visible_alias = "force")]
     yes: bool,
+    /// Of servers that are gone, or cannot be reached: forget them, whatever is on them
+    #[arg(long)]
+    leave_servers: bool,
 }
 
 /// Whether `what` may go with all its data: a person at a terminal who has not said `--yes` is
@@ -64,8 +67,10 @@ pub async fn run(cx: &Context, args: DeleteArgs) -> Result<u8> {
     if !list.is_empty() && !may_go(cx, args.yes, &list.join(", "))? {
         return Ok(0);
     }
+    let mut only_servers = true;
     for name in &names {
-        one(cx, name).await?;
+        let was = one(cx, name, args.leave_servers).await?;
+        only_servers &= was.server.is_some();
     }
     if args.purge {
         mirror::stop(cx).await?;
@@ -85,14 +90,18 @@ pub async fn run(cx: &Context, args: DeleteArgs) -> Result<u8> {
             .map(ProfileName::as_str)
             .collect::<Vec<_>>()
             .join(", ");
-        cx.ui.line(format!(
-            "Deleted {list}: machine, disk and kubectl context."
-        ));
+        let what = match (only_servers, args.leave_servers) {
+            (true, false) => "what Cadet put on the servers, and the kubectl context",
+            (true, true) => "the kubectl context; what is on the servers stays there",
+            (false, _) => "machine, disk and kubectl context",
+        };
+        cx.ui.line(format!("Deleted {list}: {what}."));
     }
     Ok(0)
 }
 
-async fn one(cx: &Context, name: &ProfileName) -> Result<()> {
+/// Deletes one; returns its record as it was.
+async fn one(cx: &Context, name: &ProfileName, leave_servers: bool) -> Result<Profile> {
     let cx = Context {
         world: cx.world.clone(),
         name: name.clone(),
@@ -101,6 +110,13 @@ async fn one(cx: &Context, name: &ProfileName) -> Result<()> {
     let _lock = ProfileLock::take(&cx.world.home, name, "delete")?;
     let mut profile = machine::profile(&cx)?;
     profile.phase = Phase::Deleting;
+    if leave_servers {
+        for node in nodes::all(&profile) {
+            if let Some(server) = profile.server_mut(node.number) {
+                server.placed = false;
+            }
+        }
+    }
     machine::save(&cx, &profile)?;
     start::undo_all(&cx, &profile).await?;
     machine::remove_dir(cx.world.files(name).dir())?;
@@ -115,5 +131,6 @@ async fn one(cx: &Context, name: &ProfileName) -> Result<()> {
     }
     // The lock file is empty and its lock still ours; without it the folder is clean.
     let lock = cx.world.home.profile_lock(name);
-    std::fs::remove_file(&lock).map_err(|e| machine::io("remove", &lock, &e))
+    std::fs::remove_file(&lock).map_err(|e| machine::io("remove", &lock, &e))?;
+    Ok(profile)
 }

@@ -1,10 +1,22 @@
 //! `cadet list`.
 
-use cadet_state::{ProfileName, Settings, Store};
+use cadet_state::{Profile, ProfileName, Settings, Store};
 use serde_json::json;
 
 use crate::error::Result;
-use crate::{Context, machine, nodes, ui};
+use crate::{Context, machine, nodes, servers, ui};
+
+/// What the machine was made of, or which server is in its place.
+fn image(profile: &Profile) -> String {
+    match (&profile.server, &profile.base) {
+        (Some(server), _) => {
+            let text = format!("{} {}", servers::name_of(server), server.system);
+            text.trim_end().to_owned()
+        }
+        (None, Some(base)) => base.title.clone(),
+        (None, None) => "-".into(),
+    }
+}
 
 /// One line per profile.
 pub async fn run(cx: &Context) -> Result<u8> {
@@ -57,7 +69,7 @@ pub async fn run(cx: &Context) -> Result<u8> {
             profile.spec.cpus,
             ui::mib(profile.spec.memory_mib),
             format!("{} GiB", profile.spec.disk_gib),
-            profile.base.as_ref().map_or("-", |b| b.title.as_str()),
+            image(profile),
         ));
     }
     Ok(0)

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::error::{CliError, Result};
 use crate::nodes::{self, Node};
-use crate::{Context, line, machine, ui};
+use crate::{Context, line, machine, servers, ui};
 
 /// Flags of `cadet logs`.
 #[derive(Debug, Args)]
@@ -33,6 +33,13 @@ pub struct LogsArgs {
 /// Prints them.
 pub async fn run(cx: &Context, args: LogsArgs) -> Result<u8> {
     let profile = machine::profile(cx)?;
+    if args.machine && profile.server.is_some() {
+        return Err(servers::no_machine(
+            "show its console",
+            "only its owner sees that; its journal tells what its system says",
+            &machine::again(cx, "ssh -- sudo journalctl -b -n 100"),
+        ));
+    }
     if args.machine {
         let node = match &args.node {
             Some(name) => nodes::find(cx, &profile, name)?,

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::error::Result;
-use crate::{Context, line, machine, mirror};
+use crate::{Context, line, machine, mirror, servers};
 
 /// Flags of `cadet mirror`.
 #[derive(Debug, Args)]
@@ -97,7 +97,8 @@ async fn status(cx: &Context) -> Result<()> {
 async fn switch(cx: &Context, on: bool) -> Result<()> {
     Settings::change(&cx.world.home, |s| s.mirror = on)?;
     // A machine that runs is told now, others at their start.
-    let runs = machine::running(cx).await.is_ok();
+    // A server reaches no port of this computer.
+    let runs = !servers::are_used(cx) && machine::running(cx).await.is_ok();
     if runs {
         let port = match on {
             true => Some(mirror::ensure(cx).await?),

@@ -13,7 +13,7 @@ use crate::commands::start::{self as whole, StartArgs};
 use crate::defaults::Defaults;
 use crate::error::{CliError, Result};
 use crate::nodes::{self, Node};
-use crate::{kubeconfig, machine, start, ui};
+use crate::{kubeconfig, machine, servers, start, ui};
 
 /// Flags of `cadet node`.
 #[derive(Debug, Args)]
@@ -111,6 +111,13 @@ async fn add(cx: &Context, args: AddArgs) -> Result<u8> {
     machine::profile(cx)?;
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "node add")?;
     let mut profile = profile(cx)?;
+    if profile.server.is_some() {
+        return Err(servers::no_machine(
+            "be made",
+            "nodes of this profile are servers you have; a further one is named",
+            &machine::again(cx, "start --worker USER@SERVER"),
+        ));
+    }
     let wishes = StartArgs {
         cpus: args.cpus,
         memory: args.memory,
@@ -172,11 +179,12 @@ async fn stop(cx: &Context, names: &[String], timeout: Duration) -> Result<u8> {
     let profile = machine::profile(cx)?;
     workers(cx, &profile, names, "stopped", "stop")?;
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "node stop")?;
-    let profile = self::profile(cx)?;
+    let mut profile = self::profile(cx)?;
     let which = workers(cx, &profile, names, "stopped", "stop")?;
     for (index, node) in which.iter().enumerate() {
         cx.ui.step_started("machine", index + 1, which.len());
         let how = machine::power_off(cx, &profile, node, timeout).await?;
+        servers::note_stopped(cx, &mut profile, node, true)?;
         cx.ui
             .step_done(&format!("{}: {}", node.name, how.told()), None);
     }
@@ -226,10 +234,12 @@ async fn delete(cx: &Context, names: &[String], yes: bool) -> Result<u8> {
         cx.ui
             .object(&json!({"type": "done", "profile": cx.name.as_str(), "deleted": names}));
     } else {
-        cx.ui.line(format!(
-            "Deleted {}: machine, disk and node.",
-            nodes::names(&which)
-        ));
+        let what = match profile.server {
+            Some(_) => "the node, and what Cadet put on its server",
+            None => "machine, disk and node",
+        };
+        cx.ui
+            .line(format!("Deleted {}: {what}.", nodes::names(&which)));
     }
     Ok(0)
 }
@@ -268,8 +278,10 @@ async fn list(cx: &Context) -> Result<u8> {
             "worker"
         };
         // Without the card between machines it has the address that every machine has inside.
-        let address = match (&kept.segment, node.is_first()) {
-            (None, true) => "-".to_owned(),
+        let server = profile.server(node.number);
+        let address = match (server, &kept.segment, node.is_first()) {
+            (Some(server), ..) => server.address.map_or("-".to_owned(), |a| a.to_string()),
+            (None, None, true) => "-".to_owned(),
             _ => node.address().to_string(),
         };
         if cx.ui.json() {

@@ -1,6 +1,7 @@
 //! `cadet start`: make or find the record, then run the steps that are not done.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cadet_state::{Card, Phase, Profile, ProfileLock, Spec, Store, Worker};
@@ -13,6 +14,7 @@ use crate::cluster::Cluster;
 use crate::defaults::Defaults;
 use crate::error::{CliError, Result};
 use crate::nodes::{self, Node};
+use crate::servers::{self, Address};
 use crate::start::{self, Arrival, Voyage};
 use crate::{images, machine, mirror, ui};
 
@@ -27,10 +29,19 @@ pub enum WaitFor {
     None,
 }
 
+/// Where a profile's machines come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Driver {
+    /// Cadet makes them, in QEMU on this computer
+    Qemu,
+    /// They are servers you have, reached by SSH
+    Ssh,
+}
+
 /// Flags of `cadet start`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "`cadet config set memory 3g` and the like choose the defaults of new profiles.\n\nExamples:\n  cadet start\n  cadet start -p shop --cpus 2 --memory 2g --disk-size 30g\n  cadet start --image ubuntu-24.04\n  cadet start --nodes 3 --memory 768m      three machines of that size, one cluster\n  cadet start --download-only      fetch everything, so that the next start needs no network\n  cadet start -o json              one event per line, for programs"
+    after_help = "`cadet config set memory 3g` and the like choose the defaults of new profiles.\n\nExamples:\n  cadet start\n  cadet start -p shop --cpus 2 --memory 2g --disk-size 30g\n  cadet start --image ubuntu-24.04\n  cadet start --nodes 3 --memory 768m      three machines of that size, one cluster\n  cadet start --download-only      fetch everything, so that the next start needs no network\n  cadet start -o json              one event per line, for programs\n  cadet start --driver ssh --host me@10.0.0.4      on a server you have"
 )]
 pub struct StartArgs {
     /// Number of machines; the first runs the control plane [default: 1, or what there is]
@@ -49,6 +60,24 @@ pub struct StartArgs {
     /// here where Ubuntu's host cannot be reached]
     #[arg(long, env = "CADET_IMAGE", value_name = "NAME")]
     pub image: Option<String>,
+    /// Where the machines come from [default: qemu, or what the profile has]
+    #[arg(long, value_enum, value_name = "DRIVER")]
+    pub driver: Option<Driver>,
+    /// A Debian or Ubuntu server of yours that runs the control plane; port 22 if none is named
+    #[arg(long, value_name = "USER@SERVER[:PORT]")]
+    pub host: Option<Address>,
+    /// A further server that joins as a node; may be repeated, also later
+    #[arg(long, value_name = "USER@SERVER[:PORT]")]
+    pub worker: Vec<Address>,
+    /// Your private key for the servers [default: ~/.ssh/id_ed25519]
+    #[arg(long, value_name = "FILE")]
+    pub ssh_key: Option<PathBuf>,
+    /// Take only host keys listed in this file, of public keys or as known_hosts has them
+    #[arg(long, value_name = "FILE", conflicts_with = "accept_host_key")]
+    pub host_key: Option<PathBuf>,
+    /// Take the host keys that the servers show, without asking
+    #[arg(long)]
+    pub accept_host_key: bool,
     /// What to wait for
     #[arg(long, value_enum, default_value = "node", value_name = "WHAT")]
     pub wait: WaitFor,
@@ -78,6 +107,12 @@ impl StartArgs {
             memory: None,
             disk_size: None,
             image: None,
+            driver: None,
+            host: None,
+            worker: Vec::new(),
+            ssh_key: None,
+            host_key: None,
+            accept_host_key: false,
             wait: WaitFor::Node,
             wait_timeout,
             cold: false,
@@ -91,6 +126,9 @@ impl StartArgs {
 /// Brings the cluster up.
 pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
     let began = Instant::now();
+    if let Some(asked) = servers::asked(cx, &args)? {
+        return servers::run(cx, &args, asked, began).await;
+    }
     let defaults = Defaults::read(cx)?;
     if let Some(name) = args.image.as_ref().or(defaults.image.as_ref()) {
         images::known(cx, name)?;
@@ -104,14 +142,7 @@ pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
     }
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "start")?;
     let old = Store::open(&cx.world.home)?.get(&cx.name)?;
-    if old.as_ref().is_some_and(|p| p.phase == Phase::Deleting) {
-        return Err(CliError::new(
-            "HOST_PROFILE_BUSY",
-            format!("a delete of profile {} did not finish", cx.name),
-        )
-        .why("its machine or files may be half gone")
-        .fix(machine::again(cx, "delete")));
-    }
+    not_leaving(cx, old.as_ref())?;
     let is_new = old.is_none();
     let profile = record(cx, &args, old).await?;
     let mut v = voyage(cx, &args, profile, began);
@@ -123,6 +154,22 @@ pub async fn run(cx: &Context, args: StartArgs) -> Result<u8> {
     finish(&mut v).await?;
     tell_ready(&v);
     Ok(0)
+}
+
+/// Refuses a profile that is half deleted.
+///
+/// # Errors
+/// HOST_PROFILE_BUSY.
+pub fn not_leaving(cx: &Context, old: Option<&Profile>) -> Result<()> {
+    if old.is_none_or(|p| p.phase != Phase::Deleting) {
+        return Ok(());
+    }
+    Err(CliError::new(
+        "HOST_PROFILE_BUSY",
+        format!("a delete of profile {} did not finish", cx.name),
+    )
+    .why("its machine or files may be half gone")
+    .fix(machine::again(cx, "delete")))
 }
 
 /// Runs the steps to the end and notes that the profile runs.
@@ -144,7 +191,9 @@ pub async fn finish(v: &mut Voyage<'_>) -> Result<()> {
                 .make(&Cluster::new(access)?, &v.profile.name)
                 .await?;
         }
-        mirror::at_start(v.cx, tunnel).await;
+        if v.profile.server.is_none() {
+            mirror::at_start(v.cx, tunnel).await;
+        }
     }
     v.profile.phase = Phase::Running;
     v.profile.step = None;
@@ -192,7 +241,8 @@ fn tell_downloaded(cx: &Context, is_new: bool) -> Result<()> {
     Ok(())
 }
 
-fn tell_ready(v: &Voyage<'_>) {
+/// The last words of a start.
+pub fn tell_ready(v: &Voyage<'_>) {
     let seconds = v.began.elapsed().as_secs_f64();
     if v.cx.ui.json() {
         let ports = v.profile.ports;
@@ -273,6 +323,7 @@ fn new(cx: &Context, args: &StartArgs) -> Result<Profile> {
         card: Card::Absent,
         wire: None,
         workers: Vec::new(),
+        server: None,
     })
 }
 
@@ -371,11 +422,20 @@ async fn dry_run(cx: &Context, args: &StartArgs, began: Instant) -> Result<u8> {
     };
     let profile = record(cx, args, old).await?;
     let mut v = voyage(cx, args, profile, began);
-    for step in start::steps(!v.workers.is_empty()) {
-        if !step.applies(&v) {
+    tell_plan(&mut v).await
+}
+
+/// One line for each step of a start.
+///
+/// # Errors
+/// What a step sees already that is in its way.
+pub async fn tell_plan(v: &mut Voyage<'_>) -> Result<u8> {
+    let cx = v.cx;
+    for step in start::steps(&v.profile, !v.workers.is_empty()) {
+        if !step.applies(v) {
             continue;
         }
-        let plan = step.plan(&mut v).await?;
+        let plan = step.plan(v).await?;
         if cx.ui.json() {
             cx.ui
                 .object(&json!({"type": "plan", "step": step.name(), "message": plan}));

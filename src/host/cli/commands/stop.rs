@@ -10,7 +10,7 @@ use crate::Context;
 use crate::error::Result;
 use crate::frozen::suspend::{self, Suspended, Woken};
 use crate::nodes::Node;
-use crate::{line, machine, nodes, start};
+use crate::{line, machine, nodes, servers, start};
 
 /// Flags of `cadet stop`.
 #[derive(Debug, Args)]
@@ -33,6 +33,9 @@ pub async fn run(cx: &Context, args: StopArgs) -> Result<u8> {
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "stop")?;
     let mut profile = machine::profile(cx)?;
     let mut all = nodes::all(&profile);
+    if profile.server.is_some() {
+        return on_servers(cx, profile, args, began).await;
+    }
     let off = all_off(cx, &profile, &all).await;
     if !args.poweroff && !off {
         cx.ui.step_started("machine", 1, 1);
@@ -77,6 +80,36 @@ pub async fn run(cx: &Context, args: StopArgs) -> Result<u8> {
         "Stopped"
     };
     Ok(tell(cx, word, began))
+}
+
+/// Stops services and pods; the servers stay on.
+async fn on_servers(
+    cx: &Context,
+    mut profile: Profile,
+    args: StopArgs,
+    began: Instant,
+) -> Result<u8> {
+    if args.poweroff {
+        return Err(servers::no_machine(
+            "be switched off",
+            "others may use it; the cluster's services and pods can be stopped",
+            &machine::again(cx, "stop"),
+        ));
+    }
+    let mut all = nodes::all(&profile);
+    all.reverse();
+    for (index, node) in all.iter().enumerate() {
+        cx.ui.step_started("server", index + 1, all.len());
+        cx.ui.progress(&format!("{}: stopping", node.name), None);
+        let how = machine::power_off(cx, &profile, node, args.timeout).await?;
+        servers::note_stopped(cx, &mut profile, node, true)?;
+        cx.ui
+            .step_done(&format!("{}: {}", node.name, how.told()), None);
+    }
+    line::stop_background(cx).await?;
+    profile.phase = Phase::Stopped;
+    machine::save(cx, &profile)?;
+    Ok(tell(cx, "Stopped", began))
 }
 
 /// Whether no machine has a process.

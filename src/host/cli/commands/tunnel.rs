@@ -150,7 +150,7 @@ async fn serve(cx: &Context, port: u16) -> Result<u8> {
     let profile = machine::running(cx).await?;
     let credentials = credentials()?;
     let target = line::target(cx, &profile)?;
-    let tunnel = Tunnel::lazy(target, line::tuning(cx));
+    let tunnel = Tunnel::lazy(target, line::tuning(cx, &profile));
     let local = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let socks = Socks5::bind(tunnel.clone(), local, credentials).await?;
     let control = Control::bind(&cx.world.files(&cx.name).tunnel_socket()).await?;

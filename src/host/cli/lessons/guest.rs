@@ -138,7 +138,7 @@ impl Guest {
     async fn connect(&self) -> Result<Open, CliError> {
         let profile = machine::running(&self.cx).await?;
         let target = line::target(&self.cx, &profile)?;
-        let tunnel = Tunnel::lazy(target, line::tuning(&self.cx));
+        let tunnel = Tunnel::lazy(target, line::tuning(&self.cx, &profile));
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let socks = Socks5::bind(tunnel.clone(), local, None).await?;
         let address = socks.local_addr();

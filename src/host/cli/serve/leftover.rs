@@ -67,12 +67,14 @@ fn look(files: &ProfilePaths, created: u64) -> Seen {
     let Ok(profile) = serde_json::from_slice::<Profile>(&record) else {
         return unknown;
     };
-    let has_disk = files.disk().try_exists().unwrap_or(true);
+    let is_server = profile.server.is_some();
+    let has_disk = is_server || files.disk().try_exists().unwrap_or(true);
     if profile.created != created || profile.phase == Phase::Deleting || !has_disk {
         return Seen::Gone;
     }
     Seen::There {
-        ssh: profile.ports.map(|ports| ports.ssh),
+        // A server stays where it is.
+        ssh: profile.ports.map(|p| p.ssh).filter(|_| !is_server),
     }
 }
 
@@ -126,6 +128,22 @@ mod tests {
         assert_eq!(look(&files, 1), Seen::Gone);
         std::fs::remove_dir_all(files.dir()).unwrap();
         assert_eq!(look(&files, 1), Seen::Gone);
+    }
+
+    #[test]
+    fn a_server_has_no_disk_here_and_stays_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = files(dir.path());
+        std::fs::remove_file(files.disk()).unwrap();
+        let profile = json!({
+            "name": "c", "created": 1, "phase": "running", "ports": {"ssh": 0, "api": 4043},
+            "spec": {"cpus": 1, "memoryMib": 1024, "diskGib": 8, "image": "server"},
+            "server": {"host": "box", "port": 22, "user": "ann", "key": "/k",
+                "hostKey": "ssh-ed25519 AAAA", "mark": "c 1"},
+        });
+        std::fs::write(files.record(), profile.to_string()).unwrap();
+        assert_eq!(look(&files, 1), Seen::There { ssh: None });
+        assert_eq!(look(&files, 2), Seen::Gone);
     }
 
     #[tokio::test]

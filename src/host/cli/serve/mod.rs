@@ -4,10 +4,12 @@
 pub mod leftover;
 
 use std::cell::Cell;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use cadet_state::Profile;
 use cadet_tunnel::Tunnel;
 use cadet_tunnel::control::{Control, Doors};
+use cadet_tunnel::forward::Forward;
 use cadet_tunnel::socket::SocketForward;
 use cadet_tunnel::socks5::Socks5;
 use tokio::sync::watch;
@@ -33,7 +35,7 @@ pub enum Over {
 /// Serves all of it.
 ///
 /// # Errors
-/// PROGRAM_INTERNAL when a listener broke.
+/// PROGRAM_INTERNAL when a listener broke, NET_PORT_TAKEN when the API's port is another's.
 pub async fn serve(
     cx: &Context,
     profile: &Profile,
@@ -50,12 +52,17 @@ pub async fn serve(
             None
         }
     };
+    let api = match (&profile.server, profile.ports) {
+        (Some(_), Some(ports)) => Some(api_door(tunnel, ports.api).await?),
+        _ => None,
+    };
     let (publish, seen) = watch::channel(Doors {
         docker: docker.as_ref().map(|d| d.path().to_path_buf()),
         ..Doors::default()
     });
     let socks = Work::start(|ended| socks.run(ended));
     let docker = docker.map(|docker| Work::start(|ended| docker.run(ended)));
+    let api = api.map(|api| Work::start(|ended| api.run(ended)));
 
     let find = || {
         let access = kubeconfig::read_alone(&files.kubeconfig(), cx.name.as_str())?;
@@ -83,16 +90,31 @@ pub async fn serve(
     tokio::select! {
         () = answering => {}
         () = keeping => {}
-        () = clock::keep(cx, profile, tunnel) => {}
+        () = keep_clock(cx, profile, tunnel) => {}
     }
 
     let broke = |e: tokio::task::JoinError| {
         CliError::new("PROGRAM_INTERNAL", "a listener of the tunnel broke").why(e.to_string())
     };
     socks.end().await.map_err(broke)?;
-    if let Some(docker) = docker {
-        docker.end().await.map_err(broke)?;
+    for work in docker.into_iter().chain(api) {
+        work.end().await.map_err(broke)?;
     }
     tunnel.close().await;
     Ok(if gone.get() { Over::Gone } else { Over::Asked })
+}
+
+/// What QEMU does for a machine: a port of this computer that leads to the API server.
+async fn api_door(tunnel: &Tunnel, port: u16) -> Result<Forward> {
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let there = Ipv4Addr::LOCALHOST.to_string();
+    Ok(Forward::bind(tunnel.clone(), here, &there, machine::GUEST_API).await?)
+}
+
+/// A machine's clock is ours to put right, a server's is its owner's.
+async fn keep_clock(cx: &Context, profile: &Profile, tunnel: &Tunnel) {
+    match &profile.server {
+        Some(_) => std::future::pending().await,
+        None => clock::keep(cx, profile, tunnel).await,
+    }
 }

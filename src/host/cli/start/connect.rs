@@ -9,7 +9,7 @@ use cadet_tunnel::{Tuning, Tunnel, TunnelError};
 use super::{Note, Step, Voyage};
 use crate::error::{CliError, Result};
 use crate::nodes::Node;
-use crate::{Context, clock, line, machine};
+use crate::{Context, clock, line, machine, servers};
 
 /// See the module.
 pub struct Connect;
@@ -49,13 +49,16 @@ impl Step for Connect {
 /// Opens the line to a machine that boots or runs; `doing` is what is told meanwhile.
 ///
 /// # Errors
-/// GUEST_SSH_TIMEOUT, GUEST_HOST_KEY, DRIVER_MACHINE_DIED.
+/// GUEST_SSH_TIMEOUT, GUEST_HOST_KEY, DRIVER_MACHINE_DIED; those of `servers::connect`.
 pub(super) async fn open(
     cx: &Context,
     profile: &Profile,
     node: &Node,
     doing: &str,
 ) -> Result<Tunnel> {
+    if let Some(server) = profile.server(node.number) {
+        return servers::connect(server).await;
+    }
     let target = line::target_of(cx, profile, node)?;
     let watched = async {
         // The machine's end is an event of its process; asking once a second while a

@@ -9,15 +9,23 @@
 //! (`arrive`).
 //! The last two are only there for profiles of several machines. They come after the first
 //! machine is usable, because it makes what the others prove themselves with.
+//!
+//! On servers that the user has already (`servers`) no machine is made:
+//! ```text
+//! servers → install → connect → tunnel → ready → kubectl → workers → join
+//! ```
 
 mod arrive;
 mod connect;
+mod door;
 mod host;
 mod image;
 mod install;
 mod join;
 mod kubectl;
+mod look;
 mod machine;
+mod place;
 mod ready;
 mod seed;
 mod template;
@@ -129,8 +137,11 @@ pub trait Step: Sync {
     }
 }
 
-/// The list; with more machines than one it is longer.
-pub fn steps(several: bool) -> Vec<&'static dyn Step> {
+/// The list; with more machines than one it is longer, and on servers another.
+pub fn steps(profile: &Profile, several: bool) -> Vec<&'static dyn Step> {
+    if profile.server.is_some() {
+        return on_servers(several);
+    }
     let mut steps: Vec<&'static dyn Step> = vec![
         &host::Host,
         &image::Image,
@@ -149,12 +160,28 @@ pub fn steps(several: bool) -> Vec<&'static dyn Step> {
     steps
 }
 
+fn on_servers(several: bool) -> Vec<&'static dyn Step> {
+    let mut steps: Vec<&'static dyn Step> = vec![
+        &look::Look,
+        &place::Place,
+        &connect::Connect,
+        &door::Door,
+        &ready::Ready,
+        &kubectl::Kubectl,
+    ];
+    if several {
+        steps.push(&place::Followers);
+        steps.push(&join::Join);
+    }
+    steps
+}
+
 /// Runs what is not done yet, up to and including the last step of these names, else to the end.
 ///
 /// # Errors
 /// The first step's error that fails; the steps before it stay done.
 pub async fn run_all(v: &mut Voyage<'_>, last: Option<&[&str]>) -> Result<()> {
-    let mut steps = steps(!v.workers.is_empty());
+    let mut steps = steps(&v.profile, !v.workers.is_empty());
     steps.retain(|step| step.applies(v));
     let wanted = match last {
         Some(names) => steps
@@ -189,7 +216,7 @@ pub async fn run_all(v: &mut Voyage<'_>, last: Option<&[&str]>) -> Result<()> {
 pub async fn undo_all(cx: &Context, profile: &Profile) -> Result<()> {
     let mut first: Option<CliError> = None;
     let several = !nodes::workers(profile).is_empty();
-    for step in steps(several).iter().rev() {
+    for step in steps(profile, several).iter().rev() {
         if let Err(e) = step.undo(cx, profile).await {
             first.get_or_insert(e);
         }

@@ -135,6 +135,7 @@ fn node_config(cluster: &str, node: &Node, card: Card) -> Result<String> {
         ingress: IngressPorts::default(),
         features: Features::default(),
         node_network: (card == Card::Present).then(|| node.network()),
+        address: None,
         server: (!node.is_first()).then_some(server),
     };
     serde_json::to_string_pretty(&config).map_err(|e| internal("node.json could not be made", &e))

@@ -4,6 +4,7 @@
 //! cluster's authority, makes it, and this program carries it over.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
 use cadet_seed::{NODES_NETWORK, Role};
@@ -77,7 +78,7 @@ impl Step for Workers {
             }
             template(v, node).await?;
             v.cx.ui.progress(&format!("{}: seed disk", node.name), None);
-            let pki = enroll(&tunnel, node).await?;
+            let pki = enroll(&tunnel, &node.name, node.address()).await?;
             let role = Role::Worker { pki: &pki };
             seed::write(v.cx, &v.profile, node, Card::Present, role)?;
             let coming = Coming {
@@ -206,14 +207,21 @@ fn choose_port(v: &mut Voyage<'_>, node: &Node) -> Result<()> {
 }
 
 /// Certificates and keys for a worker's agent, made in the first machine.
-async fn enroll(tunnel: &Tunnel, node: &Node) -> Result<BTreeMap<String, String>> {
-    let address = node.address().to_string();
+///
+/// # Errors
+/// GUEST_SSH, GUEST_INSTALL.
+pub(super) async fn enroll(
+    tunnel: &Tunnel,
+    name: &str,
+    address: Ipv4Addr,
+) -> Result<BTreeMap<String, String>> {
+    let address = address.to_string();
     let command = exec::quote_all([
         "sudo",
         "/usr/local/bin/cadet-node",
         "enroll",
         "--name",
-        &node.name,
+        name,
         "--address",
         &address,
     ]);

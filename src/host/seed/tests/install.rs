@@ -97,6 +97,25 @@ fn a_workers_keys_are_roots_alone() {
 }
 
 #[test]
+fn a_server_gets_what_tells_how_to_take_it_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (seed, root) = (dir.path().join("seed"), dir.path().join("root"));
+    fs::create_dir_all(seed.join("units")).unwrap();
+    for name in ["up.json", "cadet-node", "node.json"] {
+        fs::write(seed.join(name), name).unwrap();
+    }
+    fs::write(seed.join("units/cadet-agent.service"), "[Unit]").unwrap();
+    let said = install(&seed, &root);
+    assert!(
+        said.starts_with("cadet-seed: installed /var/lib/cadet/up.json\n"),
+        "before anything that it tells of: {said}"
+    );
+    let mode = |path: &str| fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("var/lib/cadet"), 0o700);
+    assert_eq!(mode("var/lib/cadet/up.json"), 0o600);
+}
+
+#[test]
 fn a_template_gets_the_program_and_no_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let (seed, root) = (dir.path().join("seed"), dir.path().join("root"));

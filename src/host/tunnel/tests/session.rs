@@ -7,7 +7,7 @@ use std::time::Duration;
 use cadet_tunnel::exec::ExitStatus;
 use cadet_tunnel::shell::{Request, WindowSize};
 use cadet_tunnel::upload::Destination;
-use cadet_tunnel::{Cipher, Tuning, Tunnel, TunnelError, keys};
+use cadet_tunnel::{Cipher, Tuning, Tunnel, TunnelError, keys, scan};
 use support::{Sshd, free_port, patient};
 use tokio::io::AsyncWriteExt;
 
@@ -38,6 +38,26 @@ async fn programs_run_with_streams_and_status() {
         assert!(status.success());
         assert!(back == big, "cat gave back other bytes");
     }
+}
+
+#[tokio::test]
+async fn a_server_is_asked_for_its_key_and_nothing_else() {
+    let mut sshd = Sshd::start();
+    let shown = scan::host_key(sshd.target().address, &patient())
+        .await
+        .unwrap();
+    let print = |line: &str| keys::fingerprint(line).unwrap();
+    assert_eq!(print(&shown), print(&sshd.host.public));
+    // It is good for a session as it is.
+    let mut target = sshd.target();
+    target.host_key = shown;
+    Tunnel::connect(target, patient()).await.unwrap();
+    sshd.kill();
+    let error = scan::host_key(sshd.target().address, &patient()).await;
+    assert!(
+        matches!(error, Err(TunnelError::Connect { .. })),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cadet_tunnel::forward::{Forward, Goal};
 use cadet_tunnel::socks5::{Credentials, Socks5};
-use cadet_tunnel::{Tuning, Tunnel};
+use cadet_tunnel::{Names, Tuning, Tunnel};
 use support::{Sshd, closed_port, free_port, patient};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -41,6 +41,72 @@ where
         }
     });
     address
+}
+
+/// A DNS server that knows one name, and the address it was told; of all others it says that
+/// there are none.
+async fn dns(name: &'static [u8], address: [u8; 4]) -> SocketAddr {
+    far(move |mut stream| async move {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).await.unwrap();
+        let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut message).await.unwrap();
+        message[2] |= 0x80;
+        if message[12..].starts_with(name) {
+            message[7] = 1;
+            message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4]);
+            message.extend(address);
+        } else {
+            message[3] |= 3;
+        }
+        let mut answer = u16::try_from(message.len()).unwrap().to_be_bytes().to_vec();
+        answer.extend(message);
+        stream.write_all(&answer).await.unwrap();
+        // The other end hangs up.
+        let _ = stream.read(&mut [0; 1]).await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn names_of_the_cluster_are_asked_of_its_own_dns() {
+    let sshd = Sshd::start();
+    let web = far(|mut stream| async move {
+        // The other end may have closed: it saw what it wanted.
+        let _ = stream.write_all(b"web").await;
+    })
+    .await;
+    let server = dns(
+        b"\x03web\x07default\x03svc\x07cluster\x05local\0",
+        [127, 0, 0, 1],
+    )
+    .await;
+    let tuning = Tuning {
+        names: Some(Names {
+            domain: "cluster.local".into(),
+            server,
+        }),
+        ..patient()
+    };
+    let tunnel = sshd.tunnel_with(tuning).await;
+    let proxy = socks(&tunnel, None).await;
+    let named = |name: &str| {
+        let mut address = vec![u8::try_from(name.len()).unwrap()];
+        address.extend(name.as_bytes());
+        address
+    };
+    // RFC 1928: 3 is a name; 0 is success, 4 a host that cannot be reached.
+    let known = named("web.default.svc.cluster.local");
+    let (mut stream, reply) = ask(proxy, 1, 3, &known, web.port()).await;
+    assert_eq!(reply, 0);
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await.unwrap();
+    assert_eq!(said, "web");
+    let unknown = named("none.default.svc.cluster.local");
+    assert_eq!(ask(proxy, 1, 3, &unknown, web.port()).await.1, 4);
+    // Other names are the machine's own affair.
+    let other = named("localhost");
+    assert_eq!(ask(proxy, 1, 3, &other, web.port()).await.1, 0);
 }
 
 /// Raw SOCKS request; returns the stream and the reply code.
