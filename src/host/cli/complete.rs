@@ -23,8 +23,10 @@ use crate::{nodes, topics};
 /// The variable by which a shell asks.
 pub const VARIABLE: &str = "CADET_COMPLETE";
 
+type Finder = fn() -> Vec<CompletionCandidate>;
+
 /// What an argument wants is told by the name of its value in the help texts.
-const NAMES: [(&str, fn() -> Vec<CompletionCandidate>); 9] = [
+const NAMES: [(&str, Finder); 9] = [
     ("PROFILE", profiles),
     ("list|PROFILE", profiles_and_all),
     ("NODE", nodes_of_profile),

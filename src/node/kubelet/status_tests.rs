@@ -107,13 +107,11 @@ fn what_cannot_be_given_is_said_and_what_is_had_stays() {
     let mut running = ended("db", 0);
     running.state = State::Running;
     let all = || vec![sandbox(), running.clone()];
-    let memory = Memory {
-        pending: Some(crate::memory::Pending {
-            reason: "Infeasible",
-            message: "too much".into(),
-        }),
-        ..Memory::default()
-    };
+    let mut memory = Memory::default();
+    memory.pending = Some(crate::memory::Pending {
+        reason: "Infeasible",
+        message: "too much".into(),
+    });
     let pending = |status: &PodStatus| {
         let mut all = status.conditions.clone().unwrap().into_iter();
         all.find(|condition| condition.type_ == "PodResizePending")

@@ -6,7 +6,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cadet_vm::{Accel, Arch, Emulator, HostOs, Machine, accel, overlay, qemu};
+use cadet_vm::{Arch, Emulator, HostOs, Machine, accel, overlay, qemu};
 
 use super::{Bench, point, times};
 use crate::support::eventually;

@@ -54,7 +54,7 @@ pub async fn run(cx: &Context, args: PortForwardArgs) -> Result<u8> {
         object.map_err(|e| e.fix(format!("kubectl get pods,svc -n {}", args.namespace)))?;
     let Plan { lanes, pods } = target.plan(&object, &args.ports)?;
 
-    let tunnel = Tunnel::lazy(line::target(cx, &profile)?, line::tuning(cx));
+    let tunnel = Tunnel::lazy(line::target(cx, &profile)?, line::tuning(cx, &profile));
     // The first answer shows whether the line works; later losses mend themselves.
     line::guest(&tunnel, "true").await?;
     let asked_for: BTreeSet<u16> = lanes.iter().map(|lane| lane.local).collect();

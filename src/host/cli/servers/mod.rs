@@ -163,6 +163,7 @@ pub async fn before(cx: &Context, command: &Command) -> Result<()> {
             | Command::Top(_)
             | Command::Node(_)
             | Command::Service(_)
+            | Command::PortForward(_)
             | Command::Open(_)
             | Command::Dashboard(_)
             | Command::Trace(_)

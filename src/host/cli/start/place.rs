@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use cadet_api::install::{IngressPorts, NodeConfig};
+use cadet_api::install::{Features, IngressPorts, NodeConfig};
 use cadet_seed::Lesson;
 use cadet_state::{Profile, Server};
 use cadet_tunnel::Tunnel;
@@ -262,6 +262,7 @@ fn node_config(
         lessons_dir: "/usr/lib/cadet".into(),
         host_dns: false,
         ingress: IngressPorts::default(),
+        features: Features::default(),
         node_network: None,
         address: Some(own),
         server: (!node.is_first()).then(|| format!("{first}:{}", machine::GUEST_API)),
