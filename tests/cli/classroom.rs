@@ -156,8 +156,9 @@ fn a_class_from_the_code_on_the_wall_to_its_end() {
         .run(&["class", "board", "--export", text(&table)])
         .fails_with("PROGRAM_USAGE", 14);
     let other = free_port();
+    let second = ["class", "serve", "--no-images", "--address", "127.0.0.1"];
     teacher
-        .run(&["class", "serve", "--no-images", "--port", &other])
+        .run(&[&second[..], &["--port", &other]].concat())
         .fails_with("CLASS_SERVED", 71);
     serving.end();
 

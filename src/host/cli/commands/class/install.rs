@@ -109,6 +109,8 @@ pub async fn install(cx: &Context, source: &Source, trust: &Trust) -> Result<Out
     };
     cx.ui.step_started("pieces", 2, STEPS);
     let _lock = fetch::lock(&folder.join("install.lock"), &waiting).await?;
+    // Whoever had the lock before took the folder away when all was in its place.
+    machine::private_dir(&pieces_folder)?;
     let work = Work {
         cx,
         source,
