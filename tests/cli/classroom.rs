@@ -180,6 +180,18 @@ fn a_class_from_the_code_on_the_wall_to_its_end() {
     learner
         .run(&["class", "status"])
         .fails_with("CLASS_NOT_JOINED", 73);
+    // What is kept of a membership is damaged: with the code there is a way on.
+    let name = cadet_state::ProfileName::parse("cadet").unwrap();
+    cadet_state::Store::open(&learner.sealed.state())
+        .unwrap()
+        .put_membership(&name, b"{}")
+        .unwrap();
+    learner
+        .run(&["class", "status"])
+        .fails_with("HOST_STATE_CORRUPT", 38);
+    let anew = learner.ok(&["class", "join", &code, "--name", "Ada", "--only"]);
+    assert!(anew.out.contains("joined      as Ada;"), "{anew}");
+    learner.ok(&["class", "leave", "--forget"]);
     serving.end();
 
     // Another class: the old code is of no use.
