@@ -145,6 +145,10 @@ fn a_laptop_that_sleeps_midway_costs_nothing_but_time() {
     assert_eq!(serving.until("asks")["name"], "Ada");
     signal(serving.pid(), "-KILL");
     drop(serving);
+    // The file for other terminals is there still; nobody is told that a class is.
+    teacher
+        .run(&["class", "status"])
+        .fails_with("CLASS_NOT_SERVED", 73);
     let (serving, again) = Serving::start(&teacher, &port, &["--bundle", text(&file)]);
     assert_eq!(again["code"], told["code"]);
     let joined = ada.ok(&["class", "join", "--only"]);

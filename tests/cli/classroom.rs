@@ -156,8 +156,9 @@ fn a_class_from_the_code_on_the_wall_to_its_end() {
         .run(&["class", "board", "--export", text(&table)])
         .fails_with("PROGRAM_USAGE", 14);
     let other = free_port();
+    let second = ["class", "serve", "--no-images", "--address", "127.0.0.1"];
     teacher
-        .run(&["class", "serve", "--no-images", "--port", &other])
+        .run(&[&second[..], &["--port", &other]].concat())
         .fails_with("CLASS_SERVED", 71);
     serving.end();
 
@@ -179,6 +180,18 @@ fn a_class_from_the_code_on_the_wall_to_its_end() {
     learner
         .run(&["class", "status"])
         .fails_with("CLASS_NOT_JOINED", 73);
+    // What is kept of a membership is damaged: with the code there is a way on.
+    let name = cadet_state::ProfileName::parse("cadet").unwrap();
+    cadet_state::Store::open(&learner.sealed.state())
+        .unwrap()
+        .put_membership(&name, b"{}")
+        .unwrap();
+    learner
+        .run(&["class", "status"])
+        .fails_with("HOST_STATE_CORRUPT", 38);
+    let anew = learner.ok(&["class", "join", &code, "--name", "Ada", "--only"]);
+    assert!(anew.out.contains("joined      as Ada;"), "{anew}");
+    learner.ok(&["class", "leave", "--forget"]);
     serving.end();
 
     // Another class: the old code is of no use.

@@ -71,7 +71,16 @@ impl Teacher {
 
     /// Where a file of the bundle is.
     pub fn file(&self, name: &str) -> String {
-        format!("https://{}{}/bundle/{name}", self.address, self.root)
+        let mut url = format!("https://{}{}/bundle/", self.address, self.root);
+        // Whatever the teacher called it is one part of a path (RFC 3986, section 2.1).
+        for byte in name.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+                url.push(char::from(byte));
+            } else {
+                url.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        url
     }
 
     /// The page of the teacher's commands.

@@ -61,13 +61,18 @@ impl From<ClassError> for CliError {
                 "what is kept of the class cannot be used",
             )
             .why(text)
-            .fix("cadet class serve --new      begins a new class; the old files are kept"),
+            .fix("cadet class serve --new      begins a new class; the old one is forgotten"),
             ClassError::Listen { address, source } => CliError::new(
                 "NET_PORT_TAKEN",
                 format!("the class cannot listen on port {}", address.port()),
             )
             .why(source.to_string())
-            .fix("cadet class serve --port 7434"),
+            .fix(match source.kind() {
+                std::io::ErrorKind::AddrNotAvailable => {
+                    "cadet class serve      without --address: on every address of this laptop"
+                }
+                _ => "cadet class serve --port 7434",
+            }),
         }
     }
 }

@@ -21,6 +21,8 @@ const HEAD: Duration = Duration::from_secs(20);
 const MARGIN: Duration = Duration::from_secs(10);
 /// What a token lasts if nobody says (token specification, "expires_in").
 const USUAL_LIFE: u64 = 60;
+/// No token is believed longer, whatever its giver says, in seconds.
+const LONGEST_LIFE: u64 = 24 * 3600;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -161,7 +163,7 @@ impl Upstream {
         let refused = || UpstreamError::Status(StatusCode::UNAUTHORIZED);
         let given: Token = serde_json::from_slice(&text).map_err(|_| refused())?;
         let token = given.token.or(given.access_token).ok_or_else(refused)?;
-        let life = Duration::from_secs(given.expires_in.unwrap_or(USUAL_LIFE));
+        let life = Duration::from_secs(given.expires_in.unwrap_or(USUAL_LIFE).min(LONGEST_LIFE));
         let until = Instant::now() + life.saturating_sub(MARGIN);
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.insert(name.clone(), (token.clone(), until));

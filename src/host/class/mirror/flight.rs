@@ -106,8 +106,15 @@ impl Fetch {
         if found != self.digest {
             return Err(MirrorError::Altered(self.digest.to_string()).to_string());
         }
-        self.out.sync_all().map_err(|e| e.to_string())?;
-        let kept = self.store.keep_blob(&self.digest, &self.partial);
-        kept.map_err(|e| e.to_string())
+        let (out, store) = (self.out.clone(), self.store.clone());
+        let (digest, partial) = (self.digest.clone(), self.partial.clone());
+        // A large blob takes a slow disk seconds, in which the class must answer.
+        let kept = tokio::task::spawn_blocking(move || {
+            out.sync_all()?;
+            store.keep_blob(&digest, &partial)
+        });
+        kept.await
+            .map_err(|e| e.to_string())?
+            .map_err(|e| e.to_string())
     }
 }

@@ -128,10 +128,10 @@ impl Mirror {
         let known = self.known(of, tag).map(|(_, manifest)| manifest);
         let renewed = self.renewed(of, tag, known.as_ref()).await;
         match renewed {
-            // The registry's word counts; its silence does not.
-            Err(MirrorError::Upstream(why)) => match known {
+            // The registry's word counts; its silence does not, nor does a disk without room.
+            Err(e @ (MirrorError::Upstream(_) | MirrorError::Disk { .. })) => match known {
                 Some(known) => Ok((known, false)),
-                None => Err(MirrorError::Upstream(why)),
+                None => Err(e),
             },
             renewed => renewed,
         }

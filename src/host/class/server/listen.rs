@@ -96,7 +96,8 @@ pub async fn serve(
     connections.close();
     // What takes longer is cut off.
     let _ = tokio::time::timeout(DRAIN, connections.wait()).await;
-    writer.await.unwrap_or(false)
+    // Requests in flight were answered after the writer's last look: what they said is kept, too.
+    writer.await.is_ok() && saved(&class).await
 }
 
 /// A connection's seat among those of its address.

@@ -12,12 +12,39 @@ use crate::machine;
 /// # Errors
 /// HOST_STATE_CORRUPT, HOST_PROFILE_BUSY.
 pub fn read(cx: &Context) -> Result<Option<Membership>> {
+    let kept = kept(cx)?;
+    Ok(kept.map(|bytes| Membership::decode(&bytes)).transpose()?)
+}
+
+/// The same, for who joins with a code: one that cannot be used gives way to a new one, as its
+/// error advises.
+///
+/// # Errors
+/// HOST_STATE_CORRUPT, HOST_PROFILE_BUSY.
+pub fn usable(cx: &Context) -> Result<Option<Membership>> {
+    let Some(bytes) = kept(cx)? else {
+        return Ok(None);
+    };
+    let read = Membership::decode(&bytes).and_then(|member| {
+        member.me()?;
+        Ok(member)
+    });
+    match read {
+        Ok(member) => Ok(Some(member)),
+        Err(e) => {
+            cx.ui
+                .warn("class", &format!("{e}; you join as somebody new"));
+            Ok(None)
+        }
+    }
+}
+
+fn kept(cx: &Context) -> Result<Option<Vec<u8>>> {
     // Looking must not make folders.
     if !cx.world.home.database().exists() {
         return Ok(None);
     }
-    let kept = Store::open(&cx.world.home)?.membership(&cx.name)?;
-    Ok(kept.map(|bytes| Membership::decode(&bytes)).transpose()?)
+    Ok(Store::open(&cx.world.home)?.membership(&cx.name)?)
 }
 
 /// The same, for commands that need one.

@@ -186,7 +186,7 @@ async fn relay(
     let kept = match file {
         // The bytes must be on the disk before the name is: power can fail here, and a blob is
         // not looked at again.
-        Some(file) if is_right => match file.sync_all().await {
+        Some(mut file) if is_right => match on_disk(&mut file).await {
             Ok(()) => mirror.store.keep_blob(&digest, &part),
             Err(e) => Err(e),
         },
@@ -198,6 +198,13 @@ async fn relay(
         let _ = tokio::fs::remove_file(&part).await;
     }
     drop(turn);
+}
+
+/// Waits until all that was written is on the disk. The last write goes on after `write_all`, and
+/// `sync_all` keeps its failure to itself: only `flush` tells (tokio, fs/file.rs).
+async fn on_disk(file: &mut File) -> io::Result<()> {
+    file.flush().await?;
+    file.sync_all().await
 }
 
 #[cfg(test)]

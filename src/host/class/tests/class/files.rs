@@ -58,9 +58,21 @@ async fn a_file_that_changed_is_sent_anew_and_beyond_its_end_is_nothing() {
     let head = head.send().await.unwrap();
     assert_eq!(head.headers()[CONTENT_LENGTH], "10");
     for name in ["other", "..%2F..%2Fdata", "class.cadet/x", ""] {
-        let missing = get(&room, name).send().await.unwrap();
+        let url = room.url(&room.path(&format!("/bundle/{name}")));
+        let missing = teacher.http().get(url).send().await.unwrap();
         assert_eq!(missing.status(), StatusCode::NOT_FOUND, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_file_is_found_whatever_the_teacher_called_it() {
+    let name = "class #2, 100 %? été.cadet";
+    let room = Plan::new().file(name, b"0123456789").open().await;
+    let welcome = room.teacher().welcome().await.unwrap();
+    assert_eq!(welcome.files[0].name, name);
+    let whole = get(&room, name).send().await.unwrap();
+    assert_eq!(whole.status(), StatusCode::OK);
+    assert_eq!(whole.bytes().await.unwrap(), "0123456789");
 }
 
 #[tokio::test]

@@ -109,6 +109,8 @@ pub async fn install(cx: &Context, source: &Source, trust: &Trust) -> Result<Out
     };
     cx.ui.step_started("pieces", 2, STEPS);
     let _lock = fetch::lock(&folder.join("install.lock"), &waiting).await?;
+    // Whoever had the lock before took the folder away when all was in its place.
+    machine::private_dir(&pieces_folder)?;
     let work = Work {
         cx,
         source,
@@ -370,8 +372,10 @@ fn tell(cx: &Context, outcome: &Outcome, is_new_key: bool) {
     let of_class = cx.world.home.class_programs();
     let lesson = class.lessons.first().map_or("telescope", String::as_str);
     if outcome.program.starts_with(&of_class) || programs::on_path("kubectl").is_none() {
-        cx.ui
-            .line(format!("  next: export PATH={}:$PATH", of_class.display()));
+        cx.ui.line(format!(
+            "  next: export PATH=\"{}:$PATH\"",
+            of_class.display()
+        ));
         cx.ui.line("        cadet start");
     } else {
         cx.ui.line("  next: cadet start");

@@ -110,12 +110,13 @@ async fn prepare(cx: &Context, args: JoinArgs) -> Result<Next> {
 
 /// Finds the class and is in it afterwards.
 async fn enter(cx: &Context, args: &JoinArgs) -> Result<(Teacher, Welcome, Membership)> {
-    let known = member::read(cx)?;
     let code = args.code.as_deref().map(JoinCode::parse).transpose()?;
-    let (teacher, member) = match (code, known) {
-        (Some(code), known) => by_code(cx, &code, known).await?,
-        (None, Some(known)) => (Teacher::of(&known)?, known),
-        (None, None) => return Err(member::none(cx)),
+    let (teacher, member) = match code {
+        Some(code) => by_code(cx, &code, member::usable(cx)?).await?,
+        None => {
+            let known = member::required(cx)?;
+            (Teacher::of(&known)?, known)
+        }
     };
     let welcome = teacher.welcome().await?;
     let mut member = member;
@@ -198,7 +199,7 @@ fn name(cx: &Context, args: &JoinArgs, member: &Membership) -> Result<String> {
         return Err(
             CliError::new("PROGRAM_USAGE", "the class wants a name for you")
                 .why("there is no terminal to ask at")
-                .fix(machine::again(cx, "class join CODE --name Ada --report")),
+                .fix(machine::again(cx, "class join CODE --name Ada")),
         );
     }
     let typed: String = dialoguer::Input::new()
@@ -237,7 +238,7 @@ fn consent(cx: &Context, args: &JoinArgs, member: &Membership, is_new: bool) -> 
 fn no_answer(why: impl ToString) -> CliError {
     CliError::new("PROGRAM_INTERRUPTED", "the question was not answered")
         .why(why.to_string())
-        .fix("cadet class join CODE --name Ada --report")
+        .fix("cadet class join CODE --name Ada")
 }
 
 fn told(cx: &Context, shown: &str, member: &Membership, live: Option<&str>) {
@@ -257,11 +258,14 @@ fn told(cx: &Context, shown: &str, member: &Membership, live: Option<&str>) {
     cx.ui.line(format!(
         "              {} leaves, {} changes this",
         machine::again(cx, "class leave"),
-        if member.reports {
-            "class join --no-report"
-        } else {
-            "class join --report"
-        }
+        machine::again(
+            cx,
+            if member.reports {
+                "class join --no-report"
+            } else {
+                "class join --report"
+            }
+        )
     ));
     if let Some(page) = live {
         cx.ui.line(format!(
@@ -280,13 +284,32 @@ async fn install(
         return Ok(None);
     };
     cx.ui.step_started("bundle", 1, STEPS);
-    let source = Source::server(teacher.http().clone(), &teacher.file(&bundle.name)).await?;
-    let outcome = install::install(cx, &source, &Trust::Way).await?;
+    let url = teacher.file(&bundle.name);
+    let source = Source::server(teacher.http().clone(), &url).await;
+    let source = source.map_err(|e| from_class(cx, e))?;
+    let outcome = install::install(cx, &source, &Trust::Way).await;
+    let outcome = outcome.map_err(|e| from_class(cx, e))?;
     let own = std::env::current_exe().and_then(std::fs::canonicalize);
     let own = own.map_err(|e| machine::io("find", Path::new("cadet"), &e))?;
     let next = std::fs::canonicalize(&outcome.program)
         .map_err(|e| machine::io("find", &outcome.program, &e))?;
     Ok((next != own).then_some(next))
+}
+
+/// The bundle is the class's: `install` would know neither its key nor a file, `join` does.
+fn from_class(cx: &Context, e: CliError) -> CliError {
+    let is_install = e
+        .fix
+        .as_ref()
+        .is_some_and(|fix| fix.contains("cadet class install"));
+    if is_install {
+        e.fix(machine::again(
+            cx,
+            "class join      goes on where this stopped",
+        ))
+    } else {
+        e
+    }
 }
 
 /// The bundle brings another version of cadet: that one goes on.

@@ -131,12 +131,11 @@ pub async fn run(cx: &Context, args: ServeArgs) -> Result<u8> {
         // Stopped, or this command is gone: both are the end.
         let _ = stopped.await;
     }));
-    let outcome = at.watch(notices).await;
+    at.watch(notices).await;
     // The class may have ended by itself: then nobody is told.
     let _ = stop.send(());
     let saved = serving.await.unwrap_or(false);
     open::remove(cx)?;
-    outcome?;
     book.copy()?;
     if !saved {
         return Err(machine::disk_full(
@@ -285,15 +284,18 @@ struct Spot<'a> {
 
 impl Spot<'_> {
     /// Tells news and follows this laptop's addresses until Ctrl-C.
-    async fn watch(&mut self, mut notices: mpsc::UnboundedReceiver<Notice>) -> Result<()> {
+    async fn watch(&mut self, mut notices: mpsc::UnboundedReceiver<Notice>) {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut end = std::pin::pin!(crate::interrupted());
         loop {
             tokio::select! {
-                _ = &mut end => return Ok(()),
+                _ = &mut end => return,
                 Some(notice) = notices.recv() => self.news(&notice),
-                _ = look.tick() => self.look()?,
+                // A full disk takes no file for other terminals; the class itself goes on.
+                _ = look.tick() => if let Err(e) = self.look() {
+                    self.cx.ui.warn("address", &e.what);
+                },
             }
         }
     }
@@ -312,11 +314,11 @@ impl Spot<'_> {
             return self.moved(self.own.clone());
         }
         let before = self.code;
-        self.moved(own)?;
+        let noted = self.moved(own);
         if let Some(code) = self.code.filter(|code| Some(*code) != before) {
             self.code_changed(&code);
         }
-        Ok(())
+        noted
     }
 
     /// The class is at `own` from now on.
@@ -333,10 +335,9 @@ impl Spot<'_> {
         self.class.moved(&certified(&own), shown)?;
         self.certified = Instant::now();
         self.open.address = first.map(IpAddr::from);
-        open::write(self.cx, &self.open)?;
         self.code = code;
         self.own = own;
-        Ok(())
+        open::write(self.cx, &self.open)
     }
 
     fn code_changed(&self, code: &JoinCode) {

@@ -14,6 +14,8 @@ pub async fn run(cx: &Context) -> Result<u8> {
     let Some(member) = member::read(cx)? else {
         return match serves {
             Some(served) => {
+                // A file that a crash left behind is found out here.
+                served.desk()?.board().await.map_err(|_| open::none())?;
                 let told = format!("You teach a class.\n  board   {}", served.board());
                 say(
                     cx,
