@@ -228,9 +228,9 @@ pub(super) fn volume(o: &Value) -> Vec<Error> {
             Some(required) => node_selector(e, "spec.nodeAffinity.required", required),
         }
     }
-    if str_at(o, "/spec/hostPath/path") == "/"
-        && str_at(o, "/spec/persistentVolumeReclaimPolicy") == "Recycle"
-    {
+    let folder = str_at(o, "/spec/hostPath/path");
+    let is_root = folder.starts_with('/') && folder.split('/').all(|s| matches!(s, "" | "."));
+    if is_root && str_at(o, "/spec/persistentVolumeReclaimPolicy") == "Recycle" {
         let why = "may not be 'recycle' for a hostPath mount of '/'";
         e.push(Error::forbidden("spec.persistentVolumeReclaimPolicy", why));
     }
@@ -624,6 +624,10 @@ mod tests {
             ),
             (
                 json!({"hostPath": {"path": "/"}, "persistentVolumeReclaimPolicy": "Recycle"}),
+                "may not be 'recycle' for a hostPath mount of '/'",
+            ),
+            (
+                json!({"hostPath": {"path": "//."}, "persistentVolumeReclaimPolicy": "Recycle"}),
                 "may not be 'recycle' for a hostPath mount of '/'",
             ),
             (

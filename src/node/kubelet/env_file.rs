@@ -2,6 +2,7 @@
 //! shells read, where every value stands in single quotes.
 
 use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::FileKeySelector;
@@ -63,10 +64,14 @@ fn text_of(volume: &Path, path: &str) -> std::io::Result<String> {
     if !path.metadata()?.is_file() {
         return Err(refused("it is no regular file"));
     }
+    let file = std::fs::File::open(path)?;
+    // Meanwhile a link may have come in its place: what counts is what was opened (proc(5)).
+    let opened = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    if !opened.starts_with(&volume) {
+        return Err(refused("the path leaves its volume"));
+    }
     let mut text = String::new();
-    let read = std::fs::File::open(path)?
-        .take(BYTES)
-        .read_to_string(&mut text)?;
+    let read = file.take(BYTES).read_to_string(&mut text)?;
     if read as u64 == BYTES {
         return Err(refused("it is too long"));
     }

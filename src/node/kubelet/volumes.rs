@@ -418,11 +418,19 @@ fn is_owned(pod: &Pod, path: &Path, group: u32) -> bool {
 }
 
 /// Gives everything below `path` to a group that may read and write it. Links are not
-/// followed: the pod may have made them.
+/// followed: the pod may have made them. The top comes last, because `is_owned` judges by it:
+/// what was cut off is done again.
 fn own(path: &Path, group: u32) -> Result<(), VolumeError> {
     let found = std::fs::symlink_metadata(path).map_err(io_error("look at", path))?;
     if found.is_symlink() {
         return Ok(());
+    }
+    if found.is_dir() {
+        let entries = std::fs::read_dir(path).map_err(io_error("read", path))?;
+        for entry in entries {
+            let entry = entry.map_err(io_error("read", path))?;
+            own(&entry.path(), group)?;
+        }
     }
     chown(path, None, Some(Gid::from_raw(group)))
         .map_err(io::Error::from)
@@ -432,15 +440,7 @@ fn own(path: &Path, group: u32) -> Result<(), VolumeError> {
     } else {
         GROUP_FILE
     };
-    set_mode(path, found.permissions().mode() | bits)?;
-    if found.is_dir() {
-        let entries = std::fs::read_dir(path).map_err(io_error("read", path))?;
-        for entry in entries {
-            let entry = entry.map_err(io_error("read", path))?;
-            own(&entry.path(), group)?;
-        }
-    }
-    Ok(())
+    set_mode(path, found.permissions().mode() | bits)
 }
 
 fn empty_dir(dir: &Path, empty: &EmptyDirVolumeSource) -> Result<(), VolumeError> {

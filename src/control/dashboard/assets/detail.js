@@ -5,7 +5,7 @@ import { h, text } from "./dom.js";
 import { KINDS } from "./kinds.js";
 import { logs } from "./logs.js";
 import { collection } from "./paths.js";
-import { podState } from "./model.js";
+import { annotationsOf, podState } from "./model.js";
 import { address } from "./route.js";
 import { sections } from "./sections.js";
 import { shell } from "./shell.js";
@@ -87,7 +87,8 @@ function readable(content, kind) {
       version = object.metadata.resourceVersion;
       const data = hide ? { data: Object.fromEntries(Object.keys(object.data || {}).map((key) => [key, "(hidden)"])) } : {};
       const { apiVersion, kind: name, metadata, ...rest } = object;
-      text(pre, yaml({ apiVersion, kind: name, metadata, ...rest, ...data }));
+      const shown = hide ? { ...metadata, annotations: annotationsOf(object) } : metadata;
+      text(pre, yaml({ apiVersion, kind: name, metadata: shown, ...rest, ...data }));
     },
     end() {},
   };

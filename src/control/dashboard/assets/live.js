@@ -12,6 +12,8 @@ const SILENCE = 30_000;
 const LONGEST_PAUSE = 8_000;
 // How long a copy is kept that nobody looks at, so that going back and forth is instant.
 const KEPT = 20_000;
+// Watches that the server bundles in one answer.
+const MOST = 32;
 
 export class Live {
   #copies = new Map();
@@ -40,6 +42,7 @@ export class Live {
       this.#restart();
     }
     if (!copy) {
+      this.#makeRoom();
       copy = new Copy(path, selector);
       copy.lookers = new Set();
       this.#copies.set(key, copy);
@@ -57,6 +60,16 @@ export class Live {
     };
     this.#touch(copy);
     return { copy, end };
+  }
+
+  // Whoever goes from object to object quickly leaves more behind than the server bundles.
+  #makeRoom() {
+    if (this.#copies.size < MOST) return;
+    for (const [key, copy] of this.#copies) {
+      if (copy.lookers.size > 0) continue;
+      clearTimeout(copy.leaving);
+      this.#copies.delete(key);
+    }
   }
 
   // Forgets everything: somebody else signs in.

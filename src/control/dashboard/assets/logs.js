@@ -69,6 +69,8 @@ export function logs(content, pod) {
       const lines = new Lines();
       await readText(answer.body, (piece) => {
         coming.push(...lines.feed(piece));
+        // Behind another window nothing is drawn, and the log goes on.
+        if (coming.length > 2 * MOST) coming = coming.slice(-MOST);
         draw();
       });
       const rest = lines.rest();

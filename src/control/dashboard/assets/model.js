@@ -5,7 +5,7 @@ const at = (object, path) => path.split(".").reduce((value, name) => value?.[nam
 export const nameOf = (object) => object.metadata.name;
 export const keyOf = (object) => `${object.metadata.namespace || ""}/${object.metadata.name}`;
 
-// "41s", "3m12s", "5h", "12d": as kubectl has ages.
+// "41s", "3m12s", "2d1h", "12d": as kubectl has ages (apimachinery's HumanDuration).
 export function age(from, now = Date.now()) {
   const seconds = Math.max(0, Math.floor((now - Date.parse(from)) / 1000));
   if (Number.isNaN(seconds)) return "";
@@ -16,7 +16,11 @@ export function age(from, now = Date.now()) {
   const hours = Math.floor(minutes / 60);
   if (hours < 8) return minutes % 60 ? `${hours}h${minutes % 60}m` : `${hours}h`;
   if (hours < 48) return `${hours}h`;
-  return `${Math.floor(hours / 24)}d`;
+  const days = Math.floor(hours / 24);
+  if (days < 8) return hours % 24 ? `${days}d${hours % 24}h` : `${days}d`;
+  if (days < 2 * 365) return `${days}d`;
+  const years = Math.floor(days / 365);
+  return years < 8 && days % 365 ? `${years}y${days % 365}d` : `${years}y`;
 }
 
 const ended = (terminated) =>
@@ -61,18 +65,28 @@ export function podState(pod) {
       state = ready ? "Running" : "NotReady";
     }
   }
-  if (pod.metadata.deletionTimestamp) return status.reason === "NodeLost" ? "Unknown" : "Terminating";
-  return state;
+  if (!pod.metadata.deletionTimestamp) return state;
+  if (status.reason === "NodeLost") return "Unknown";
+  return status.phase === "Succeeded" || status.phase === "Failed" ? state : "Terminating";
 }
 
+// Names of the init containers that run beside the others (KEP-753).
+const sidecarsOf = (pod) => new Set((at(pod, "spec.initContainers") || [])
+  .filter((one) => one.restartPolicy === "Always").map((one) => one.name));
+
 export function podReady(pod) {
-  const statuses = at(pod, "status.containerStatuses") || [];
-  const all = (at(pod, "spec.containers") || []).length;
+  const sidecars = sidecarsOf(pod);
+  const beside = (at(pod, "status.initContainerStatuses") || []).filter((one) => one.started && sidecars.has(one.name));
+  const statuses = [...beside, ...(at(pod, "status.containerStatuses") || [])];
+  const all = (at(pod, "spec.containers") || []).length + sidecars.size;
   return { ready: statuses.filter((one) => one.ready).length, all };
 }
 
 export function podRestarts(pod) {
-  const statuses = [...(at(pod, "status.initContainerStatuses") || []), ...(at(pod, "status.containerStatuses") || [])];
+  // Of init containers that are through nobody counts them any more.
+  const [sidecars, begins] = [sidecarsOf(pod), initState(pod) !== ""];
+  const init = (at(pod, "status.initContainerStatuses") || []).filter((one) => begins || sidecars.has(one.name));
+  const statuses = [...init, ...(at(pod, "status.containerStatuses") || [])];
   return statuses.reduce((sum, one) => sum + (one.restartCount || 0), 0);
 }
 
@@ -113,6 +127,12 @@ export function replicas(object) {
     default:
       return null;
   }
+}
+
+// Annotations for people. What kubectl applied is the object once more, a Secret's data included.
+export function annotationsOf(object) {
+  const { "kubectl.kubernetes.io/last-applied-configuration": applied, ...others } = object.metadata.annotations || {};
+  return others;
 }
 
 export const ownerOf = (object) => (object.metadata.ownerReferences || []).find((one) => one.controller);

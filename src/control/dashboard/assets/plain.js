@@ -6,6 +6,8 @@ import { unstyled } from "./lines.js";
 import { connect } from "./shell.js";
 
 const MOST = 2000;
+// Characters that wait for a frame, at most: behind another window none is drawn.
+const WAITING = 1 << 20;
 
 export function plain(place, path, say) {
   const pane = h("div", { class: "log", role: "log", "aria-label": "Output", tabindex: "0" });
@@ -27,7 +29,7 @@ export function plain(place, path, say) {
 
   function take(stream, bytes) {
     if (!decoders.has(stream)) decoders.set(stream, new TextDecoder());
-    coming += decoders.get(stream).decode(bytes, { stream: true });
+    coming = (coming + decoders.get(stream).decode(bytes, { stream: true })).slice(-WAITING);
     draw();
   }
 

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { eventSeen, KINDS, kindOf } from "./kinds.js";
-import { age, nameOf, ownerOf, podHealth, podReady, podRestarts, podSelector, podState, selects } from "./model.js";
+import { age, annotationsOf, nameOf, ownerOf, podHealth, podReady, podRestarts, podSelector, podState, selects } from "./model.js";
 import { collection } from "./paths.js";
 import { address, toObject } from "./route.js";
 
@@ -57,8 +57,9 @@ export function sections(content, cx, kind, first) {
 // link there has it still.
 function renew(element, data, build) {
   const said = JSON.stringify(data);
-  if (element.dataset.said === said) return;
-  element.dataset.said = said;
+  // No attribute: what a Secret holds is not for the page to show.
+  if (element.said === said) return;
+  element.said = said;
   const focused = element.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
   element.replaceChildren(...(data === null ? [] : build(data)));
   if (!focused) return;
@@ -105,7 +106,7 @@ function facts(kind, object) {
     pairs(spec.nodeSelector).length > 0 && ["Node selector", pairs(spec.nodeSelector)],
     pairs(podSelector(object)?.matchLabels).length > 0 && ["Selects", pairs(podSelector(object).matchLabels)],
     pairs(metadata.labels).length > 0 && ["Labels", pairs(metadata.labels)],
-    pairs(metadata.annotations).length > 0 && ["Annotations", pairs(metadata.annotations).map((text) => (text.length > 120 ? `${text.slice(0, 119)}…` : text))],
+    pairs(annotationsOf(object)).length > 0 && ["Annotations", pairs(annotationsOf(object)).map((text) => (text.length > 120 ? `${text.slice(0, 119)}…` : text))],
     kind.plural === "nodes" && ["Room", pairs(status.allocatable)],
   ];
   return rows.filter(Boolean);

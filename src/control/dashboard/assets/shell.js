@@ -100,6 +100,8 @@ function full(place, path, say, name) {
 
   input.addEventListener("keydown", (event) => {
     if (event.isComposing) return;
+    // There Option writes what other keyboards have on AltGr: it comes as input.
+    if (/^Mac/.test(navigator.platform) && event.altKey && !event.ctrlKey && [...event.key].length === 1) return;
     if (event.key === "F6") {
       event.preventDefault();
       place.parentElement.querySelector("button").focus();

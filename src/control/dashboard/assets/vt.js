@@ -82,7 +82,8 @@ export class Terminal {
   #string(c) {
     const ends = c === "\x07" || (c === "\\" && this.#text.endsWith("\x1b"));
     if (!ends) {
-      if (this.#text.length < 4096) this.#text += c;
+      // What is too long is still to be ended by the characters that come last.
+      this.#text = this.#text.slice(0, 4095) + c;
       return;
     }
     this.#state = "ground";

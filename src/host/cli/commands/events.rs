@@ -1,6 +1,6 @@
 //! `cadet events`: what happened in the cluster, oldest first, and what happens next.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use cadet_api::clock;
@@ -115,10 +115,17 @@ impl Teller<'_> {
         let mut items: Vec<&Value> = list_at(list, "/items").iter().collect();
         items.sort_by_key(|event| clock::parse(last(event)));
         let before = self.told.len();
+        let there: HashSet<&str> = list_at(list, "/items")
+            .iter()
+            .map(|event| str_at(event, "/metadata/uid"))
+            .collect();
         for item in items {
             self.one(item);
         }
-        self.told.len() - before
+        let told = self.told.len() - before;
+        // The server forgets events after a while, and so may who watches for days.
+        self.told.retain(|uid, _| there.contains(uid.as_str()));
+        told
     }
 
     fn one(&mut self, event: &Value) {

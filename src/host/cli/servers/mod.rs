@@ -108,9 +108,9 @@ pub async fn remove(cx: &Context, server: &Server) -> Result<()> {
     };
     let tunnel = connect(server).await.map_err(forget)?;
     let line = scripts::remove(&server.mark);
-    let said = run_there(&tunnel, server, "take the cluster away", &line, &[]).await?;
+    let said = run_there(&tunnel, server, "take the cluster away", &line, &[]).await;
     tunnel.close().await;
-    for word in said.lines() {
+    for word in said.map_err(forget)?.lines() {
         cx.ui
             .warn("server", &format!("{}: {word}", name_of(server)));
     }

@@ -12,8 +12,8 @@ const HEAD: &str = "set -eu\n\
     umask 022\n\
     patient='-o DPkg::Lock::Timeout=300'\n";
 
-/// Leaves the mark, then sees to what a node is made of. What apt brings is noted, so that
-/// nothing else is ever taken away.
+/// Leaves the mark, then sees to what a node is made of. What apt is going to bring is noted before
+/// it does, so that nothing else is ever taken away, whatever others install at the same time.
 const PREPARE: &str = r#"
 mkdir -p /etc/cadet
 if [ -e /etc/cadet/mark ] && [ "$(cat /etc/cadet/mark)" != "$mark" ]; then
@@ -23,7 +23,15 @@ fi
 printf '%s\n' "$mark" >/etc/cadet/mark.new
 mv -f /etc/cadet/mark.new /etc/cadet/mark
 
-installed() { dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' | sed -n 's/^ii //p' | sort -u; }
+bring() {
+    plan=$(apt-get -s install --no-install-recommends "$@")
+    touch /etc/cadet/packages
+    # Of a package that is there and gets newer, the old version stands before the new one.
+    printf '%s\n' "$plan" | sed -n 's/^Inst \([^ ]*\) (.*/\1/p' |
+        sort -u - /etc/cadet/packages >/etc/cadet/packages.new
+    mv -f /etc/cadet/packages.new /etc/cadet/packages
+    apt-get $patient install -y -q --no-install-recommends "$@"
+}
 
 missing=
 command -v dockerd >/dev/null || missing="$missing docker.io"
@@ -33,37 +41,26 @@ command -v iptables >/dev/null || missing="$missing iptables"
 command -v sudo >/dev/null || missing="$missing sudo"
 command -v ip >/dev/null || missing="$missing iproute2"
 if [ -n "$missing" ] || [ -n "${cli:-}" ]; then
-    # One from before was left by a try that was cut off: what came since is ours as well.
-    [ -f /etc/cadet/packages.before ] || {
-        installed >/etc/cadet/packages.before.new
-        mv -f /etc/cadet/packages.before.new /etc/cadet/packages.before
-    }
     apt-get update -q
-    # shellcheck disable=SC2086 # names of packages, without blanks
-    [ -z "$missing" ] ||
-        apt-get $patient install -y -q --no-install-recommends $missing
+    if [ -n "$missing" ]; then
+        # shellcheck disable=SC2086 # names of packages, without blanks
+        bring $missing
+    fi
     # Debian 13 has the client in a package of its own.
-    # shellcheck disable=SC2086
-    command -v docker >/dev/null ||
-        apt-get $patient install -y -q --no-install-recommends docker-cli
-fi
-if [ -f /etc/cadet/packages.before ]; then
-    touch /etc/cadet/packages
-    installed | comm -13 /etc/cadet/packages.before - |
-        sort -u - /etc/cadet/packages >/etc/cadet/packages.new
-    mv -f /etc/cadet/packages.new /etc/cadet/packages
-    rm -f /etc/cadet/packages.before
+    if ! command -v docker >/dev/null; then
+        bring docker-cli
+    fi
 fi
 systemctl is-active --quiet docker || systemctl start docker
 if [ "$user" != root ] && ! id -nG "$user" | tr ' ' '\n' | grep -qx docker; then
-    printf '%s\n' "$user" >/etc/cadet/docker-user
+    printf '%s\n' "$user" >>/etc/cadet/docker-user
     usermod -aG docker "$user"
 fi
 "#;
 
 /// Unpacks what comes on standard input and puts it in place, whole or not at all.
 const PLACE: &str = r#"
-[ "$(cat /etc/cadet/mark)" = "$mark" ]
+[ "$(cat /etc/cadet/mark)" = "$mark" ] || { echo "another profile has taken this server" >&2; exit 1; }
 at=$(mktemp -d /var/tmp/cadet-place.XXXXXX)
 trap 'rm -rf "$at"' EXIT
 tar -x -f - -C "$at"
@@ -72,7 +69,7 @@ sh "$at/install.sh" "$at"
 
 /// Stops server, agent and pods; data stays.
 const STOP: &str = r#"
-[ "$(cat /etc/cadet/mark)" = "$mark" ]
+[ "$(cat /etc/cadet/mark)" = "$mark" ] || { echo "another profile has taken this server" >&2; exit 1; }
 /usr/local/bin/cadet-node down
 "#;
 
@@ -98,14 +95,15 @@ rm -f /etc/cadet/node.json /usr/local/bin/cadet-node
 rmdir /var/lib/cadet 2>/dev/null || true
 
 if [ -f /etc/cadet/docker-user ]; then
-    user=$(cat /etc/cadet/docker-user)
-    gpasswd -d "$user" docker >/dev/null 2>&1 || true
+    while read -r user; do
+        gpasswd -d "$user" docker >/dev/null 2>&1 || true
+    done </etc/cadet/docker-user
 fi
 
-if [ -f /etc/cadet/packages.before ]; then
-    touch /etc/cadet/packages
+if [ -s /etc/cadet/packages ]; then
+    # What was never brought, or is gone since, says nothing about what is there in its place.
     dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' | sed -n 's/^ii //p' | sort -u |
-        comm -13 /etc/cadet/packages.before - | sort -u - /etc/cadet/packages >/etc/cadet/packages.new
+        comm -12 - /etc/cadet/packages >/etc/cadet/packages.new
     mv -f /etc/cadet/packages.new /etc/cadet/packages
 fi
 if [ -s /etc/cadet/packages ]; then
@@ -120,7 +118,8 @@ if [ -s /etc/cadet/packages ]; then
         [ -z "${containers:-}${volumes:-}" ] || stays="Docker has containers or volumes of others"
     fi
     # shellcheck disable=SC2086 # names of packages, without blanks
-    also=$(apt-get -s purge $packages | sed -n 's/^\(Remv\|Purg\) \([^ ]*\) .*/\2/p' | sort -u |
+    plan=$(apt-get -s purge $packages)
+    also=$(printf '%s\n' "$plan" | sed -n 's/^\(Remv\|Purg\) \([^ ]*\) .*/\2/p' | sort -u |
         comm -23 - /etc/cadet/packages | tr '\n' ' ')
     [ -z "$also" ] || stays="they are needed by $also"
     if [ -n "$stays" ]; then
@@ -203,6 +202,26 @@ mod tests {
         let line = line.replace("exec sudo -n sh", "exec sh");
         let out = Command::new("sh").args(["-c", &line]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&out.stdout), nasty);
+    }
+
+    #[test]
+    fn what_apt_is_to_bring_is_noted_before_it_comes_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, bring) = PREPARE.split_once("bring() {").unwrap();
+        let (bring, _) = bring.split_once("\n}\n").unwrap();
+        let place = dir.path().display().to_string();
+        let bring = bring.replace("/etc/cadet", &place);
+        let bring = bring.replace("apt-get", "apt_get");
+        // An apt that knows what it would do, and then has no network.
+        let apt = "apt_get() { [ \"$1\" = -s ] || exit 7; printf '%s\\n' \
+            'Inst libc6 [2.36] (2.37 Debian [amd64])' 'Inst runc (1.1 Debian [amd64])' \
+            'Inst docker.io (26 Debian [amd64])' 'Conf runc (1.1 Debian [amd64])'; }\n";
+        std::fs::write(dir.path().join("packages"), "sudo\n").unwrap();
+        let text = format!("{HEAD}{apt}bring() {{{bring}\n}}\nbring docker.io\n");
+        let out = Command::new("sh").args(["-c", &text]).output().unwrap();
+        assert_eq!(out.status.code(), Some(7), "{out:?}");
+        let noted = std::fs::read_to_string(dir.path().join("packages")).unwrap();
+        assert_eq!(noted, "docker.io\nrunc\nsudo\n");
     }
 
     #[test]

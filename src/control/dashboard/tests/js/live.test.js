@@ -73,6 +73,27 @@ test("who may not look is told so", () => {
   assert.equal(copy.take({ type: "ERROR", object: { code: 503, message: "later" } }), "broken");
 });
 
+test("copies that nobody looks at make room for others", async () => {
+  globalThis.requestAnimationFrame = (work) => setTimeout(work);
+  Object.defineProperty(globalThis, "sessionStorage", { value: { getItem: () => "" }, configurable: true });
+  const asked = [];
+  globalThis.fetch = (path, { signal }) => new Promise((_, fail) => {
+    asked.push(new URLSearchParams(path.split("?")[1]).getAll("path"));
+    signal.addEventListener("abort", () => fail(signal.reason));
+  });
+  const { Live } = await import("../../assets/live.js");
+  const live = new Live();
+  const seen = [live.follow("/api/v1/namespaces", () => {})];
+  for (let n = 0; n < 50; n++) live.follow(`/api/v1/namespaces/n-${n}/pods`, () => {}).end();
+  seen.push(live.follow("/api/v1/nodes", () => {}));
+  await new Promise((done) => setTimeout(done));
+  const last = asked.at(-1);
+  assert.ok(last.length <= 32, String(last.length));
+  for (const path of ["/api/v1/namespaces", "/api/v1/nodes"]) assert.ok(last.some((one) => one.startsWith(`${path}?`)), path);
+  for (const { end } of seen) end();
+  live.close();
+});
+
 test("paths are the API's", () => {
   const pods = { group: "", version: "v1", plural: "pods", namespaced: true };
   const roles = { group: "rbac.authorization.k8s.io", version: "v1", plural: "clusterroles", namespaced: false };

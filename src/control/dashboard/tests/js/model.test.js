@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { age, backendsOf, endpointsOf, podHealth, podReady, podRestarts, podState, podSelector, selects } from "../../assets/model.js";
+import { age, annotationsOf, backendsOf, endpointsOf, podHealth, podReady, podRestarts, podState, podSelector, selects } from "../../assets/model.js";
 import { KINDS, kindOf } from "../../assets/kinds.js";
 
 const pod = (status, spec = {}, metadata = {}) => ({
@@ -15,8 +15,8 @@ test("ages read as kubectl's", () => {
   const now = Date.parse("2026-01-10T00:00:00Z");
   const before = (seconds) => age(new Date(now - seconds * 1000).toISOString(), now);
   assert.deepEqual(
-    [0, 41, 119, 192, 600, 3600, 7 * 3600 + 60, 30 * 3600, 12 * 86400].map(before),
-    ["0s", "41s", "119s", "3m12s", "10m", "60m", "7h1m", "30h", "12d"],
+    [0, 41, 119, 192, 600, 3600, 7 * 3600 + 60, 30 * 3600, 49 * 3600, 12 * 86400, 400 * 86400, 800 * 86400].map(before),
+    ["0s", "41s", "119s", "3m12s", "10m", "60m", "7h1m", "30h", "2d1h", "12d", "400d", "2y70d"],
   );
   assert.equal(age(undefined, now), "");
 });
@@ -53,6 +53,25 @@ test("init containers tell how far they are", () => {
   assert.equal(init(done, side, { name: "two", state: { waiting: { reason: "CrashLoopBackOff" } } }), "Init:CrashLoopBackOff");
   assert.equal(init(done, side, { name: "two", state: {} }), "Init:2/3");
   assert.equal(init({ name: "one", state: { terminated: { exitCode: 2 } } }), "Init:ExitCode:2");
+});
+
+test("sidecars count as kubectl counts them, and init containers until they are through", () => {
+  const spec = { initContainers: [{ name: "one" }, { name: "side", restartPolicy: "Always" }] };
+  const one = { name: "one", restartCount: 4, state: { terminated: { exitCode: 0 } } };
+  const side = { name: "side", restartCount: 1, started: true, ready: true, state: { running: {} } };
+  const runs = pod({ phase: "Running", initContainerStatuses: [one, side], containerStatuses: [container({ running: {} }, { ready: true })] }, spec);
+  assert.deepEqual(podReady(runs), { ready: 2, all: 2 });
+  assert.equal(podRestarts(runs), 1);
+  const begins = pod({ phase: "Pending", initContainerStatuses: [{ ...one, state: { running: {} } }] }, spec);
+  assert.equal(podRestarts(begins), 4);
+  const over = pod({ phase: "Failed", reason: "Evicted" }, {}, { deletionTimestamp: "2026-01-01T00:00:00Z" });
+  assert.equal(podState(over), "Evicted");
+});
+
+test("what kubectl applied is not told again", () => {
+  const annotations = { note: "n", "kubectl.kubernetes.io/last-applied-configuration": "{\"data\":{}}" };
+  assert.deepEqual(annotationsOf(pod({}, {}, { annotations })), { note: "n" });
+  assert.deepEqual(annotationsOf(pod({})), {});
 });
 
 test("endpoints say which pods stand behind a Service", () => {

@@ -56,6 +56,11 @@ test("colours are kept, and titles and unknown words are not shown", () => {
   assert.deepEqual(runs[3].style.back, [1, 2, 3]);
 });
 
+test("words of any length end where they end", () => {
+  const long = "x".repeat(10_000);
+  assert.equal(shown(`\x1b]52;c;${long}\x1b\\a\x1bP${long}\x1b\\b`).lines[0], "ab");
+});
+
 test("programs that ask are answered", () => {
   assert.deepEqual(shown("\x1b[2;3H\x1b[6n\x1b[5n").answers, ["\x1b[2;3R", "\x1b[0n"]);
   assert.match(shown("\x1b[c").answers[0], /^\x1b\[\?/);
