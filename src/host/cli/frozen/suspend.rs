@@ -94,13 +94,25 @@ pub async fn suspend(cx: &Context, profile: &Profile, which: &[Node]) -> Result<
         }
         return Ok(Suspended::No(why));
     }
+    // From here on its memory is in the file, whatever becomes of this command. Nothing is told of
+    // the disk yet; the guest does not go on while the note is there.
+    let notes = moving
+        .iter()
+        .filter_map(|one| Some((one.saved.as_ref()?.as_ref().ok()?, &one.files)));
+    let noted: Result<(), VmError> = notes
+        .map(|(note, files)| note.write(&files.suspended_note()))
+        .collect();
+    if let Err(error) = noted {
+        for one in &moving {
+            discard(&one.files)?;
+        }
+        go_on_all(&moving).await;
+        return Ok(Suspended::No(told(&error)));
+    }
     for one in moving {
         let Some(Ok(mut note)) = one.saved else {
             continue;
         };
-        // From here on its memory is in the file, whatever becomes of this command. Nothing is
-        // told of the disk yet; the guest does not go on while the note is there.
-        note.write(&one.files.suspended_note())?;
         one.vm.destroy(StopDeadlines::default()).await?;
         // QEMU's last words to the disk were spoken just now.
         note.disk = Some(Stamp::of(&one.files.disk())?);
