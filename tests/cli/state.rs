@@ -92,6 +92,20 @@ fn a_profile_of_several_machines_is_one_profile() {
 }
 
 #[test]
+fn a_suspended_machine_keeps_its_size() {
+    let home = Sealed::new();
+    home.profile("cadet");
+    let name = cadet_state::ProfileName::parse("cadet").unwrap();
+    let note = home.state().profile(&name).suspended_note();
+    std::fs::write(&note, "{}").unwrap();
+    let run = home.run(&["start", "--memory", "768m"]);
+    run.fails_with("RESOURCE_FIXED", 21);
+    assert!(run.err.contains("suspended machine"), "{run}");
+    assert!(run.err.contains("cadet stop --poweroff"), "{run}");
+    assert!(note.exists());
+}
+
+#[test]
 fn a_dry_run_of_several_machines_names_each() {
     let home = Sealed::new();
     let run = home.ok(&[

@@ -371,7 +371,9 @@ pub async fn power_off(
         ..StopDeadlines::default()
     };
     if state.is_held() {
-        // A guest that stands still does not hear the power button.
+        // A guest that stands still does not hear the power button. What was saved of it is of
+        // no use once it goes on.
+        suspend::discard(&node.files(&files))?;
         machine.resume().await?;
     } else if state.is_out_of_space() {
         // Nor does it while there is no room for what it wrote last.

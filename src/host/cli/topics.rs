@@ -136,8 +136,8 @@ pub const TOPICS: &[Topic] = &[
     topic(
         "RESOURCE_FIXED",
         21,
-        "Processors and memory can change between two starts, and `cadet disk grow 40g` makes the \
-        disk of a running machine larger; a disk cannot shrink, and a profile's image cannot change. \
+        "Processors and memory can change while the machine is off (`cadet stop --poweroff`), and \
+        `cadet disk grow 40g` makes the disk of a running machine larger; a disk cannot shrink, and a profile's image cannot change. \
         Use another profile (`-p NAME`), or delete this one.",
     ),
     topic(

@@ -1,14 +1,16 @@
 //! kill -9 of the program: the next command finds a state it understands, and what was to be kept
 //! is kept. `CADET_KILLS` says at how many points the random ones are killed.
 
-use std::process::Stdio;
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use cadet_state::Phase;
 use cadet_vm::Accel;
+use cadet_vm::process::{Identity, write_pid_file};
 
 use super::qemu::Qemu;
 use super::{Bench, point, times};
+use crate::support::eventually;
 
 /// At each word that `stop` says to QEMU, whether what QEMU was writing goes through or not.
 #[test]
@@ -82,6 +84,28 @@ fn a_delete_that_is_killed_at_any_word_is_done_by_the_next() {
             break;
         }
     }
+}
+
+/// A start that was killed while it made a template: who deletes all is left with no machine.
+#[test]
+fn what_is_in_the_making_goes_with_a_delete() {
+    let bench = Bench::new(Accel::Tcg, 16);
+    let making = bench.home.state().template("making").making();
+    std::fs::create_dir_all(making.dir()).unwrap();
+    let mut machine = Command::new("sleep")
+        .arg("300")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let identity = Identity::of(machine.id()).unwrap();
+    write_pid_file(&making.pid(), &identity).unwrap();
+    bench.ok(&["delete", "--yes"]);
+    let ended = eventually("its machine ends", Duration::from_secs(60), || {
+        machine.try_wait().unwrap()
+    });
+    assert!(!ended.success(), "{ended}");
+    assert!(!making.dir().exists());
 }
 
 /// Commands that need no machine, killed wherever they are.

@@ -173,7 +173,7 @@ async fn folder_in(tunnel: &Tunnel, from: &Path, to: &str) -> Result<()> {
     match packing.await.map_err(|e| broken(e.into()))? {
         // tar in the machine ended before it had read all: its own words tell why.
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {}
-        packed => packed.map_err(|e| machine::io("read", from, &e))?,
+        packed => packed.map_err(|e| local("read", from, &e))?,
     }
     done
 }
@@ -182,7 +182,7 @@ async fn folder_out(tunnel: &Tunnel, from: &str, to: &Path) -> Result<()> {
     let command = format!("sudo -n tar -c -f - -C {} .", exec::quote(from));
     let (archive, out) = std::io::pipe().map_err(broken)?;
     let out = tokio::net::unix::pipe::Sender::from_owned_fd(out.into()).map_err(broken)?;
-    std::fs::create_dir_all(to).map_err(|e| machine::io("create", to, &e))?;
+    std::fs::create_dir_all(to).map_err(|e| local("create", to, &e))?;
     let target = to.to_path_buf();
     // Entries that lead out of the folder are left out by the library.
     let unpacking = tokio::task::spawn_blocking(move || tar::Archive::new(archive).unpack(target));
@@ -190,11 +190,9 @@ async fn folder_out(tunnel: &Tunnel, from: &str, to: &Path) -> Result<()> {
     let unpacked = unpacking.await.map_err(|e| broken(e.into()))?;
     match (done, unpacked) {
         // A disk that is full here breaks the line as well.
-        (_, Err(e)) if e.kind() == std::io::ErrorKind::StorageFull => {
-            Err(machine::io("write", to, &e))
-        }
+        (_, Err(e)) if e.kind() == std::io::ErrorKind::StorageFull => Err(local("write", to, &e)),
         (Err(e), _) => Err(e),
-        (Ok(()), unpacked) => unpacked.map_err(|e| machine::io("write", to, &e)),
+        (Ok(()), unpacked) => unpacked.map_err(|e| local("write", to, &e)),
     }
 }
 
@@ -202,10 +200,10 @@ async fn file_out(tunnel: &Tunnel, from: &str, to: &Path) -> Result<()> {
     let part = machine::with_suffix(to, ".cadet-part");
     let file = tokio::fs::File::create(&part)
         .await
-        .map_err(|e| machine::io("write", to, &e))?;
+        .map_err(|e| local("write", to, &e))?;
     let command = format!("sudo -n cat -- {}", exec::quote(from));
     let done = match run_in(tunnel, &command, tokio::io::empty(), file).await {
-        Ok(()) => std::fs::rename(&part, to).map_err(|e| machine::io("write", to, &e)),
+        Ok(()) => std::fs::rename(&part, to).map_err(|e| local("write", to, &e)),
         Err(e) => Err(e),
     };
     if done.is_err() {
@@ -230,8 +228,20 @@ async fn run_in(
     }
     Err(
         CliError::new("GUEST_SSH", format!("the machine did not do it ({status})"))
-            .why(String::from_utf8_lossy(&words).trim().to_string()),
+            .why(String::from_utf8_lossy(&words).trim().to_string())
+            .fix("cadet ssh      look around in the machine"),
     )
+}
+
+/// An I/O failure on the user's own file: moving Cadet's home would not help.
+fn local(act: &str, path: &Path, e: &std::io::Error) -> CliError {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new(".")).display();
+    let look = match e.kind() {
+        std::io::ErrorKind::StorageFull => "df -h",
+        _ => "ls -ld",
+    };
+    machine::io(act, path, e).fix(format!("{look} {folder}"))
 }
 
 fn broken(e: std::io::Error) -> CliError {
@@ -290,6 +300,14 @@ mod tests {
         }
         let error = Place::of("node:srv").unwrap_err();
         assert_eq!(error.topic.id, "PROGRAM_USAGE");
+    }
+
+    #[test]
+    fn what_cannot_be_written_here_is_looked_at_here() {
+        let none = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let fix = |path: &str| local("write", Path::new(path), &none).fix;
+        assert_eq!(fix("/nowhere/file").as_deref(), Some("ls -ld /nowhere"));
+        assert_eq!(fix("file").as_deref(), Some("ls -ld ."));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::Context;
 use crate::error::{CliError, Result};
+use crate::frozen::template;
 use crate::{machine, mirror, nodes, start};
 
 /// Flags of `cadet delete`.
@@ -72,6 +73,8 @@ pub async fn run(cx: &Context, args: DeleteArgs) -> Result<u8> {
         let was = one(cx, name, args.leave_servers).await?;
         only_servers &= was.server.is_some();
     }
+    // The first start of a size takes minutes: whoever ends it and gives up leaves a machine.
+    template::sweep(&cx.world.home)?;
     if args.purge {
         mirror::stop(cx).await?;
         for dir in [cx.world.home.cache(), cx.world.home.data()] {

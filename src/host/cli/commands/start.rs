@@ -13,6 +13,7 @@ use crate::addons::Choices;
 use crate::cluster::Cluster;
 use crate::defaults::Defaults;
 use crate::error::{CliError, Result};
+use crate::frozen::suspend;
 use crate::nodes::{self, Node};
 use crate::servers::{self, Address};
 use crate::start::{self, Arrival, Voyage};
@@ -366,9 +367,16 @@ async fn may_change(cx: &Context, profile: &Profile, node: &Node, wanted: &Spec)
         return Err(fixed(cx, node, "image", base.unwrap_or(has.image.clone())));
     }
     let state = machine::state_of_node(&files, profile, node).await;
-    if state.has_process() {
+    // What is suspended goes on with the size it had, or is lost.
+    let is_suspended = suspend::is(&node.files(&files));
+    if state.has_process() || is_suspended {
         let size = format!("{} cores, {}", has.cpus, ui::mib(has.memory_mib));
-        let error = fixed(cx, node, "size of a running machine", size);
+        let what = if is_suspended {
+            "size of a suspended machine"
+        } else {
+            "size of a running machine"
+        };
+        let error = fixed(cx, node, what, size);
         return Err(error.fix(format!(
             "{}\n{}",
             machine::again(cx, "stop --poweroff"),

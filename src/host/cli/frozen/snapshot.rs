@@ -360,11 +360,17 @@ pub async fn delete(cx: &Context, profile: &Profile, name: &ProfileName) -> Resu
             continue;
         };
         if let Some(vm) = Machine::attach(&config).await? {
+            if vm.state().await.is_written() {
+                // Of a command that was cut off: until the guest goes on, QEMU has let go of the
+                // disk.
+                machine::hold(cx, profile, &node, false).await?;
+            }
             vm.forget_disks(&inside(name)).await?;
         } else if disk.exists() {
             let img = qemu::find_program("qemu-img", std::env::var_os("PATH").as_deref())?;
             if overlay::keeps(&img, &disk, &inside(name))? {
-                overlay::forget(&img, &disk, &inside(name))?;
+                let forget = || overlay::forget(&img, &disk, &inside(name));
+                suspend::unseen(&node.files(&home), forget)?;
             }
         }
     }

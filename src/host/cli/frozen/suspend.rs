@@ -77,7 +77,8 @@ pub async fn suspend(cx: &Context, profile: &Profile, which: &[Node]) -> Result<
     }
     for (index, one) in moving.iter().enumerate() {
         if let Err(error) = one.vm.pause().await {
-            go_on_all(&moving[..index]).await;
+            // The one that failed may have heard of it all the same.
+            go_on_all(&moving[..=index]).await;
             return Ok(Suspended::No(told(&error)));
         }
     }
@@ -93,13 +94,25 @@ pub async fn suspend(cx: &Context, profile: &Profile, which: &[Node]) -> Result<
         }
         return Ok(Suspended::No(why));
     }
+    // From here on its memory is in the file, whatever becomes of this command. Nothing is told of
+    // the disk yet; the guest does not go on while the note is there.
+    let notes = moving
+        .iter()
+        .filter_map(|one| Some((one.saved.as_ref()?.as_ref().ok()?, &one.files)));
+    let noted: Result<(), VmError> = notes
+        .map(|(note, files)| note.write(&files.suspended_note()))
+        .collect();
+    if let Err(error) = noted {
+        for one in &moving {
+            discard(&one.files)?;
+        }
+        go_on_all(&moving).await;
+        return Ok(Suspended::No(told(&error)));
+    }
     for one in moving {
         let Some(Ok(mut note)) = one.saved else {
             continue;
         };
-        // From here on its memory is in the file, whatever becomes of this command. Nothing is
-        // told of the disk yet; the guest does not go on while the note is there.
-        note.write(&one.files.suspended_note())?;
         one.vm.destroy(StopDeadlines::default()).await?;
         // QEMU's last words to the disk were spoken just now.
         note.disk = Some(Stamp::of(&one.files.disk())?);
@@ -236,6 +249,28 @@ pub fn discard(files: &ProfilePaths) -> Result<()> {
     Ok(process::remove(&files.suspended())?)
 }
 
+/// Does what changes a disk's file, but nothing of what its guest sees: one that is suspended can
+/// be woken afterwards.
+///
+/// # Errors
+/// That of `act`; HOST_DISK_FULL, HOST_NOT_READABLE.
+pub fn unseen(files: &ProfilePaths, act: impl FnOnce() -> Result<(), VmError>) -> Result<()> {
+    let disk = files.disk();
+    let now = Stamp::of(&disk)?;
+    // What does not fit its disk any more is not made to fit.
+    let note = Note::read(&files.suspended_note()).ok().flatten();
+    let Some(mut note) = note.filter(|note| note.disk == Some(now)) else {
+        return Ok(act()?);
+    };
+    // Nothing is told of the disk meanwhile, as while it is suspended: this may be cut off.
+    note.disk = None;
+    note.write(&files.suspended_note())?;
+    let done = act();
+    note.disk = Some(Stamp::of(&disk)?);
+    note.write(&files.suspended_note())?;
+    Ok(done?)
+}
+
 /// What came of waking.
 pub enum Woken {
     /// It was not suspended.
@@ -268,7 +303,9 @@ pub async fn wake(
             return Ok(Woken::NotSuspended);
         }
         Ok(Some(note)) => note,
-        Err(error) => return lost(&files, &error),
+        Err(error @ VmError::NotUsable(_)) => return lost(&files, &error),
+        // What cannot be read now may be sound.
+        Err(error) => return Err(error.into()),
     };
     // Of a wake that was cut off.
     machine::destroy(cx, profile, node).await?;
@@ -347,7 +384,10 @@ pub fn is_in_the_way(error: &VmError) -> bool {
             death.reason,
             Reason::PortTaken { .. } | Reason::DiskInUse | Reason::NoMemory | Reason::DiskFull
         ),
-        VmError::AlreadyRunning { .. } | VmError::Run { .. } => true,
+        VmError::AlreadyRunning { .. }
+        | VmError::Run { .. }
+        | VmError::DiskFull { .. }
+        | VmError::NoAnswer { .. } => true,
         _ => false,
     }
 }
@@ -386,8 +426,56 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_changes_unseen_keeps_its_state_and_no_other_gets_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path(), dir.path().join("cache"));
+        let files = home.profile(&ProfileName::parse("cadet").unwrap());
+        std::fs::create_dir_all(files.dir()).unwrap();
+        std::fs::write(files.disk(), "disk").unwrap();
+        std::fs::write(files.suspended(), "state").unwrap();
+        let grow = || {
+            std::fs::write(files.disk(), "a longer disk").unwrap();
+            Ok(())
+        };
+        // Nobody is suspended.
+        unseen(&files, grow).unwrap();
+        assert!(!is(&files));
+        let mut note = Note {
+            key: Key {
+                qemu: "7.2.22".into(),
+                shape: Vec::new(),
+                processor: None,
+            },
+            layout: cadet_vm::Layout::Stream,
+            state: Mark::of(&files.suspended()).unwrap(),
+            memory: None,
+            disk: Some(Stamp::of(&files.disk()).unwrap()),
+            saved: 1,
+            program: "p".into(),
+        };
+        let kept = || Note::read(&files.suspended_note()).unwrap().unwrap().disk;
+        note.write(&files.suspended_note()).unwrap();
+        let shrink = || {
+            assert_eq!(kept(), None, "it may be cut off here");
+            std::fs::write(files.disk(), "short").unwrap();
+            Err(VmError::NotRunning)
+        };
+        assert!(unseen(&files, shrink).is_err());
+        assert_eq!(kept(), Some(Stamp::of(&files.disk()).unwrap()));
+        // Somebody else wrote to it before.
+        note.disk = Some(Stamp {
+            bytes: 1,
+            modified: 1,
+        });
+        note.write(&files.suspended_note()).unwrap();
+        unseen(&files, grow).unwrap();
+        assert_eq!(kept(), note.disk);
+    }
+
+    #[test]
     fn what_keeps_a_boot_from_working_keeps_the_state() {
         assert!(is_in_the_way(&VmError::AlreadyRunning { pid: 1 }));
+        assert!(is_in_the_way(&VmError::DiskFull { path: "d".into() }));
         assert!(!is_in_the_way(&VmError::NotUsable("damaged".into())));
         assert!(!is_in_the_way(&VmError::Migration("cut".into())));
     }

@@ -355,6 +355,30 @@ async fn clear(cx: &Context, wanted: &Wanted<'_>) -> Result<()> {
     machine::remove_dir(making.dir())
 }
 
+/// Ends what a start that was cut off left in the making, machine and files. While another command
+/// makes one, it is that command's.
+///
+/// # Errors
+/// HOST_NOT_READABLE.
+pub fn sweep(home: &Home) -> Result<()> {
+    let making = home.template("making");
+    if !making.dir().exists() {
+        return Ok(());
+    }
+    let _lock = match TemplateLock::take(home, "delete") {
+        Ok(lock) => lock,
+        Err(cadet_state::Error::TemplatesBusy { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    match cadet_vm::process::read_pid_file(&making.making().pid()) {
+        Ok(Some(left)) => left.kill(),
+        // A damaged one names nobody.
+        Ok(None) | Err(cadet_vm::VmError::BadPidFile { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    machine::remove_dir(making.dir())
+}
+
 fn room(cache: &Path, spec: &Spec) -> Result<()> {
     let most = (spec.memory_mib << 20) + SPARE;
     match computer::free_bytes(cache).filter(|free| *free < most) {

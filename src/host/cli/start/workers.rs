@@ -77,6 +77,9 @@ impl Step for Workers {
                 continue;
             }
             template(v, node).await?;
+            // Before its disk is there: a copy that is cut off must be known as one, and the
+            // template it lies on as used.
+            machine::save(v.cx, &v.profile)?;
             v.cx.ui.progress(&format!("{}: seed disk", node.name), None);
             let pki = enroll(&tunnel, &node.name, node.address()).await?;
             let role = Role::Worker { pki: &pki };
