@@ -96,12 +96,10 @@ pub async fn suspend(cx: &Context, profile: &Profile, which: &[Node]) -> Result<
     }
     // From here on its memory is in the file, whatever becomes of this command. Nothing is told of
     // the disk yet; the guest does not go on while the note is there.
-    let notes = moving
+    let mut notes = moving
         .iter()
         .filter_map(|one| Some((one.saved.as_ref()?.as_ref().ok()?, &one.files)));
-    let noted: Result<(), VmError> = notes
-        .map(|(note, files)| note.write(&files.suspended_note()))
-        .collect();
+    let noted = notes.try_for_each(|(note, files)| note.write(&files.suspended_note()));
     if let Err(error) = noted {
         for one in &moving {
             discard(&one.files)?;
