@@ -18,7 +18,7 @@ use crate::configs::Configs;
 use crate::env::{ConfigError, ConfigSource};
 use crate::pods::PodTable;
 use crate::services::{ServiceLink, Services};
-use crate::shared::{ApiFailure, PodApi};
+use crate::shared::{ApiFailure, PodApi, version};
 use crate::static_pods::mirror_of;
 use crate::tokens::Tokens;
 
@@ -62,12 +62,12 @@ fn failure(error: kube::Error) -> ApiFailure {
 
 #[async_trait]
 impl PodApi for ApiServer {
-    async fn publish(&self, pod: &Pod, patch: Value) -> Result<(), ApiFailure> {
+    async fn publish(&self, pod: &Pod, patch: Value) -> Result<Option<u64>, ApiFailure> {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         self.pods(pod)
             .patch_status(name, &PatchParams::default(), &Patch::Merge(patch))
             .await
-            .map(drop)
+            .map(|pod| version(&pod))
             .map_err(failure)
     }
 

@@ -106,11 +106,17 @@ pub enum ApiFailure {
     Other(String),
 }
 
+/// The number of the change that made this state of a pod.
+pub(crate) fn version(pod: &Pod) -> Option<u64> {
+    pod.metadata.resource_version.as_deref()?.parse().ok()
+}
+
 /// A worker's words to the API server.
 #[async_trait]
 pub trait PodApi: Send + Sync + 'static {
-    /// Sends a merge patch of the pod's status.
-    async fn publish(&self, pod: &Pod, patch: Value) -> Result<(), ApiFailure>;
+    /// Sends a merge patch of the pod's status. Returns the resourceVersion it made, if there is
+    /// one that can be compared (KEP-5504).
+    async fn publish(&self, pod: &Pod, patch: Value) -> Result<Option<u64>, ApiFailure>;
     /// Says that nothing of the pod is left, so that its object can go.
     async fn confirm_deleted(&self, pod: &Pod) -> Result<(), ApiFailure>;
     /// Makes the object that shows a static pod.

@@ -97,11 +97,12 @@ impl FakeApi {
 
 #[async_trait]
 impl PodApi for FakeApi {
-    async fn publish(&self, _: &Pod, patch: Value) -> Result<(), ApiFailure> {
+    async fn publish(&self, _: &Pod, patch: Value) -> Result<Option<u64>, ApiFailure> {
         let status = serde_json::from_value(patch["status"].clone())
             .map_err(|error| ApiFailure::Other(error.to_string()))?;
-        lock(&self.statuses).push(status);
-        Ok(())
+        let mut statuses = lock(&self.statuses);
+        statuses.push(status);
+        Ok(Some(statuses.len() as u64))
     }
 
     async fn mirror(&self, pod: &Pod) -> Result<(), ApiFailure> {

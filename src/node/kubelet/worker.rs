@@ -14,7 +14,7 @@
 //!
 //! Nothing here is needed to continue after a crash: the engine's containers carry it all.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ use crate::plan::{self, Next};
 use crate::probes::Probes;
 use crate::restart::restarts;
 use crate::runtime::{LogQuery, RuntimeError, State};
-use crate::shared::{ApiFailure, Shared};
+use crate::shared::{ApiFailure, Shared, version};
 use crate::static_pods::is_static;
 use crate::status::{self, full_name};
 use crate::verdict::{Over, REJECTED};
@@ -79,6 +79,8 @@ pub struct Worker {
     pub(crate) probes: Option<Probes>,
     /// The status the API server last accepted from us.
     published: Option<PodStatus>,
+    /// The change that made it.
+    published_at: Option<u64>,
     mirror: u64,
 }
 
@@ -102,6 +104,7 @@ impl Worker {
             memory: Memory::default(),
             probes: Some(probes),
             published: None,
+            published_at: None,
             mirror: 0,
         }
     }
@@ -358,14 +361,17 @@ impl Worker {
         }
     }
 
-    /// Sends the status if it differs from what was sent last. Returns when to try again
-    /// if that failed.
+    /// Sends the status if it differs from what was sent last, or if somebody has said otherwise
+    /// since. Returns when to try again if that failed.
     pub(crate) async fn publish(
         &mut self,
         pod: &Pod,
         seen: &Observed,
         terminating: bool,
     ) -> Option<Timestamp> {
+        if self.contradicted(pod) {
+            self.published = None;
+        }
         let known = self.with_published_status(pod);
         let health = self.probes.as_ref().map(Probes::health).unwrap_or_default();
         let last_words = self.last_words(pod, seen);
@@ -387,8 +393,9 @@ impl Worker {
         }
         let patch = patch(pod, new);
         match tokio::time::timeout(PUBLISH, self.shared.api.publish(pod, patch)).await {
-            Ok(Ok(())) => {
+            Ok(Ok(at)) => {
                 self.published = Some(status);
+                self.published_at = at;
                 None
             }
             // The watch will say so too.
@@ -405,6 +412,22 @@ impl Worker {
                 Some(Timestamp::now() + RETRY)
             }
         }
+    }
+
+    /// Whether somebody changed what only we know after we had said it: the node controller does
+    /// where a node was silent, and may do so once more when its agent is back already.
+    fn contradicted(&self, pod: &Pod) -> bool {
+        let (Some(published), Some(at)) = (&self.published, self.published_at) else {
+            return false;
+        };
+        let said = |status: &PodStatus| -> BTreeMap<String, String> {
+            let all = status.conditions.iter().flatten();
+            let own = all.filter(|condition| OWN_CONDITIONS.contains(&condition.type_.as_str()));
+            own.map(|condition| (condition.type_.clone(), condition.status.clone()))
+                .collect()
+        };
+        version(pod).is_some_and(|seen| seen > at)
+            && pod.status.as_ref().map(said) != Some(said(published))
     }
 
     /// The pod as the API would show it had its watch delivered our last status already;

@@ -126,6 +126,29 @@ async fn a_killed_agent_comes_back_without_touching_anything() {
 }
 
 #[tokio::test]
+async fn what_a_node_controller_said_of_a_silent_node_is_put_right() {
+    let mut stage = Stage::new(two_containers());
+    stage.sync().await;
+    let count = |stage: &Stage| stage.world.api.statuses.lock().unwrap().len();
+    let sent = count(&stage);
+    let mut status = stage.status();
+    for condition in status.conditions.iter_mut().flatten() {
+        if condition.type_ == "Ready" {
+            condition.status = "False".into();
+        }
+    }
+    stage.pod.status = Some(status);
+    // The watch tells of what was before our own word: that is no contradiction.
+    stage.pod.metadata.resource_version = Some(sent.to_string());
+    stage.sync().await;
+    assert_eq!(count(&stage), sent);
+    stage.pod.metadata.resource_version = Some("100".into());
+    stage.sync().await;
+    assert_eq!(count(&stage), sent + 1);
+    assert_eq!(condition(&stage.status(), "Ready"), "True");
+}
+
+#[tokio::test]
 async fn an_agent_killed_between_create_and_start_leaves_no_twin() {
     let mut stage = Stage::new(two_containers());
     stage.sync().await;
