@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use cadet_api::meta::{self, Meta};
 use cadet_api::resource::Resource;
-use cadet_api::selector;
+use cadet_api::selector::{self, Texts};
 use cadet_api::skim::skim;
 use cadet_store::{Entry, Revision};
 use serde_json::Value;
@@ -30,7 +30,7 @@ pub struct Object {
     pub meta: Meta,
     pub revision: Revision,
     /// What field selectors may ask for, in the order of the kind's own list.
-    fields: Box<[Box<str>]>,
+    fields: Texts,
     stored: Bytes,
     /// Length of the head.
     head: usize,
@@ -50,7 +50,7 @@ pub struct BadRecord {
 #[derive(Debug)]
 pub struct Parts {
     meta: Meta,
-    fields: Box<[Box<str>]>,
+    fields: Texts,
 }
 
 impl Parts {
@@ -113,7 +113,7 @@ impl Object {
             "metadata.namespace" => Some(&self.meta.namespace),
             _ => {
                 let at = self.resource.fields.iter().position(|f| f.name == name)?;
-                self.fields.get(at).map(AsRef::as_ref)
+                self.fields.get(at)
             }
         }
     }
@@ -168,11 +168,11 @@ impl Object {
     /// What is kept beside the bytes, once a selectable field has another value and nothing
     /// else that is kept has changed.
     pub fn parts_with(&self, field: &str, value: &str) -> Parts {
-        let mut fields = self.fields.clone();
         let at = self.resource.fields.iter().position(|f| f.name == field);
-        if let Some(kept) = at.and_then(|at| fields.get_mut(at)) {
-            *kept = value.into();
-        }
+        let fields = match at {
+            Some(at) => self.fields.with(at, value),
+            None => self.fields.clone(),
+        };
         Parts {
             meta: self.meta.clone(),
             fields,
