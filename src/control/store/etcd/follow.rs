@@ -150,7 +150,11 @@ async fn reload(shared: &Shared) -> Result<Revision, CallError> {
     let mut state = shared.write();
     let figures = |entry: &Entry| (Arc::clone(&entry.key), entry.created, entry.modified);
     if loaded.revision == state.index.revision()
-        && (loaded.entries.iter().map(figures)).eq(state.index.entries().map(figures))
+        && loaded
+            .entries
+            .iter()
+            .map(figures)
+            .eq(state.index.entries().map(figures))
     {
         return Ok(loaded.at + 1);
     }
