@@ -146,7 +146,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             log_to_journal();
             let config = config::read(&args.config.config)?;
             let runtime = runtime()?;
-            runtime.spawn(settle::after_start());
+            runtime.spawn(settle::run());
             let serving = server::run(&config, &cli.data, &args.datastore, args.dashboard_port);
             runtime.block_on(serving)
         }
@@ -154,7 +154,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             log_to_journal();
             let config = config::read(&args.config.config)?;
             let runtime = runtime()?;
-            runtime.spawn(settle::after_start());
+            runtime.spawn(settle::run());
             runtime.block_on(agent::run(&config, &cli.data, &args.docker_host))
         }
         Verb::Hollow(args) => {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Error;
+use super::{Error, Texts};
 use crate::resource::{Field, Resource};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,8 +102,8 @@ impl FieldSelector {
 
 /// The values of an object's selectable fields, in the order of [`Resource::fields`], to be
 /// kept beside its bytes. Its name and namespace are not among them.
-pub fn values(res: &Resource, object: &Value) -> Box<[Box<str>]> {
-    let value = |f: &Field| value_at(object, f.paths, f.absent).into();
+pub fn values(res: &Resource, object: &Value) -> Texts {
+    let value = |f: &Field| value_at(object, f.paths, f.absent);
     res.fields.iter().map(value).collect()
 }
 
@@ -207,7 +207,7 @@ mod tests {
         let kept = values(events, &e);
         let look = |f: &str| {
             let at = events.fields.iter().position(|field| field.name == f);
-            at.map(|at| kept[at].as_ref())
+            at.and_then(|at| kept.get(at))
         };
         let s = FieldSelector::parse("involvedObject.uid=u,source=kubelet").unwrap();
         assert!(s.matches(look) && s.matches_object(events, &e));

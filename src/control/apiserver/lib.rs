@@ -31,6 +31,7 @@ mod handlers;
 mod health;
 mod inflight;
 mod journal;
+mod kept;
 mod kinds;
 mod metrics;
 mod moment;

@@ -18,6 +18,7 @@ use tower::ServiceExt as _;
 
 use crate::access::User;
 use crate::app::App;
+use crate::service::LocalService;
 
 /// How often an idle HTTP/2 connection is probed, so that dead peers are noticed.
 const PROBE: Duration = Duration::from_secs(30);
@@ -42,6 +43,9 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let acceptor = TlsAcceptor::from(tls);
+    // The routes take some 30 KiB: made once, they are shared by all connections.
+    let service = app.service(User::anonymous());
+    let patience = app.config.head_timeout;
     let connections = TaskTracker::new();
     let stopping = CancellationToken::new();
     tokio::pin!(shutdown);
@@ -52,9 +56,11 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (acceptor, app, stopping) = (acceptor.clone(), app.clone(), stopping.clone());
+                let (acceptor, service) = (acceptor.clone(), service.clone());
+                let stopping = stopping.clone();
                 connections.spawn(async move {
-                    if let Err(error) = connection(stream, acceptor, app, stopping).await {
+                    let ended = connection(stream, acceptor, service, patience, stopping).await;
+                    if let Err(error) = ended {
                         tracing::debug!(%peer, %error, "a connection ended badly");
                     }
                 });
@@ -82,12 +88,12 @@ type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
 async fn connection(
     stream: TcpStream,
     acceptor: TlsAcceptor,
-    app: App,
+    service: LocalService,
+    patience: Duration,
     stopping: CancellationToken,
 ) -> Result<(), ConnectionError> {
     // Watch events are small and must not wait for each other's acknowledgement.
     stream.set_nodelay(true)?;
-    let patience = app.config.head_timeout;
     let secured = tokio::time::timeout(patience, secure(stream, acceptor)).await??;
     let Some(stream) = secured else {
         return Ok(());
@@ -99,8 +105,8 @@ async fn connection(
     };
     let spoken = CancellationToken::new();
     let first = spoken.clone();
-    let service = app
-        .service(user)
+    let service = service
+        .of(user)
         .map_request(move |request: http::Request<Incoming>| {
             first.cancel();
             request

@@ -34,6 +34,16 @@ impl App {
     }
 }
 
+impl LocalService {
+    /// The same for another user; the routes are shared.
+    pub(crate) fn of(self, user: User) -> LocalService {
+        LocalService {
+            user: Arc::new(user),
+            ..self
+        }
+    }
+}
+
 impl<B> Service<Request<B>> for LocalService
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,

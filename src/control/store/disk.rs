@@ -11,6 +11,8 @@ use crate::{Entry, OpenError, Revision};
 pub struct Record {
     pub key: Arc<str>,
     pub entry: Option<Entry>,
+    /// What it replaces: that of the record before it in the batch, else what the disk has.
+    pub previous: Option<Entry>,
 }
 
 /// Everything a disk held when it was opened.

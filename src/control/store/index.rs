@@ -1,6 +1,8 @@
 //! The state in memory: every key now, and a window of what changed before.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -15,13 +17,43 @@ fn replaced(event: &Event) -> usize {
     event.previous.as_ref().map_or(0, |entry| entry.value.len())
 }
 
+/// An entry among all, found by the key in it.
+#[derive(Debug)]
+struct Keyed(Entry);
+
+impl Borrow<str> for Keyed {
+    fn borrow(&self) -> &str {
+        &self.0.key
+    }
+}
+
+impl Ord for Keyed {
+    fn cmp(&self, other: &Keyed) -> Ordering {
+        self.0.key.cmp(&other.0.key)
+    }
+}
+
+impl PartialOrd for Keyed {
+    fn partial_cmp(&self, other: &Keyed) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Keyed {
+    fn eq(&self, other: &Keyed) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Keyed {}
+
 /// Keys, history and the revision both belong to. Only the writer changes it.
 #[derive(Debug)]
 pub(crate) struct Index {
     revision: Revision,
     /// The oldest revision that can still be listed or watched from.
     oldest: Revision,
-    keys: BTreeMap<Arc<str>, Entry>,
+    entries: BTreeSet<Keyed>,
     /// All changes after `oldest`, oldest first. Revisions may be missing between them:
     /// an engine that others use as well counts their changes too.
     history: VecDeque<Arc<Event>>,
@@ -32,14 +64,10 @@ pub(crate) struct Index {
 
 impl Index {
     pub(crate) fn new(revision: Revision, entries: Vec<Entry>, window: usize) -> Self {
-        let keys = entries
-            .into_iter()
-            .map(|entry| (entry.key.clone(), entry))
-            .collect();
         Index {
             revision,
             oldest: revision,
-            keys,
+            entries: entries.into_iter().map(Keyed).collect(),
             history: VecDeque::new(),
             past: 0,
             window,
@@ -51,11 +79,12 @@ impl Index {
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
-        self.keys.get(key)
+        self.entries.get(key).map(|keyed| &keyed.0)
     }
 
-    pub(crate) fn keys(&self) -> &BTreeMap<Arc<str>, Entry> {
-        &self.keys
+    /// All there are, in key order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().map(|keyed| &keyed.0)
     }
 
     /// Takes one change in; changes come in the order of their revisions.
@@ -63,10 +92,10 @@ impl Index {
         debug_assert!(event.revision >= self.revision);
         match &event.current {
             Some(entry) => {
-                self.keys.insert(entry.key.clone(), entry.clone());
+                self.entries.replace(Keyed(entry.clone()));
             }
             None => {
-                self.keys.remove(event.key().as_ref());
+                self.entries.remove(event.key().as_ref());
             }
         }
         self.revision = event.revision;
@@ -112,10 +141,10 @@ impl Index {
         self.check(at)?;
         let range = (Bound::Included(prefix), Bound::Unbounded);
         let now = self
-            .keys
+            .entries
             .range::<str, _>(range)
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .map(|(_, entry)| entry.clone());
+            .take_while(|keyed| keyed.0.key.starts_with(prefix))
+            .map(|keyed| keyed.0.clone());
         if at == self.revision {
             return Ok(Listing {
                 revision: at,

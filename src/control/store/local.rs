@@ -198,6 +198,7 @@ fn write(shared: &Shared, disk: &mut impl Disk, jobs: impl Iterator<Item = Job>)
         .map(|event| Record {
             key: event.key().clone(),
             entry: event.current.clone(),
+            previous: event.previous.clone(),
         })
         .collect();
     let revision = batch.events.last().map_or(0, |event| event.revision);

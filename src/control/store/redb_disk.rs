@@ -5,7 +5,6 @@
 //! fdatasync of its log after every flush (its snapshot files are renamed into place
 //! without one). redb writes a commit beside the old one and turns one page.
 
-use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -94,8 +93,6 @@ pub struct RedbDisk {
     path: PathBuf,
     database: Database,
     digest: Digest,
-    /// What each stored key adds to the digest.
-    fingerprints: HashMap<Arc<str>, u64>,
 }
 
 impl RedbDisk {
@@ -145,7 +142,6 @@ impl RedbDisk {
             path: path.to_owned(),
             database,
             digest: Digest::default(),
-            fingerprints: HashMap::new(),
         })
     }
 
@@ -207,9 +203,7 @@ impl Disk for RedbDisk {
             Err(panic) => return Err(corrupt(&self.path, panic_text(panic.as_ref()))),
         };
         for entry in &stored.entries {
-            let print = fingerprint(entry);
-            self.digest.add(print);
-            self.fingerprints.insert(entry.key.clone(), print);
+            self.digest.add(fingerprint(entry));
         }
         if self.digest != promised {
             let reason = format!(
@@ -225,12 +219,8 @@ impl Disk for RedbDisk {
         let mut fresh: Vec<Fresh<'_>> = Vec::with_capacity(records.len());
         for record in records {
             let print = record.entry.as_ref().map(fingerprint);
-            let old = match print {
-                Some(print) => self.fingerprints.insert(record.key.clone(), print),
-                None => self.fingerprints.remove(&record.key),
-            };
-            if let Some(old) = old {
-                self.digest.remove(old);
+            if let Some(previous) = &record.previous {
+                self.digest.remove(fingerprint(previous));
             }
             if let Some(print) = print {
                 self.digest.add(print);

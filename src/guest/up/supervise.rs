@@ -41,6 +41,7 @@ pub fn run(args: &SuperviseArgs, data: &Path) -> Result<(), Troubles> {
         let (sender, mut reports) = mpsc::unbounded_channel::<Report>();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
+        tokio::spawn(crate::settle::run());
         tokio::spawn(async move {
             signal.await;
             stopped.cancel();

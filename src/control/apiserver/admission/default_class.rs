@@ -1,7 +1,7 @@
 //! DefaultStorageClass and DefaultIngressClass: claims and ingresses that name no class
 //! get the newest one that is marked as default.
 
-use cadet_api::json::child;
+use cadet_api::json::{child, str_at};
 use cadet_api::resource::Resource;
 use serde_json::{Value, json};
 
@@ -57,7 +57,8 @@ fn set(
         .filter(|class| marks.iter().any(|mark| is_marked(class.known(), mark)));
     // The newest wins; among equals the first name.
     let newest = marked.reduce(|best, one| {
-        let born = |class: &Object| class.meta.creation_timestamp.clone().unwrap_or_default();
+        let time = "/metadata/creationTimestamp";
+        let born = |class: &Object| str_at(class.known(), time).to_owned();
         if born(&one) > born(&best) { one } else { best }
     });
     if let (Some(class), Some(members)) = (newest, object.as_object_mut()) {

@@ -431,15 +431,16 @@ fn birth(value: &Value, by_controller: bool) -> Told {
 
 /// Somebody asked for the end; finalizers and grace say what it waits for.
 fn ending(object: &Object) -> Told {
-    let meta = &object.meta;
     if object.resource.is("", "Pod") {
-        let text = match meta.deletion_grace_period_seconds {
+        let value = object.value();
+        let grace = value.pointer("/metadata/deletionGracePeriodSeconds");
+        let text = match grace.and_then(Value::as_i64) {
             Some(0) | None => "asked to end at once".to_owned(),
             Some(grace) => format!("asked to end, {grace} s at most"),
         };
         return Told::new("ending", text);
     }
-    let held = match meta.finalizers.as_slice() {
+    let held = match &*object.meta.finalizers {
         [] => String::new(),
         held => format!(", held by {}", held.join(", ")),
     };

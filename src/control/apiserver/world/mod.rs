@@ -10,10 +10,11 @@
 mod announced;
 mod change;
 mod hub;
+mod named;
 mod past;
 mod shared;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
@@ -29,6 +30,7 @@ use crate::kinds::Kinds;
 use crate::object::{BadRecord, Object, Parts, prefix_of};
 use announced::{Announced, Announcement};
 use hub::Hub;
+use named::Named;
 
 /// Where definitions of custom kinds lie.
 const DEFINITIONS: &str = "/customresourcedefinitions.apiextensions.k8s.io/";
@@ -41,7 +43,7 @@ const HOOKS: &str = ".admissionregistration.k8s.io/";
 
 /// The objects of a kind by namespace ("" at cluster scope) and name, found without a copy of
 /// either.
-type Placed = BTreeMap<String, BTreeMap<String, Arc<Object>>>;
+type Placed = BTreeMap<String, BTreeSet<Named>>;
 
 /// Objects of a kind at one revision, in order of namespace and name.
 #[derive(Debug)]
@@ -255,7 +257,8 @@ impl World {
     ) -> Option<Arc<Object>> {
         let namespace = if resource.namespaced { namespace } else { "" };
         let state = self.read();
-        state.kind(resource)?.get(namespace)?.get(name).cloned()
+        let named = state.kind(resource)?.get(namespace)?.get(name)?;
+        Some(Arc::clone(&named.0))
     }
 
     /// All objects of a kind, in one namespace or in all, now.
@@ -264,7 +267,7 @@ impl World {
         let objects = state.kind(resource).map(|kind| match namespace {
             Some(namespace) if resource.namespaced => {
                 let named = kind.get(namespace).into_iter();
-                named.flat_map(BTreeMap::values).map(Arc::clone).collect()
+                named.flatten().map(|named| Arc::clone(&named.0)).collect()
             }
             _ => all(kind).map(Arc::clone).collect(),
         });
@@ -310,7 +313,7 @@ impl World {
         let state = self.read();
         let kinds = state.kinds.iter();
         let mut counts: Vec<_> = kinds
-            .map(|(key, kind)| (key.1, kind.values().map(BTreeMap::len).sum::<usize>()))
+            .map(|(key, kind)| (key.1, kind.values().map(BTreeSet::len).sum::<usize>()))
             .collect();
         counts.sort_unstable();
         counts
@@ -348,7 +351,7 @@ impl World {
 
 /// All objects of a kind, in order of namespace and name.
 fn all(kind: &Placed) -> impl Iterator<Item = &Arc<Object>> {
-    kind.values().flat_map(BTreeMap::values)
+    kind.values().flatten().map(|named| &named.0)
 }
 
 impl State {
@@ -358,12 +361,11 @@ impl State {
 
     fn put(&mut self, object: Arc<Object>) -> Option<Arc<Object>> {
         let kind = self.kinds.entry(kind_key(object.resource)).or_default();
-        let (namespace, name) = (&object.meta.namespace, object.meta.name.clone());
-        match kind.get_mut(namespace) {
-            Some(named) => named.insert(name, object),
+        match kind.get_mut(&object.meta.namespace) {
+            Some(named) => named.replace(Named(object)).map(|before| before.0),
             None => {
-                let namespace = namespace.clone();
-                kind.insert(namespace, BTreeMap::from([(name, object)]));
+                let namespace = object.meta.namespace.clone();
+                kind.insert(namespace, BTreeSet::from([Named(object)]));
                 None
             }
         }
@@ -372,7 +374,7 @@ impl State {
     fn remove(&mut self, object: &Object) -> Option<Arc<Object>> {
         let kind = self.kinds.get_mut(&kind_key(object.resource))?;
         let named = kind.get_mut(&object.meta.namespace)?;
-        let removed = named.remove(&object.meta.name);
+        let removed = named.take(object.meta.name.as_str()).map(|gone| gone.0);
         if named.is_empty() {
             kind.remove(&object.meta.namespace);
         }

@@ -148,10 +148,13 @@ async fn reload(shared: &Shared) -> Result<Revision, CallError> {
     let loaded = load::load(&shared.client, &shared.names).await?;
     shared.cluster.store(loaded.cluster, Ordering::Relaxed);
     let mut state = shared.write();
-    let known = state.index.keys().values();
     let figures = |entry: &Entry| (Arc::clone(&entry.key), entry.created, entry.modified);
     if loaded.revision == state.index.revision()
-        && loaded.entries.iter().map(figures).eq(known.map(figures))
+        && loaded
+            .entries
+            .iter()
+            .map(figures)
+            .eq(state.index.entries().map(figures))
     {
         return Ok(loaded.at + 1);
     }
