@@ -65,14 +65,7 @@ impl Manager {
     }
 
     /// Writes this manager's changes into the record of a new or changed object.
-    ///
-    /// News (events) begin without one, as what was made before records were kept: nobody
-    /// applies them, and four for each pod make a third of their bytes. An apply begins one.
     pub fn track(&self, resource: &Resource, old: Option<&Value>, new: &mut Value) {
-        if old.is_none() && resource.is("", "Event") {
-            meta::set(new, "managedFields", Value::Null);
-            return;
-        }
         if old.is_some() && self.subresource.is_empty() && apply::clear_if_asked(new) {
             meta::set(new, "managedFields", Value::Null);
             return;
@@ -98,25 +91,5 @@ fn name_of(parameters: &Parameters, headers: &HeaderMap) -> String {
     match first {
         "" => "unknown".to_owned(),
         first => first.chars().take(MANAGER_MAX).collect(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use cadet_api::resource::find;
-    use serde_json::json;
-
-    #[test]
-    fn what_is_new_has_a_record_unless_it_is_news() {
-        let record = |plural: &str, mut object: Value| {
-            let resource = find("", "v1", plural).expect("a kind");
-            Manager::server().track(resource, None, &mut object);
-            object["metadata"]["managedFields"][0]["manager"].clone()
-        };
-        let map = json!({"metadata": {"name": "a"}, "data": {"b": "c"}});
-        assert_eq!(record("configmaps", map), "kube-apiserver");
-        let event = json!({"metadata": {"name": "a"}, "reason": "B", "message": "c"});
-        assert_eq!(record("events", event), Value::Null);
     }
 }
