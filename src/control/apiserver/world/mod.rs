@@ -373,6 +373,8 @@ impl State {
 
     fn remove(&mut self, object: &Object) -> Option<Arc<Object>> {
         let kind = self.kinds.get_mut(&kind_key(object.resource))?;
+        // What is made late in an object is no part of its name, by which it lies here.
+        #[allow(clippy::mutable_key_type)]
         let named = kind.get_mut(&object.meta.namespace)?;
         let removed = named.take(object.meta.name.as_str()).map(|gone| gone.0);
         if named.is_empty() {
