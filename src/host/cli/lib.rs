@@ -47,6 +47,7 @@ mod story;
 mod terminal;
 mod topics;
 mod ui;
+mod users;
 mod why;
 mod world;
 

@@ -110,6 +110,11 @@ impl Home {
         &self.cache
     }
 
+    /// The homes whose machines lie on what is in the cache: several may share one.
+    pub fn users(&self) -> PathBuf {
+        self.cache.join("homes")
+    }
+
     /// What belongs to classes, given or taken.
     pub fn class(&self) -> PathBuf {
         self.data.join("class")
