@@ -382,6 +382,10 @@ impl ProfilePaths {
             dir: self.snapshots().join(name.as_str()),
         }
     }
+    /// Which snapshot the disks go back to; there while some have, and some may not.
+    pub fn restoring(&self) -> PathBuf {
+        self.dir.join("restoring")
+    }
     /// The guest's serial console.
     pub fn serial_log(&self) -> PathBuf {
         self.dir.join("serial.log")
