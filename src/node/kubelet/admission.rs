@@ -401,7 +401,7 @@ mod tests {
 
         // What would keep it from starting now is another matter.
         let mut elsewhere = asks("1500m", "1Mi");
-        let labels = json!({"nobody": "has it"});
+        let labels = json!({"kubernetes.io/os": "windows"});
         elsewhere.spec.as_mut().unwrap().node_selector = serde_json::from_value(labels).unwrap();
         assert_eq!(resize(&elsewhere, &others, &room()), Ok(()));
 
