@@ -87,7 +87,7 @@ pub fn admit(pod: &Pod, others: &[Arc<Pod>], room: &Room) -> Result<(), Over> {
 
 /// Those of `others` that have their place before `pod`.
 fn before<'a>(pod: &'a Pod, others: &'a [Arc<Pod>]) -> impl Iterator<Item = &'a Arc<Pod>> {
-    others.iter().filter(|other| {
+    others.iter().filter(move |other| {
         let phase = other.status.as_ref().and_then(|s| s.phase.as_deref());
         let over = matches!(phase, Some("Succeeded" | "Failed"));
         !over && other.metadata.uid != pod.metadata.uid && comes_first(other, pod)
