@@ -273,6 +273,14 @@ fn a_port_that_is_taken_is_told() {
     home.run(&args).fails_with("NET_PORT_TAKEN", 71);
     let split = ["class", "serve", "--bundle", "/nowhere/class.cadet"];
     home.run(&split).fails_with("PROGRAM_USAGE", 14);
+    // A file and parts of the same name: which is the newer one, nobody knows.
+    let file = home.dir.path().join("class.cadet");
+    for name in ["class.cadet", "class.cadet.001"] {
+        std::fs::write(file.with_file_name(name), "any").unwrap();
+    }
+    let both = home.run(&["class", "serve", "--bundle", file.to_str().unwrap()]);
+    both.fails_with("PROGRAM_USAGE", 14);
+    assert!(both.err.contains("class.cadet.001"), "{both}");
 }
 
 #[test]

@@ -147,6 +147,22 @@ fn delete_removes_the_profile_its_files_and_its_context_only() {
 }
 
 #[test]
+fn a_restore_that_was_cut_off_is_finished_before_anything_runs() {
+    let home = Sealed::new();
+    home.profile("cadet");
+    let folder = home.home().join("profiles/cadet");
+    std::fs::write(folder.join("restoring"), "before").unwrap();
+    std::fs::create_dir_all(folder.join("snapshots/before")).unwrap();
+    home.run(&["snapshot", "delete", "before"])
+        .fails_with("HOST_PROFILE_BUSY", 31);
+    // Its record is gone: no disk is started from.
+    let run = home.run(&["start"]);
+    run.fails_with("SNAPSHOT_NOT_FOUND", 85);
+    assert!(run.err.contains("did not finish"), "{run}");
+    assert!(folder.join("restoring").exists());
+}
+
+#[test]
 fn a_dry_run_tells_the_plan_and_writes_nothing() {
     let home = Sealed::new();
     let run = home.ok(&[

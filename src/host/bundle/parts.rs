@@ -100,6 +100,15 @@ impl Parts {
             names.push(to);
         }
         self.written.clear();
+        if self.limit.is_some() {
+            // An older one in one file would be taken for this one.
+            match std::fs::remove_file(&self.path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(BundleError::file("remove", &self.path, e));
+                }
+                _ => {}
+            }
+        }
         // A bundle written here before may have had more parts; they would be taken for ours.
         let first = if self.limit.is_some() {
             names.len() + 1
@@ -186,6 +195,9 @@ mod tests {
         assert_eq!(names(dir.path()), ["x.cadet.001", "x.cadet.002"]);
         assert_eq!(write(dir.path(), None, b"abc").len(), 1);
         assert_eq!(names(dir.path()), ["x.cadet"]);
+        // One in one file would be served in the place of the parts.
+        assert_eq!(write(dir.path(), Some(4), b"abcde").len(), 2);
+        assert_eq!(names(dir.path()), ["x.cadet.001", "x.cadet.002"]);
     }
 
     #[test]

@@ -47,6 +47,7 @@ mod story;
 mod terminal;
 mod topics;
 mod ui;
+mod users;
 mod why;
 mod world;
 
@@ -144,12 +145,31 @@ fn execute(cli: Cli, ui: Ui) -> (Ui, Result<u8>) {
             outcome = dispatch(cli.command, &context) => outcome,
             signal = interrupted() => Err(CliError::new("PROGRAM_INTERRUPTED", signal)
                 .why("every step is either done or not; nothing is half-done")
-                .fix("cadet start      goes on where this stopped")),
+                .fix(format!("{}      goes on where this stopped", typed()))),
         }
     });
     // A blocked reader thread (standard input) must not keep the process alive.
     runtime.shutdown_background();
     (context.ui, outcome)
+}
+
+/// The command line of this process, as it can be pasted.
+pub(crate) fn typed() -> String {
+    pasted(
+        std::env::args_os()
+            .skip(1)
+            .map(|word| word.to_string_lossy().into_owned()),
+    )
+}
+
+fn pasted(words: impl Iterator<Item = String>) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    let words = words.map(|word| match !word.is_empty() && word.chars().all(plain) {
+        true => word,
+        false => cadet_tunnel::exec::quote(&word),
+    });
+    let program = std::iter::once("cadet".to_owned());
+    program.chain(words).collect::<Vec<_>>().join(" ")
 }
 
 /// The profile a command is about: the one that is named, else the current one.
@@ -275,4 +295,25 @@ fn usage(e: &clap::Error) -> ExitCode {
             .any(|(a, b)| (a == "-o" || a == "--output") && b == "json");
     Ui::new(if json { Output::Json } else { Output::Text }).error(&error);
     ExitCode::from(error.exit_code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_typed_can_be_pasted() {
+        let words = [
+            "class",
+            "bundle",
+            "--title",
+            "Kubernetes on Tuesday",
+            "--out=x.cadet",
+            "",
+        ];
+        assert_eq!(
+            pasted(words.map(str::to_owned).into_iter()),
+            "cadet class bundle --title 'Kubernetes on Tuesday' --out=x.cadet ''"
+        );
+    }
 }

@@ -76,6 +76,11 @@ pub async fn own(cx: &Context) -> Result<Cluster> {
 }
 
 impl Reach {
+    /// True if the flags name a cluster, which may be none of ours.
+    pub fn is_named(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some()
+    }
+
     /// The cluster these flags mean: with a kubeconfig or a context the one named there; else
     /// the profile's; where the profile was never started, the current one of the user's own
     /// kubeconfig.
@@ -84,7 +89,7 @@ impl Reach {
     /// HOST_KUBECONFIG_INVALID, HOST_NOT_READABLE, GUEST_NOT_FOUND.
     pub fn open(&self, cx: &Context) -> Result<Reached> {
         let file = self.kubeconfig.as_deref().unwrap_or(&cx.world.kubeconfig);
-        let named = self.kubeconfig.is_some() || self.context.is_some();
+        let named = self.is_named();
         let own = cx.world.files(&cx.name).kubeconfig();
         let (access, namespace) = match named {
             true => choose(file, self.context.as_deref())?,

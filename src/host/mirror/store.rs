@@ -156,6 +156,15 @@ impl Store {
         kept
     }
 
+    /// Bytes of all that is kept, manifests too.
+    pub fn taken(&self) -> u64 {
+        let folders = ["blobs", "manifests"].map(|name| fs::read_dir(self.root.join(name)));
+        let files = folders.into_iter().flatten().flatten().flatten();
+        files
+            .filter_map(|file| Some(file.metadata().ok()?.len()))
+            .sum()
+    }
+
     /// How much is kept.
     pub fn size(&self) -> Size {
         let files = |folder: PathBuf| {
@@ -216,6 +225,7 @@ mod tests {
         assert!(store.blob(&digest).is_some());
         let size = store.size();
         assert_eq!((size.images, size.blobs, size.bytes), (1, 1, 5));
+        assert!(store.taken() > 5 + one.bytes.len() as u64);
     }
 
     #[test]

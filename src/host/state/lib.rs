@@ -4,7 +4,7 @@
 //! file names; `record` is what is remembered of a profile; `store` keeps records
 //! in sled, with a readable copy beside each profile; `lessons` keeps learners' progress
 //! there as well; `settings` is what the user chose for all of them; `lock` lets one command
-//! at a time change a profile. `class` is the book of a class that this laptop teaches,
+//! at a time change a profile; `users` tells whose disks lie on what is in a cache. `class` is the book of a class that this laptop teaches,
 //! `membership` what it remembers of one it joined.
 
 mod class;
@@ -15,6 +15,7 @@ mod names;
 mod record;
 mod settings;
 mod store;
+mod users;
 
 pub use class::ClassBook;
 pub use lock::{LessonLock, ProfileLock, TemplateLock};
@@ -22,6 +23,7 @@ pub use names::{Home, ProfileName, ProfilePaths, SnapshotPaths, TemplatePaths};
 pub use record::{Base, Card, Phase, Ports, Profile, Server, Spec, TemplateUse, Wire, Worker};
 pub use settings::Settings;
 pub use store::{Recovered, Store};
+pub use users::{User, Users};
 
 use std::path::PathBuf;
 

@@ -110,6 +110,11 @@ impl Home {
         &self.cache
     }
 
+    /// The homes whose machines lie on what is in the cache: several may share one.
+    pub fn users(&self) -> PathBuf {
+        self.cache.join("homes")
+    }
+
     /// What belongs to classes, given or taken.
     pub fn class(&self) -> PathBuf {
         self.data.join("class")
@@ -376,6 +381,10 @@ impl ProfilePaths {
         SnapshotPaths {
             dir: self.snapshots().join(name.as_str()),
         }
+    }
+    /// Which snapshot the disks go back to; there while some have, and some may not.
+    pub fn restoring(&self) -> PathBuf {
+        self.dir.join("restoring")
     }
     /// The guest's serial console.
     pub fn serial_log(&self) -> PathBuf {

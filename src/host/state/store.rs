@@ -10,7 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::{Error, Home, Profile, ProfileName, Result};
+use crate::{Error, Home, Profile, ProfileName, Result, users};
 
 /// How long to wait for another command that has the database open. Commands hold
 /// it for some milliseconds only.
@@ -100,12 +100,14 @@ impl Store {
             .collect()
     }
 
-    /// Keeps `profile`; on the disk when this returns.
+    /// Keeps `profile`; on the disk when this returns. If it lies on something in the cache, its
+    /// home is noted there first.
     ///
     /// # Errors
     /// [`Error::Write`] when the disk refuses.
     pub fn put(&self, profile: &Profile) -> Result<()> {
         let name = ProfileName::parse(&profile.name)?;
+        users::note(&self.home, profile)?;
         let paths = self.home.profile(&name);
         private_dir(paths.dir())?;
         for worker in &profile.workers {

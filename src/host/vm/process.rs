@@ -123,8 +123,11 @@ pub fn remove_for_good(path: &Path) -> Result<(), VmError> {
 }
 
 /// fsync(2) of a file says nothing of its entry in the folder.
+///
+/// # Errors
+/// [`VmError::File`].
 #[cfg(unix)]
-fn sync_folder(file: &Path) -> Result<(), VmError> {
+pub fn sync_folder(file: &Path) -> Result<(), VmError> {
     let Some(folder) = file.parent() else {
         return Ok(());
     };
@@ -133,8 +136,11 @@ fn sync_folder(file: &Path) -> Result<(), VmError> {
 }
 
 /// Folders cannot be opened there; its file system writes changes of names in their order.
+///
+/// # Errors
+/// None.
 #[cfg(not(unix))]
-fn sync_folder(_: &Path) -> Result<(), VmError> {
+pub fn sync_folder(_: &Path) -> Result<(), VmError> {
     Ok(())
 }
 

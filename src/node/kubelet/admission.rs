@@ -61,13 +61,7 @@ pub fn admit(pod: &Pod, others: &[Arc<Pod>], room: &Room) -> Result<(), Over> {
     selector(spec, room)?;
     let wanted = host_ports(pod);
     let mut count = 0;
-    let mut used = (0, 0);
-    for other in others {
-        let phase = other.status.as_ref().and_then(|s| s.phase.as_deref());
-        let over = matches!(phase, Some("Succeeded" | "Failed"));
-        if over || other.metadata.uid == pod.metadata.uid || !comes_first(other, pod) {
-            continue;
-        }
+    for other in before(pod, others) {
         count += 1;
         if host_ports(other)
             .iter()
@@ -77,31 +71,55 @@ pub fn admit(pod: &Pod, others: &[Arc<Pod>], room: &Room) -> Result<(), Over> {
                        requested pod ports";
             return Err(Over::rejected("NodePorts", why));
         }
+    }
+    if count + 1 > room.pods {
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        return Err(short(
+            "OutOfpods",
+            "pods",
+            1,
+            number(count),
+            number(room.pods),
+        ));
+    }
+    enough(pod, spec, others, room)
+}
+
+/// Those of `others` that have their place before `pod`.
+fn before<'a>(pod: &'a Pod, others: &'a [Arc<Pod>]) -> impl Iterator<Item = &'a Arc<Pod>> {
+    others.iter().filter(move |other| {
+        let phase = other.status.as_ref().and_then(|s| s.phase.as_deref());
+        let over = matches!(phase, Some("Succeeded" | "Failed"));
+        !over && other.metadata.uid != pod.metadata.uid && comes_first(other, pod)
+    })
+}
+
+/// Whether the others leave a pod what it asks for.
+fn enough(pod: &Pod, spec: &PodSpec, others: &[Arc<Pod>], room: &Room) -> Result<(), Over> {
+    let mut used = (0, 0);
+    for other in before(pod, others) {
         used.0 += held(other, "cpu");
         used.1 += held(other, "memory");
     }
-    let short = |reason, name: &str, asked: i64, used: i64, capacity: i64| {
-        Err(Over::rejected(
-            reason,
-            &format!(
-                "Node didn't have enough resource: {name}, requested: {asked}, used: {used}, \
-                 capacity: {capacity}"
-            ),
-        ))
-    };
-    if count + 1 > room.pods {
-        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        return short("OutOfpods", "pods", 1, number(count), number(room.pods));
-    }
     let cpu = request(spec, "cpu");
     if cpu > 0 && used.0 + cpu > room.cpu_millis {
-        return short("OutOfcpu", "cpu", cpu, used.0, room.cpu_millis);
+        return Err(short("OutOfcpu", "cpu", cpu, used.0, room.cpu_millis));
     }
     let memory = request(spec, "memory");
     if memory > 0 && used.1 + memory > room.memory {
-        return short("OutOfmemory", "memory", memory, used.1, room.memory);
+        return Err(short("OutOfmemory", "memory", memory, used.1, room.memory));
     }
     Ok(())
+}
+
+fn short(reason: &'static str, name: &str, asked: i64, used: i64, capacity: i64) -> Over {
+    Over::rejected(
+        reason,
+        &format!(
+            "Node didn't have enough resource: {name}, requested: {asked}, used: {used}, \
+             capacity: {capacity}"
+        ),
+    )
 }
 
 /// Whether a pod that runs may have the resources its manifest asks for now.
@@ -122,7 +140,8 @@ pub fn resize(pod: &Pod, others: &[Arc<Pod>], room: &Room) -> Result<(), Pending
             });
         }
     }
-    admit(pod, others, room).map_err(|over| Pending {
+    // It runs: what else may keep a pod from starting has nothing to do with its size.
+    enough(pod, spec, others, room).map_err(|over| Pending {
         reason: "Deferred",
         message: over.message.trim_start_matches(REJECTED).to_owned(),
     })
@@ -379,6 +398,12 @@ mod tests {
         let words = "Node didn't have enough resource: cpu, requested: 1600, used: 500, \
                      capacity: 2000";
         assert_eq!(told("1600m", "1Mi"), Some(("Deferred", words.into())));
+
+        // What would keep it from starting now is another matter.
+        let mut elsewhere = asks("1500m", "1Mi");
+        let labels = json!({"kubernetes.io/os": "windows"});
+        elsewhere.spec.as_mut().unwrap().node_selector = serde_json::from_value(labels).unwrap();
+        assert_eq!(resize(&elsewhere, &others, &room()), Ok(()));
 
         // Nor does what others ask for in vain take it away.
         let mut vain = (*others[0]).clone();

@@ -38,6 +38,8 @@ pub(super) struct Fetch {
     partial: PathBuf,
     store: Store,
     out: Arc<File>,
+    /// Bytes it may have.
+    room: u64,
     progress: watch::Sender<Progress>,
 }
 
@@ -46,6 +48,7 @@ pub(super) fn begin(
     answer: Response,
     digest: &Digest,
     store: &Store,
+    room: u64,
 ) -> Result<(Flight, Fetch), MirrorError> {
     let partial = store.part();
     let opened = File::options()
@@ -67,6 +70,7 @@ pub(super) fn begin(
         partial,
         store: store.clone(),
         out,
+        room,
         progress,
     };
     Ok((flight, fetch))
@@ -90,9 +94,14 @@ impl Fetch {
 
     async fn receive(&mut self) -> Result<(), String> {
         let mut hash = Context::new(&SHA256);
+        let mut left = self.room;
         while let Some(chunk) = self.answer.chunk().await.map_err(|e| e.to_string())? {
             hash.update(&chunk);
             let length = chunk.len() as u64;
+            // Registries need not say beforehand how much comes.
+            left = left
+                .checked_sub(length)
+                .ok_or_else(|| MirrorError::Full.to_string())?;
             let out = self.out.clone();
             let written = tokio::task::spawn_blocking(move || (&*out).write_all(&chunk));
             written

@@ -9,7 +9,7 @@ mod flight;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cadet_mirror::store::Store;
@@ -22,6 +22,9 @@ pub use cadet_mirror::asked::{Asked, Digest, Name, Tag};
 pub use cadet_mirror::store::Manifest;
 pub use flight::{Flight, Progress};
 
+/// Blobs that may be on their way at once: Docker fetches three of one image, and a class mostly
+/// wants the same ones.
+const FLIGHTS: usize = 32;
 /// For so long a tag is believed without asking again, in seconds.
 const FRESH: u64 = 600;
 /// Largest manifest, as in the specification.
@@ -47,6 +50,12 @@ pub enum MirrorError {
     /// What came is not what its digest says.
     #[error("{0} came with other bytes than its digest says")]
     Altered(String),
+    /// Too much is on its way already.
+    #[error("the class fetches as much as it may at once; ask again in a moment")]
+    Busy,
+    /// What the class may keep is used up.
+    #[error("it does not fit into the space for images, which cadet class serve --images sets")]
+    Full,
     /// The teacher's disk refuses.
     #[error("cannot {act} {}: {source}", path.display())]
     Disk {
@@ -70,6 +79,8 @@ pub struct Mirror {
     folder: PathBuf,
     upstream: Upstream,
     flights: Arc<Mutex<HashMap<Digest, Flight>>>,
+    /// Most bytes that it keeps.
+    most: u64,
     /// One manifest at a time is asked for: thirty learners begin the same lesson.
     asking: tokio::sync::Mutex<()>,
 }
@@ -91,6 +102,7 @@ impl Mirror {
             folder,
             upstream: Upstream::new(registry, client),
             flights: Arc::default(),
+            most: u64::MAX,
             asking: tokio::sync::Mutex::new(()),
         })
     }
@@ -100,6 +112,38 @@ impl Mirror {
     pub fn beside(mut self, folder: &Path) -> Self {
         self.beside = Some(Store::of_another(folder));
         self
+    }
+
+    /// Keeps at most so many bytes. What is kept already stays; nothing more comes then.
+    #[must_use]
+    pub fn within(mut self, most: u64) -> Self {
+        self.most = most;
+        self
+    }
+
+    /// Bytes it has now.
+    pub fn taken(&self) -> u64 {
+        self.store.taken()
+    }
+
+    /// What is left for another one, beside what is kept and what those on their way will take.
+    fn left(&self, flights: &HashMap<Digest, Flight>) -> Result<u64, MirrorError> {
+        if flights.len() >= FLIGHTS {
+            return Err(MirrorError::Busy);
+        }
+        let promised = flights.values().map(|flight| {
+            let written = flight.progress.borrow().written;
+            flight.total.unwrap_or(written)
+        });
+        let taken = self.taken().saturating_add(promised.sum());
+        match self.most.saturating_sub(taken) {
+            0 => Err(MirrorError::Full),
+            left => Ok(left),
+        }
+    }
+
+    fn flights(&self) -> MutexGuard<'_, HashMap<Digest, Flight>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stores(&self) -> impl Iterator<Item = &Store> {
@@ -129,10 +173,12 @@ impl Mirror {
         let renewed = self.renewed(of, tag, known.as_ref()).await;
         match renewed {
             // The registry's word counts; its silence does not, nor does a disk without room.
-            Err(e @ (MirrorError::Upstream(_) | MirrorError::Disk { .. })) => match known {
-                Some(known) => Ok((known, false)),
-                None => Err(e),
-            },
+            Err(e @ (MirrorError::Upstream(_) | MirrorError::Disk { .. } | MirrorError::Full)) => {
+                match known {
+                    Some(known) => Ok((known, false)),
+                    None => Err(e),
+                }
+            }
             renewed => renewed,
         }
     }
@@ -234,6 +280,11 @@ impl Mirror {
     }
 
     fn keep(&self, manifest: &Manifest) -> Result<(), MirrorError> {
+        let length = manifest.bytes.len() as u64;
+        let is_new = self.store.manifest(&manifest.digest).is_none();
+        if is_new && self.taken().saturating_add(length) > self.most {
+            return Err(MirrorError::Full);
+        }
         let kept = self.store.keep_manifest(manifest);
         kept.map_err(disk("write", &self.folder))
     }
@@ -254,17 +305,23 @@ impl Mirror {
         if let Some(flight) = self.flight(digest) {
             return Ok((Blob::Coming(flight), false));
         }
+        // Whoever cannot be given it costs the registry nothing.
+        self.left(&self.flights())?;
         let rest = format!("blobs/{digest}");
         let answer = self.ask(Method::GET, of, &rest).await?;
         // Somebody else may have begun while the registry was asked.
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = self.flights();
         if let Some(flight) = flights.get(digest) {
             return Ok((Blob::Coming(flight.clone()), false));
         }
         if let Some(path) = self.store.blob(digest) {
             return Ok((Blob::Here(path), false));
         }
-        let (flight, fetch) = flight::begin(answer, digest, &self.store)?;
+        let left = self.left(&flights)?;
+        if answer.content_length().is_some_and(|length| length > left) {
+            return Err(MirrorError::Full);
+        }
+        let (flight, fetch) = flight::begin(answer, digest, &self.store, left)?;
         flights.insert(digest.clone(), flight.clone());
         drop(flights);
         let (all, digest) = (self.flights.clone(), digest.clone());
@@ -277,8 +334,7 @@ impl Mirror {
     }
 
     fn flight(&self, digest: &Digest) -> Option<Flight> {
-        let flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        flights.get(digest).cloned()
+        self.flights().get(digest).cloned()
     }
 }
 

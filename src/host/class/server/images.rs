@@ -162,7 +162,10 @@ fn failed(class: &Class, of: &Name, e: &MirrorError) -> Response {
         MirrorError::Upstream(_) | MirrorError::Altered(_) => {
             (StatusCode::BAD_GATEWAY, "UNAVAILABLE")
         }
-        MirrorError::Disk { .. } => (StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE"),
+        MirrorError::Busy => (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
+        MirrorError::Full | MirrorError::Disk { .. } => {
+            (StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE")
+        }
     };
     let why = e.to_string();
     let image = of.as_str().to_owned();

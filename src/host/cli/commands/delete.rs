@@ -1,6 +1,7 @@
 //! `cadet delete`: undo every step of `start`, last step first.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
 use cadet_state::{Phase, Profile, ProfileLock, ProfileName, Settings, Store};
 use clap::Args;
@@ -9,7 +10,7 @@ use serde_json::json;
 use crate::Context;
 use crate::error::{CliError, Result};
 use crate::frozen::template;
-use crate::{machine, mirror, nodes, start};
+use crate::{machine, mirror, nodes, start, users};
 
 /// Flags of `cadet delete`.
 #[derive(Debug, Args)]
@@ -67,6 +68,16 @@ pub async fn run(cx: &Context, args: DeleteArgs) -> Result<u8> {
     let list: Vec<&str> = names.iter().map(ProfileName::as_str).collect();
     if !list.is_empty() && !may_go(cx, args.yes, &list.join(", "))? {
         return Ok(0);
+    }
+    if args.purge {
+        let cache = cx.world.home.cache();
+        let (dir, there) = (cache.to_owned(), cache.canonicalize().ok());
+        let is_in = |file: &Path| {
+            let file_there = file.canonicalize().ok();
+            let is_there = file_there.zip(there.as_ref());
+            file.starts_with(&dir) || is_there.is_some_and(|(file, dir)| file.starts_with(dir))
+        };
+        users::no_other_on(cx, &format!("the cache {}", cache.display()), is_in)?;
     }
     let mut only_servers = true;
     for name in &names {

@@ -66,7 +66,8 @@ pub async fn run(cx: &Context, args: EventsArgs) -> Result<u8> {
     loop {
         match follow(&reached.cluster, &path, &list, &mut teller).await {
             // The server ends every watch after a while, and may be restarted.
-            Ok(()) | Err(Failure::Connection(_)) => tokio::time::sleep(AGAIN).await,
+            Ok(()) => tokio::time::sleep(AGAIN).await,
+            Err(failure) if passes(&failure) => tokio::time::sleep(AGAIN).await,
             // Too old to go on from there: the next list has all of it.
             Err(Failure::Status { code: 410, .. }) => {}
             Err(failure) => return Err(failure.told(&path)),
@@ -76,9 +77,18 @@ pub async fn run(cx: &Context, args: EventsArgs) -> Result<u8> {
                 teller.all(&next);
                 list = next;
             }
-            Err(Failure::Connection(_)) => {}
+            Err(failure) if passes(&failure) => {}
             Err(failure) => return Err(failure.told(&path)),
         }
+    }
+}
+
+/// True for what a server that is away, or comes up, says for a while. After it the loop begins
+/// with the watch, which waits.
+fn passes(failure: &Failure) -> bool {
+    match failure {
+        Failure::Connection(_) => true,
+        Failure::Status { code, .. } => matches!(code, 429 | 500..),
     }
 }
 
@@ -230,6 +240,21 @@ mod tests {
         assert!(!row.contains(char::is_control), "{row:?}");
         let all = super::row(&event(), now, true);
         assert!(all.contains("shop"), "{all}");
+    }
+
+    #[test]
+    fn a_server_that_restarts_ends_no_watch() {
+        let status = |code| Failure::Status {
+            code,
+            message: String::new(),
+        };
+        for code in [429, 500, 503, 504] {
+            assert!(passes(&status(code)), "{code}");
+        }
+        assert!(passes(&Failure::Connection(String::new())));
+        for code in [401, 403, 404, 410] {
+            assert!(!passes(&status(code)), "{code}");
+        }
     }
 
     #[test]

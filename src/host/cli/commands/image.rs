@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use cadet_image::Cache;
-use cadet_state::Store;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::Context;
 use crate::cluster_images::{self, BuildFlags};
 use crate::error::{CliError, Result};
-use crate::{images, line, machine};
+use crate::{images, line, machine, users};
 
 /// Flags of `cadet image`.
 #[derive(Debug, Args)]
@@ -315,28 +314,11 @@ fn remove(cx: &Context, name: &str) -> Result<u8> {
     images::known(cx, name)?;
     let arch = images::arch()?;
     let prefix = format!("{name}-{arch}-");
-    if cx.world.home.database().exists() {
-        let users: Vec<_> = Store::open(&cx.world.home)?
-            .list()?
-            .into_iter()
-            .filter(|p| {
-                let workers = p.workers.iter().filter_map(|w| w.base.as_ref());
-                let mut bases = p.base.iter().chain(workers);
-                bases.any(|b| b.id.starts_with(&prefix))
-            })
-            .map(|p| p.name)
-            .collect();
-        if !users.is_empty() {
-            return Err(
-                CliError::new("HOST_PROFILE_BUSY", format!("{name} is in use"))
-                    .why(format!(
-                        "the disks of these profiles lie on it: {}",
-                        users.join(", ")
-                    ))
-                    .fix(format!("cadet -p {} delete", users[0])),
-            );
-        }
-    }
+    let is_its = |disk: &Path| {
+        let id = disk.parent().and_then(Path::file_name);
+        id.is_some_and(|id| id.to_string_lossy().starts_with(&prefix))
+    };
+    users::nobody_on(cx, name, is_its)?;
     let freed = Cache::open(&cx.world.home.images())?.remove(name, arch)?;
     if cx.ui.json() {
         cx.ui

@@ -13,7 +13,7 @@ use crate::addons::Choices;
 use crate::cluster::Cluster;
 use crate::defaults::Defaults;
 use crate::error::{CliError, Result};
-use crate::frozen::suspend;
+use crate::frozen::{snapshot, suspend};
 use crate::nodes::{self, Node};
 use crate::servers::{self, Address};
 use crate::start::{self, Arrival, Voyage};
@@ -178,6 +178,7 @@ pub fn not_leaving(cx: &Context, old: Option<&Profile>) -> Result<()> {
 /// # Errors
 /// The first step's that fails.
 pub async fn finish(v: &mut Voyage<'_>) -> Result<()> {
+    snapshot::finish_restore(v.cx, &mut v.profile)?;
     v.profile.phase = Phase::Starting;
     start::run_all(v, None).await?;
     if let Some(tunnel) = &v.tunnel {

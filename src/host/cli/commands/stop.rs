@@ -43,7 +43,10 @@ pub async fn run(cx: &Context, args: StopArgs) -> Result<u8> {
             Suspended::All => {
                 profile.phase = Phase::Stopped;
                 machine::save(cx, &profile)?;
-                cx.ui.step_done(&how_many(&all), None);
+                let files = cx.world.files(&cx.name);
+                // One that was off has nothing to wake to.
+                let suspended = all.iter().filter(|node| suspend::is(&node.files(&files)));
+                cx.ui.step_done(&how_many(suspended.count(), &all), None);
                 return Ok(tell(cx, "Suspended", began));
             }
             Suspended::No(why) => {
@@ -143,10 +146,11 @@ async fn one(cx: &Context, profile: &Profile, node: &Node, args: &StopArgs) -> R
     Ok(how.told().to_owned())
 }
 
-fn how_many(all: &[Node]) -> String {
-    match all {
-        [_] => "suspended; its memory is on the disk".into(),
-        all => format!("{} machines suspended", all.len()),
+fn how_many(suspended: usize, all: &[Node]) -> String {
+    match (suspended, all.len()) {
+        (_, 1) => "suspended; its memory is on the disk".into(),
+        (suspended, all) if suspended == all => format!("{all} machines suspended"),
+        (suspended, all) => format!("{suspended} of {all} machines suspended, the others were off"),
     }
 }
 
@@ -169,4 +173,17 @@ fn tell(cx: &Context, word: &str, began: Instant) -> u8 {
         ));
     }
     0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_that_were_off_are_not_called_suspended() {
+        let all: Vec<_> = (1..=3).map(|number| Node::new("cadet", number)).collect();
+        assert!(how_many(1, &all[..1]).contains("memory"));
+        assert_eq!(how_many(3, &all), "3 machines suspended");
+        assert!(how_many(2, &all).starts_with("2 of 3 "));
+    }
 }

@@ -6,9 +6,14 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::Context;
+use crate::addons::Choices;
 use crate::cluster::{Cluster, Failure};
 use crate::error::{CliError, Result};
+use crate::machine;
 use crate::reach::{Reach, Reached, segment};
+
+/// The error where nothing measures.
+const NOT_MEASURED: &str = "CLUSTER_NOT_FOUND";
 
 /// Flags of `cadet top`.
 #[derive(Debug, Args)]
@@ -61,10 +66,16 @@ struct Use {
 /// Prints it.
 pub async fn run(cx: &Context, args: TopArgs) -> Result<u8> {
     let reached = args.reach.open(cx)?;
-    match args.what {
-        What::Nodes => nodes(cx, &reached.cluster, args.sort).await?,
-        What::Pods => pods(cx, &reached, args.all_namespaces, args.sort).await?,
-    }
+    let done = match args.what {
+        What::Nodes => nodes(cx, &reached.cluster, args.sort).await,
+        What::Pods => pods(cx, &reached, args.all_namespaces, args.sort).await,
+    };
+    // Choices that cannot be read are told by `addons`; what failed here is told anyhow.
+    let choices = Choices::read(&cx.world.files(&cx.name)).unwrap_or_default();
+    done.map_err(|error| match choices.metrics || args.reach.is_named() {
+        true => error,
+        false => switched_off(cx, error),
+    })?;
     Ok(0)
 }
 
@@ -165,13 +176,19 @@ async fn measured(cluster: &Cluster, path: &str) -> Result<Value> {
             return error;
         }
         let why = error.what;
-        CliError::new(
-            "CLUSTER_NOT_FOUND",
-            "this cluster does not measure what is used",
-        )
-        .why(why)
-        .fix("kubectl get --raw /apis/metrics.k8s.io/v1beta1")
+        CliError::new(NOT_MEASURED, "this cluster does not measure what is used")
+            .why(why)
+            .fix("kubectl get --raw /apis/metrics.k8s.io/v1beta1")
     })
+}
+
+/// The addon that measures is off in this profile: that is why nothing was measured.
+fn switched_off(cx: &Context, error: CliError) -> CliError {
+    if error.topic.id == NOT_MEASURED {
+        error.fix(machine::again(cx, "addons enable metrics"))
+    } else {
+        error
+    }
 }
 
 /// Sums `parts` of what `row` names.

@@ -4,6 +4,7 @@
 //! ```text
 //! create   all pause ─ disks kept in their images, states written ─ all go on
 //! restore  all end ─ disks go back ─ all are loaded ─ all go on
+//!                    └ noted before the first, until the last has: a start finishes it
 //! ```
 //! A snapshot's record is written last: half a snapshot is none. What disks keep without a record
 //! is forgotten when its name is used again.
@@ -14,7 +15,7 @@ use std::io::ErrorKind;
 use cadet_state::{Profile, ProfileName, ProfilePaths, SnapshotPaths, Spec};
 use cadet_vm::checksum::Mark;
 use cadet_vm::frozen::{Files, Note};
-use cadet_vm::{Emulator, Key, Layout, Machine, VmError, overlay, qemu};
+use cadet_vm::{Emulator, Key, Layout, Machine, VmError, overlay, ports, qemu};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
@@ -268,7 +269,7 @@ pub struct Restored {
 /// Puts the profile back; afterwards its machines run, but for those that must boot.
 ///
 /// # Errors
-/// SNAPSHOT_OTHER_MACHINES, IMAGE_CORRUPT, DRIVER_CONTROL …
+/// SNAPSHOT_OTHER_MACHINES, IMAGE_CORRUPT, NET_PORT_TAKEN, DRIVER_CONTROL …
 pub async fn restore(
     cx: &Context,
     profile: &mut Profile,
@@ -291,22 +292,12 @@ pub async fn restore(
             .fix(machine::again(cx, &format!("snapshot delete {name}"))));
         }
     }
+    free_ports(cx, profile, &all, name).await?;
     cx.ui.progress("switching off", None);
     for node in &all {
         machine::destroy(cx, profile, node).await?;
-        suspend::discard(&node.files(&home))?;
     }
-    cx.ui.progress("disks go back", None);
-    for node in &all {
-        overlay::go_back(&img, &node.files(&home).disk(), &inside(name))?;
-    }
-    for member in &snapshot.machines {
-        match profile.worker_mut(member.number) {
-            Some(worker) => worker.spec = member.spec.clone(),
-            None => profile.spec = member.spec.clone(),
-        }
-    }
-    machine::save(cx, profile)?;
+    put_back(cx, profile, name, snapshot)?;
     cx.ui.progress("loading", None);
     let place = files(cx, name);
     let mut loaded = Vec::new();
@@ -323,6 +314,96 @@ pub async fn restore(
         go_on(cx, profile, node, vm).await?;
     }
     Ok(Restored { booting })
+}
+
+/// Machines that are off have nobody who holds their ports for them. Afterwards would be too late.
+async fn free_ports(
+    cx: &Context,
+    profile: &Profile,
+    all: &[Node],
+    name: &ProfileName,
+) -> Result<()> {
+    let home = cx.world.files(&cx.name);
+    for node in all {
+        let state = machine::state_of_node(&home, profile, node).await;
+        if state.has_process() {
+            continue;
+        }
+        let forwards = node.kept(profile).and_then(|kept| kept.forwards);
+        for forward in forwards.unwrap_or_default() {
+            ports::check_free(forward.host_port).map_err(|error| {
+                let start = machine::again(cx, "start");
+                let again = machine::again(cx, &format!("snapshot restore {name}"));
+                CliError::from(error).fix(format!("{start}      chooses other ports\n{again}"))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts back the disks of machines that are off. Until the last one has, it is noted on the disk
+/// that some may not.
+fn put_back(
+    cx: &Context,
+    profile: &mut Profile,
+    name: &ProfileName,
+    snapshot: &Snapshot,
+) -> Result<()> {
+    cx.ui.progress("disks go back", None);
+    let home = cx.world.files(&cx.name);
+    let img = qemu::find_program("qemu-img", std::env::var_os("PATH").as_deref())?;
+    let mark = home.restoring();
+    machine::write_private(&mark, name.as_str().as_bytes())?;
+    cadet_vm::process::sync_folder(&mark)?;
+    for member in &snapshot.machines {
+        let files = Node::new(&profile.name, member.number).files(&home);
+        suspend::discard(&files)?;
+        overlay::go_back(&img, &files.disk(), &inside(name))?;
+    }
+    for member in &snapshot.machines {
+        match profile.worker_mut(member.number) {
+            Some(worker) => worker.spec = member.spec.clone(),
+            None => profile.spec = member.spec.clone(),
+        }
+    }
+    machine::save(cx, profile)?;
+    Ok(cadet_vm::process::remove_for_good(&mark)?)
+}
+
+/// The snapshot that only some of the disks may have gone back to, of a restore that was cut off.
+fn half_restored(cx: &Context) -> Result<Option<ProfileName>> {
+    let mark = cx.world.files(&cx.name).restoring();
+    match fs::read_to_string(&mark) {
+        Ok(name) => Ok(Some(ProfileName::parse(&name)?)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(machine::io("read", &mark, &e)),
+    }
+}
+
+/// Finishes a restore that was cut off between two disks, before anything runs on them: no machine
+/// was started since. They boot from the disks as they were then.
+///
+/// # Errors
+/// SNAPSHOT_NOT_FOUND, IMAGE_CORRUPT …
+pub fn finish_restore(cx: &Context, profile: &mut Profile) -> Result<()> {
+    let Some(name) = half_restored(cx)? else {
+        return Ok(());
+    };
+    let Some(snapshot) = find(cx, &name)? else {
+        let what = format!("going back to snapshot {name} did not finish, and it is gone");
+        return Err(CliError::new("SNAPSHOT_NOT_FOUND", what)
+            .why("the disks of the machines may be of different moments")
+            .fix(format!(
+                "{}      to go back to another\n{}",
+                machine::again(cx, "snapshot list"),
+                machine::again(cx, "delete")
+            )));
+    };
+    let what = format!(
+        "going back to {name} did not finish: all disks go back to it now, and the machines boot"
+    );
+    cx.ui.warn("snapshot", &what);
+    put_back(cx, profile, &name, &snapshot)
 }
 
 async fn load(
@@ -349,10 +430,16 @@ async fn load(
 /// Forgets a snapshot: its record first, then its states, then what the disks keep.
 ///
 /// # Errors
-/// HOST_NOT_READABLE, DRIVER_CONTROL.
+/// HOST_NOT_READABLE, DRIVER_CONTROL; HOST_PROFILE_BUSY while going back to it is half done.
 pub async fn delete(cx: &Context, profile: &Profile, name: &ProfileName) -> Result<()> {
     let home = cx.world.files(&cx.name);
     let place = files(cx, name);
+    if half_restored(cx)?.as_ref() == Some(name) {
+        let what = format!("going back to snapshot {name} did not finish");
+        return Err(CliError::new("HOST_PROFILE_BUSY", what)
+            .why("without it, the disks of the machines would stay of different moments")
+            .fix(machine::again(cx, "start")));
+    }
     cadet_vm::process::remove(&place.record())?;
     for node in nodes::all(profile) {
         let disk = node.files(&home).disk();

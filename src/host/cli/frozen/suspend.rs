@@ -10,6 +10,7 @@
 //! goes before a woken guest runs: from then on its disk is ahead of what was written. A process
 //! beside a note is therefore one that has not gone on: of a command that was killed, it is ended.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use cadet_api::keeper::Ask;
@@ -21,7 +22,7 @@ use cadet_vm::{Emulator, Key, Machine, StopDeadlines, VmError, process};
 use tokio::task::JoinSet;
 
 use super::{config, go_on, now, program, told};
-use crate::error::Result;
+use crate::error::{CliError, Result};
 use crate::nodes::Node;
 use crate::{Context, computer, keeper, machine, ui};
 
@@ -287,7 +288,8 @@ pub enum Woken {
 /// Wakes a machine if it is suspended.
 ///
 /// # Errors
-/// What would keep it from booting as well: a taken port, no memory. The state is kept then.
+/// What would keep it from booting as well: a taken port, no memory; HOST_NOT_READABLE for a state
+/// that cannot be read. It is kept then.
 pub async fn wake(
     cx: &Context,
     profile: &Profile,
@@ -303,7 +305,7 @@ pub async fn wake(
         Ok(Some(note)) => note,
         Err(error @ VmError::NotUsable(_)) => return lost(&files, &error),
         // What cannot be read now may be sound.
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(kept(cx, &files, error)),
     };
     // Of a wake that was cut off.
     machine::destroy(cx, profile, node).await?;
@@ -316,8 +318,27 @@ pub async fn wake(
             })
         }
         Err(error) if is_in_the_way(&error) => Err(error.into()),
+        Err(error) if is_unread(&error) => Err(kept(cx, &files, error)),
         Err(error) => lost(&files, &error),
     }
+}
+
+/// True for a file that is there and cannot be read now, or written: what is in it may be sound.
+fn is_unread(error: &VmError) -> bool {
+    matches!(error, VmError::File { source, .. } if source.kind() != ErrorKind::NotFound)
+}
+
+/// The error for a state that stays where it is.
+fn kept(cx: &Context, files: &ProfilePaths, error: VmError) -> CliError {
+    let (start, note) = (machine::again(cx, "start"), files.suspended_note());
+    let error = CliError::from(error);
+    let why = error.why.clone().unwrap_or_default();
+    error
+        .why(format!("{why}; the suspended state is kept"))
+        .fix(format!(
+            "{start}      wakes the machine once its files can be read\nrm '{}'      gives its memory up: it boots from its disk",
+            note.display()
+        ))
 }
 
 async fn thaw(
@@ -468,6 +489,20 @@ mod tests {
         note.write(&files.suspended_note()).unwrap();
         unseen(&files, grow).unwrap();
         assert_eq!(kept(), note.disk);
+    }
+
+    #[test]
+    fn what_cannot_be_read_now_is_not_lost() {
+        let failed = |kind: ErrorKind| VmError::File {
+            act: "read",
+            path: "suspended.state".into(),
+            source: kind.into(),
+        };
+        assert!(is_unread(&failed(ErrorKind::PermissionDenied)));
+        // EIO has no kind of its own.
+        assert!(is_unread(&failed(ErrorKind::Other)));
+        assert!(!is_unread(&failed(ErrorKind::NotFound)));
+        assert!(!is_unread(&VmError::NotUsable("damaged".into())));
     }
 
     #[test]

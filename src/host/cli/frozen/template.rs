@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use cadet_api::keeper::Ask;
 use cadet_seed::{HostKey, Lesson, Role};
-use cadet_state::{Base, Home, Profile, Spec, Store, TemplateLock, TemplatePaths};
+use cadet_state::{Base, Home, Spec, TemplateLock, TemplatePaths, Users};
 use cadet_vm::checksum::{Mark, Stamp};
 use cadet_vm::config::{segment_group, segment_mac};
 use cadet_vm::frozen::Note;
@@ -102,8 +102,8 @@ fn find(home: &Home, key: &str) -> Option<Template> {
 }
 
 /// The name under which one may be made: nothing is there that machines need.
-fn free_name(home: &Home, key: &str, profiles: &[Profile]) -> Option<String> {
-    names(key).find(|name| !is_stood_on(profiles, &home.template(name).disk()))
+fn free_name(home: &Home, key: &str, users: &Users) -> Option<String> {
+    names(key).find(|name| !is_stood_on(users, &home.template(name).disk()))
 }
 
 /// Makes it no template any more: what is in it is not what was frozen, and the next start makes
@@ -243,7 +243,7 @@ pub async fn ensure(cx: &Context, wanted: &Wanted<'_>) -> Result<Ensured> {
         touch(&there);
         return Ok(Ensured::There(there));
     }
-    let Some(name) = free_name(home, &key, &Store::open(home)?.list()?) else {
+    let Some(name) = free_name(home, &key, &Users::of(home)?) else {
         return Ok(Ensured::No("machines lie on all its disks".into()));
     };
     if let Err(error) = make(cx, wanted, &name).await {
@@ -440,12 +440,12 @@ fn prune(cx: &Context, newest: &str) -> Result<()> {
     }
     // The newest first, then by last use; those without a note last.
     all.sort_by_key(|(newest, used, _)| std::cmp::Reverse((*newest, *used)));
-    let profiles = Store::open(&cx.world.home)?.list()?;
+    let users = Users::of(&cx.world.home)?;
     for (index, (_, used, files)) in all.iter().enumerate() {
         if index < MOST && used.is_some() {
             continue;
         }
-        if is_stood_on(&profiles, &files.disk()) {
+        if is_stood_on(&users, &files.disk()) {
             // A running copy keeps the memory it began with, whatever its name.
             for file in [files.note(), files.memory(), files.state()] {
                 cadet_vm::process::remove(&file)?;
@@ -457,12 +457,15 @@ fn prune(cx: &Context, newest: &str) -> Result<()> {
     Ok(())
 }
 
-fn is_stood_on(profiles: &[Profile], disk: &Path) -> bool {
-    profiles.iter().any(|profile| {
-        let workers = profile.workers.iter().map(|w| &w.template);
-        let mut used = std::iter::once(&profile.template).chain(workers);
-        used.any(|used| used.as_ref().is_some_and(|used| used.disk == disk))
-    })
+/// True for a disk that a machine lies on, of any home that shares the cache; also for one that
+/// may be, since some home cannot be asked.
+fn is_stood_on(users: &Users, disk: &Path) -> bool {
+    // Homes may name one cache in several ways.
+    let there = disk.canonicalize().ok();
+    let is_it = |file: &Path| file == disk || there.is_some() && file.canonicalize().ok() == there;
+    let on = users.on(is_it);
+    // What is not there, nobody lies on unless a record says so.
+    on.iter().any(|user| user.profile.is_some()) || !on.is_empty() && disk.exists()
 }
 
 /// Why a template cannot be loaded here, in one line, before anything is started; `None` if it
@@ -487,6 +490,7 @@ impl From<&Template> for cadet_state::TemplateUse {
 
 #[cfg(test)]
 mod tests {
+    use cadet_state::{Profile, Store};
     use serde_json::json;
 
     use super::*;
@@ -504,12 +508,19 @@ mod tests {
         .unwrap()
     }
 
+    fn mine(profile: Profile) -> Users {
+        Users {
+            mine: vec![profile],
+            ..Users::default()
+        }
+    }
+
     #[test]
     fn disks_that_others_lie_on_are_known() {
-        let profiles = [profile(&["/t/a/disk.qcow2", "/t/b/disk.qcow2"])];
+        let users = mine(profile(&["/t/a/disk.qcow2", "/t/b/disk.qcow2"]));
         for (disk, stood_on) in [("a", true), ("b", true), ("c", false)] {
             let disk = format!("/t/{disk}/disk.qcow2");
-            assert_eq!(is_stood_on(&profiles, Path::new(&disk)), stood_on);
+            assert_eq!(is_stood_on(&users, Path::new(&disk)), stood_on);
         }
     }
 
@@ -541,11 +552,12 @@ mod tests {
     fn a_damaged_template_is_none_and_its_disk_stays_for_those_on_it() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::new(dir.path(), dir.path().join("cache"));
-        assert_eq!(free_name(&home, "k", &[]).as_deref(), Some("k"));
+        let nobody = Users::default();
+        assert_eq!(free_name(&home, "k", &nobody).as_deref(), Some("k"));
         let first = lay(&home, "k");
         assert_eq!(find(&home, "k").unwrap().key, "k");
         let disk = first.files.disk();
-        let profiles = [profile(&[disk.to_str().unwrap()])];
+        let somebody = mine(profile(&[disk.to_str().unwrap()]));
         // A note that was cut, a file that is gone, a checksum that was wrong.
         let text = std::fs::read(first.files.note()).unwrap();
         std::fs::write(first.files.note(), &text[..text.len() / 2]).unwrap();
@@ -558,11 +570,32 @@ mod tests {
         distrust(&first).unwrap();
         assert!(find(&home, "k").is_none());
         // Nobody on its disk: the next one takes its place. Somebody: it must not.
-        assert_eq!(free_name(&home, "k", &[]).as_deref(), Some("k"));
-        assert_eq!(free_name(&home, "k", &profiles).as_deref(), Some("k-2"));
+        assert_eq!(free_name(&home, "k", &nobody).as_deref(), Some("k"));
+        assert_eq!(free_name(&home, "k", &somebody).as_deref(), Some("k-2"));
         lay(&home, "k-2");
         assert_eq!(find(&home, "k").unwrap().key, "k-2");
         assert!(disk.exists());
+    }
+
+    #[test]
+    fn a_disk_stays_for_machines_of_another_home_that_shares_the_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = |name: &str| Home::new(dir.path().join(name), dir.path().join("cache"));
+        let (ours, theirs) = (home("ours"), home("theirs"));
+        let template = lay(&ours, "k");
+        let disk = template.files.disk();
+        let store = Store::open(&theirs).unwrap();
+        store.put(&profile(&[disk.to_str().unwrap()])).unwrap();
+        drop(store);
+        distrust(&template).unwrap();
+        let free = || free_name(&ours, "k", &Users::of(&ours).unwrap());
+        assert_eq!(free().as_deref(), Some("k-2"));
+        // Nobody can tell what they use: all that is there, and nothing that is not.
+        let name = cadet_state::ProfileName::parse("cadet").unwrap();
+        std::fs::write(theirs.profile(&name).record(), "half").unwrap();
+        assert_eq!(free().as_deref(), Some("k-2"));
+        std::fs::remove_dir_all(theirs.data()).unwrap();
+        assert_eq!(free().as_deref(), Some("k"));
     }
 
     #[test]

@@ -293,7 +293,7 @@ fn taken(facts: &Facts, wanted: &Wanted<'_>) -> Result<(), CliError> {
 }
 
 /// The profile's name in a mark, for people.
-fn whose(mark: &str) -> String {
+pub fn whose(mark: &str) -> String {
     shown(mark.split_whitespace().next().unwrap_or_default())
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cadet_state::Server;
 use cadet_tunnel::{Target, Tuning, Tunnel, TunnelError, keys, scan};
 
-use super::facts::ssh_words;
+use super::facts::{ssh_words, whose};
 use super::{Address, name_of, trust};
 use crate::error::{CliError, Result};
 use crate::from_rooms::chain;
@@ -95,7 +95,10 @@ pub async fn run_there(
         format!("{} did not {act} ({status})", name_of(server)),
     )
     .why(last.join("\n"))
-    .fix("repeat the command: what is done already is not done twice"))
+    .fix(format!(
+        "{}      goes on: what is done already is not done twice",
+        crate::typed()
+    )))
 }
 
 fn resolve(name: &str, host: &str, port: u16) -> Result<SocketAddr> {
@@ -146,7 +149,7 @@ fn told(server: &Server, e: TunnelError) -> CliError {
                 host: server.host.clone(),
                 port: server.port,
             };
-            trust::changed(&address, &shown, &pinned)
+            trust::changed(&whose(&server.mark), &address, &shown, &pinned)
         }
         TunnelError::AuthRefused { .. } => CliError::new(
             "SERVER_KEY_REFUSED",

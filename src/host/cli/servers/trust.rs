@@ -61,8 +61,8 @@ impl Trust {
     }
 }
 
-/// The error for a server that shows another key than it did.
-pub fn changed(server: &Address, shown: &str, pinned: &str) -> CliError {
+/// The error for a server of a profile that shows another key than it did.
+pub fn changed(profile: &str, server: &Address, shown: &str, pinned: &str) -> CliError {
     CliError::new(
         "SERVER_HOST_KEY",
         format!("{server} shows another host key than before"),
@@ -71,7 +71,7 @@ pub fn changed(server: &Address, shown: &str, pinned: &str) -> CliError {
         "it shows {shown} and had {pinned}: it was made anew, or another one answers in its place"
     ))
     .fix(format!(
-        "{}\ncadet start --accept-host-key      once you know that it is right",
+        "{}\ncadet -p {profile} start --accept-host-key      once you know that it is right",
         compare(server)
     ))
 }
@@ -190,10 +190,11 @@ mod tests {
 
     #[test]
     fn a_changed_key_is_told_with_both_fingerprints() {
-        let error = changed(&server("ann@box:2222"), "SHA256:new", "SHA256:old");
+        let error = changed("shop", &server("ann@box:2222"), "SHA256:new", "SHA256:old");
         assert_eq!(error.topic.id, "SERVER_HOST_KEY");
         let why = error.why.unwrap();
         assert!(why.contains("SHA256:new") && why.contains("SHA256:old"));
-        assert!(error.fix.unwrap().contains("--accept-host-key"));
+        let fix = error.fix.unwrap();
+        assert!(fix.contains("cadet -p shop start --accept-host-key"));
     }
 }

@@ -250,3 +250,29 @@ async fn a_disk_that_takes_no_image_is_told_and_the_class_goes_on() {
     assert!(answer.bytes().await.unwrap() == registry.blob);
     serving.abort();
 }
+
+#[tokio::test]
+async fn images_take_no_more_than_the_class_may_keep() {
+    let (registry, serving) = Registry::open(<[u8]>::to_vec).await;
+    let most = registry.blob.len() as u64 - 1;
+    let mut room = room_with(&registry, |mirror, _| mirror.within(most)).await;
+    room.learner("Ada").await;
+    let answer = ask(&room, &registry.blob_path()).await;
+    assert_eq!(answer.status(), 507);
+    let said = json(answer).await["errors"][0]["message"].clone();
+    assert!(
+        said.as_str().unwrap().contains("space for images"),
+        "{said}"
+    );
+    let told = loop {
+        match room.notice().await {
+            Notice::NotFetched { why, .. } => break why,
+            other => assert!(matches!(other, Notice::Joined { .. }), "{other:?}"),
+        }
+    };
+    assert!(told.contains("space for images"), "{told}");
+    // What is small enough still comes.
+    let manifest = ask(&room, "/v2/library/nginx/manifests/latest").await;
+    assert_eq!(manifest.status(), 200);
+    serving.abort();
+}

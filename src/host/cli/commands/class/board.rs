@@ -42,7 +42,9 @@ pub async fn run(cx: &Context, args: BoardArgs) -> Result<u8> {
     }
     let served = served.ok_or_else(open::none)?;
     // A file that a crash left behind is found out here.
-    served.desk()?.board().await.map_err(|_| open::none())?;
+    ask(Some(&served), async |desk| desk.board().await)
+        .await?
+        .ok_or_else(open::none)?;
     if args.phone {
         return phone(cx, &served);
     }

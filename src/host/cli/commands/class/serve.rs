@@ -26,7 +26,7 @@ use crate::class::open::{self, Open};
 use crate::error::{CliError, Result};
 use crate::lessons::library;
 use crate::mirror::registry;
-use crate::{Context, from_class, images, machine};
+use crate::{Context, computer, from_class, images, machine};
 
 /// How often this laptop's addresses are looked at: it may have slept, or changed its Wi-Fi.
 const LOOK: Duration = Duration::from_secs(3);
@@ -66,8 +66,12 @@ pub struct ServeArgs {
         default_value = "https://registry-1.docker.io"
     )]
     registry: String,
+    /// Most that container images may take on this laptop: 10g, 500m [default: what they take
+    /// already, and half of the free disk]
+    #[arg(long, value_parser = crate::args::size_mib, value_name = "SIZE")]
+    images: Option<u64>,
     /// Keep no container images
-    #[arg(long)]
+    #[arg(long, conflicts_with = "images")]
     no_images: bool,
     /// Begin a new class: new code, no learners
     #[arg(long)]
@@ -127,16 +131,29 @@ pub async fn run(cx: &Context, args: ServeArgs) -> Result<u8> {
         args.live,
     );
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(server::serve(class, listener, async move {
+    let mut serving = tokio::spawn(server::serve(class, listener, async move {
         // Stopped, or this command is gone: both are the end.
         let _ = stopped.await;
     }));
-    at.watch(notices).await;
-    // The class may have ended by itself: then nobody is told.
-    let _ = stop.send(());
-    let saved = serving.await.unwrap_or(false);
+    let by_itself = tokio::select! {
+        () = at.watch(notices) => None,
+        ended = &mut serving => Some(ended),
+    };
+    let is_broken = by_itself.is_some();
+    let ended = match by_itself {
+        Some(ended) => ended,
+        None => {
+            // It may have ended just now: then nobody is told.
+            let _ = stop.send(());
+            serving.await
+        }
+    };
     open::remove(cx)?;
     book.copy()?;
+    let saved = match ended {
+        Ok(saved) if !is_broken => saved,
+        ended => return Err(broken(ended)),
+    };
     if !saved {
         return Err(machine::disk_full(
             &cx.world.home.data().display().to_string(),
@@ -153,6 +170,20 @@ pub async fn run(cx: &Context, args: ServeArgs) -> Result<u8> {
         );
     }
     Ok(0)
+}
+
+/// The error for a class that ended though nobody asked for it, or could not end in order.
+fn broken(ended: std::result::Result<bool, tokio::task::JoinError>) -> CliError {
+    let why = match ended {
+        Ok(_) => "its server stopped listening".to_owned(),
+        Err(e) => e.to_string(),
+    };
+    CliError::new(
+        "PROGRAM_INTERNAL",
+        "the class broke off; learners wait for it",
+    )
+    .why(why)
+    .fix("cadet class serve      goes on with the same learners and the same code")
 }
 
 /// The bundle to hand out.
@@ -180,6 +211,24 @@ fn bundle(args: &ServeArgs) -> Result<Option<Handed>> {
         )
         .why("parts of a split bundle are for sticks; the class is served one file")
         .fix("cadet class bundle LESSON... --out class.cadet"));
+    }
+    let part = cadet_bundle::parts::part(&file, 1);
+    if part.exists() {
+        return Err(CliError::new(
+            "PROGRAM_USAGE",
+            format!(
+                "beside {} lie parts of a bundle of the same name",
+                file.display()
+            ),
+        )
+        .why(format!(
+            "nobody can tell which of them the class is to get: {} may be the newer one",
+            part.display()
+        ))
+        .fix(format!(
+            "rm {0}.0*      if the file is the right one\ncadet class bundle LESSON... --out {0}      makes it anew, and removes the parts",
+            file.display()
+        )));
     }
     let opened = cadet_bundle::Bundle::open(&file)?;
     let manifest = &opened.head.manifest;
@@ -250,6 +299,13 @@ fn mirror(cx: &Context, args: &ServeArgs) -> Result<Option<Mirror>> {
     let client = http::client(&images::network(cx))?;
     let folder = cx.world.home.class_images();
     let mirror = Mirror::new(folder, &args.registry, client)?;
+    let most = match (args.images, computer::free_bytes(cx.world.home.cache())) {
+        (Some(mib), _) => mib.saturating_mul(1 << 20),
+        (None, Some(free)) => mirror.taken().saturating_add(free / 2),
+        // A disk that does not tell says when it is full.
+        (None, None) => u64::MAX,
+    };
+    let mirror = mirror.within(most);
     // What `cadet mirror` has brought here need not come again.
     let is_same = args.registry.trim_end_matches('/') == registry(cx).trim_end_matches('/');
     Ok(Some(match is_same {
@@ -465,6 +521,14 @@ fn hook(file: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_class_that_breaks_off_says_so() {
+        let panicked = tokio::spawn(async { std::hint::black_box(None::<bool>).unwrap() }).await;
+        let error = broken(panicked);
+        assert!(error.why.unwrap().contains("panicked"));
+        assert!(error.fix.unwrap().starts_with("cadet class serve"));
+    }
 
     #[test]
     #[cfg(target_os = "linux")]
