@@ -5,6 +5,7 @@
 //! up on a server without a virtual machine, and takes them down again.
 
 mod agent;
+mod beginning;
 mod config;
 mod credentials;
 mod datastore;
