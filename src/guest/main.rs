@@ -166,7 +166,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Share(args) => share::run(&args),
         Verb::Keeper(arg) => {
             log_to_journal();
-            keeper::run(&arg.config)
+            keeper::run(&arg.config, &cli.data)
         }
         Verb::Pause => Ok(()),
         Verb::Kubeconfig(arg) => {
