@@ -76,6 +76,9 @@ enum Verb {
     Keeper(ConfigArg),
     /// Hold a pod's network open; the first process of every pod
     Pause,
+    /// Build the image of the first process of every pod
+    #[command(hide = true)]
+    PauseImage,
     /// Print an administrator's kubeconfig with its keys
     Kubeconfig(ConfigArg),
     /// Print the certificates and keys of another node's agent
@@ -169,6 +172,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             keeper::run(&arg.config, &cli.data)
         }
         Verb::Pause => Ok(()),
+        Verb::PauseImage => runtime()?.block_on(pause::build_image()),
         Verb::Kubeconfig(arg) => {
             let config = config::read(&arg.config)?;
             print(&credentials::admin(&config, &cli.data)?)

@@ -19,6 +19,7 @@ mod dice;
 mod identity;
 mod port;
 mod template;
+mod warm;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
