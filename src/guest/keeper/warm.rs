@@ -62,7 +62,7 @@ pub fn up(root: &Path) {
 /// own: what it takes in memory would be this one's in all copies.
 fn pause_image(root: &Path) {
     let program = root.join(PROGRAM);
-    if let Err(error) = run(&[&program.to_string_lossy(), "pause-image"]) {
+    if let Err(error) = run(&[&*program.to_string_lossy(), "pause-image"]) {
         tracing::warn!(%error, "the template has no pause image");
     }
 }
