@@ -1,7 +1,8 @@
-//! The first moments of a cluster: the server of this machine is making its certificates while the
-//! agent starts beside it.
+//! The first moments of a machine and of its cluster: somebody is yet to say which one it is, and
+//! the server is making its certificates while the agent starts beside it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cadet_api::install::NodeConfig;
@@ -14,6 +15,14 @@ use crate::pki::Pki;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Returns once there is a configuration. Comes before all else of a program: in a template,
+/// copies begin here, and nothing that must differ between them may have been drawn before.
+pub fn configuration(path: &Path) {
+    while !path.exists() {
+        std::thread::sleep(LOOK);
+    }
+}
 
 /// Waits for the certificates of a server that is making them, and then for its API: whoever asks
 /// too early ends, or waits longer than the server takes. Returns at once where the certificates

@@ -17,6 +17,7 @@ mod clock;
 mod command;
 mod dice;
 mod identity;
+mod poised;
 mod port;
 mod template;
 mod warm;
