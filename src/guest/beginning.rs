@@ -10,9 +10,10 @@ use tokio::net::TcpStream;
 
 use crate::pki::Pki;
 
-/// For certificates, and then for the API; a machine that has no server has its certificates from
-/// elsewhere, and never waits.
+/// For certificates, and then for the API, of a new cluster.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// For the API of one that is there already: pods that need none are waiting as well.
+const RESTART: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -25,18 +26,27 @@ pub fn configuration(path: &Path) {
 }
 
 /// Waits for the certificates of a server that is making them, and then for its API: whoever asks
-/// too early ends, or waits longer than the server takes. Returns at once where the certificates
-/// are there, and after a while in any case: what is missing then is told by whoever needs it.
+/// too early ends, or asks again later than need be. Ends after a while in any case: what is
+/// missing then is told by whoever needs it. A machine that has no server has its certificates
+/// from elsewhere and never waits.
 pub async fn wait(config: &NodeConfig, pki: &Pki) {
-    if config.server.is_some() || is_begun(pki) {
+    if config.server.is_some() {
         return;
     }
-    tracing::info!("waiting for the server of this machine");
-    if !until(|| std::future::ready(is_begun(pki))).await {
-        return;
+    let is_new = !is_begun(pki);
+    if is_new {
+        tracing::info!("waiting for the server of this machine");
+        if !until(PATIENCE, || std::future::ready(is_begun(pki))).await {
+            return;
+        }
     }
     let api = SocketAddr::from((Ipv4Addr::LOCALHOST, config.api_port));
-    until(|| async move { TcpStream::connect(api).await.is_ok() }).await;
+    let patience = if is_new { PATIENCE } else { RESTART };
+    until(
+        patience,
+        || async move { TcpStream::connect(api).await.is_ok() },
+    )
+    .await;
 }
 
 /// Whether the server has made what an agent needs; the last of it tells.
@@ -47,13 +57,13 @@ fn is_begun(pki: &Pki) -> bool {
 }
 
 /// Asks until it is so; false if it never was.
-async fn until<F: Future<Output = bool>>(mut is_so: impl FnMut() -> F) -> bool {
+async fn until<F: Future<Output = bool>>(patience: Duration, mut is_so: impl FnMut() -> F) -> bool {
     let began = Instant::now();
     loop {
         if is_so().await {
             return true;
         }
-        if began.elapsed() > PATIENCE {
+        if began.elapsed() > patience {
             return false;
         }
         tokio::time::sleep(LOOK).await;
@@ -90,8 +100,9 @@ mod tests {
             listener.accept().await.unwrap();
         };
         tokio::join!(wait(&here, &pki), server);
-        // A later start asks nobody.
-        drop(listener);
-        wait(&here, &pki).await;
+        // A later start finds both.
+        tokio::join!(wait(&here, &pki), async {
+            listener.accept().await.unwrap();
+        });
     }
 }
