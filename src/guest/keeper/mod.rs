@@ -39,8 +39,8 @@ const SOON: Duration = Duration::from_secs(1);
 const BOOTING: Duration = Duration::from_secs(120);
 /// Afterwards: a machine of an older Cadet has none.
 const NO_PORT: Duration = Duration::from_secs(30);
-/// For the server to make its certificates, and between two looks whether it has. The laptop
-/// asks again, and others are to be heard meanwhile.
+/// For the server to make its certificates, and between two looks whether it has. No longer,
+/// because nobody else is heard meanwhile; the laptop has another way.
 const MAKING: Duration = Duration::from_secs(10);
 const MADE: Duration = Duration::from_millis(20);
 
