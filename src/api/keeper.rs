@@ -33,6 +33,8 @@ pub enum Ask {
     Freeze,
     /// Be this machine. Only a template has not become one yet.
     Become(Box<Identity>),
+    /// The administrator's kubeconfig, as soon as the server has made it.
+    Credentials,
 }
 
 /// The present, which a machine that stood still cannot know.
@@ -115,6 +117,11 @@ pub struct Told {
     pub corrected_ms: u64,
     /// By how much its clock was put back in all, in milliseconds.
     pub put_back_ms: u64,
+    /// Which boot this is (random(4), `boot_id`); empty from a keeper that does not tell.
+    pub boot_id: String,
+    /// What [`Ask::Credentials`] asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<String>,
 }
 
 #[cfg(test)]

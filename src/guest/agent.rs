@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pki::Pki;
 use crate::server::stop_signal;
-use crate::{Failure, config, credentials, names, routes};
+use crate::{Failure, beginning, config, credentials, names, routes};
 
 /// systemd-resolved's list of real servers; /etc/resolv.conf names its stub, which pods
 /// cannot reach.
@@ -22,21 +22,13 @@ const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 /// Runs until SIGTERM or SIGINT; containers go on. `docker` is the engine's socket.
 ///
 /// # Errors
-/// Whatever keeps it from starting. systemd starts it again, for instance until the server
-/// has made the certificates.
+/// Whatever keeps it from starting. systemd starts it again.
 pub async fn run(config: &NodeConfig, data: &Path, docker: &Path) -> Result<(), Failure> {
-    let stop = stop_signal()?;
+    let mut stop = Box::pin(stop_signal()?);
     if let Some(network) = &config.node_network {
         cadet_network::set_up_card(&network.mac, network.address, network.prefix).await?;
     }
     let host_ip = config::address(config)?;
-    let pki = Pki::at(data);
-    let serving = pki.pair("kubelet")?;
-    let tls = ServerTls {
-        client_ca: pki.ca()?.into_bytes(),
-        certificate: serving.certificate.into_bytes(),
-        key: serving.key.into_bytes(),
-    };
     let network = Network::setup(NetworkConfig {
         pod_cidr: config.pod_cidr.parse()?,
         cluster_cidr: config.cluster_cidr.parse()?,
@@ -49,6 +41,17 @@ pub async fn run(config: &NodeConfig, data: &Path, docker: &Path) -> Result<(), 
         PathBuf::from(names::HOST_FILE)
     };
     let dns = names::prepare(config, &network, resolv_conf.clone()).await?;
+    let pki = Pki::at(data);
+    tokio::select! {
+        () = &mut stop => return Ok(()),
+        () = beginning::wait(config, &pki) => {}
+    }
+    let serving = pki.pair("kubelet")?;
+    let tls = ServerTls {
+        client_ca: pki.ca()?.into_bytes(),
+        certificate: serving.certificate.into_bytes(),
+        key: serving.key.into_bytes(),
+    };
     let kubelet = Config {
         node_name: config.node_name.clone(),
         host_ip,

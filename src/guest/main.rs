@@ -5,6 +5,7 @@
 //! up on a server without a virtual machine, and takes them down again.
 
 mod agent;
+mod beginning;
 mod config;
 mod credentials;
 mod datastore;
@@ -75,6 +76,9 @@ enum Verb {
     Keeper(ConfigArg),
     /// Hold a pod's network open; the first process of every pod
     Pause,
+    /// Build the image of the first process of every pod
+    #[command(hide = true)]
+    PauseImage,
     /// Print an administrator's kubeconfig with its keys
     Kubeconfig(ConfigArg),
     /// Print the certificates and keys of another node's agent
@@ -101,6 +105,9 @@ struct ServerArgs {
     /// Port of the dashboard on 127.0.0.1; 0: none
     #[arg(long, default_value_t = DASHBOARD_PORT, value_name = "PORT")]
     dashboard_port: u16,
+    /// Wait until there is a configuration
+    #[arg(long, hide = true)]
+    when_configured: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -110,6 +117,9 @@ struct AgentArgs {
     /// Docker's socket
     #[arg(long, default_value = "/var/run/docker.sock", value_name = "PATH")]
     docker_host: PathBuf,
+    /// Wait until there is a configuration
+    #[arg(long, hide = true)]
+    when_configured: bool,
 }
 
 /// Anything that ends the program; printed with its causes.
@@ -143,6 +153,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Down(args) => Ok(up::down(&args, &cli.data)?),
         Verb::Supervise(args) => Ok(up::supervise(&args, &cli.data)?),
         Verb::Server(args) => {
+            if args.when_configured {
+                beginning::configuration(&args.config.config);
+            }
             log_to_journal();
             let config = config::read(&args.config.config)?;
             let runtime = runtime()?;
@@ -151,6 +164,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
             runtime.block_on(serving)
         }
         Verb::Agent(args) => {
+            if args.when_configured {
+                beginning::configuration(&args.config.config);
+            }
             log_to_journal();
             let config = config::read(&args.config.config)?;
             let runtime = runtime()?;
@@ -165,9 +181,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Share(args) => share::run(&args),
         Verb::Keeper(arg) => {
             log_to_journal();
-            keeper::run(&arg.config)
+            keeper::run(&arg.config, &cli.data)
         }
         Verb::Pause => Ok(()),
+        Verb::PauseImage => runtime()?.block_on(pause::build_image()),
         Verb::Kubeconfig(arg) => {
             let config = config::read(&arg.config)?;
             print(&credentials::admin(&config, &cli.data)?)

@@ -2,6 +2,24 @@
 
 use std::process::ExitCode;
 
+use cadet_kubelet::{DockerRuntime, PauseImage};
+
+use crate::Failure;
+
+/// Docker's socket, as on every machine of ours.
+const DOCKER: &str = "/var/run/docker.sock";
+
+/// Builds the image that the agent starts it from, unless Docker has it.
+///
+/// # Errors
+/// If Docker does not answer or cannot build.
+pub async fn build_image() -> Result<(), Failure> {
+    let image = PauseImage::new(std::env::current_exe()?, &cadet_apiserver::git_version());
+    let docker = DockerRuntime::new(DOCKER);
+    image.ensure(&*docker).await?;
+    Ok(())
+}
+
 /// Waits for SIGTERM or SIGINT, collecting children that nobody else waits for.
 pub fn run() -> ExitCode {
     // SAFETY: plain libc calls on a zeroed signal set owned by this frame; the process has

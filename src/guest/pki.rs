@@ -65,6 +65,9 @@ pub enum PkiError {
 #[derive(Debug, Clone)]
 pub struct Pki {
     dir: PathBuf,
+    /// Each file is on the disk before the next is made. Otherwise all are put there together,
+    /// before anybody can see them.
+    one_by_one: bool,
 }
 
 /// Certificate and key of one holder, PEM.
@@ -114,6 +117,7 @@ impl Pki {
     pub fn at(data: &Path) -> Self {
         Self {
             dir: data.join("pki"),
+            one_by_one: true,
         }
     }
 
@@ -122,9 +126,71 @@ impl Pki {
     /// # Errors
     /// [`PkiError`].
     pub fn ensure(&self, config: &NodeConfig, address: IpAddr) -> Result<(), PkiError> {
+        if self.is_untouched() {
+            return self.begin(config, address);
+        }
         self.create_folder()?;
         let authority = self.authority(&config.cluster_name)?;
         self.make_all(&wanted(config, address), &authority)
+    }
+
+    /// True if nobody has put anything here.
+    fn is_untouched(&self) -> bool {
+        match fs::symlink_metadata(&self.dir) {
+            Ok(found) if found.is_dir() => {
+                fs::read_dir(&self.dir).is_ok_and(|mut files| files.next().is_none())
+            }
+            Ok(_) => false,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Makes everything of a new cluster beside the folder, and puts it in its place in one step:
+    /// thirty waits for the disk, one after the other, take a second of a new machine's start.
+    fn begin(&self, config: &NodeConfig, address: IpAddr) -> Result<(), PkiError> {
+        let beside = Self {
+            dir: self.dir.with_file_name("pki.new"),
+            one_by_one: false,
+        };
+        match fs::remove_dir_all(&beside.dir) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(beside.file_error("remove", "", source));
+            }
+            _ => {}
+        }
+        beside.create_folder()?;
+        let authority = beside.authority(&config.cluster_name)?;
+        beside.make_all(&wanted(config, address), &authority)?;
+        beside.token_key_pair()?;
+        beside
+            .settle()
+            .map_err(|source| beside.file_error("write", "", source))?;
+        // An empty folder gives way (rename(2)).
+        fs::rename(&beside.dir, &self.dir)
+            .and_then(|()| match self.dir.parent() {
+                Some(parent) => fs::File::open(parent)?.sync_all(),
+                None => Ok(()),
+            })
+            .map_err(|source| self.file_error("write", "", source))
+    }
+
+    /// Puts all files of the folder on the disk, side by side: the file system makes one journal
+    /// entry of what is asked for at the same time.
+    fn settle(&self) -> std::io::Result<()> {
+        let files = fs::read_dir(&self.dir)?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<std::io::Result<Vec<PathBuf>>>()?;
+        std::thread::scope(|scope| {
+            let waits: Vec<_> = files
+                .iter()
+                .map(|file| scope.spawn(move || fs::File::open(file)?.sync_all()))
+                .collect();
+            waits.into_iter().try_for_each(|wait| {
+                let panicked = |_| Err(std::io::Error::other("a thread that waited ended"));
+                wait.join().unwrap_or_else(panicked)
+            })
+        })?;
+        fs::File::open(&self.dir)?.sync_all()
     }
 
     /// Makes or renews what the agent of another node needs, reachable at `address`; all of
@@ -140,6 +206,7 @@ impl Pki {
         let authority = self.authority("")?;
         let theirs = Self {
             dir: self.dir.join("nodes").join(node),
+            one_by_one: true,
         };
         theirs.create_folder()?;
         let wanted = wanted_by_agent(node, address);
@@ -340,6 +407,9 @@ impl Pki {
         let write = |beside: &Path| -> std::io::Result<()> {
             let mut file = options.open(beside)?;
             file.write_all(bytes)?;
+            if !self.one_by_one {
+                return fs::rename(beside, &path);
+            }
             file.sync_all()?;
             fs::rename(beside, &path)?;
             fs::File::open(&self.dir)?.sync_all()
@@ -499,6 +569,32 @@ mod tests {
             .map(|n| pki.pair(n).unwrap().certificate)
             .to_vec();
         assert_eq!(before, after);
+    }
+
+    #[test]
+    fn a_new_cluster_gets_all_at_once_and_what_somebody_brought_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::at(dir.path());
+        // Half of an earlier attempt, and a folder that somebody made.
+        for folder in ["pki", "pki.new"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        fs::write(dir.path().join("pki.new/ca.key"), "half").unwrap();
+        pki.ensure(&config(), HERE).unwrap();
+        assert!(!dir.path().join("pki.new").exists());
+        for name in ["ca.key", "sa.key", "kubelet.key", "proxy.crt"] {
+            assert!(pki.has(name), "{name}");
+        }
+        let other = tempfile::tempdir().unwrap();
+        fs::create_dir(other.path().join("pki")).unwrap();
+        let token = fs::read(dir.path().join("pki/sa.key")).unwrap();
+        fs::write(other.path().join("pki/sa.key"), &token).unwrap();
+        Pki::at(other.path()).ensure(&config(), HERE).unwrap();
+        assert_eq!(
+            fs::read(other.path().join("pki/sa.key")).unwrap(),
+            token,
+            "the cluster's key for tokens was replaced"
+        );
     }
 
     #[test]

@@ -44,9 +44,13 @@ pub async fn run(
     let store: Arc<dyn Store> = match shared.options()? {
         Some(options) => Arc::new(datastore::join(options, &pki, config, address).await?),
         None => {
+            // Both wait for the disk, at a first start several times.
+            let folder = data.join("store");
+            let opened = tokio::task::spawn_blocking(move || {
+                LocalStore::open(RedbDisk::open(&folder)?, Options::default())
+            });
             pki.ensure(config, address)?;
-            let disk = RedbDisk::open(&data.join("store"))?;
-            Arc::new(LocalStore::open(disk, Options::default())?)
+            Arc::new(opened.await??)
         }
     };
     let authority = certificate(&pki.ca()?)?;

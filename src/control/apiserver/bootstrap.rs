@@ -3,6 +3,7 @@
 use cadet_api::json;
 use cadet_api::resource::Resource;
 use cadet_api::status::Status;
+use futures::future::try_join_all;
 use serde_json::{Value, json};
 
 use crate::admission::{ETERNAL_NAMESPACES, Request, find, find_in};
@@ -15,24 +16,26 @@ use crate::{access, endpoints};
 const LEASES: &str = "kube-node-lease";
 
 pub async fn run(app: &App) -> Result<(), StartError> {
-    for name in ETERNAL_NAMESPACES.iter().chain([&LEASES]) {
-        make(app, "namespaces", json!({"metadata": {"name": name}})).await?;
-    }
-    for name in ETERNAL_NAMESPACES.iter().chain([&LEASES]) {
+    // What does not need the other is made together, so that it shares a few disk barriers.
+    let namespaces = || ETERNAL_NAMESPACES.iter().chain([&LEASES]);
+    let made =
+        namespaces().map(|name| make(app, "namespaces", json!({"metadata": {"name": name}})));
+    try_join_all(made).await?;
+    let accounts = namespaces().map(|name| {
         let account = json!({"metadata": {"name": "default", "namespace": name}});
-        make(app, "serviceaccounts", account).await?;
-    }
+        make(app, "serviceaccounts", account)
+    });
     let failed = |status| StartError::Bootstrap {
         what: "priority classes".into(),
         status,
     };
     let classes = find_in("scheduling.k8s.io", "priorityclasses").map_err(failed)?;
-    for class in priority_classes() {
-        make_of(app, classes, class).await.map_err(failed)?;
-    }
-    // Together, so that they share a few disk barriers.
+    let classes = priority_classes().map(|class| async move {
+        let made = make_of(app, classes, class).await;
+        made.map_err(failed)
+    });
     let policy = access::policy::objects();
-    let made = policy.into_iter().map(|(plural, object)| async move {
+    let policy = policy.into_iter().map(|(plural, object)| async move {
         let name = json::str_at(&object, "/metadata/name").to_owned();
         let failed = |status| StartError::Bootstrap {
             what: format!("{plural}/{name}"),
@@ -42,8 +45,12 @@ pub async fn run(app: &App) -> Result<(), StartError> {
             .ok_or_else(|| failed(Status::internal("not in the table of kinds")))?;
         make_of(app, kind, object).await.map_err(failed)
     });
-    futures::future::try_join_all(made).await?;
-    make(app, "services", kubernetes_service(app)).await?;
+    tokio::try_join!(
+        try_join_all(accounts),
+        try_join_all(classes),
+        try_join_all(policy),
+        make(app, "services", kubernetes_service(app)),
+    )?;
     let failed = |status| StartError::Bootstrap {
         what: "endpoints/kubernetes".into(),
         status,

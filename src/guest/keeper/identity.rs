@@ -47,14 +47,16 @@ pub enum IdentityError {
 /// [`IdentityError`]; the copy is then of no use.
 pub fn take_on(root: &Path, config: &Path, identity: &Identity) -> Result<(), IdentityError> {
     let is_worker = !identity.pki.is_empty();
+    if is_worker {
+        // It stands ready (`poised`) and would begin with what is written last.
+        command::run(&["systemctl", "stop", SERVER])?;
+    }
     write_files(root, identity)?;
     nix::unistd::sethostname(&identity.hostname).map_err(IdentityError::Hostname)?;
     if let Some(card) = &identity.card {
         readdress(root, card)?;
     }
     put(config, &identity.node_config, 0o644)?;
-    // What identifies the machine must survive a power cut that comes now.
-    nix::unistd::sync();
     let socket = root
         .join(WANTED.replace("multi-user", "sockets"))
         .join("ssh.socket");
@@ -67,7 +69,14 @@ pub fn take_on(root: &Path, config: &Path, identity: &Identity) -> Result<(), Id
     if !is_worker {
         start.push(SERVER);
     }
-    command::run(&start)?;
+    std::thread::scope(|scope| {
+        let starting = scope.spawn(|| command::run(&start));
+        // What identifies the machine must survive a power cut that comes once the laptop knows of
+        // it.
+        nix::unistd::sync();
+        let started = starting.join();
+        started.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
     // The journal is named after the machine; its present one is the template's. Nobody waits
     // for another.
     std::thread::spawn(|| {

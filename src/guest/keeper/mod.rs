@@ -17,15 +17,18 @@ mod clock;
 mod command;
 mod dice;
 mod identity;
+mod poised;
 mod port;
 mod template;
+mod warm;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cadet_api::keeper::{Ask, Outcome, Reply, Request, Told, Wake};
 
-use crate::Failure;
+use crate::pki::Pki;
+use crate::{Failure, config, credentials};
 use clock::Clock;
 use port::{Heard, Port};
 
@@ -36,17 +39,22 @@ const SOON: Duration = Duration::from_secs(1);
 const BOOTING: Duration = Duration::from_secs(120);
 /// Afterwards: a machine of an older Cadet has none.
 const NO_PORT: Duration = Duration::from_secs(30);
+/// For the server to make its certificates, and between two looks whether it has. No longer,
+/// because nobody else is heard meanwhile; the laptop has another way.
+const MAKING: Duration = Duration::from_secs(10);
+const MADE: Duration = Duration::from_millis(20);
 
 /// Runs until the system ends it.
 ///
 /// # Errors
 /// If signals cannot be waited for.
-pub fn run(config: &Path) -> Result<(), Failure> {
+pub fn run(config: &Path, data: &Path) -> Result<(), Failure> {
     port::block_signal()?;
     let mut keeper = Keeper {
         clock: Clock::default(),
         root: PathBuf::from("/"),
         config: config.to_path_buf(),
+        data: data.to_path_buf(),
     };
     keeper.look();
     let began = Instant::now();
@@ -69,6 +77,8 @@ struct Keeper {
     root: PathBuf,
     /// `node.json`.
     config: PathBuf,
+    /// Where the server keeps its certificates.
+    data: PathBuf,
 }
 
 impl Keeper {
@@ -122,7 +132,10 @@ impl Keeper {
             }
         };
         let outcome = match self.act(request.ask) {
-            Ok(()) => Outcome::Done(self.told()),
+            Ok(kubeconfig) => Outcome::Done(Told {
+                kubeconfig,
+                ..self.told()
+            }),
             Err(error) => {
                 tracing::error!(%error, "it was not done");
                 Outcome::Failed(told(error.as_ref()))
@@ -132,18 +145,17 @@ impl Keeper {
         serde_json::to_string(&Reply { id, outcome }).ok()
     }
 
-    fn act(&mut self, ask: Ask) -> Result<(), Failure> {
+    /// Does it; what is asked for beside what every answer holds.
+    fn act(&mut self, ask: Ask) -> Result<Option<String>, Failure> {
         match ask {
-            Ask::Hello => Ok(()),
-            Ask::Wake(wake) => self.wake(&wake),
-            Ask::Sync => {
-                nix::unistd::sync();
-                Ok(())
-            }
+            Ask::Hello => {}
+            Ask::Wake(wake) => self.wake(&wake)?,
+            Ask::Sync => nix::unistd::sync(),
             Ask::Freeze => {
                 self.must_be_nobody()?;
-                Ok(template::prepare(&self.root)?)
+                template::prepare(&self.root)?;
             }
+            Ask::Credentials => return self.credentials().map(Some),
             Ask::Become(identity) => {
                 self.must_be_nobody()?;
                 self.wake(&identity.wake)?;
@@ -151,9 +163,21 @@ impl Keeper {
                 self.clock = Clock::default();
                 identity::take_on(&self.root, &self.config, &identity)?;
                 tracing::info!(name = %identity.hostname, "the copy is a machine of its own");
-                Ok(())
             }
         }
+        Ok(None)
+    }
+
+    /// What `cadet-node kubeconfig` prints. Whoever can ask here could read it from the machine's
+    /// memory or disk.
+    fn credentials(&self) -> Result<String, Failure> {
+        let config = config::read(&self.config)?;
+        let pki = Pki::at(&self.data);
+        let began = Instant::now();
+        while !pki.has("admin.crt") && began.elapsed() < MAKING {
+            std::thread::sleep(MADE);
+        }
+        Ok(credentials::admin(&config, &self.data)?)
     }
 
     /// Dice first: setting the clock may wake somebody.
@@ -174,8 +198,15 @@ impl Keeper {
         Told {
             version: env!("CARGO_PKG_VERSION").into(),
             configured: self.config.exists(),
+            boot_id: self.boot_id(),
             ..self.clock.told()
         }
+    }
+
+    /// Empty where the system does not tell.
+    fn boot_id(&self) -> String {
+        let read = std::fs::read_to_string(self.root.join("proc/sys/kernel/random/boot_id"));
+        read.map_or_else(|_| String::new(), |id| id.trim().to_owned())
     }
 }
 
@@ -199,6 +230,7 @@ mod tests {
             clock: Clock::default(),
             root: dir.to_path_buf(),
             config: dir.join("node.json"),
+            data: dir.join("data"),
         }
     }
 
@@ -220,6 +252,36 @@ mod tests {
         };
         assert!(!told.configured);
         assert_eq!(told.version, env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn it_hands_out_the_kubeconfig_that_the_server_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = keeper(dir.path());
+        let ask = r#"{"id":3,"ask":"credentials"}"#;
+        let Outcome::Failed(why) = outcome(keeper.answer(ask)) else {
+            panic!("nobody has credentials");
+        };
+        assert!(why.contains("node.json"), "{why}");
+        let config = r#"{"nodeName": "cadet", "clusterName": "shop",
+            "clusterCidr": "10.244.0.0/16", "podCidr": "10.244.0.0/24",
+            "serviceCidr": "10.96.0.0/12", "apiPort": 6443}"#;
+        std::fs::write(&keeper.config, config).unwrap();
+        let read = config::read(&keeper.config).unwrap();
+        let here = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+        Pki::at(&keeper.data).ensure(&read, here).unwrap();
+        let Outcome::Done(told) = outcome(keeper.answer(ask)) else {
+            panic!("it has none");
+        };
+        let text = told.kubeconfig.unwrap();
+        assert!(text.contains("shop-admin"), "{text}");
+        let Outcome::Done(told) = outcome(keeper.answer(r#"{"id":3,"ask":"hello"}"#)) else {
+            panic!("it answers");
+        };
+        assert_eq!(
+            told.kubeconfig, None,
+            "whoever does not ask is told nothing"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::command::{CommandError, run, try_run};
+use super::{poised, warm};
 
 /// Units behind which somebody could be let in, and the sockets that start them.
 const DOORS: [&str; 3] = ["ssh.socket", "ssh.service", "sshd.service"];
@@ -13,13 +14,6 @@ const OWN: [&str; 4] = [
     "var/lib/docker/engine-id",
     "home/cadet/.ssh/authorized_keys",
     "etc/machine-id.cadet-new",
-];
-/// What a copy needs first: read now, it is in the memory that is frozen.
-const WARM: [&str; 4] = [
-    "usr/local/bin/cadet-node",
-    "usr/sbin/sshd",
-    "usr/bin/crun",
-    "usr/bin/containerd-shim-runc-v2",
 ];
 
 /// Why the machine cannot be a template.
@@ -53,16 +47,12 @@ pub fn prepare(root: &Path) -> Result<(), TemplateError> {
         run(&["systemctl", act, "--quiet", unit]).map_err(TemplateError::Boot)?;
     }
     run(&["docker", "version"]).map_err(TemplateError::Boot)?;
+    warm::up(root);
     for door in DOORS {
         try_run(&["systemctl", "stop", door]);
     }
+    poised::stand(root);
     forget(root)?;
-    for file in WARM {
-        // A file that an image has elsewhere is read when it is needed.
-        if let Ok(mut open) = std::fs::File::open(root.join(file)) {
-            let _ = std::io::copy(&mut open, &mut std::io::sink());
-        }
-    }
     nix::unistd::sync();
     // What was deleted since the base image takes no room in the template.
     try_run(&["fstrim", "/"]);

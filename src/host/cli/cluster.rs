@@ -203,8 +203,11 @@ impl Cluster {
     }
 
     /// Waits until /readyz says ok; the caller sets the deadline. A server that is
-    /// not there yet gives no event to wait for, so this asks again with growing pauses.
+    /// not there yet gives no event to wait for, so this asks again with growing pauses; often
+    /// at first, because the server of a machine that was copied or woke comes within seconds.
     pub async fn wait_ready(&self, mut seen: impl FnMut(&str)) {
+        const SOON: Duration = Duration::from_secs(4);
+        let began = std::time::Instant::now();
         let mut pause = Duration::from_millis(50);
         loop {
             let answer = self
@@ -219,7 +222,9 @@ impl Cluster {
                 Err(e) => seen(&chain(&e)),
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 3 / 2).min(Duration::from_secs(1));
+            if began.elapsed() > SOON {
+                pause = (pause * 3 / 2).min(Duration::from_secs(1));
+            }
         }
     }
 

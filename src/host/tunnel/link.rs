@@ -393,9 +393,12 @@ async fn persist(
     deadline: Duration,
     on_wait: &mut impl FnMut(Waiting<'_>) -> bool,
 ) -> Result<Session> {
-    // A booting guest becomes ready at one moment; a pause of a quarter second at most
-    // keeps the wait after that moment short and costs the guest one refused SYN.
+    // A guest becomes ready at one moment; a pause of a quarter second at most keeps the wait
+    // after that moment short and costs the guest one refused SYN. One that was copied or woke is
+    // there in its first second: it is asked more often.
     const PAUSE: Duration = Duration::from_millis(250);
+    const AWAKE: Duration = Duration::from_secs(2);
+    const SHORT: Duration = Duration::from_millis(50);
     let started = Instant::now();
     let mut attempts = 0;
     loop {
@@ -411,7 +414,8 @@ async fn persist(
             elapsed,
             error: &error,
         });
-        if !go_on || elapsed + PAUSE >= deadline {
+        let pause = if elapsed < AWAKE { SHORT } else { PAUSE };
+        if !go_on || elapsed + pause >= deadline {
             return Err(TunnelError::NotReady {
                 address: target.address,
                 waited: elapsed,
@@ -419,6 +423,6 @@ async fn persist(
                 last: Box::new(error),
             });
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 }

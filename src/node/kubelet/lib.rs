@@ -98,6 +98,7 @@ use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use pause::{PauseError, PauseImage};
 pub use pods::PodTable;
 pub use resolv::ClusterDns;
 pub use runtime::docker::DockerRuntime;
@@ -111,7 +112,6 @@ use images::Images;
 use lessons::{Lessons, LessonsError};
 use machine::{Machine, MachineError};
 use node::{Identity, NodeKeeper};
-use pause::PauseImage;
 use pods::{Pods, reserve_addresses};
 use runtime::Runtime;
 use shared::{PodNetwork, Shared};

@@ -82,19 +82,43 @@ const MARK: &str = "cadet";
 
 async fn accept_in_docker_chain(config: &NetworkConfig) -> Result<(), NetworkError> {
     // The chain may be missing when Docker has not run yet; Docker keeps one it finds.
-    if !succeeds("iptables", &["-w", "-n", "-L", CHAIN]).await? {
-        run("iptables", &["-w", "-N", CHAIN], "").await?;
+    let listed = match output("iptables", &["-w", "-S", CHAIN]).await {
+        Ok(listed) => listed,
+        Err(NetworkError::Rules { .. }) => {
+            run("iptables", &["-w", "-N", CHAIN], "").await?;
+            String::new()
+        }
+        Err(error) => return Err(error),
+    };
+    let there = marked(&listed);
+    let pods = config.cluster_cidr.to_string();
+    let mut missing = String::new();
+    for rule in accepting(&pods) {
+        if there.iter().any(|known| *known == rule) {
+            continue;
+        }
+        // One that is written in other words is there as well.
+        let mut check = vec!["-w", "-C"];
+        check.extend(rule);
+        if there.is_empty() || !succeeds("iptables", &check).await? {
+            missing.push_str(&format!("-I {}\n", rule.join(" ")));
+        }
     }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    // All of them by one program: to start programs is what takes an emulated machine long here.
+    let input = format!("*filter\n{missing}COMMIT\n");
+    run("iptables-restore", &["-w", "--noflush"], &input).await
+}
+
+/// Chain and rules, word by word, as `iptables -S` writes them.
+fn accepting(pods: &str) -> [[&str; 9]; 4] {
     // By address as well: what comes in at this node for a pod of another one, and its
     // answers, pass by the bridge.
-    let pods = config.cluster_cidr.to_string();
-    for [side, what] in [
-        ["-i", BRIDGE],
-        ["-o", BRIDGE],
-        ["-s", pods.as_str()],
-        ["-d", pods.as_str()],
-    ] {
-        let rule = [
+    [["-i", BRIDGE], ["-o", BRIDGE], ["-s", pods], ["-d", pods]].map(|[side, what]| {
+        [
+            CHAIN,
             side,
             what,
             "-m",
@@ -103,16 +127,8 @@ async fn accept_in_docker_chain(config: &NetworkConfig) -> Result<(), NetworkErr
             MARK,
             "-j",
             "ACCEPT",
-        ];
-        let mut check = vec!["-w", "-C", CHAIN];
-        check.extend(rule);
-        if !succeeds("iptables", &check).await? {
-            let mut insert = vec!["-w", "-I", CHAIN];
-            insert.extend(rule);
-            run("iptables", &insert, "").await?;
-        }
-    }
-    Ok(())
+        ]
+    })
 }
 
 /// Takes our rules out of Docker's chain, and the chain with them if it was only ours: one
@@ -206,6 +222,19 @@ pub(crate) async fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_rules_are_known_again_as_iptables_lists_them() {
+        let listed = "-N DOCKER-USER\n\
+            -A DOCKER-USER -s 10.244.0.0/16 -m comment --comment cadet -j ACCEPT\n\
+            -A DOCKER-USER -o cadet0 -m comment --comment cadet -j ACCEPT\n\
+            -A DOCKER-USER -i cadet0 -m comment --comment another -j ACCEPT\n\
+            -A DOCKER-USER -j RETURN\n"
+            .replace("cadet0", BRIDGE);
+        let there = marked(&listed);
+        let known = accepting("10.244.0.0/16").map(|rule| there.iter().any(|k| *k == rule));
+        assert_eq!(known, [false, true, true, false]);
+    }
 
     #[test]
     fn only_what_leaves_the_cluster_is_masqueraded() {

@@ -38,8 +38,12 @@ impl Step for Install {
     }
 
     async fn done(&self, v: &mut Voyage<'_>) -> Result<Option<Note>> {
-        if let Some(Arrival::Woke { current: true, .. }) = v.arrivals.get(&FIRST) {
-            return Ok(Some(Note::there(told())));
+        match v.arrivals.get(&FIRST) {
+            Some(Arrival::Woke { current: true, .. }) => return Ok(Some(Note::there(told()))),
+            // A template holds this very program, and its keeper has started it; that it answers
+            // is seen by the next step.
+            Some(Arrival::Copied) => return Ok(Some(Note::new(told()))),
+            _ => {}
         }
         if !v.was_running {
             return Ok(None);
@@ -52,8 +56,7 @@ impl Step for Install {
     async fn run(&self, v: &mut Voyage<'_>) -> Result<Note> {
         let tunnel = tunnel(v)?.clone();
         let first = Node::first(&v.profile.name);
-        let known = v.arrivals.get(&FIRST) == Some(&Arrival::Copied);
-        let replaced = ensure(v.cx, &first, &tunnel, known).await?;
+        let replaced = ensure(v.cx, &first, &tunnel, false).await?;
         Ok(Note::new(if replaced {
             format!("{}, replaced an older one", told())
         } else {

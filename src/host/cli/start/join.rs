@@ -58,7 +58,7 @@ impl Step for Join {
             }
             let waiting = format!("{name} runs, waiting for its node");
             v.cx.ui.progress(&waiting, None);
-            ready::is_ready(v.cx, &cluster, &tunnel, name, v.args.wait_timeout).await?;
+            ready::is_ready(v.cx, &cluster, &tunnel, node, v.args.wait_timeout).await?;
             tunnel.close().await;
         }
         let are = if v.workers.len() == 1 { "is" } else { "are" };

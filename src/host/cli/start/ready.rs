@@ -3,18 +3,24 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cadet_api::keeper::{Ask, Told};
 use cadet_api::kubeconfig::Access;
 use cadet_tunnel::Tunnel;
 
-use super::{Arrival, Note, Step, Voyage};
+use super::{Arrival, Note, Step, Voyage, install};
 use crate::cluster::{self, Cluster};
 use crate::commands::start::WaitFor;
 use crate::error::{CliError, Result};
 use crate::nodes::Node;
-use crate::{Context, kubeconfig, line, machine};
+use crate::{Context, keeper, kubeconfig, line, machine};
 
 /// See the module.
 pub struct Ready;
+
+/// For the keeper's answer with the kubeconfig; it gives up before.
+const CREDENTIALS: Duration = Duration::from_secs(15);
+/// For its answer without. A machine of an older Cadet never answers.
+const HELLO: Duration = Duration::from_secs(2);
 
 #[async_trait]
 impl Step for Ready {
@@ -49,8 +55,7 @@ impl Step for Ready {
         let access = match kept(v, &server)? {
             Some(access) => access,
             None => {
-                let command = "sudo /usr/local/bin/cadet-node kubeconfig";
-                let text = line::guest(&tunnel, command).await?;
+                let text = fetched(v, &tunnel).await?;
                 let access = kubeconfig::from_guest(&text, v.cx.name.as_str(), server)?;
                 kubeconfig::write_alone(&v.files.kubeconfig(), &access)?;
                 access
@@ -90,7 +95,8 @@ impl Step for Ready {
         v.cx.ui.progress("API answers, waiting for the node", None);
         let name = v.cx.name.as_str();
         let patience = v.args.wait_timeout;
-        is_ready(v.cx, &cluster, &tunnel, name, patience).await?;
+        let first = Node::first(name);
+        is_ready(v.cx, &cluster, &tunnel, &first, patience).await?;
         Ok(Note::new(format!("API answers, node {name} is Ready")))
     }
 }
@@ -105,7 +111,40 @@ fn kept(v: &Voyage<'_>, server: &str) -> Result<Option<Access>> {
     Ok(access.filter(|access| access.server == server))
 }
 
-/// Waits until the node `name`, whose machine `tunnel` leads into, is Ready.
+/// The administrator's kubeconfig out of the machine. The keeper of one that was just copied has
+/// it as soon as it is made; a login, sudo and a program of its own take an emulated machine, which
+/// has much to do then, a second.
+async fn fetched(v: &Voyage<'_>, tunnel: &Tunnel) -> Result<String> {
+    let first = Node::first(&v.profile.name);
+    if v.arrivals.get(&first.number) == Some(&Arrival::Copied) {
+        let socket = first.files(&v.files).keeper();
+        let told = keeper::ask(&socket, Ask::Credentials, CREDENTIALS).await;
+        if let Ok(Told {
+            kubeconfig: Some(text),
+            ..
+        }) = told
+        {
+            return Ok(text);
+        }
+        // Why there are none is told by what keeps the server from running.
+        install::ensure(v.cx, &first, tunnel, true).await?;
+    }
+    line::guest(tunnel, "sudo /usr/local/bin/cadet-node kubeconfig").await
+}
+
+/// Which boot of its machine this is, as the keeper tells; else by the line into it.
+async fn boot_id(cx: &Context, node: &Node, tunnel: &Tunnel) -> Result<String> {
+    let socket = node.files(&cx.world.files(&cx.name)).keeper();
+    if let Ok(told) = keeper::ask(&socket, Ask::Hello, HELLO).await
+        && !told.boot_id.is_empty()
+    {
+        return Ok(told.boot_id);
+    }
+    let told = line::guest(tunnel, "cat /proc/sys/kernel/random/boot_id").await?;
+    Ok(told.trim().to_owned())
+}
+
+/// Waits until `node`, into whose machine `tunnel` leads, is Ready.
 ///
 /// # Errors
 /// CLUSTER_NODE_NOT_READY with what it said last.
@@ -113,20 +152,20 @@ pub(super) async fn is_ready(
     cx: &Context,
     cluster: &Cluster,
     tunnel: &Tunnel,
-    name: &str,
+    node: &Node,
     patience: Duration,
 ) -> Result<()> {
     // After a boot the API still tells what the node said before it: only a report of
     // this boot counts.
-    let boot = line::guest(tunnel, "cat /proc/sys/kernel/random/boot_id").await?;
-    let boot = boot.trim();
+    let boot = boot_id(cx, node, tunnel).await?;
+    let name = node.name.as_str();
     let mut why = "the node has not registered yet".to_string();
     let waited = {
         let node = cluster.wait_for("/api/v1/nodes", |node| {
             if node["metadata"]["name"] != name {
                 return false;
             }
-            if node["status"]["nodeInfo"]["bootID"] != boot {
+            if node["status"]["nodeInfo"]["bootID"] != boot.as_str() {
                 why = "the agent has not reported since this boot".into();
                 return false;
             }
