@@ -1,8 +1,7 @@
-//! The first moments of a machine and of its cluster: somebody is yet to say which one it is, and
-//! the server is making its certificates while the agent starts beside it.
+//! The first moments of a cluster: the server of this machine is making its certificates while the
+//! agent starts beside it.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cadet_api::install::NodeConfig;
@@ -16,14 +15,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const RESTART: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// Returns once there is a configuration. Comes before all else of a program: in a template,
-/// copies begin here, and nothing that must differ between them may have been drawn before.
-pub fn configuration(path: &Path) {
-    while !path.exists() {
-        std::thread::sleep(LOOK);
-    }
-}
 
 /// Waits for the certificates of a server that is making them, and then for its API: whoever asks
 /// too early ends, or asks again later than need be. Ends after a while in any case: what is

@@ -105,9 +105,6 @@ struct ServerArgs {
     /// Port of the dashboard on 127.0.0.1; 0: none
     #[arg(long, default_value_t = DASHBOARD_PORT, value_name = "PORT")]
     dashboard_port: u16,
-    /// Wait until there is a configuration
-    #[arg(long, hide = true)]
-    when_configured: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -117,9 +114,6 @@ struct AgentArgs {
     /// Docker's socket
     #[arg(long, default_value = "/var/run/docker.sock", value_name = "PATH")]
     docker_host: PathBuf,
-    /// Wait until there is a configuration
-    #[arg(long, hide = true)]
-    when_configured: bool,
 }
 
 /// Anything that ends the program; printed with its causes.
@@ -153,9 +147,6 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Verb::Down(args) => Ok(up::down(&args, &cli.data)?),
         Verb::Supervise(args) => Ok(up::supervise(&args, &cli.data)?),
         Verb::Server(args) => {
-            if args.when_configured {
-                beginning::configuration(&args.config.config);
-            }
             log_to_journal();
             let config = config::read(&args.config.config)?;
             let runtime = runtime()?;
@@ -164,9 +155,6 @@ fn run(cli: Cli) -> Result<(), Failure> {
             runtime.block_on(serving)
         }
         Verb::Agent(args) => {
-            if args.when_configured {
-                beginning::configuration(&args.config.config);
-            }
             log_to_journal();
             let config = config::read(&args.config.config)?;
             let runtime = runtime()?;

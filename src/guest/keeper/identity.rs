@@ -47,10 +47,6 @@ pub enum IdentityError {
 /// [`IdentityError`]; the copy is then of no use.
 pub fn take_on(root: &Path, config: &Path, identity: &Identity) -> Result<(), IdentityError> {
     let is_worker = !identity.pki.is_empty();
-    if is_worker {
-        // It stands ready (`poised`) and would begin with what is written last.
-        command::run(&["systemctl", "stop", SERVER])?;
-    }
     write_files(root, identity)?;
     nix::unistd::sethostname(&identity.hostname).map_err(IdentityError::Hostname)?;
     if let Some(card) = &identity.card {

@@ -17,7 +17,6 @@ mod clock;
 mod command;
 mod dice;
 mod identity;
-mod poised;
 mod port;
 mod template;
 mod warm;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::command::{CommandError, run, try_run};
-use super::{poised, warm};
+use super::warm;
 
 /// Units behind which somebody could be let in, and the sockets that start them.
 const DOORS: [&str; 3] = ["ssh.socket", "ssh.service", "sshd.service"];
@@ -51,7 +51,6 @@ pub fn prepare(root: &Path) -> Result<(), TemplateError> {
     for door in DOORS {
         try_run(&["systemctl", "stop", door]);
     }
-    poised::stand(root);
     forget(root)?;
     nix::unistd::sync();
     // What was deleted since the base image takes no room in the template.
