@@ -5,8 +5,7 @@
 //! snapshot   pause ─ save (whole) + disks ─ resume      disks back ─ thaw ─ resume, often
 //! template   (memory in a file) pause ─ save (outside)  thaw with the memory copied, often
 //! ```
-//! What is loaded is compared with its note before the guest goes on; a machine that does not fit
-//! is never woken.
+//! What is loaded is compared with its note first; a machine that does not fit is never woken.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -143,9 +142,7 @@ impl Machine {
 
     /// Starts QEMU with a saved state. The guest stands still until it is resumed.
     ///
-    /// The files are read and compared while QEMU starts and loads them. A guest whose files are
-    /// not what was written has not executed an instruction when it is ended, and no disk was
-    /// written to.
+    /// The files are read and compared while QEMU starts; nothing of them is loaded before.
     ///
     /// # Errors
     /// [`VmError::NotUsable`] with why it does not fit; as [`Machine::start`].
@@ -168,12 +165,10 @@ impl Machine {
         let mut machine = Machine::launch(config, emulator, &["-incoming", "defer"]).await?;
         let loaded = async {
             let mut qmp = machine.await_control(began).await?;
-            let loaded = migrate::load(&mut qmp, files.state, note.layout).await;
-            // First, because damage is what QEMU may have stumbled over.
             for one in reading {
                 one.compare().await?;
             }
-            loaded
+            migrate::load(&mut qmp, files.state, note.layout).await
         };
         let loaded = loaded.await;
         let loaded = match loaded {
