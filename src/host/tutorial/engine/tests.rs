@@ -185,6 +185,29 @@ impl Learner {
     }
 }
 
+/// Waits for the learner's word; what it says meanwhile comes from a file.
+const TOLD: &str = r#"
+## Told
+
+```watch
+- done: true
+```
+```not-yet
+- when: [{file: plan.txt, contains: sun}]
+  say: The plan leads to the sun.
+```
+"#;
+
+#[tokio::test]
+async fn the_reason_of_a_step_that_waits_for_a_word_follows_what_cannot_be_watched() {
+    let (world, lesson) = (FakeWorld::new(), lesson(&[TOLD]));
+    let mut learner = Learner::begin(&world, &lesson);
+    learner.is_told("run it here").await;
+    let plan = b"to the sun".to_vec();
+    world.inner().files.insert("plan.txt".to_owned(), plan);
+    assert_eq!(learner.is_told("leads to the sun").await, Reason::Author);
+}
+
 #[tokio::test]
 async fn a_learner_goes_through_with_enter() {
     let (world, lesson) = (FakeWorld::new(), lesson(&[POD, LOOK, READ]));

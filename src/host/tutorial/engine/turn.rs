@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::sources::{self, Post};
 use crate::condition::judge::judge_all;
-use crate::condition::{Condition, Facts, Fetched, Need, Probe, Target, Verdict, needs};
+use crate::condition::{Condition, Facts, Fetched, Need, Probe, Target, Verdict, What, needs};
 use crate::event::{LiveCondition, Reason};
 use crate::model::Step;
 use crate::progress::StepProgress;
@@ -18,6 +18,8 @@ use crate::world::{Change, World};
 /// The first pause between two questions to the same place, and the longest.
 const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(2);
+/// The longest while only the learner can end the step: what is asked then is the reason alone.
+const LEISURELY: Duration = Duration::from_secs(8);
 
 /// What a look at everything known says.
 pub(crate) struct Standing {
@@ -234,23 +236,21 @@ impl Turn {
         }
     }
 
-    /// While only what cannot be watched is missing, it is asked for with growing pauses.
+    /// While only what cannot be watched is missing, or the learner's word, what can be asked for
+    /// is asked with growing pauses.
     fn ask_again(&mut self, step: &Step, verdicts: &[Verdict]) {
-        let mut missing = step
-            .watch
-            .iter()
-            .zip(verdicts)
-            .filter(|(_, v)| !v.holds)
-            .peekable();
-        let any = missing.peek().is_some();
-        let only_probes = any && missing.all(|(condition, _)| condition.probe().is_some());
-        if self.left || self.pausing || !only_probes || !self.settled() {
+        let missing = step.watch.iter().zip(verdicts).filter(|(_, v)| !v.holds);
+        let missing: Vec<&Condition> = missing.map(|(condition, _)| condition).collect();
+        let asked = missing.iter().any(|one| one.probe().is_some());
+        let unseen = |one: &&Condition| one.probe().is_some() || one.what == What::Done;
+        let in_vain = missing.is_empty() || self.probes.is_empty() || !missing.iter().all(unseen);
+        if self.left || self.pausing || in_vain || !self.settled() {
             return;
         }
         self.pausing = true;
         let (world, post) = self.ends();
         self.tasks.spawn(sources::pause(world, self.pause, post));
-        self.pause = (self.pause * 2).min(LONGEST);
+        self.pause = (self.pause * 2).min(if asked { LONGEST } else { LEISURELY });
     }
 
     fn reason(&mut self, step: &Step, verdicts: &[Verdict]) -> (String, Reason) {
