@@ -336,8 +336,7 @@ fn names_that_are_none_are_refused_before_anything_is_asked() {
         &["mount", folder],
         &["mount", "/nowhere/at/all:/mnt/x"],
         &["mount", ".:/etc"],
-        &["addons", "enable", "registry"],
-        &["addons", "disable", "metrics"],
+        &["addons", "enable", "teapot"],
         &["mount", ".:mnt"],
         &["image", "build", "-t", "a;b", folder],
         // No Dockerfile, no folder, no name.

@@ -213,7 +213,7 @@ fn every_answer_can_be_read_by_a_program() {
         "tutorial lint",
         "docker-env --unset",
         "help errors",
-        "help events",
+        "help event-names",
         "help HOST_DISK_FULL",
         "help node add",
         "start --dry-run",
@@ -236,7 +236,7 @@ fn every_answer_can_be_read_by_a_program() {
 #[test]
 fn names_of_events_are_told() {
     let home = Sealed::new();
-    let told = home.ok(&["help", "events"]).out;
+    let told = home.ok(&["help", "event-names"]).out;
     for name in ["step.done", "door.opened", "not.yet", "forward.aimed"] {
         assert!(told.lines().any(|l| l.starts_with(name)), "{name}: {told}");
     }

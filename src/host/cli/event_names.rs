@@ -1,5 +1,5 @@
 //! The names of events that `-o json` prints, which programs rely on: a name that was once given
-//! stays, and means what it meant. `cadet help events` lists them.
+//! stays, and means what it meant. `cadet help event-names` lists them.
 
 /// Every value of the field `type`, and what it tells. Rows of lists (profiles, nodes, images …)
 /// have no type: the command says what they are.

@@ -12,7 +12,7 @@ use crate::{topics, ui};
 /// Flags of `cadet help`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cadet help start\n  cadet help node add\n  cadet help HOST_DISK_FULL\n  cadet help errors\n  cadet help events      names in the output of -o json"
+    after_help = "Examples:\n  cadet help start\n  cadet help node add\n  cadet help HOST_DISK_FULL\n  cadet help errors\n  cadet help event-names   names in the output of -o json"
 )]
 pub struct HelpArgs {
     /// A command, an error id, `errors` for the list of all ids, `events` for that of all events
@@ -30,7 +30,7 @@ pub fn run(cx: &Context, args: HelpArgs) -> Result<u8> {
                 tell_topic(cx, topic, &text);
             }
         }
-        [one] if one == "events" => events(cx),
+        [one] if one == "event-names" => events(cx),
         [one] => match topics::find(one) {
             Some(topic) => {
                 let story = ui::wrap(topic.story, 78);
