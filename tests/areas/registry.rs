@@ -25,7 +25,7 @@ while read -r line && [ ${#line} -gt 1 ]; do
         [Aa]uthorization:*) auth=${line#*: };;
     esac
 done
-echo "$letter$method $path" >> /site/log
+echo "$1 $letter$method $path" >> /site/log
 answer() {
     printf "HTTP/1.1 $1\r\nContent-Type: $2\r\nContent-Length: $(wc -c < $3)\r\n"
     printf "Connection: close\r\n$4\r\n"
@@ -192,8 +192,9 @@ fn what_is_there_is_asked_for_again_only_if_one_says_so(cluster: &dyn Cluster) {
     );
     told(cluster, "present", "Pulled", &words);
     it_was_fetched(cluster, "again", &two);
+    // The other registry has the same tags.
     let asked = |tag: u32| {
-        let count = format!("grep -c '/manifests/{tag}$' {ROOT}/log");
+        let count = format!("grep -c '^open .*/manifests/{tag}$' {ROOT}/log");
         cluster.node_says(&count).parse::<u32>().expect("a number")
     };
     assert!(
