@@ -215,8 +215,10 @@ export function picture(main, cx) {
     const counts = { ok: 0, busy: 0, bad: 0, done: 0 };
     for (const pod of pods) counts[podHealth(pod)] += 1;
     const states = LEGEND.filter(([health]) => counts[health] > 0).map(([health, words]) => `${counts[health]} ${words}`).join(", ");
+    const many = (number, one) => `${number} ${one}${number === 1 ? "" : "s"}`;
     const told = [
-      `${nodes.filter((node) => node.node).length} nodes`, `${pods.length} pods${states ? `: ${states}` : ""}`, `${services.length} Services`,
+      many(nodes.filter((node) => node.node).length, "node"), `${many(pods.length, "pod")}${states ? `: ${states}` : ""}`,
+      many(services.length, "Service"),
       ...trouble.map((copy) => copy.error.message),
     ];
     text(summary, told.join(" · "));
