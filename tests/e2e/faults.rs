@@ -224,14 +224,14 @@ impl Stage<'_> {
         assert_eq!(start.code, 0);
         let said = format!("{}{}", start.out, start.err);
         assert!(said.contains("cannot be woken"), "{start}");
-        assert!(said.contains("99.1.0"), "{start}");
+        assert!(said.contains("7.2.99"), "{start}");
         eventually("the counter was started anew", MINUTES, || {
             (self.f.container(self.profile).0 != container).then_some(())
         });
         // And back again, while it runs: it is not suspended under another name.
         let stop = self.timed(&["stop"]);
         let said = format!("{}{}", stop.out, stop.err);
-        assert!(said.contains("99.1.0"), "{stop}");
+        assert!(said.contains("7.2.99"), "{stop}");
         assert!(said.contains("shutting down instead"), "{stop}");
         self.timed(&["start"]);
         self.f.container(self.profile);
@@ -244,7 +244,7 @@ impl Stage<'_> {
         let arch = Arch::host().expect("a guest");
         let real = Emulator::find(arch, Some(env_path().as_ref())).expect("QEMU");
         let text = format!(
-            "#!/bin/sh\nif [ \"$1\" = --version ]; then\n  echo 'QEMU emulator version 99.1.0 (next)'\n  exit\nfi\nexec {} \"$@\"\n",
+            "#!/bin/sh\nif [ \"$1\" = --version ]; then\n  echo 'QEMU emulator version 7.2.99 (next)'\n  exit\nfi\nexec {} \"$@\"\n",
             real.path.display()
         );
         let file = bin.join(arch.emulator());
