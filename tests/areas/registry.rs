@@ -183,15 +183,15 @@ fn what_is_there_is_asked_for_again_only_if_one_says_so(cluster: &dyn Cluster) {
     let without = json!({});
     let (one, two) = (format!("{OPEN}:1"), format!("{OPEN}:2"));
     runs(cluster, "present", &one, "IfNotPresent", &without);
-    runs(cluster, "again", &two, "Always", &without);
-    for pod in ["present", "again"] {
+    runs(cluster, "afresh", &two, "Always", &without);
+    for pod in ["present", "afresh"] {
         cluster.until(&format!("pod/{pod}"), ".status.phase", "Succeeded");
     }
     let words = format!(
         "Container image \"{one}\" already present on machine and can be accessed by the pod"
     );
     told(cluster, "present", "Pulled", &words);
-    it_was_fetched(cluster, "again", &two);
+    it_was_fetched(cluster, "afresh", &two);
     // The other registry has the same tags.
     let asked = |tag: u32| {
         let count = format!("grep -c '^open .*/manifests/{tag}$' {ROOT}/log");
@@ -206,7 +206,7 @@ fn what_is_there_is_asked_for_again_only_if_one_says_so(cluster: &dyn Cluster) {
 
 fn clear(cluster: &dyn Cluster, exact: &str) {
     let mut all = vec!["pod", "registry", "pulled", "exact", "always", "let-in"];
-    all.extend(["locked-out", "present", "again"]);
+    all.extend(["locked-out", "present", "afresh"]);
     cluster.forget(&all);
     cluster.forget(&["secret/shelf"]);
     cluster.until_gone(&["pod/registry"]);
