@@ -58,6 +58,20 @@ pub struct NodeKeeper {
     housekeeper: Housekeeper,
 }
 
+/// Whether the API shows another state of a condition than ours: the node controller may call a
+/// node silent once more just after it has come back.
+fn contradicted(shown: Option<&NodeStatus>, own: &NodeStatus) -> bool {
+    let shown: Vec<&NodeCondition> = shown
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten())
+        .collect();
+    let same = |own: &NodeCondition| {
+        let mut of_type = shown.iter().filter(|one| one.type_ == own.type_);
+        of_type.any(|one| one.status == own.status)
+    };
+    own.conditions.iter().flatten().any(|one| !same(one))
+}
+
 impl NodeKeeper {
     #[must_use]
     pub fn new(
@@ -115,7 +129,11 @@ impl NodeKeeper {
         let status = self.status(&engine, node.status.as_ref(), now);
         self.tell_changes(&node, &status);
         let due = match &self.sent {
-            Some((sent, at)) => differs(sent, &status) || now.duration_since(*at) >= REPORT,
+            Some((sent, at)) => {
+                differs(sent, &status)
+                    || contradicted(node.status.as_ref(), &status)
+                    || now.duration_since(*at) >= REPORT
+            }
             None => true,
         };
         let api: Api<Node> = Api::all(self.client.clone());

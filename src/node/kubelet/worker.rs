@@ -47,6 +47,8 @@ const LOG_LINES: i64 = 80;
 const LOG_BYTES: usize = 2048;
 /// Wait after the engine or the API server failed.
 pub(crate) const RETRY: SignedDuration = SignedDuration::from_secs(5);
+/// Between two contradictions: while the node still counts as silent, its controller says no again.
+const INSIST: SignedDuration = SignedDuration::from_secs(2);
 /// Longest wait for the API server to take a status.
 const PUBLISH: Duration = Duration::from_secs(10);
 /// Steps taken before the worker pauses, should a plan ever fail to converge.
@@ -81,6 +83,8 @@ pub struct Worker {
     published: Option<PodStatus>,
     /// The change that made it.
     published_at: Option<u64>,
+    /// When we last said again what somebody had overruled.
+    insisted: Option<Timestamp>,
     mirror: u64,
 }
 
@@ -105,6 +109,7 @@ impl Worker {
             probes: Some(probes),
             published: None,
             published_at: None,
+            insisted: None,
             mirror: 0,
         }
     }
@@ -370,6 +375,12 @@ impl Worker {
         terminating: bool,
     ) -> Option<Timestamp> {
         if self.contradicted(pod) {
+            let now = Timestamp::now();
+            let again = self.insisted.map(|at| at + INSIST);
+            if let Some(again) = again.filter(|again| *again > now) {
+                return Some(again);
+            }
+            self.insisted = Some(now);
             self.published = None;
         }
         let known = self.with_published_status(pod);
