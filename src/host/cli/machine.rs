@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use cadet_api::keeper::Ask;
-use cadet_state::{Base, Profile, ProfilePaths, Settings, Store};
+use cadet_state::{Base, Phase, Profile, ProfilePaths, Settings, Store};
 use cadet_vm::{
     Accel, Arch, Disk, DiskFormat, Machine, MachineConfig, Memory, QmpEndpoint, State,
     StopDeadlines, StopStage, Stopped,
@@ -24,6 +24,23 @@ pub const FIRST_PROFILE: &str = "cadet";
 pub const GUEST_SSH: u16 = 22;
 /// Port of the API server in the guest.
 pub const GUEST_API: u16 = 6443;
+
+/// The record of the command's profile, unless a delete of it is under way.
+///
+/// # Errors
+/// GUEST_NOT_FOUND, HOST_PROFILE_BUSY.
+pub fn sound(cx: &Context) -> Result<Profile> {
+    let profile = profile(cx)?;
+    if profile.phase != Phase::Deleting {
+        return Ok(profile);
+    }
+    Err(CliError::new(
+        "HOST_PROFILE_BUSY",
+        format!("a delete of profile {} did not finish", cx.name),
+    )
+    .why("its machines or files may be half gone")
+    .fix(again(cx, "delete")))
+}
 
 /// The record of the command's profile.
 ///

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cadet_state::{Phase, Profile, ProfileLock, Worker};
+use cadet_state::{Profile, ProfileLock, Worker};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -110,7 +110,7 @@ async fn add(cx: &Context, args: AddArgs) -> Result<u8> {
     let began = Instant::now();
     machine::profile(cx)?;
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "node add")?;
-    let mut profile = profile(cx)?;
+    let mut profile = machine::sound(cx)?;
     if profile.server.is_some() {
         return Err(servers::no_machine(
             "be made",
@@ -142,7 +142,7 @@ async fn boot(cx: &Context, names: &[String], wait_timeout: Duration) -> Result<
     let profile = machine::profile(cx)?;
     let which = workers(cx, &profile, names, "started", "start")?;
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "node start")?;
-    let profile = self::profile(cx)?;
+    let profile = machine::sound(cx)?;
     bring_up(cx, profile, which, wait_timeout, began).await
 }
 
@@ -179,7 +179,7 @@ async fn stop(cx: &Context, names: &[String], timeout: Duration) -> Result<u8> {
     let profile = machine::profile(cx)?;
     workers(cx, &profile, names, "stopped", "stop")?;
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "node stop")?;
-    let mut profile = self::profile(cx)?;
+    let mut profile = machine::sound(cx)?;
     let which = workers(cx, &profile, names, "stopped", "stop")?;
     for (index, node) in which.iter().enumerate() {
         cx.ui.step_started("machine", index + 1, which.len());
@@ -211,7 +211,7 @@ async fn delete(cx: &Context, names: &[String], yes: bool) -> Result<u8> {
         return Ok(0);
     }
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "node delete")?;
-    let mut profile = self::profile(cx)?;
+    let mut profile = machine::sound(cx)?;
     let which = workers(cx, &profile, names, "deleted", "delete")?;
     let files = cx.world.files(&cx.name);
     for (index, node) in which.iter().enumerate() {
@@ -302,20 +302,6 @@ async fn list(cx: &Context) -> Result<u8> {
         ));
     }
     Ok(0)
-}
-
-/// The record, unless a delete of the profile is under way.
-fn profile(cx: &Context) -> Result<Profile> {
-    let profile = machine::profile(cx)?;
-    if profile.phase != Phase::Deleting {
-        return Ok(profile);
-    }
-    Err(CliError::new(
-        "HOST_PROFILE_BUSY",
-        format!("a delete of profile {} did not finish", cx.name),
-    )
-    .why("its machines or files may be half gone")
-    .fix(machine::again(cx, "delete")))
 }
 
 /// The machines with these names, each once; none may be the first.

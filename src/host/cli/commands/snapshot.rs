@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use cadet_state::{Phase, Profile, ProfileLock, ProfileName};
+use cadet_state::{Phase, ProfileLock, ProfileName};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -78,7 +78,7 @@ pub async fn run(cx: &Context, args: SnapshotArgs) -> Result<u8> {
 async fn create(cx: &Context, name: Option<String>) -> Result<u8> {
     let began = Instant::now();
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "snapshot create")?;
-    let profile = sound(cx)?;
+    let profile = machine::sound(cx)?;
     let name = match name {
         Some(name) => self::name(cx, &name)?,
         None => free_name(cx)?,
@@ -171,7 +171,7 @@ async fn restore(cx: &Context, name: &str, yes: bool) -> Result<u8> {
     }
     let began = Instant::now();
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "snapshot restore")?;
-    let mut profile = sound(cx)?;
+    let mut profile = machine::sound(cx)?;
     let found = there(cx, &name)?;
     cx.ui.step_started("snapshot", 1, 1);
     let restored = snapshot::restore(cx, &mut profile, &name, &found).await?;
@@ -212,7 +212,7 @@ async fn restore(cx: &Context, name: &str, yes: bool) -> Result<u8> {
 async fn delete(cx: &Context, name: &str) -> Result<u8> {
     let name = self::name(cx, name)?;
     let _lock = ProfileLock::take(&cx.world.home, &cx.name, "snapshot delete")?;
-    let profile = sound(cx)?;
+    let profile = machine::sound(cx)?;
     // A record that cannot be read is no reason to keep what it is of.
     if !cx.world.files(&cx.name).snapshot(&name).dir().exists() {
         return Err(not_found(cx, &name)?);
@@ -226,20 +226,6 @@ async fn delete(cx: &Context, name: &str) -> Result<u8> {
         cx.ui.line(format!("Deleted snapshot {name}."));
     }
     Ok(0)
-}
-
-/// The record, unless a delete of the profile is under way.
-fn sound(cx: &Context) -> Result<Profile> {
-    let profile = machine::profile(cx)?;
-    if profile.phase != Phase::Deleting {
-        return Ok(profile);
-    }
-    Err(CliError::new(
-        "HOST_PROFILE_BUSY",
-        format!("a delete of profile {} did not finish", cx.name),
-    )
-    .why("its machines or files may be half gone")
-    .fix(machine::again(cx, "delete")))
 }
 
 /// Names are those of folders, so profiles' rules are theirs.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use cadet_api::install::{Features, IngressPorts, NodeConfig};
+use cadet_api::install::NodeConfig;
 use cadet_seed::Lesson;
 use cadet_state::{Profile, Server};
 use cadet_tunnel::Tunnel;
@@ -251,21 +251,10 @@ fn node_config(
     own: std::net::Ipv4Addr,
 ) -> NodeConfig {
     NodeConfig {
-        node_name: node.name.clone(),
-        cluster_name: cluster.into(),
-        cluster_cidr: nodes::CLUSTER_CIDR.into(),
-        pod_cidr: node.pod_cidr(),
-        service_cidr: "10.96.0.0/12".into(),
-        load_balancer_cidr: Some("10.112.0.0/24".into()),
-        api_port: machine::GUEST_API,
-        api_sans: vec!["127.0.0.1".into(), "localhost".into()],
-        lessons_dir: "/usr/lib/cadet".into(),
         host_dns: false,
-        ingress: IngressPorts::default(),
-        features: Features::default(),
-        node_network: None,
         address: Some(own),
         server: (!node.is_first()).then(|| format!("{first}:{}", machine::GUEST_API)),
+        ..seed::cluster_config(cluster, node)
     }
 }
 

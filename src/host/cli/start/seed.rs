@@ -118,10 +118,9 @@ pub(super) fn node_json(cx: &Context, node: &Node, card: Card) -> Result<String>
     choices.applied(&node_config(cx.name.as_str(), node, card)?)
 }
 
-fn node_config(cluster: &str, node: &Node, card: Card) -> Result<String> {
-    let first = Node::first(cluster).address();
-    let server = format!("{first}:{}", machine::GUEST_API);
-    let config = NodeConfig {
+/// What is the same for a node wherever it runs; a machine's host answers names.
+pub(super) fn cluster_config(cluster: &str, node: &Node) -> NodeConfig {
+    NodeConfig {
         node_name: node.name.clone(),
         cluster_name: cluster.into(),
         cluster_cidr: nodes::CLUSTER_CIDR.into(),
@@ -134,9 +133,19 @@ fn node_config(cluster: &str, node: &Node, card: Card) -> Result<String> {
         host_dns: true,
         ingress: IngressPorts::default(),
         features: Features::default(),
-        node_network: (card == Card::Present).then(|| node.network()),
+        node_network: None,
         address: None,
+        server: None,
+    }
+}
+
+fn node_config(cluster: &str, node: &Node, card: Card) -> Result<String> {
+    let first = Node::first(cluster).address();
+    let server = format!("{first}:{}", machine::GUEST_API);
+    let config = NodeConfig {
+        node_network: (card == Card::Present).then(|| node.network()),
         server: (!node.is_first()).then_some(server),
+        ..cluster_config(cluster, node)
     };
     serde_json::to_string_pretty(&config).map_err(|e| internal("node.json could not be made", &e))
 }
