@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::store::private_dir;
 use crate::{Error, Home, ProfileName, Result};
@@ -74,6 +75,10 @@ impl LessonLock {
     }
 }
 
+/// Longest that a child of a killed command is waited for, and how often it is looked at.
+const LAST_BREATH: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 enum Held {
     Mine(File),
     By(String),
@@ -85,6 +90,7 @@ fn hold(path: &Path, command: &str) -> Result<Held> {
         path: path.to_path_buf(),
         source,
     };
+    let mut waited = Duration::ZERO;
     let mut file = loop {
         let mut file = OpenOptions::new()
             .read(true)
@@ -104,6 +110,13 @@ fn hold(path: &Path, command: &str) -> Result<Held> {
                 if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
                     holder = "unknown process".into();
                 }
+                // A command that was killed while it began a program: for a moment, between its
+                // fork and its exec, the child holds what its parent held (flock(2)).
+                if has_ended(&holder) && waited < LAST_BREATH {
+                    waited += LOOK_AGAIN;
+                    std::thread::sleep(LOOK_AGAIN);
+                    continue;
+                }
                 return Ok(Held::By(holder));
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
@@ -115,6 +128,24 @@ fn hold(path: &Path, command: &str) -> Result<Held> {
         .and_then(|_| file.write_all(text.as_bytes()))
         .map_err(failed)?;
     Ok(Held::Mine(file))
+}
+
+/// Whether the process that `holder` names, in the words of [`hold`], is no more.
+#[cfg(unix)]
+fn has_ended(holder: &str) -> bool {
+    let number = holder.rsplit(' ').next().and_then(|word| word.parse().ok());
+    let Some(process) = number.filter(|process| *process > 0) else {
+        return false;
+    };
+    // SAFETY: signal 0 only asks whether there is such a process (kill(2)).
+    let there = unsafe { libc::kill(process, 0) } == 0;
+    !there && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
+}
+
+/// No child inherits a lock there.
+#[cfg(not(unix))]
+fn has_ended(_: &str) -> bool {
+    false
 }
 
 /// Whether the open file is the one that lies at `path` now.
@@ -152,6 +183,28 @@ mod tests {
         );
         drop(first);
         ProfileLock::take(&home, &name, "stop").unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_killed_command_was_beginning_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path(), dir.path());
+        let name = ProfileName::parse("cadet").unwrap();
+        let mut killed = std::process::Command::new("true").spawn().unwrap();
+        killed.wait().unwrap();
+        std::fs::create_dir_all(home.profiles()).unwrap();
+        let path = home.profile_lock(&name);
+        std::fs::write(&path, format!("cadet stop, process {}", killed.id())).unwrap();
+        // A second handle of the file is what a child has until its exec.
+        let inherited = File::open(&path).unwrap();
+        inherited.lock().unwrap();
+        std::thread::scope(|threads| {
+            let taking = threads.spawn(|| ProfileLock::take(&home, &name, "stop"));
+            std::thread::sleep(LOOK_AGAIN * 3);
+            drop(inherited);
+            taking.join().unwrap().unwrap();
+        });
     }
 
     #[cfg(unix)]

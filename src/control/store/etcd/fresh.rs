@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::Shared;
+use super::client::CallError;
 use crate::{Revision, Unfresh};
 
 /// Longest a reader is kept waiting.
@@ -51,7 +52,15 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 break;
             }
             let used = shared.client.endpoint();
-            let answer = match tokio::time::timeout(PATIENCE, shared.head()).await {
+            let asked = async {
+                match shared.head().await {
+                    // The connection broke under the question; asking changes nothing, so it is
+                    // asked once more.
+                    Err(CallError::Unanswered(_)) => shared.head().await,
+                    answer => answer,
+                }
+            };
+            let answer = match tokio::time::timeout(PATIENCE, asked).await {
                 Ok(Ok(head)) => Ok(head.revision),
                 Ok(Err(error)) => Err(super::unfresh(error)),
                 Err(_) => {
