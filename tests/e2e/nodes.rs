@@ -161,7 +161,8 @@ impl Several {
 
     /// The page at `url` as a pod sees it; nothing if nobody answers.
     fn fetched(&self, pod: &str, url: &str) -> String {
-        let said = self.try_inside(pod, &format!("wget -q -T 20 -O - {url}"));
+        // Debian's busybox before 1.36.1-5 is built without `wget -T` and dies of it.
+        let said = self.try_inside(pod, &format!("timeout 20 wget -qO- {url}"));
         said.out.trim().to_owned()
     }
 
