@@ -11,6 +11,7 @@ use cadet_network::{Network, NetworkConfig};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio_util::sync::CancellationToken;
 
+use crate::connect::Connect;
 use crate::pki::Pki;
 use crate::server::stop_signal;
 use crate::{Failure, beginning, config, credentials, names, routes};
@@ -121,5 +122,5 @@ async fn client(kubeconfig: serde_json::Value) -> Result<kube::Client, Failure> 
     let mut settings = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
     // Watches are quiet for as long as nothing changes.
     settings.read_timeout = None;
-    Ok(kube::Client::try_from(settings)?)
+    Ok(Connect::new(settings)?.client()?)
 }

@@ -6,6 +6,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
+use crate::connect::Connect;
 use crate::server::stop_signal;
 
 /// How many nodes, and of which cluster.
@@ -33,8 +34,10 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     let mut settings = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
     // Watches are quiet for as long as nothing changes.
     settings.read_timeout = None;
-    // One pool of connections for all nodes.
-    let client = kube::Client::try_from(settings)?;
+    // Each node has a connection of its own, as it would have on a computer of its own.
+    let connect = Connect::new(settings)?;
+    let clients = (0..args.nodes).map(|_| connect.client());
+    let clients = clients.collect::<Result<Vec<_>, _>>()?;
     let shutdown = CancellationToken::new();
     tokio::spawn({
         let shutdown = shutdown.clone();
@@ -45,7 +48,6 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
     });
     tracing::info!(nodes = args.nodes, "hollow nodes start");
     let version = cadet_apiserver::git_version();
-    cadet_kubelet::hollow::run_many(&args.name_prefix, args.nodes, &version, client, shutdown)
-        .await?;
+    cadet_kubelet::hollow::run_many(&args.name_prefix, &version, clients, shutdown).await?;
     Ok(())
 }

@@ -7,6 +7,7 @@
 mod agent;
 mod beginning;
 mod config;
+mod connect;
 mod credentials;
 mod datastore;
 mod election;

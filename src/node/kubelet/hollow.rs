@@ -96,23 +96,22 @@ impl Hollow {
     }
 }
 
-/// Runs `count` nodes named `prefix0`, `prefix1`, … until `shutdown`.
+/// Runs a node for each of `clients`, named `prefix0`, `prefix1`, …, until `shutdown`.
 ///
 /// # Errors
 /// If one of them cannot start; the others are stopped then.
 pub async fn run_many(
     prefix: &str,
-    count: u32,
     version: &str,
-    client: Client,
+    clients: Vec<Client>,
     shutdown: CancellationToken,
 ) -> Result<(), KubeletError> {
     let stop = shutdown.child_token();
     let mut nodes = JoinSet::new();
-    for index in 0..count {
+    for (index, client) in (0..).zip(clients) {
         let node = Hollow::new(format!("{prefix}{index}"), index, version.to_owned())?;
         let runtime = Arc::new(FakeRuntime::hollow());
-        nodes.spawn(node.run(client.clone(), runtime, stop.clone()));
+        nodes.spawn(node.run(client, runtime, stop.clone()));
     }
     let mut outcome = Ok(());
     while let Some(ended) = nodes.join_next().await {
