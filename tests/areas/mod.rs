@@ -17,7 +17,7 @@ mod patience;
 mod pods;
 mod policies;
 mod probes;
-mod registry;
+pub mod registry;
 mod rollouts;
 mod scheduling;
 mod security;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::patience::told;
 use super::{BUSYBOX, Cluster, shell};
 
-/// Folder on the node for this area.
-const ROOT: &str = "/var/tmp/cadet-areas-registry";
+/// Folder on the node for what a registry has.
+pub const ROOT: &str = "/var/tmp/cadet-areas-registry";
 const OPEN: &str = "127.0.0.1:18501/shelf/app";
 const LOCKED: &str = "127.0.0.1:18502/shelf/app";
 
@@ -94,8 +94,9 @@ pub fn play(cluster: &dyn Cluster) {
     clear(cluster, &exact);
 }
 
-/// Lays an image like the areas' own out as a registry has it; the digest of its manifest.
-fn fill(cluster: &dyn Cluster) -> String {
+/// Lays an image like the areas' own out as a registry has it, with the program that answers for
+/// it; the digest of its manifest.
+pub fn fill(cluster: &dyn Cluster) -> String {
     cluster.node_says(&format!(
         "rm -rf {ROOT} && mkdir -p {ROOT}/saved && cd {ROOT} && \
          docker save {BUSYBOX} | tar -x -C saved && printf %s '{SERVE}' > serve && chmod +x serve"

@@ -3,8 +3,6 @@
 //! unless said), clocks jump by a year, QEMU is another one after a stop, the guest's disk fills
 //! up.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -15,6 +13,7 @@ use cadet_vm::{Arch, Emulator};
 use crate::areas::load::{self, After};
 use crate::frozen::{Frozen, MINUTES};
 use crate::support::{Run, eventually};
+use crate::upgraded::upgraded;
 
 /// Plays all of it on a running profile of one machine, in which the counting pod runs.
 pub fn play(f: &Frozen, profile: &str) {
@@ -217,7 +216,12 @@ impl Stage<'_> {
         self.f.tell("QEMU is another one after a stop");
         let (container, _) = self.f.container(self.profile);
         self.timed(&["stop"]);
-        let path = format!("{}:{}", self.upgraded().display(), env_path());
+        let arch = Arch::host().expect("a guest");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let real = Emulator::find(arch, Some(path.as_ref())).expect("QEMU");
+        let bin = self.f.home.dir.path().join("upgraded");
+        upgraded(&real, "7.2.99", &bin);
+        let path = format!("{}:{path}", bin.display());
         let mut start = self.f.home.command(&self.words(&["start"]));
         let start = Run::of(start.env("PATH", &path));
         self.f.tell(&start.to_string());
@@ -236,27 +240,6 @@ impl Stage<'_> {
         self.timed(&["start"]);
         self.f.container(self.profile);
     }
-
-    /// A folder with a QEMU that is the real one and calls itself another.
-    fn upgraded(&self) -> PathBuf {
-        let bin = self.f.home.dir.path().join("upgraded");
-        std::fs::create_dir_all(&bin).expect("folder");
-        let arch = Arch::host().expect("a guest");
-        let real = Emulator::find(arch, Some(env_path().as_ref())).expect("QEMU");
-        let text = format!(
-            "#!/bin/sh\nif [ \"$1\" = --version ]; then\n  echo 'QEMU emulator version 7.2.99 (next)'\n  exit\nfi\nexec {} \"$@\"\n",
-            real.path.display()
-        );
-        let file = bin.join(arch.emulator());
-        std::fs::write(&file, text).expect("written");
-        let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(&file, mode).expect("made a program");
-        bin
-    }
-}
-
-fn env_path() -> String {
-    std::env::var("PATH").unwrap_or_default()
 }
 
 /// How often something is played; a few times unless the environment says more.

@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::areas::load::{self, After};
-use crate::areas::{self, BUSYBOX, Cluster, Said, WAIT, shell};
+use crate::areas::{self, BUSYBOX, Cluster, Said, WAIT, registry, shell};
 use crate::image;
-use crate::support::Sealed;
+use crate::support::{Sealed, eventually};
+
+/// For a program of a container to begin, under emulation.
+const MINUTES: Duration = Duration::from_secs(180);
 
 /// The cluster of a started machine.
 pub struct Inside<'a> {
@@ -32,6 +36,32 @@ impl<'a> Inside<'a> {
     pub fn areas(&self) {
         let failed = areas::play(self);
         assert!(failed.is_empty(), "{failed:?}");
+    }
+
+    /// `cadet image pull` fetches from a registry, which here runs in the machine's own engine,
+    /// and says so when it cannot.
+    pub fn pulls(&self) {
+        const IMAGE: &str = "127.0.0.1:18503/shelf/app";
+        registry::fill(self);
+        let root = registry::ROOT;
+        self.node_says(&format!(
+            "docker run -d --name shelf --network host -v {root}:/site {BUSYBOX} \
+             nc -ll -p 18503 -e /site/serve open"
+        ));
+        let one = format!("{IMAGE}:1");
+        let pull = ["image", "pull", one.as_str(), "-o", "json"];
+        let said = eventually("the registry has answered", MINUTES, || {
+            let run = self.home.run(&pull);
+            (run.code == 0).then_some(run.out)
+        });
+        assert!(said.contains(&format!("\"pulled\":\"{one}\"")), "{said}");
+        let images = self.home.ok(&["image", "list", "--cluster"]).out;
+        assert!(images.contains(IMAGE), "{images}");
+        self.node_says(&format!(
+            "docker rm -f shelf && docker rmi {one} && rm -r {root}"
+        ));
+        let pull = ["image", "pull", one.as_str()];
+        self.home.run(&pull).fails_with("GUEST_DOCKER", 89);
     }
 
     /// Server, agent, engine and at last the whole machine die while somebody writes: nothing

@@ -27,4 +27,6 @@ mod room;
 mod ssh;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/upgraded.rs"]
+mod upgraded;
 mod voyage;

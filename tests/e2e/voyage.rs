@@ -405,6 +405,8 @@ fn from_start_to_the_telescope_page_and_back() {
     v.tell("what the documentation says of pods, workloads and the network, in this machine");
     let inside = Inside::new(&v.home);
     inside.areas();
+    v.tell("an image comes from a registry");
+    inside.pulls();
     v.tell("server, agent, engine and machine die under load");
     inside.deaths(|| {
         v.home.ok(&["start"]);

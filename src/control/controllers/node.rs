@@ -5,6 +5,11 @@
 //!   lease or condition changes ─▶ conditions Unknown after 50 s ─▶ taints: NoSchedule, and
 //!                                     NoExecute as long as some other node is ready
 //! ```
+//! Lease and status are both signs of life, as upstream has it: an agent that comes back posts
+//! its status first, and that very change wakes us. Silence is judged of node and lease as the
+//! API has them at that moment, and said of that version of the node only: what an agent posts
+//! meanwhile stands.
+//!
 //! If no node is ready, the fault is rather ours (a laptop that slept, a network that is
 //! down) and there is nowhere to go: then nobody is driven away, as upstream has it. If most
 //! nodes of a zone fail, nobody more is.
@@ -50,24 +55,42 @@ struct Context {
     seen: Mutex<Seen>,
 }
 
-/// When each lease was last seen to change, on our own clock: the guest's time of day may
-/// jump when a laptop wakes, and a server that has just started owes every agent a chance.
+/// What an agent wrote last, by its own clock.
+#[derive(Debug, Clone, Copy, Default)]
+struct Signs {
+    /// Its lease.
+    renewed: Option<Timestamp>,
+    /// How its node is.
+    posted: Option<Timestamp>,
+}
+
+impl Signs {
+    /// Takes over what is new; returns whether there was any. What is missing is no news: the
+    /// lease was deleted, or the condition is our own word.
+    fn learn(&mut self, now: Signs) -> bool {
+        let renewed = now.renewed.is_some() && now.renewed != self.renewed;
+        let posted = now.posted.is_some() && now.posted != self.posted;
+        self.renewed = now.renewed.or(self.renewed);
+        self.posted = now.posted.or(self.posted);
+        renewed || posted
+    }
+}
+
+/// When each agent's signs were last seen to change, on our own clock: the guest's time of day
+/// may jump when a laptop wakes, and a server that has just started owes every agent a chance.
 #[derive(Debug, Default)]
 struct Seen {
-    by_node: HashMap<String, (String, Instant)>,
+    by_node: HashMap<String, (Signs, Instant)>,
 }
 
 impl Seen {
-    /// Notes the lease as it is now; returns how long it has stayed like this.
-    fn silence(&mut self, node: &str, lease: &str, now: Instant) -> Duration {
-        let entry = self
-            .by_node
-            .entry(node.to_owned())
-            .or_insert_with(|| (lease.to_owned(), now));
-        if entry.0 != lease {
-            *entry = (lease.to_owned(), now);
+    /// Notes the signs as they are now; returns how long there has been no new one.
+    fn silence(&mut self, node: &str, signs: Signs, now: Instant) -> Duration {
+        let (known, since) = self.by_node.entry(node.to_owned()).or_insert((signs, now));
+        if known.learn(signs) {
+            *since = now;
         }
-        now.saturating_duration_since(entry.1)
+        now.saturating_duration_since(*since)
     }
 }
 
@@ -126,85 +149,119 @@ fn turns(nodes: &Store<NodeFacts>) -> mpsc::UnboundedReceiver<()> {
 }
 
 async fn reconcile(node: Arc<Node>, context: Arc<Context>) -> Result<Action, Error> {
-    let name = node.name_any();
-    let leases: Api<Lease> = Api::namespaced(context.client.clone(), LEASES);
-    let lease = leases.get_opt(&name).await.map_err(|source| Error::Read {
-        what: format!("lease of node {name}"),
-        source,
-    })?;
-    let renewed = lease
-        .and_then(|l| l.spec)
-        .and_then(|s| s.renew_time)
-        .map(|t| t.0.to_string())
-        .unwrap_or_default();
-    // A poisoned lock holds times only; they are as good as before the panic.
-    let silence = context
-        .seen
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .silence(&name, &renewed, Instant::now());
-    let now = Time(Timestamp::now());
-    let grace = match taints::has_reported(&node) {
+    context.look(node, &Instant::now).await
+}
+
+/// Silence after which this node counts as unreachable.
+fn grace(node: &Node) -> Duration {
+    match taints::has_reported(node) {
         true => GRACE,
         false => START,
-    };
-    if silence >= grace {
-        let conditions = taints::unknown(&node, &now);
-        if !conditions.is_empty() {
-            warn!(node = %name, silent_seconds = silence.as_secs(), "node agent is silent");
-            let patch = json!({"status": {"conditions": conditions}});
-            let nodes: Api<Node> = Api::all(context.client.clone());
+    }
+}
+
+impl Context {
+    /// Looks after one node. `copy` is our cache's and may be behind.
+    async fn look(&self, copy: Arc<Node>, clock: &impl Fn() -> Instant) -> Result<Action, Error> {
+        let name = copy.name_any();
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let now = Time(Timestamp::now());
+        let mut node = copy;
+        let mut silence = self.silence(&node, clock).await?;
+        if silence >= grace(&node) && !taints::unknown(&node, &now).is_empty() {
+            let newest = nodes.get_opt(&name).await.map_err(|source| Error::Read {
+                what: format!("node {name}"),
+                source,
+            })?;
+            let Some(newest) = newest else {
+                return Ok(Action::await_change());
+            };
+            node = Arc::new(newest);
+            // The lease after the node: an agent writes it last.
+            silence = self.silence(&node, clock).await?;
+            let conditions = taints::unknown(&node, &now);
+            if silence >= grace(&node) && !conditions.is_empty() {
+                // The resourceVersion makes this fail if the agent has spoken meanwhile.
+                let patch = json!({
+                    "metadata": {"resourceVersion": node.resource_version()},
+                    "status": {"conditions": conditions},
+                });
+                let written = write(
+                    nodes
+                        .patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch))
+                        .await,
+                    &name,
+                )?;
+                if !written {
+                    return Ok(Action::requeue(Duration::ZERO));
+                }
+                warn!(node = %name, silent_seconds = silence.as_secs(), "node agent is silent");
+                // The change comes back to us and brings the taints.
+                return Ok(Action::await_change());
+            }
+        }
+        let mut halted = false;
+        let eviction = || {
+            let eviction = taints::eviction(&self.nodes.all(), &name);
+            halted = eviction == Eviction::Halts;
+            eviction
+        };
+        let taints = taints::wanted(&node, eviction, &now);
+        let ttl = node.annotations().get(TTL).map(String::as_str);
+        let ttl = node_ttl::wanted(ttl, self.nodes.all().len());
+        if taints.is_some() || ttl.is_some() {
+            // The resourceVersion makes this fail if somebody else changed the taints meanwhile;
+            // then the watch wakes us with what they are.
+            let mut patch = json!({"metadata": {"resourceVersion": node.resource_version()}});
+            if let Some(taints) = taints {
+                patch["spec"] = json!({"taints": taints});
+            }
+            if let Some(ttl) = ttl {
+                patch["metadata"]["annotations"] = json!({TTL: ttl});
+            }
             write(
                 nodes
-                    .patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch))
+                    .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
                     .await,
                 &name,
             )?;
-            // The change comes back to us and brings the taints.
-            return Ok(Action::await_change());
         }
+        // Signs of life wake us; only silence needs a clock.
+        let rest = grace(&node).saturating_sub(silence);
+        Ok(if halted {
+            Action::requeue(HALT)
+        } else if rest.is_zero() {
+            Action::await_change()
+        } else {
+            Action::requeue(rest)
+        })
     }
-    let mut halted = false;
-    let eviction = || {
-        let eviction = taints::eviction(&context.nodes.all(), &name);
-        halted = eviction == Eviction::Halts;
-        eviction
-    };
-    let taints = taints::wanted(&node, eviction, &now);
-    let ttl = node.annotations().get(TTL).map(String::as_str);
-    let ttl = node_ttl::wanted(ttl, context.nodes.all().len());
-    if taints.is_some() || ttl.is_some() {
-        // The resourceVersion makes this fail if somebody else changed the taints meanwhile.
-        let mut patch = json!({"metadata": {"resourceVersion": node.resource_version()}});
-        if let Some(taints) = taints {
-            patch["spec"] = json!({"taints": taints});
-        }
-        if let Some(ttl) = ttl {
-            patch["metadata"]["annotations"] = json!({TTL: ttl});
-        }
-        let nodes: Api<Node> = Api::all(context.client.clone());
-        write(
-            nodes
-                .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
-                .await,
-            &name,
-        )?;
+
+    /// For how long the agent has given no sign of life: in its lease as the API has it now, and
+    /// in this copy of its node.
+    async fn silence(&self, node: &Node, clock: &impl Fn() -> Instant) -> Result<Duration, Error> {
+        let name = node.name_any();
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), LEASES);
+        let lease = leases.get_opt(&name).await.map_err(|source| Error::Read {
+            what: format!("lease of node {name}"),
+            source,
+        })?;
+        let renewed = lease.and_then(|l| l.spec).and_then(|s| s.renew_time);
+        let signs = Signs {
+            renewed: renewed.map(|time| time.0),
+            posted: taints::posted(node),
+        };
+        // A poisoned lock holds times only; they are as good as before the panic.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(seen.silence(&name, signs, clock()))
     }
-    // Renewals wake us; only silence needs a clock.
-    let rest = grace.saturating_sub(silence);
-    Ok(if halted {
-        Action::requeue(HALT)
-    } else if rest.is_zero() {
-        Action::await_change()
-    } else {
-        Action::requeue(rest)
-    })
 }
 
-fn write(result: Result<Node, kube::Error>, name: &str) -> Result<(), Error> {
+/// Whether it is written; if not, somebody else was faster.
+fn write(result: Result<Node, kube::Error>, name: &str) -> Result<bool, Error> {
     match result {
-        Ok(_) => Ok(()),
-        Err(why) if overtaken(&why) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(why) if overtaken(&why) => Ok(false),
         Err(source) => Err(Error::Write {
             what: format!("node {name}"),
             source,
@@ -213,27 +270,5 @@ fn write(result: Result<Node, kube::Error>, name: &str) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn silence_counts_from_the_last_change_we_saw() {
-        let mut seen = Seen::default();
-        let start = Instant::now();
-        let at = |s| start + Duration::from_secs(s);
-        assert_eq!(
-            seen.silence("n", "t1", at(0)),
-            Duration::ZERO,
-            "a chance after our own start"
-        );
-        assert_eq!(seen.silence("n", "t1", at(39)), Duration::from_secs(39));
-        assert_eq!(seen.silence("n", "t2", at(40)), Duration::ZERO);
-        assert_eq!(seen.silence("m", "", at(40)), Duration::ZERO);
-        assert_eq!(seen.silence("n", "t2", at(90)), GRACE);
-        assert_eq!(
-            seen.silence("n", "t2", at(1)),
-            Duration::ZERO,
-            "clocks never run backwards here"
-        );
-    }
-}
+#[path = "node_tests.rs"]
+mod tests;

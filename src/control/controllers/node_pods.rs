@@ -104,6 +104,11 @@ impl Context {
             tell(&node.uid, "NodeNotReady", message);
         }
         for pod in self.pods.on_node(name) {
+            // Its agent may be back by now, and the rest of its pods is its word again.
+            let now = self.nodes.get("", name).filter(|now| now.uid == node.uid);
+            if now.is_none_or(|now| now.ready == "True") {
+                break;
+            }
             if pod.is_ready() && !pod.has_ended() {
                 self.mark(&pod).await?;
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 
 use crate::node_facts::NodeFacts;
 
@@ -67,12 +68,21 @@ pub fn nobody_else_is_ready(nodes: &[Arc<NodeFacts>], node: &str) -> bool {
     others.all(|other| !other.counted || other.ready != "True")
 }
 
-/// The status of one of the node's conditions.
-fn status<'a>(node: &'a Node, kind: &str) -> Option<&'a str> {
+fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {
     let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
     let mut conditions = conditions.into_iter().flatten();
-    let found = conditions.find(|c| c.type_ == kind)?;
-    Some(found.status.as_str())
+    conditions.find(|c| c.type_ == kind)
+}
+
+/// The status of one of the node's conditions.
+fn status<'a>(node: &'a Node, kind: &str) -> Option<&'a str> {
+    condition(node, kind).map(|c| c.status.as_str())
+}
+
+/// When the node's agent last said how it is, by its own clock. `Unknown` is our word, not its.
+pub fn posted(node: &Node) -> Option<Timestamp> {
+    let said = condition(node, "Ready").filter(|c| c.status != "Unknown")?;
+    said.last_heartbeat_time.as_ref().map(|time| time.0)
 }
 
 /// Whether the node's agent has said once how it is.
@@ -343,6 +353,19 @@ mod tests {
             serde_json::to_value(c).unwrap(),
             json!([])
         )));
+    }
+
+    #[test]
+    fn our_own_word_is_no_word_of_the_agent() {
+        let ready = |status: &str| {
+            let ready = json!([{"type": "Ready", "status": status,
+                "lastHeartbeatTime": "2026-11-20T20:00:00Z"}]);
+            posted(&node(ready, json!([])))
+        };
+        assert_eq!(ready("True"), Some(now().0));
+        assert_eq!(ready("False"), Some(now().0), "it speaks, and is not well");
+        assert_eq!(ready("Unknown"), None);
+        assert_eq!(posted(&node(json!([]), json!([]))), None);
     }
 
     #[test]

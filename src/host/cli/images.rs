@@ -301,8 +301,7 @@ async fn install_docker(
         )
     })?;
     let emulator = Emulator::find(vm_arch, std::env::var_os("PATH").as_deref())?;
-    cx.ui.progress("trying the accelerator", None);
-    let accel = crate::accelerator::choose(cx, &emulator, false)?.accel;
+    let accel = crate::accelerator::choose(cx, &emulator)?;
     let config = MachineConfig {
         name: "cadet-prepare".into(),
         arch: vm_arch,

@@ -213,6 +213,27 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// One whose start has begun, and of which nothing is made yet.
+    pub fn begun(name: &str, created: u64, spec: Spec) -> Self {
+        Self {
+            name: name.into(),
+            created,
+            spec,
+            phase: Phase::Starting,
+            step: None,
+            base: None,
+            ports: None,
+            accelerator: None,
+            template: None,
+            host_key: None,
+            kubeconfig: None,
+            card: Card::Absent,
+            wire: None,
+            workers: Vec::new(),
+            server: None,
+        }
+    }
+
     /// The machine with this number, unless it is the first.
     pub fn worker(&self, number: u8) -> Option<&Worker> {
         self.workers.iter().find(|w| w.number == number)

@@ -283,31 +283,16 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Card, Phase, Spec, Worker};
+    use crate::{Spec, Worker};
 
     fn profile(name: &str) -> Profile {
-        Profile {
-            name: name.into(),
-            created: 1,
-            spec: Spec {
-                cpus: 2,
-                memory_mib: 2048,
-                disk_gib: 20,
-                image: "auto".into(),
-            },
-            phase: Phase::Starting,
-            step: None,
-            base: None,
-            ports: None,
-            accelerator: None,
-            template: None,
-            host_key: None,
-            kubeconfig: None,
-            card: Card::Absent,
-            wire: None,
-            workers: Vec::new(),
-            server: None,
-        }
+        let spec = Spec {
+            cpus: 2,
+            memory_mib: 2048,
+            disk_gib: 20,
+            image: "auto".into(),
+        };
+        Profile::begun(name, 1, spec)
     }
 
     fn home(dir: &tempfile::TempDir) -> Home {

@@ -563,6 +563,46 @@ mod tests {
     }
 
     #[test]
+    fn who_is_called_silent_while_it_is_here_says_so_again() {
+        let t0: Timestamp = "2026-11-28T02:26:59Z".parse().unwrap();
+        let t1 = t0 + SignedDuration::from_secs(10);
+        let status = |engine: &Result<EngineInfo, String>, at| NodeStatus {
+            conditions: Some(conditions(engine, &Pressure::default(), None, at)),
+            ..NodeStatus::default()
+        };
+        let own = status(&engine(), t1);
+        assert!(!contradicted(Some(&status(&engine(), t0)), &own));
+        let calls = |type_: &str, value: &str| {
+            let mut shown = status(&engine(), t0);
+            for condition in shown.conditions.iter_mut().flatten() {
+                if condition.type_ == type_ {
+                    condition.status = value.to_owned();
+                }
+            }
+            shown
+        };
+        for value in ["Unknown", "False"] {
+            assert!(contradicted(Some(&calls("Ready", value)), &own), "{value}");
+        }
+        assert!(contradicted(Some(&calls("DiskPressure", "Unknown")), &own));
+        // An engine that is down is another matter than an agent that is.
+        let down = status(&Err("Docker does not answer".into()), t1);
+        assert!(contradicted(Some(&calls("Ready", "Unknown")), &down));
+        assert!(!contradicted(Some(&calls("Ready", "False")), &down));
+        // What others say of the node is theirs; what is not shown at all was never heard.
+        let mut others = status(&engine(), t0);
+        let network = NodeCondition {
+            type_: "NetworkUnavailable".into(),
+            status: "Unknown".into(),
+            ..NodeCondition::default()
+        };
+        others.conditions.get_or_insert_default().push(network);
+        assert!(!contradicted(Some(&others), &own));
+        assert!(contradicted(Some(&NodeStatus::default()), &own));
+        assert!(contradicted(None, &own));
+    }
+
+    #[test]
     fn a_heartbeat_alone_is_no_difference() {
         let t0: Timestamp = "2026-11-20T20:00:00Z".parse().unwrap();
         let status = |engine: &Result<EngineInfo, String>, at| NodeStatus {

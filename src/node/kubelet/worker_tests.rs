@@ -146,6 +146,15 @@ async fn what_a_node_controller_said_of_a_silent_node_is_put_right() {
     stage.sync().await;
     assert_eq!(count(&stage), sent + 1);
     assert_eq!(condition(&stage.status(), "Ready"), "True");
+    // Contradicted once more, it does not insist at once, but after a while.
+    let said = Timestamp::now() + SignedDuration::from_hours(1);
+    stage.worker.insisted = Some(said);
+    assert_eq!(stage.sync().await, Some(said + INSIST));
+    assert_eq!(count(&stage), sent + 1);
+    stage.worker.insisted = Some(Timestamp::now() - INSIST);
+    assert_eq!(stage.sync().await, None);
+    assert_eq!(count(&stage), sent + 2);
+    assert_eq!(condition(&stage.status(), "Ready"), "True");
 }
 
 #[tokio::test]

@@ -165,7 +165,7 @@ fn qemu(tell: &mut impl FnMut(&str, Finding)) -> Option<Emulator> {
 }
 
 fn accelerator_of(cx: &Context, emulator: &Emulator) -> Finding {
-    match accelerator::choose(cx, emulator, true) {
+    match accelerator::afresh(cx, emulator) {
         Ok(choice) => laptop::accelerator(choice.accel.name(), choice.reason.as_deref()),
         Err(e) => Finding::Bad(e),
     }

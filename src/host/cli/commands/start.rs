@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use cadet_state::{Card, Phase, Profile, ProfileLock, Spec, Store, Worker};
+use cadet_state::{Phase, Profile, ProfileLock, Spec, Store, Worker};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -310,23 +310,8 @@ fn new(cx: &Context, args: &StartArgs) -> Result<Profile> {
     let created = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs());
-    Ok(Profile {
-        name: cx.name.to_string(),
-        created,
-        spec: wanted(args, None, &Defaults::read(cx)?)?,
-        phase: Phase::Starting,
-        step: None,
-        base: None,
-        ports: None,
-        accelerator: None,
-        template: None,
-        host_key: None,
-        kubeconfig: None,
-        card: Card::Absent,
-        wire: None,
-        workers: Vec::new(),
-        server: None,
-    })
+    let spec = wanted(args, None, &Defaults::read(cx)?)?;
+    Ok(Profile::begun(cx.name.as_str(), created, spec))
 }
 
 /// A profile that is there, with other sizes where those can change.

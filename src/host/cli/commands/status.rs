@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use cadet_api::keeper::Ask;
 use cadet_state::Profile;
 use cadet_tunnel::control::ForwardStatus;
+use cadet_vm::Accel;
 use serde_json::{Value, json};
 
 use crate::cluster::{self, Cluster};
@@ -124,6 +125,13 @@ pub async fn run(cx: &Context) -> Result<u8> {
         profile.spec.cpus,
         ui::mib(profile.spec.memory_mib)
     );
+    // A start says it only when it tried the accelerator.
+    let is_emulated = profile.accelerator.as_deref() == Some(Accel::Tcg.name());
+    let how = if is_emulated && state.has_process() {
+        " · emulated"
+    } else {
+        ""
+    };
     let up = up.filter(|_| state.has_process());
     let slept = story
         .told()
@@ -132,7 +140,7 @@ pub async fn run(cx: &Context) -> Result<u8> {
         format!(" · up {}{slept}", ui::duration(u))
     });
     cx.ui
-        .line(format!("{}   {}   {size}{up}", cx.name, state.word()));
+        .line(format!("{}   {}   {size}{how}{up}", cx.name, state.word()));
     if let Some(reason) = state.reason() {
         cx.ui.line(format!("  why     {reason}"));
     }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use cadet_state::{Card, Phase, Profile, ProfileLock, Server, Spec, Store, Worker};
+use cadet_state::{Profile, ProfileLock, Server, Spec, Store, Worker};
 
 use super::trust::Trust;
 use super::{Address, glance, lines, name_of};
@@ -217,23 +217,9 @@ fn new(cx: &Context, asked: &Asked) -> Result<Profile> {
         Some(key) => std::path::absolute(key).unwrap_or_else(|_| key.clone()),
         None => usual_key(first)?,
     };
-    Ok(Profile {
-        name: cx.name.to_string(),
-        created: now.as_secs(),
-        spec: unknown(),
-        phase: Phase::Starting,
-        step: None,
-        base: None,
-        ports: None,
-        accelerator: None,
-        template: None,
-        host_key: None,
-        kubeconfig: None,
-        card: Card::Absent,
-        wire: None,
-        workers: Vec::new(),
-        server: Some(server(first, key, &mark)),
-    })
+    let mut profile = Profile::begun(cx.name.as_str(), now.as_secs(), unknown());
+    profile.server = Some(server(first, key, &mark));
+    Ok(profile)
 }
 
 /// The key that ssh(1) tries by itself, of the kind Cadet uses.

@@ -71,21 +71,14 @@ impl Step for Machine {
             Some(emulator) => emulator,
             None => return Err(CliError::new("PROGRAM_INTERNAL", "QEMU was not looked for")),
         };
-        v.cx.ui.progress("trying the accelerator", None);
-        let choice = accelerator::choose(v.cx, &emulator, false)?;
-        if let Some(reason) = &choice.reason {
-            v.cx.ui.warn(
-                "accelerator",
-                &format!("{reason}; using software emulation (slower)"),
-            );
-        }
-        let arrival = bring_up(v, &first, &emulator, choice.accel).await?;
+        let accel = accelerator::choose(v.cx, &emulator)?;
+        let arrival = bring_up(v, &first, &emulator, accel).await?;
         v.arrivals.insert(first.number, arrival);
         let spec = &v.profile.spec;
-        let how = if choice.accel == Accel::Tcg {
+        let how = if accel == Accel::Tcg {
             String::new()
         } else {
-            format!(" with {}", choice.accel.name())
+            format!(" with {}", accel.name())
         };
         let did = told(arrival);
         Ok(Note::new(format!(

@@ -68,7 +68,7 @@ pub(super) async fn wanted(v: &Voyage<'_>, node: &Node) -> Result<(Option<Templa
         spec: kept.spec,
         base: kept.base.ok_or_else(|| internal("no image was chosen"))?,
         emulator: &emulator,
-        accel: accelerator::choose(v.cx, &emulator, false)?.accel,
+        accel: accelerator::choose(v.cx, &emulator)?,
     };
     Ok(match ensure(v.cx, &wanted).await? {
         Ensured::There(template) => (

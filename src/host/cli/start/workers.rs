@@ -62,7 +62,7 @@ impl Step for Workers {
             Some(emulator) => emulator,
             None => host::emulator()?,
         };
-        let accelerator = accelerator::choose(v.cx, &emulator, false)?.accel;
+        let accelerator = accelerator::choose(v.cx, &emulator)?;
         let off = off(v).await;
         // Makes their folders.
         machine::save(v.cx, &v.profile)?;

@@ -9,6 +9,8 @@ mod frozen;
 mod ports;
 #[path = "../../../../tests/support/tiny.rs"]
 mod tiny;
+#[path = "../../../../tests/support/upgraded.rs"]
+mod upgraded;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //! another QEMU than before.
 
 use std::io::Read;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::mpsc;
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::frozen::{counter, note, paused, said};
 use super::tiny::follows;
+use super::upgraded::upgraded;
 use super::{Bench, emulator, impatient};
 
 /// For a word to QEMU on a busy computer.
@@ -131,21 +132,6 @@ async fn templates_that_were_cut_or_changed_start_nothing() {
     vm.destroy(impatient()).await.unwrap();
 }
 
-/// QEMU as it would be after an upgrade: the same program, which calls itself another.
-fn upgraded(dir: &Path) -> Emulator {
-    let bin = dir.join("bin");
-    std::fs::create_dir(&bin).unwrap();
-    let file = bin.join(Arch::Amd64.emulator());
-    let real = emulator();
-    let text = format!(
-        "#!/bin/sh\nif [ \"$1\" = --version ]; then\n  echo 'QEMU emulator version 99.1.0 (next)'\n  exit\nfi\nexec {} \"$@\"\n",
-        real.path.display()
-    );
-    std::fs::write(&file, text).unwrap();
-    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
-    Emulator::find(Arch::Amd64, Some(bin.as_os_str())).unwrap()
-}
-
 #[tokio::test]
 async fn another_qemu_boots_what_it_cannot_wake() {
     let Bench { dir, config } = counter();
@@ -158,7 +144,9 @@ async fn another_qemu_boots_what_it_cannot_wake() {
         state: &state,
         memory: None,
     };
-    let next = upgraded(dir.path());
+    let bin = dir.path().join("bin");
+    upgraded(&emulator(), "99.1.0", &bin);
+    let next = Emulator::find(Arch::Amd64, Some(bin.as_os_str())).unwrap();
     let error = Machine::thaw(config.clone(), &next, &files, &note).await;
     let error = error.unwrap_err();
     assert!(matches!(error, VmError::NotUsable(_)), "{error}");
