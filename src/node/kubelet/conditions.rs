@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodSpec, PodStat
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::manifest::is_sidecar;
-use crate::status::Inputs;
+use crate::status::{Inputs, is_wired};
 
 /// Conditions the kubelet writes; all others belong to somebody else.
 pub(crate) const OWN_CONDITIONS: [&str; 6] = [
@@ -50,11 +50,7 @@ pub(crate) fn compute(
     is_initialized: bool,
 ) -> Vec<PodCondition> {
     let phase = status.phase.as_deref().unwrap_or_default();
-    let wired = inputs
-        .seen
-        .sandbox()
-        .is_some_and(|sandbox| inputs.memory.wired.as_deref() == Some(sandbox.id.as_str()));
-    let sandbox = (!wired).then(|| {
+    let sandbox = (!is_wired(inputs, spec, old)).then(|| {
         let message = inputs.memory.sandbox_trouble().map(|t| t.message.clone());
         ("", message.unwrap_or_default())
     });

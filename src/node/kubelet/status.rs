@@ -132,17 +132,37 @@ fn pod_address(
     phase: &str,
 ) -> Option<String> {
     if let Some(sandbox) = inputs.seen.sandbox() {
-        if inputs.memory.wired.as_deref() != Some(sandbox.id.as_str()) {
-            return None;
-        }
-        if spec.host_network == Some(true) {
-            return Some(inputs.host_ip.to_owned());
-        }
-        return sandbox.pod_ip().map(|ip| ip.to_string());
+        let wired = is_wired(inputs, spec, old);
+        return wired
+            .then(|| sandbox_address(inputs, spec, sandbox))
+            .flatten();
     }
     matches!(phase, "Succeeded" | "Failed")
         .then(|| old.pod_ip.clone())
         .flatten()
+}
+
+/// Whether the sandbox runs and its network stands. An agent that has just been started has not
+/// looked yet: until then what was said of this address before stands, for nothing says otherwise.
+pub(crate) fn is_wired(inputs: &Inputs<'_>, spec: &PodSpec, old: &PodStatus) -> bool {
+    let Some(sandbox) = inputs.seen.sandbox() else {
+        return false;
+    };
+    match inputs.memory.wired.as_deref() {
+        Some(wired) => wired == sandbox.id,
+        None => {
+            inputs.memory.sandbox_trouble().is_none()
+                && old.pod_ip.is_some()
+                && old.pod_ip == sandbox_address(inputs, spec, sandbox)
+        }
+    }
+}
+
+fn sandbox_address(inputs: &Inputs<'_>, spec: &PodSpec, sandbox: &ContainerInfo) -> Option<String> {
+    if spec.host_network == Some(true) {
+        return Some(inputs.host_ip.to_owned());
+    }
+    sandbox.pod_ip().map(|ip| ip.to_string())
 }
 
 /// A pod is over once none of its containers runs any more, sidecars included: whoever sees

@@ -61,16 +61,51 @@ fn status_with(
         .map(|(id, text)| ((*id).to_owned(), (*text).to_owned()))
         .collect();
     memory.wired = Some("s".into());
+    status_remembering(pod, all, &last_words, &memory, terminating)
+}
+
+fn status_remembering(
+    pod: &Pod,
+    all: Vec<ContainerInfo>,
+    last_words: &HashMap<String, String>,
+    memory: &Memory,
+    terminating: bool,
+) -> PodStatus {
     compute(&Inputs {
         pod,
         seen: &Observed::new(all),
-        memory: &memory,
+        memory,
         health: &Health::default(),
         now: at(10),
         host_ip: "10.0.2.15",
-        last_words: &last_words,
+        last_words,
         terminating,
     })
+}
+
+#[test]
+fn an_agent_that_begins_again_takes_no_address_back() {
+    let mut pod = pod(json!({"containers": [{"name": "db"}]}));
+    let mut running = ended("db", 0);
+    running.state = State::Running;
+    let all = || vec![sandbox(), running.clone()];
+    let now = |pod: &Pod, memory: &Memory| {
+        let status = status_remembering(pod, all(), &HashMap::new(), memory, false);
+        let standing = condition(&status, "PodReadyToStartContainers").to_owned();
+        (status.pod_ip, standing)
+    };
+    let fresh = Memory::default();
+    // Nothing was said before, or of another address: it is said once it is seen to stand.
+    assert_eq!(now(&pod, &fresh), (None, "False".into()));
+    pod.status = serde_json::from_value(json!({"podIP": "10.244.0.8"})).unwrap();
+    assert_eq!(now(&pod, &fresh), (None, "False".into()));
+    pod.status = serde_json::from_value(json!({"podIP": "10.244.0.9"})).unwrap();
+    let stands = (Some("10.244.0.9".into()), "True".into());
+    assert_eq!(now(&pod, &fresh), stands);
+    // It has looked, and what stands is another one's.
+    let mut other = Memory::default();
+    other.wired = Some("gone".into());
+    assert_eq!(now(&pod, &other), (None, "False".into()));
 }
 
 #[test]
