@@ -14,6 +14,9 @@ use crate::error::{CliError, Result};
 use crate::lessons::{library, progress};
 use crate::ui;
 
+/// Column of the titles where there is room for them: behind "after drill-pod-killed".
+const TITLE: usize = 57;
+
 /// A line of the list.
 struct Row {
     name: String,
@@ -74,8 +77,10 @@ impl Row {
         } else {
             format!("{sign} {name}  {told}")
         };
+        // Titles stand below each other, whatever must be done before.
         let start = if roomy {
-            format!("{start:<53} {}", self.title)
+            let start = truncate_str(&start, TITLE - 1, "…");
+            format!("{start:<TITLE$}{}", self.title)
         } else {
             start
         };
@@ -245,6 +250,16 @@ mod tests {
                 );
                 assert!(line.contains("telescope"), "{line}");
             }
+        }
+        let titles = [State::New, State::After(vec!["drill-pod-killed".into(); 3])];
+        for state in titles {
+            let line = row(state).line(120);
+            assert_eq!(
+                line.find("A telescope")
+                    .map(|at| line[..at].chars().count()),
+                Some(TITLE),
+                "{line}"
+            );
         }
         for width in [40, 80] {
             let long = Row {
