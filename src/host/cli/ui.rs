@@ -283,6 +283,12 @@ fn style(template: &str) -> ProgressStyle {
         .tick_strings(&["·", "•", "●", "•", "·"])
 }
 
+/// `1 lesson`, `2 lessons`.
+pub fn count(n: usize, what: &str) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    format!("{n} {what}{s}")
+}
+
 /// Sizes for people: MiB as "2.0 GiB" or "768 MiB".
 pub fn mib(value: u64) -> String {
     if value >= 1024 {

@@ -20,7 +20,7 @@ use crate::doctor::{Finding, cache, laptop, network};
 use crate::error::{CliError, Result};
 use crate::kubectl_program::{self, OnPath};
 use crate::nodes::{self, Node};
-use crate::{accelerator, clock, computer, images, kubeconfig, line, machine, programs, reach};
+use crate::{accelerator, clock, computer, images, kubeconfig, line, machine, programs, reach, ui};
 
 /// Flags of `cadet doctor`.
 #[derive(Debug, Args)]
@@ -132,6 +132,9 @@ fn say(cx: &Context, subject: &str, finding: Finding) {
         }));
         return;
     }
+    // As warnings of other commands: what does not fit goes on below itself.
+    let room = ui::columns().saturating_sub(14).max(20);
+    let text = ui::wrap(&text, room).replace('\n', "\n              ");
     cx.ui.line(format!("{sign} {subject:<11} {text}"));
     for (label, part) in [("why", why), ("fix", fix)] {
         for line in part.iter().flat_map(|p| p.lines()) {
@@ -298,7 +301,7 @@ fn state(cx: &Context, fix: bool) -> (Finding, Vec<Profile>) {
     };
     let orphans = orphans(home, &list);
     if orphans.is_empty() {
-        return (Finding::Good(format!("{} profiles", list.len())), list);
+        return (Finding::Good(ui::count(list.len(), "profile")), list);
     }
     let names: Vec<_> = orphans.iter().map(|p| p.name.clone()).collect();
     let names = names.join(", ");

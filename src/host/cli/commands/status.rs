@@ -156,8 +156,10 @@ pub async fn run(cx: &Context) -> Result<u8> {
     for n in &seen.nodes {
         let ready = if n.ready { "Ready" } else { "NotReady" };
         cx.ui.line(format!(
-            "  node    {:<12} {ready:<9} {} pods    {}",
-            n.name, n.pods, n.pod_cidr
+            "  node    {:<12} {ready:<9} {:<10} {}",
+            n.name,
+            ui::count(n.pods, "pod"),
+            n.pod_cidr
         ));
     }
     match (&seen.api, &seen.trouble) {

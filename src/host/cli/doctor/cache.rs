@@ -6,6 +6,7 @@ use cadet_image::{Base, ImageError};
 
 use super::Finding;
 use crate::error::CliError;
+use crate::ui;
 
 /// Judges the prepared bases.
 pub fn bases(list: &[Result<Base, ImageError>]) -> Finding {
@@ -40,7 +41,10 @@ pub fn foundations(disks: &[(String, PathBuf, bool)]) -> Finding {
     let Some((name, file, _)) = gone.first() else {
         return Finding::Good(match disks.len() {
             0 => "no disk lies on one".into(),
-            n => format!("the disks of {n} profiles lie on what is there"),
+            n => format!(
+                "the disks of {} lie on what is there",
+                ui::count(n, "profile")
+            ),
         });
     };
     Finding::Bad(

@@ -11,6 +11,7 @@ use crate::error::{CliError, Result};
 use crate::images::lessons::sets;
 use crate::lessons::library;
 use crate::machine;
+use crate::ui;
 
 /// Looks; exit code 18 if a lesson cannot be played as it is written.
 pub fn run(cx: &Context, what: Option<&str>) -> Result<u8> {
@@ -27,7 +28,7 @@ pub fn run(cx: &Context, what: Option<&str>) -> Result<u8> {
     for finding in &findings {
         tell(cx, finding);
     }
-    let checked = count(folders.len(), "lesson");
+    let checked = ui::count(folders.len(), "lesson");
     if cx.ui.json() {
         cx.ui.object(
             &json!({"type": "done", "lessons": folders.len(), "errors": errors,
@@ -37,7 +38,7 @@ pub fn run(cx: &Context, what: Option<&str>) -> Result<u8> {
     if errors > 0 {
         return Err(CliError::new(
             "LESSON_INVALID",
-            format!("{} in {checked}", count(errors, "mistake")),
+            format!("{} in {checked}", ui::count(errors, "mistake")),
         )
         .why("each is told above with its file and line")
         .fix("cadet help LESSON_INVALID"));
@@ -45,7 +46,7 @@ pub fn run(cx: &Context, what: Option<&str>) -> Result<u8> {
     if !cx.ui.json() {
         let warnings = match findings.len() {
             0 => String::new(),
-            n => format!(", {}", count(n, "warning")),
+            n => format!(", {}", ui::count(n, "warning")),
         };
         cx.ui.line(format!("{checked}, no mistakes{warnings}."));
         if let [folder] = folders.as_slice() {
@@ -109,10 +110,4 @@ fn tell(cx: &Context, finding: &Finding) {
         &json!({"type": "finding", "path": finding.path, "line": finding.line,
         "severity": finding.severity, "message": finding.text, "fix": finding.fix}),
     );
-}
-
-/// `1 lesson`, `2 lessons`.
-pub fn count(n: usize, what: &str) -> String {
-    let s = if n == 1 { "" } else { "s" };
-    format!("{n} {what}{s}")
 }

@@ -193,6 +193,8 @@ pub async fn choose(cx: &Context, plain: bool) -> Result<u8> {
             .with_prompt("Which lesson? (arrows, Enter; q leaves)")
             .items(&lines)
             .default(default)
+            // The lesson says its title itself; prompt and line would not fit into one.
+            .report(false)
             .interact_opt()
     });
     let chosen = tokio::select! {

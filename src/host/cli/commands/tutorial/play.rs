@@ -12,7 +12,6 @@ use cadet_tutorial::play::{Options, Report, play};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::lint::count;
 use super::{PlayArgs, start};
 use crate::Context;
 use crate::error::{CliError, Result};
@@ -21,6 +20,7 @@ use crate::lessons::events;
 use crate::lessons::folder::Folder;
 use crate::lessons::library;
 use crate::machine;
+use crate::ui::count;
 
 /// Lines of a step's output that are shown when it fails.
 const TAIL: usize = 60;

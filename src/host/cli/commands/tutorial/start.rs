@@ -30,7 +30,7 @@ pub async fn run(cx: &Context, name: Option<&str>, step: Option<usize>, plain: b
         )
         .why(format!(
             "it has {}",
-            super::lint::count(lesson.steps.len(), "step")
+            crate::ui::count(lesson.steps.len(), "step")
         ))
         .fix(format!("cadet tutorial start {}", lesson.name)));
     }
@@ -159,7 +159,7 @@ fn farewell(cx: &Context, lesson: &Lesson, outcome: &Outcome, folder: &str) -> S
     }
     let skipped = match skipped(progress) {
         0 => String::new(),
-        n => format!(" ({} skipped)", super::lint::count(n, "step")),
+        n => format!(" ({} skipped)", crate::ui::count(n, "step")),
     };
     let after = match following(cx, &lesson.name) {
         Some(name) => format!("tutorial {name}"),
