@@ -2,7 +2,7 @@
 //! its own, so it needs root, `ip` and `tc`.
 //!
 //! ```text
-//!  server ── veth, shaped (tbf), lossy and disordered (netem) ── bridge ──┬── learner 0
+//!  server ── veth, shaped (htb), lossy and disordered (nft) ── bridge ──┬── learner 0
 //!                                                                         ├── learner 1 …
 //! ```
 //! The server is this program once more, as a process of its own, so that its memory and its

@@ -12,7 +12,7 @@ pub const SERVER: &str = "10.77.0.1";
 const SWITCH: &str = "cadet-bc-switch";
 pub const SPACE: &str = "cadet-bc-server";
 /// The server's end of the link.
-const LINK: &str = "up";
+const LINK: &str = "uplink";
 
 pub struct Room(());
 
@@ -58,18 +58,55 @@ impl Room {
         Ok(room)
     }
 
-    /// The link carries so much, loses some of it and delivers some of it late.
+    /// The link carries so much, loses some of it and delivers some of it early. All of it with
+    /// what most kernels have: netem is missing in many.
     fn shape(&self, options: &Options) -> Result<()> {
         let rate = format!("{}mbit", options.mbit);
-        tc(&[
-            "qdisc", "add", "dev", LINK, "root", "handle", "1:", "tbf", "rate", &rate, "burst",
-            "128kb", "latency", "60ms",
-        ])?;
-        let loss = format!("{}%", options.loss);
-        tc(&[
-            "qdisc", "add", "dev", LINK, "parent", "1:1", "handle", "10:", "netem", "delay", "4ms",
-            "loss", &loss, "reorder", "1%", "25%", "limit", "2000",
-        ])
+        // Segments as a card would send them; a lost one would be forty of them otherwise.
+        batch(
+            Some(SPACE),
+            &format!("link set dev {LINK} gso_max_segs 1\n"),
+        )?;
+        let on_link = |kind: &str, words: &str| {
+            let words = words.replace("RATE", &rate);
+            let all = [kind, "add", "dev", LINK].into_iter();
+            tc(&all.chain(words.split(' ')).collect::<Vec<_>>())
+        };
+        on_link("qdisc", "root handle 1: htb default 10")?;
+        on_link(
+            "class",
+            "parent 1: classid 1:1 htb rate RATE ceil RATE burst 64kb",
+        )?;
+        // What waits: some 60 ms at 100 Mbit/s. What is in the second class overtakes it.
+        for (class, share) in [("1:10", 90), ("1:20", 10)] {
+            // In kilobits, a percentage of megabits; the second always gets its share.
+            let own = options.mbit * share * 10;
+            let words =
+                format!("parent 1:1 classid {class} htb rate {own}kbit ceil RATE burst 64kb");
+            on_link("class", &words)?;
+            on_link("qdisc", &format!("parent {class} pfifo limit 500"))?;
+        }
+        nft(
+            SPACE,
+            &format!(
+                "table inet disorder {{ chain out {{\n\
+                 type filter hook postrouting priority 0;\n\
+                 oifname \"{LINK}\" numgen random mod 100 < 1 meta priority set 1:20\n}}\n}}\n"
+            ),
+        )?;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a few percent
+        let lost = (options.loss * 1000.0).round() as u32;
+        if lost == 0 {
+            return Ok(());
+        }
+        nft(
+            SWITCH,
+            &format!(
+                "table netdev loss {{ chain in {{\n\
+                 type filter hook ingress device \"{LINK}\" priority 0;\n\
+                 numgen random mod 100000 < {lost} drop\n}}\n}}\n"
+            ),
+        )
     }
 
     /// Cuts the link, or mends it: both ways, and nobody is told.
@@ -122,20 +159,29 @@ fn tc(arguments: &[&str]) -> Result<()> {
     Err(format!("tc {arguments:?}: {said}").into())
 }
 
+fn nft(space: &str, rules: &str) -> Result<()> {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", space, "nft", "-f", "-"]);
+    fed(command, rules).map_err(|error| format!("nft in {space}: {error}").into())
+}
+
 fn batch(space: Option<&str>, lines: &str) -> Result<()> {
     let mut command = Command::new("ip");
     if let Some(space) = space {
         command.args(["-n", space]);
     }
-    let mut child = command
-        .args(["-batch", "-"])
-        .stdin(Stdio::piped())
-        .spawn()?;
+    command.args(["-batch", "-"]);
+    fed(command, lines).map_err(|error| format!("ip -batch in {space:?}: {error}").into())
+}
+
+/// Runs a command with `lines` as its input.
+fn fed(mut command: Command, lines: &str) -> Result<()> {
+    let mut child = command.stdin(Stdio::piped()).spawn()?;
     let mut input = child.stdin.take().ok_or("ip takes no input")?;
     input.write_all(lines.as_bytes())?;
     drop(input);
     if child.wait()?.success() {
         return Ok(());
     }
-    Err(format!("ip -batch failed in {space:?}").into())
+    Err("it failed, as it says above".into())
 }
