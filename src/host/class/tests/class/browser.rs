@@ -157,14 +157,28 @@ impl Browser {
 
     /// Presses Enter where the focus is.
     pub fn enter(&mut self) {
-        // Chromium drops keys that come before it has painted a page for the first time.
-        self.until("performance.getEntriesByName('first-contentful-paint').length > 0");
+        // Chromium drops keys while a page is young: before it is painted, before its window has
+        // the focus. As a person would, it is pressed again until the page has heard it.
+        self.eval(
+            "if (window.heard === undefined) {
+                window.heard = 0;
+                addEventListener('keydown', () => { window.heard += 1; }, true);
+            }",
+        );
+        let before = self.eval("window.heard");
         let key = |kind: &str| {
             json!({"type": kind, "key": "Enter", "code": "Enter", "text": "\r",
                 "windowsVirtualKeyCode": 13})
         };
-        self.ask("Input.dispatchKeyEvent", key("keyDown"));
-        self.ask("Input.dispatchKeyEvent", key("keyUp"));
+        for _ in 0..200 {
+            self.ask("Input.dispatchKeyEvent", key("keyDown"));
+            self.ask("Input.dispatchKeyEvent", key("keyUp"));
+            if self.eval("window.heard") != before {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("the page never heard a key");
     }
 
     /// Writes where the focus is.
