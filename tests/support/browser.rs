@@ -220,15 +220,8 @@ impl Browser {
     /// Presses a key where the focus is.
     #[track_caller]
     pub fn key(&mut self, name: &str) {
-        // Chromium drops keys while a page is young: before it is painted, before its window has
-        // the focus. As a person would, it is pressed again until the page has heard it.
-        self.eval(
-            "if (window.heard === undefined) {
-                window.heard = 0;
-                addEventListener('keydown', () => { window.heard += 1; }, true);
-            }",
-        );
-        let before = self.eval("window.heard");
+        // Chromium drops keys that come before it has painted a page for the first time.
+        self.until("performance.getEntriesByName('first-contentful-paint').length > 0");
         let (_, code) = KEYS.iter().find(|(key, _)| *key == name).expect("a key");
         let mut params =
             json!({"type": "rawKeyDown", "key": name, "code": name, "windowsVirtualKeyCode": code});
@@ -237,17 +230,9 @@ impl Browser {
             params["type"] = json!("keyDown");
             params["text"] = json!("\r");
         }
-        let mut up = params.clone();
-        up["type"] = json!("keyUp");
-        for _ in 0..200 {
-            self.ask("Input.dispatchKeyEvent", params.clone());
-            self.ask("Input.dispatchKeyEvent", up.clone());
-            if self.eval("window.heard") != before {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        panic!("the page never heard a key");
+        self.ask("Input.dispatchKeyEvent", params.clone());
+        params["type"] = json!("keyUp");
+        self.ask("Input.dispatchKeyEvent", params);
     }
 
     /// Goes to an address inside the page.

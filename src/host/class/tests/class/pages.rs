@@ -215,12 +215,9 @@ fn the_token_can_be_typed_and_a_wrong_one_is_told() {
     let stage = Stage::new(|_| {});
     let mut page = stage.browser("/board");
     page.until("document.activeElement === document.querySelector('#token')");
-    page.write("guess");
-    page.enter();
+    page.send("guess");
     page.until("!document.querySelector('#refused').hidden");
-    page.eval("document.querySelector('#token').select()");
-    page.write(TEACHER);
-    page.enter();
+    page.send(TEACHER);
     page.until(
         "!document.querySelector('#board').hidden && document.querySelector('#enter').hidden",
     );
