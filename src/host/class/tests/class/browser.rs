@@ -167,7 +167,7 @@ impl Browser {
         self.ask("Input.dispatchKeyEvent", key("keyUp"));
     }
 
-    /// Puts `text` into the field that has the focus and sends its form, as Enter does there. Not
+    /// Puts `text` into the token's field and sends its form, as Enter does there. Not
     /// by keys: a busy Chromium without a window takes keys, but neither text nor what Enter
     /// stands for in a field.
     #[track_caller]
@@ -175,7 +175,7 @@ impl Browser {
         let text = json!(text);
         self.eval(&format!(
             "(() => {{
-                const field = document.activeElement;
+                const field = document.querySelector('#token');
                 field.value = {text};
                 field.form.requestSubmit();
             }})()"
