@@ -167,19 +167,9 @@ impl Browser {
         self.ask("Input.dispatchKeyEvent", key("keyUp"));
     }
 
-    /// Puts `text` into the token's field and sends its form, as Enter does there. Not
-    /// by keys: a busy Chromium without a window takes keys, but neither text nor what Enter
-    /// stands for in a field.
-    #[track_caller]
-    pub fn send(&mut self, text: &str) {
-        let text = json!(text);
-        self.eval(&format!(
-            "(() => {{
-                const field = document.querySelector('#token');
-                field.value = {text};
-                field.form.requestSubmit();
-            }})()"
-        ));
+    /// Writes where the focus is.
+    pub fn write(&mut self, text: &str) {
+        self.ask("Input.insertText", json!({"text": text}));
     }
 
     /// Shows the page on a screen of this size, in `light` or `dark`.

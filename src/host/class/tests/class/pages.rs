@@ -214,10 +214,14 @@ fn the_board_fits_a_phone_and_is_readable_in_both_lights() {
 fn the_token_can_be_typed_and_a_wrong_one_is_told() {
     let stage = Stage::new(|_| {});
     let mut page = stage.browser("/board");
-    page.until("document.activeElement === document.querySelector('#token')");
-    page.send("guess");
+    // Before there is a body, both of what could be compared are null.
+    page.until("document.activeElement.id === 'token'");
+    page.write("guess");
+    page.enter();
     page.until("!document.querySelector('#refused').hidden");
-    page.send(TEACHER);
+    page.eval("document.querySelector('#token').select()");
+    page.write(TEACHER);
+    page.enter();
     page.until(
         "!document.querySelector('#board').hidden && document.querySelector('#enter').hidden",
     );
