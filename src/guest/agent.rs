@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cadet_api::install::NodeConfig;
 use cadet_kubelet::{ClusterDns, Config, DockerRuntime, PORT, ServerTls};
 use cadet_network::{Network, NetworkConfig};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::Kubeconfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::Connect;
@@ -118,9 +118,5 @@ pub async fn run(config: &NodeConfig, data: &Path, docker: &Path) -> Result<(), 
 
 async fn client(kubeconfig: serde_json::Value) -> Result<kube::Client, Failure> {
     let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig)?;
-    let options = KubeConfigOptions::default();
-    let mut settings = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-    // Watches are quiet for as long as nothing changes.
-    settings.read_timeout = None;
-    Ok(Connect::new(settings)?.client()?)
+    Ok(Connect::new(kubeconfig).await?.client()?)
 }

@@ -19,8 +19,11 @@ use hyper_util::client::legacy::{Client as Pool, Error as PoolError};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ConfigExt as _};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use tower::retry::RetryLayer;
 use tower::{BoxError, Service, ServiceBuilder};
+
+use crate::Failure;
 
 /// Requests that one connection carries at once. The server takes 250; what is above waits, and
 /// watches never end.
@@ -30,18 +33,24 @@ const MOST: usize = 200;
 const PING: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(15);
 
+type Connector = HttpsConnector<HttpConnector>;
+/// hyper's own pool, which over HTTP/2 is one connection.
+type Way = Pool<Connector, Body>;
+
 /// Makes clients of one server, each with connections of its own.
 pub struct Connect {
     settings: kube::Config,
-    connector: HttpsConnector<HttpConnector>,
+    connector: Connector,
 }
 
 impl Connect {
     /// Connects when first used.
     ///
     /// # Errors
-    /// If certificates or keys are unusable.
-    pub fn new(settings: kube::Config) -> Result<Self, kube::Error> {
+    /// If the kubeconfig, its certificates or keys are unusable.
+    pub async fn new(kubeconfig: Kubeconfig) -> Result<Self, Failure> {
+        let options = KubeConfigOptions::default();
+        let settings = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
         let mut tls = settings.rustls_client_config()?;
         tls.alpn_protocols = vec![b"h2".to_vec()];
         let mut tcp = HttpConnector::new();
@@ -84,20 +93,20 @@ impl Connect {
 /// The connections of one client.
 #[derive(Clone)]
 struct Lines {
-    connector: HttpsConnector<HttpConnector>,
+    connector: Connector,
     lines: Arc<Mutex<Vec<Line>>>,
 }
 
 /// One connection, made anew when it breaks.
 struct Line {
-    pool: Pool<HttpsConnector<HttpConnector>, Body>,
+    pool: Way,
     /// As many as there are requests on their way, and one.
     places: Arc<()>,
 }
 
 impl Lines {
     /// The first connection with room.
-    fn pick(&self) -> (Pool<HttpsConnector<HttpConnector>, Body>, Arc<()>) {
+    fn pick(&self) -> (Way, Arc<()>) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let free = lines
             .iter()
@@ -113,7 +122,7 @@ impl Lines {
         (line.pool.clone(), Arc::clone(&line.places))
     }
 
-    fn pool(&self) -> Pool<HttpsConnector<HttpConnector>, Body> {
+    fn pool(&self) -> Way {
         Pool::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .http2_only(true)

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::Kubeconfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
@@ -30,12 +30,8 @@ pub struct Args {
 pub async fn run(args: &Args) -> Result<(), Failure> {
     let stop = stop_signal()?;
     let kubeconfig = Kubeconfig::read_from(&args.kubeconfig)?;
-    let options = KubeConfigOptions::default();
-    let mut settings = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-    // Watches are quiet for as long as nothing changes.
-    settings.read_timeout = None;
     // Each node has a connection of its own, as it would have on a computer of its own.
-    let connect = Connect::new(settings)?;
+    let connect = Connect::new(kubeconfig).await?;
     let clients = (0..args.nodes).map(|_| connect.client());
     let clients = clients.collect::<Result<Vec<_>, _>>()?;
     let shutdown = CancellationToken::new();

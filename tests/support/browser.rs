@@ -220,8 +220,6 @@ impl Browser {
     /// Presses a key where the focus is.
     #[track_caller]
     pub fn key(&mut self, name: &str) {
-        // Chromium drops keys that come before it has painted a page for the first time.
-        self.until("performance.getEntriesByName('first-contentful-paint').length > 0");
         let (_, code) = KEYS.iter().find(|(key, _)| *key == name).expect("a key");
         let mut params =
             json!({"type": "rawKeyDown", "key": name, "code": name, "windowsVirtualKeyCode": code});

@@ -190,10 +190,8 @@ impl Ui {
             self.object(&json!({"type": "warning", "subject": subject, "message": text}));
             return;
         }
-        // What does not fit beside its subject goes on below itself.
-        let room = columns().saturating_sub(14).max(20);
-        let broken = wrap(text, room).replace('\n', "\n              ");
-        let print = || self.mark("!", subject, &broken, "", console::Style::new().yellow());
+        let text = beside_subject(text);
+        let print = || self.mark("!", subject, &text, "", console::Style::new().yellow());
         match self.running().as_ref().and_then(|r| r.bar.clone()) {
             Some(bar) => bar.suspend(print),
             None => print(),
@@ -281,6 +279,12 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
         .tick_strings(&["·", "•", "●", "•", "·"])
+}
+
+/// What stands beside a subject; what does not fit goes on below itself.
+pub fn beside_subject(text: &str) -> String {
+    let room = columns().saturating_sub(14).max(20);
+    wrap(text, room).replace('\n', "\n              ")
 }
 
 /// `1 lesson`, `2 lessons`.

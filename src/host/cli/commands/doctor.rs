@@ -132,9 +132,7 @@ fn say(cx: &Context, subject: &str, finding: Finding) {
         }));
         return;
     }
-    // As warnings of other commands: what does not fit goes on below itself.
-    let room = ui::columns().saturating_sub(14).max(20);
-    let text = ui::wrap(&text, room).replace('\n', "\n              ");
+    let text = ui::beside_subject(&text);
     cx.ui.line(format!("{sign} {subject:<11} {text}"));
     for (label, part) in [("why", why), ("fix", fix)] {
         for line in part.iter().flat_map(|p| p.lines()) {

@@ -90,10 +90,10 @@ pub struct Port {
 
 /// Ports of 127.0.0.1. None of them is needed: Cadet takes others, and says so.
 pub fn ports(ports: &[Port]) -> Finding {
-    let taken: Vec<_> = ports.iter().filter(|port| port.taken).collect();
     if ports.is_empty() {
         return Finding::Good("those it wants are held by Cadet itself".into());
     }
+    let taken: Vec<_> = ports.iter().filter(|port| port.taken).collect();
     let Some(first) = taken.first() else {
         let all: Vec<_> = ports.iter().map(|p| p.number.to_string()).collect();
         return Finding::Good(format!("free on 127.0.0.1: {}", all.join(", ")));

@@ -157,8 +157,6 @@ impl Browser {
 
     /// Presses Enter where the focus is.
     pub fn enter(&mut self) {
-        // Chromium drops keys that come before it has painted a page for the first time.
-        self.until("performance.getEntriesByName('first-contentful-paint').length > 0");
         let key = |kind: &str| {
             json!({"type": kind, "key": "Enter", "code": "Enter", "text": "\r",
                 "windowsVirtualKeyCode": 13})
