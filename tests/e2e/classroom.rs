@@ -1,7 +1,7 @@
 //! A class with its real sizes. The bundle of the first three lessons is made of the real guest and
-//! goes to a learner without any network. `CADET_CLASS=1` (root) plays the day itself: two machines,
-//! of a teacher and of a learner whose only way is to the teacher, from the code to a solved step,
-//! with an image from a registry that is gone when the learner comes.
+//! goes to a learner without any network. `CADET_CLASS=1` (root; `scripts/test` says it) plays the
+//! day itself: two machines, of a teacher and of a learner whose only way is to the teacher, from
+//! the code to a solved step, with an image from a registry that is gone when the learner comes.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -141,6 +141,15 @@ impl Seat<'_> {
             .env("KUBECONFIG", self.home.kubeconfig())
             .env("HOME", self.home.dir.path());
         Run::of(&mut self.network.enter(&inner))
+    }
+
+    /// Its machine uses the class's images, and the first lesson begins.
+    #[track_caller]
+    fn begins(&self) {
+        let joined = self.ok(&["class", "join"]);
+        assert!(joined.out.contains("Step 1 of"), "{joined}");
+        let without = "does not use the class's images";
+        assert!(!joined.err.contains(without), "{joined}");
     }
 
     /// A pod of this image comes to run.
@@ -343,8 +352,7 @@ fn two_machines_in_one_room() {
         "--only",
     ]);
     teacher.ok(&["start", "--memory", MEMORY]);
-    let joined = teacher.ok(&["class", "join"]);
-    assert!(joined.out.contains("Step 1 of"), "{joined}");
+    teacher.begins();
     teacher.runs(&image);
     let fetched = serving.until("fetched");
     assert_eq!(fetched["image"], format!("library/{image}"));
@@ -359,12 +367,7 @@ fn two_machines_in_one_room() {
         "class", "join", &code, "--name", "Ada", "--report", "--only",
     ]);
     ada.ok(&["start", "--memory", MEMORY]);
-    let joined = ada.ok(&["class", "join"]);
-    assert!(joined.out.contains("Step 1 of"), "{joined}");
-    assert!(
-        !joined.err.contains("does not use the class's images"),
-        "{joined}"
-    );
+    ada.begins();
     pace(&teacher, "Ada is in the first step", |step| {
         step["here"] == 1
     });

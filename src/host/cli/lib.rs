@@ -37,6 +37,7 @@ mod machine;
 mod mirror;
 mod nodes;
 mod programs;
+mod ranges;
 mod reach;
 mod registry_addon;
 mod serve;

@@ -70,7 +70,7 @@ impl Node {
         Ipv4Addr::new(10, 89, 0, self.number)
     }
 
-    /// Range of its pods, a slice of [`CLUSTER_CIDR`].
+    /// Range of its pods, a slice of [`PODS`](crate::ranges::PODS).
     pub fn pod_cidr(&self) -> String {
         format!("10.244.{}.0/24", self.number.saturating_sub(1))
     }
@@ -153,9 +153,6 @@ impl Node {
         }
     }
 }
-
-/// Range of all pods.
-pub const CLUSTER_CIDR: &str = "10.244.0.0/16";
 
 /// All machines of a profile, the first one first.
 pub fn all(profile: &Profile) -> Vec<Node> {

@@ -432,7 +432,9 @@ pub const TOPICS: &[Topic] = &[
         "CLASS_IMAGES",
         79,
         "`cadet class serve` keeps container images that learners pull, so that each comes from the \
-        internet once. Lessons of Cadet need none of them: `--no-images` serves the class without.",
+        internet once. Lessons of Cadet need none of them: `--no-images` serves the class without. A \
+        class at an address that machines use within (`cadet doctor` shows them) has no images for them: \
+        use another Wi-Fi, a phone's for instance.",
     ),
     topic(
         "NET_PORT_TAKEN",

@@ -1,21 +1,27 @@
 //! The class's images for a learner's machines: their Docker Engines ask the teacher's laptop before
 //! the internet. Where the class does not answer they ask the internet, as before.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use cadet_class::key::CLASS_NAME;
 use cadet_tunnel::{Tunnel, exec};
 
 use crate::Context;
 use crate::docker_settings::{self, Place};
-use crate::error::Result;
+use crate::error::{CliError, Result};
 use crate::line;
+use crate::ranges::Net;
 
 /// The machines' settings for the class at `address`, which `authority` (PEM) vouches for.
 ///
 /// # Errors
+/// CLASS_IMAGES where no machine can reach the class, whose images are forgotten then;
 /// GUEST_NOT_RUNNING, GUEST_SSH, GUEST_DOCKER.
 pub async fn use_class(cx: &Context, address: SocketAddr, authority: &str) -> Result<()> {
+    if let Some(e) = hidden(address) {
+        forget(cx).await?;
+        return Err(e);
+    }
     let registry = format!("https://{}", host(address.port()));
     for (_, tunnel) in line::connect_all(cx, None).await? {
         run(&tunnel, &settings(address, authority)).await?;
@@ -36,6 +42,17 @@ pub async fn forget(cx: &Context) -> Result<()> {
         tunnel.close().await;
     }
     Ok(())
+}
+
+/// Why a machine would look for the class within itself, if it would: Docker would then wait for
+/// an answer before each image.
+fn hidden(address: SocketAddr) -> Option<CliError> {
+    let IpAddr::V4(ip) = address.ip() else {
+        return None;
+    };
+    let (range, who) = Net::from(ip).taken().next()?;
+    let what = format!("the class is at {ip}, and {who} live in {range} in every machine");
+    Some(CliError::new("CLASS_IMAGES", what))
 }
 
 async fn run(tunnel: &Tunnel, script: &str) -> Result<()> {
@@ -89,6 +106,19 @@ mod tests {
             .status()
             .unwrap();
         assert!(status.success(), "{script}");
+    }
+
+    #[test]
+    fn a_class_that_looks_like_the_cluster_is_told() {
+        let told = |text: &str| hidden(text.parse().unwrap()).map(|e| e.what);
+        let services = told("10.96.7.1:7433").unwrap();
+        assert!(
+            services.contains("Services live in 10.96.0.0/16"),
+            "{services}"
+        );
+        assert!(told("10.244.0.9:7433").unwrap().contains("pods"));
+        assert_eq!(told("10.99.0.1:7433"), None);
+        assert_eq!(told("[fd00::1]:7433"), None);
     }
 
     #[test]

@@ -108,10 +108,11 @@ pub async fn run(cx: &Context, args: DoctorArgs) -> Result<u8> {
         return Ok(checkup::print(cx, seen));
     }
     if !cx.ui.json() {
-        cx.ui.line(if bad == 0 {
-            "Nothing stands in the way.\n  next: cadet start"
-        } else {
-            "Mend what is marked ✗, then: cadet doctor"
+        let runs = machine::running(cx).await.is_ok();
+        cx.ui.line(match bad {
+            0 if runs => "Nothing stands in the way.\n  next: cadet tutorial",
+            0 => "Nothing stands in the way.\n  next: cadet start",
+            _ => "Mend what is marked ✗, then: cadet doctor",
         });
     }
     Ok(u8::from(bad > 0))

@@ -1,45 +1,8 @@
 //! Proxies and routes of a laptop, judged.
 
-use std::net::Ipv4Addr;
-
 use super::Finding;
 use crate::error::CliError;
-
-/// Networks of the machine and its cluster, and what lives there. The cluster's are what
-/// cadet-node takes where nobody says otherwise, the first is QEMU's own.
-const OURS: [(Net, &str); 3] = [
-    (Net::new([10, 0, 2, 0], 24), "the machine itself"),
-    (Net::new([10, 244, 0, 0], 16), "pods"),
-    (Net::new([10, 96, 0, 0], 12), "Services"),
-];
-
-/// A range of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Net {
-    base: u32,
-    bits: u32,
-}
-
-impl Net {
-    const fn new(base: [u8; 4], bits: u32) -> Self {
-        Self {
-            base: u32::from_be_bytes(base),
-            bits,
-        }
-    }
-
-    fn overlaps(self, other: Self) -> bool {
-        let mask = u32::MAX.checked_shl(32 - self.bits.min(other.bits));
-        let mask = mask.unwrap_or(0);
-        self.base & mask == other.base & mask
-    }
-}
-
-impl std::fmt::Display for Net {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", Ipv4Addr::from_bits(self.base), self.bits)
-    }
-}
+use crate::ranges::Net;
 
 /// Judges the routes in the text of /proc/net/route (proc_net(5)): numbers are in hexadecimal,
 /// in the processor's byte order.
@@ -60,11 +23,8 @@ pub fn routes(table: &str) -> Finding {
         if mask == 0 {
             continue;
         }
-        let net = Net {
-            base,
-            bits: mask.count_ones(),
-        };
-        for (ours, who) in OURS.iter().filter(|(ours, _)| net.overlaps(*ours)) {
+        let net = Net::masked(base, mask);
+        for (ours, who) in net.taken() {
             device = name;
             clashes.push(format!("{name} leads to {net}, and {who} live in {ours}"));
         }
@@ -194,7 +154,7 @@ mod tests {
         for (base, bits, who) in [
             ([10, 0, 0, 0], 8, "pods live in 10.244.0.0/16"),
             ([10, 244, 7, 0], 24, "pods"),
-            ([10, 100, 0, 0], 16, "Services live in 10.96.0.0/12"),
+            ([10, 96, 0, 0], 12, "Services live in 10.96.0.0/16"),
             ([10, 0, 2, 0], 25, "the machine itself"),
         ] {
             let found = routes(&format!("{}{}", at_home(), row("tun0", base, bits)));

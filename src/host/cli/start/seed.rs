@@ -9,8 +9,8 @@ use super::{Note, Step, Voyage};
 use crate::addons::Choices;
 use crate::error::{CliError, Result};
 use crate::frozen::suspend;
-use crate::nodes::{self, Node};
-use crate::{Context, images, line, machine, programs};
+use crate::nodes::Node;
+use crate::{Context, images, line, machine, programs, ranges};
 
 /// See the module.
 pub struct Seed;
@@ -123,10 +123,10 @@ pub(super) fn cluster_config(cluster: &str, node: &Node) -> NodeConfig {
     NodeConfig {
         node_name: node.name.clone(),
         cluster_name: cluster.into(),
-        cluster_cidr: nodes::CLUSTER_CIDR.into(),
+        cluster_cidr: ranges::PODS.into(),
         pod_cidr: node.pod_cidr(),
-        service_cidr: "10.96.0.0/12".into(),
-        load_balancer_cidr: Some("10.112.0.0/24".into()),
+        service_cidr: ranges::SERVICES.into(),
+        load_balancer_cidr: Some(ranges::LOAD_BALANCERS.into()),
         api_port: machine::GUEST_API,
         api_sans: vec!["127.0.0.1".into(), "localhost".into()],
         lessons_dir: "/usr/lib/cadet".into(),
