@@ -107,7 +107,7 @@ fn field_selector() {
             // Two ways to match: by what was kept of an object, and by the object.
             let object = serde_json::json!({"metadata": {"name": "a"}, "spec": {"nodeName": "v1"},
             "status": {"phase": "1"}});
-            let kept = crate::selector::field_values(pods, &object);
+            let kept: Vec<String> = crate::selector::field_values(pods, &object).collect();
             let lookup = |field: &str| match field {
                 "metadata.name" => Some("a"),
                 "metadata.namespace" => None,
@@ -115,7 +115,8 @@ fn field_selector() {
                     .fields
                     .iter()
                     .position(|f| f.name == other)
-                    .and_then(|at| kept.get(at)),
+                    .and_then(|at| kept.get(at))
+                    .map(String::as_str),
             };
             assert_eq!(
                 read.matches(lookup),

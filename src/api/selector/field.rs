@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Error, Texts};
+use super::Error;
 use crate::resource::{Field, Resource};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,9 +102,9 @@ impl FieldSelector {
 
 /// The values of an object's selectable fields, in the order of [`Resource::fields`], to be
 /// kept beside its bytes. Its name and namespace are not among them.
-pub fn values(res: &Resource, object: &Value) -> Texts {
+pub fn values(res: &Resource, object: &Value) -> impl Iterator<Item = String> {
     let value = |f: &Field| value_at(object, f.paths, f.absent);
-    res.fields.iter().map(value).collect()
+    res.fields.iter().map(value)
 }
 
 fn value_of(res: &Resource, object: &Value, field: &str) -> String {
@@ -204,10 +204,10 @@ mod tests {
         let events = find("", "v1", "events").unwrap();
         let e = json!({"metadata": {"name": "a"}, "involvedObject": {"uid": "u"},
             "reportingComponent": "kubelet"});
-        let kept = values(events, &e);
+        let kept: Vec<String> = values(events, &e).collect();
         let look = |f: &str| {
             let at = events.fields.iter().position(|field| field.name == f);
-            at.and_then(|at| kept.get(at))
+            at.and_then(|at| kept.get(at)).map(String::as_str)
         };
         let s = FieldSelector::parse("involvedObject.uid=u,source=kubelet").unwrap();
         assert!(s.matches(look) && s.matches_object(events, &e));

@@ -117,17 +117,22 @@ impl LabelSelector {
 
     /// Whether an object with these labels is selected.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.requirements.iter().all(|r| r.matches(labels))
+        self.matches_of(|key| labels.get(key).map(String::as_str))
+    }
+
+    /// Whether an object is selected whose labels `lookup` tells.
+    pub fn matches_of<'a>(&self, lookup: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.requirements.iter().all(|r| r.matches(lookup(&r.key)))
     }
 }
 
 impl Requirement {
-    fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let value = labels.get(&self.key);
+    fn matches(&self, value: Option<&str>) -> bool {
+        let is_among = |v: &str| self.values.iter().any(|own| own == v);
         match self.op {
-            Op::In => value.is_some_and(|v| self.values.contains(v)),
+            Op::In => value.is_some_and(is_among),
             // A label that is not there is in no set.
-            Op::NotIn => value.is_none_or(|v| !self.values.contains(v)),
+            Op::NotIn => !value.is_some_and(is_among),
             Op::Exists => value.is_some(),
             Op::Absent => value.is_none(),
             Op::Greater | Op::Less => {

@@ -3,11 +3,9 @@
 mod field;
 mod label;
 mod lex;
-mod texts;
 
 pub use field::{FieldSelector, values as field_values};
 pub use label::{LabelSelector, Op, Requirement};
-pub use texts::Texts;
 
 /// Why a selector cannot be understood; the text is upstream's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -44,9 +44,9 @@ pub async fn run(app: App, shutdown: CancellationToken) {
 }
 
 fn look(app: &App, definition: &Object) {
-    let held = definition.meta.finalizers.iter().any(|f| f == FINALIZER);
-    if definition.meta.is_deleting() && held {
-        let (app, name) = (app.clone(), definition.meta.name.clone());
+    let held = definition.finalizers().iter().any(|f| f == FINALIZER);
+    if definition.is_deleting() && held {
+        let (app, name) = (app.clone(), definition.name().to_owned());
         tokio::spawn(async move { empty(&app, &name).await });
     }
 }
@@ -62,7 +62,7 @@ async fn empty(app: &App, name: &str) {
         return;
     };
     for object in &listing.objects {
-        let (namespace, name) = (&object.meta.namespace, &object.meta.name);
+        let (namespace, name) = (object.namespace(), object.name());
         let options = DeleteOptions::default();
         // Gone meanwhile is as good; what has finalizers is waited for below.
         if let Err(status) = delete_one(app, kind, namespace, name, &options).await {

@@ -90,7 +90,7 @@ impl Servers {
         renew(app).await?;
         let mut live = BTreeSet::new();
         for lease in self.look(app)? {
-            let name = &lease.meta.name;
+            let name = lease.name();
             match self.moved.get(name) {
                 Some((_, at)) if at.elapsed() > LIFE => {
                     remove(app, lease.resource, name).await?;
@@ -122,15 +122,15 @@ impl Servers {
     fn look(&mut self, app: &App) -> Result<Vec<Arc<Object>>, Status> {
         let leases = admission::find_in("coordination.k8s.io", "leases")?;
         let mut found = app.world.list(leases, Some(NAMESPACE)).objects;
-        found.retain(|lease| lease.meta.labels.get(MARK).is_some_and(|m| m == MARKED));
+        found.retain(|lease| lease.label(MARK) == Some(MARKED));
         let now = Instant::now();
         let before = std::mem::take(&mut self.moved);
         for lease in &found {
-            let seen = match before.get(&lease.meta.name) {
+            let seen = match before.get(lease.name()) {
                 Some((revision, at)) if *revision == lease.revision => (*revision, *at),
                 _ => (lease.revision, now),
             };
-            self.moved.insert(lease.meta.name.clone(), seen);
+            self.moved.insert(lease.name().to_owned(), seen);
         }
         Ok(found)
     }

@@ -161,7 +161,7 @@ fn used(world: &World, uid: &str) -> Result<HashSet<i64>, Status> {
     let mut ports = HashSet::new();
     for service in world.list(services, None).objects {
         let kind = service.field("spec.type").unwrap_or_default();
-        if !matches!(kind, "NodePort" | "LoadBalancer") || service.meta.uid == uid {
+        if !matches!(kind, "NodePort" | "LoadBalancer") || service.uid() == uid {
             continue;
         }
         let value = service.value();

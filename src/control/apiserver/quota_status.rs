@@ -79,7 +79,7 @@ pub async fn run(app: App, shutdown: CancellationToken) {
             () = changed.woken.notified() => {}
             () = resync => {
                 for quota in app.world.list(quotas, None).objects {
-                    changed.add(&quota.meta.namespace);
+                    changed.add(quota.namespace());
                 }
             }
         }
@@ -120,11 +120,11 @@ async fn follow(
             return;
         };
         for quota in app.world.list(quotas, None).objects {
-            changed.add(&quota.meta.namespace);
+            changed.add(quota.namespace());
         }
         while let Ok(change) = changes.next().await {
             if let Some(object) = change.current.as_ref().or(change.previous.as_ref()) {
-                changed.add(&object.meta.namespace);
+                changed.add(object.namespace());
             }
         }
         if app.stopping.is_cancelled() {
@@ -156,7 +156,7 @@ async fn settle(
     limits: &Quota,
     kinds: &[&'static Resource],
 ) -> Result<(), Status> {
-    let (namespace, name) = (&quota.meta.namespace, &quota.meta.name);
+    let (namespace, name) = (quota.namespace(), quota.name());
     let used = admission::quota_used(app, namespace, limits, kinds).await;
     let status = json!({
         "hard": Value::Object(json::map_at(&quota.value(), "/spec/hard").cloned().unwrap_or_default()),

@@ -23,9 +23,10 @@ impl Selection {
     }
 
     pub fn holds(&self, object: &Object) -> bool {
-        self.namespace.as_ref().is_none_or(|namespace| {
-            !object.resource.namespaced || object.meta.namespace == *namespace
-        }) && self.labels.matches(&object.meta.labels)
+        self.namespace
+            .as_ref()
+            .is_none_or(|namespace| !object.resource.namespaced || object.namespace() == *namespace)
+            && self.labels.matches_of(|key| object.label(key))
             && (self.fields.is_empty() || self.fields.matches(|field| object.field(field)))
     }
 }

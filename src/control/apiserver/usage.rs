@@ -189,12 +189,12 @@ async fn of_nodes(
     let nodes = app.world.list(find("nodes")?, None).objects;
     let wanted = nodes
         .iter()
-        .filter(|node| name.is_none_or(|name| node.meta.name == name));
-    let names: BTreeSet<String> = wanted.clone().map(|node| node.meta.name.clone()).collect();
+        .filter(|node| name.is_none_or(|name| node.name() == name));
+    let names: BTreeSet<String> = wanted.clone().map(|node| node.name().to_owned()).collect();
     let samples = sample(app, names).await;
     let mut out = Vec::new();
     for node in wanted {
-        let Some(sample) = samples.get(&node.meta.name) else {
+        let Some(sample) = samples.get(node.name()) else {
             continue;
         };
         if let Some(usage) = &sample.node {
@@ -230,7 +230,7 @@ async fn of_pods(
     let samples = sample(app, nodes.collect()).await;
     let mut out = Vec::new();
     for pod in pods {
-        let key = (pod.meta.namespace.clone(), pod.meta.name.clone());
+        let key = (pod.namespace().to_owned(), pod.name().to_owned());
         let sample = pod.node().and_then(|node| samples.get(node));
         let Some((sample, containers)) = sample.and_then(|s| Some((s, s.pods.get(&key)?))) else {
             continue;
@@ -256,15 +256,15 @@ fn framed(about: &Object, at: i128, window: f64) -> Value {
     let at = at.filter(|at| at.unix_timestamp() > 0);
     let at = clock::rfc3339(at.unwrap_or_else(OffsetDateTime::now_utc));
     let mut value = json!({
-        "metadata": {"name": about.meta.name, "creationTimestamp": clock::rfc3339(OffsetDateTime::now_utc())},
+        "metadata": {"name": about.name(), "creationTimestamp": clock::rfc3339(OffsetDateTime::now_utc())},
         "timestamp": at,
         "window": format!("{}s", (window * 1000.0).round() / 1000.0),
     });
-    if !about.meta.labels.is_empty() {
-        meta::set(&mut value, "labels", json!(about.meta.labels));
+    if !about.labels().is_empty() {
+        meta::set(&mut value, "labels", json!(about.labels()));
     }
-    if !about.meta.namespace.is_empty() {
-        meta::set(&mut value, "namespace", about.meta.namespace.clone());
+    if !about.namespace().is_empty() {
+        meta::set(&mut value, "namespace", about.namespace().to_owned());
     }
     value
 }

@@ -20,7 +20,8 @@ use serde_json::{Map, Value};
 use crate::admission::Request;
 use crate::app::App;
 use crate::journal;
-use crate::object::{Object, Parts, key_of, to_stored};
+use crate::kept::Parts;
+use crate::object::{Object, key_of, to_stored};
 
 /// Why a write did not take place.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ async fn put(
         json::str_at(value, "/metadata/name"),
     );
     let bytes = to_stored(resource, value);
-    let parts = || Parts::of(resource.stored_as(), value);
+    let parts = || Parts::of(resource.stored_as(), value).ok();
     commit(app, resource, place, bytes, parts, expect, guards).await
 }
 
@@ -153,19 +154,19 @@ pub async fn rewrite(
     bytes: Bytes,
     parts: Parts,
 ) -> Result<Arc<Object>, Fault> {
-    let place = (old.meta.namespace.as_str(), old.meta.name.as_str());
+    let place = (old.namespace(), old.name());
     let expect = Some(old.revision);
     commit(app, old.resource, place, bytes, || Some(parts), expect, &[]).await
 }
 
 /// Removes an object as it was read.
 pub async fn remove(app: &App, object: &Object) -> Result<Revision, Fault> {
-    let key = key_of(object.resource, &object.meta.namespace, &object.meta.name);
+    let key = key_of(object.resource, object.namespace(), object.name());
     let change = Change::Delete {
         expect: object.revision,
     };
     let revision = app.world.store().commit(&key, change).await?;
-    journal::wrote(app, revision, &object.meta.name);
+    journal::wrote(app, revision, object.name());
     app.world.reach(revision).await;
     Ok(revision)
 }
@@ -287,7 +288,7 @@ async fn settle(
             Ok(None)
         }
         Err(Fault::Overtaken) => Ok(None),
-        Err(fault) => Err(fault.into_status(resource, &old.meta.name)),
+        Err(fault) => Err(fault.into_status(resource, old.name())),
     }
 }
 

@@ -47,14 +47,18 @@ impl Machine {
                 .map(|text| text.trim().to_owned())
                 .unwrap_or_default()
         };
+        let machine_id = text("/etc/machine-id");
+        // A machine whose firmware names none has its system's, as upstream (cAdvisor) has it.
+        let system_uuid = Some(text("/sys/class/dmi/id/product_uuid"));
+        let system_uuid = system_uuid.filter(|uuid| !uuid.is_empty());
         Ok(Self {
             cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             memory: total_memory(&meminfo).unwrap_or(0),
             kernel: text("/proc/sys/kernel/osrelease"),
             os_image: pretty_name(&text("/etc/os-release")),
-            machine_id: text("/etc/machine-id"),
+            system_uuid: system_uuid.unwrap_or_else(|| machine_id.clone()),
+            machine_id,
             boot_id: text("/proc/sys/kernel/random/boot_id"),
-            system_uuid: text("/sys/class/dmi/id/product_uuid"),
         })
     }
 

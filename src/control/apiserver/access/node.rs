@@ -166,7 +166,7 @@ pub fn may_request_token(
     let Some(pod) = pod else {
         return no("node requested token bound to a pod that does not exist");
     };
-    if pod.meta.uid != bound("uid") {
+    if pod.uid() != bound("uid") {
         return no("the UID in the bound object reference does not match the UID in record");
     }
     if pod.node() != Some(node) {

@@ -106,15 +106,15 @@ struct Grant {
 impl Grant {
     /// By what, and as whom: a sentence's part, made only for the reviews that ask.
     fn because(&self) -> String {
-        let (meta, value) = (&self.binding.meta, self.binding.value());
+        let (binding, value) = (&self.binding, self.binding.value());
         let (kind, named) = match &self.namespace {
-            Some(namespace) => ("RoleBinding", format!("{}/{namespace}", meta.name)),
-            None => ("ClusterRoleBinding", meta.name.clone()),
+            Some(namespace) => ("RoleBinding", format!("{}/{namespace}", binding.name())),
+            None => ("ClusterRoleBinding", binding.name().to_owned()),
         };
         let role = str_at(&value, "/roleRef/kind");
         let of = str_at(&value, "/roleRef/name");
         let subject = list_at(&value, "/subjects").get(self.subject);
-        let whom = described(subject.unwrap_or(&Value::Null), &meta.namespace);
+        let whom = described(subject.unwrap_or(&Value::Null), binding.namespace());
         format!("{kind} {named:?} of {role} {of:?} to {whom}")
     }
 }
@@ -169,9 +169,10 @@ pub fn rules_of(world: &World, kind_name: &str, namespace: &str, name: &str) -> 
     }
     for object in kind("clusterroles").map_or_else(Vec::new, |k| world.list(k, None).objects) {
         let chosen = selectors.iter().any(|selector| {
-            LabelSelector::from_object(selector).is_ok_and(|s| s.matches(&object.meta.labels))
+            LabelSelector::from_object(selector)
+                .is_ok_and(|s| s.matches_of(|key| object.label(key)))
         });
-        if chosen && object.meta.name != name {
+        if chosen && object.name() != name {
             let value = object.value();
             rules.extend(list_at(&value, "/rules").iter().map(Rule::read));
         }
@@ -189,7 +190,7 @@ impl Index {
                 let value = binding.value();
                 let key = (
                     str_at(&value, "/roleRef/kind").to_owned(),
-                    binding.meta.namespace.clone(),
+                    binding.namespace().to_owned(),
                     str_at(&value, "/roleRef/name").to_owned(),
                 );
                 let rules = known
@@ -197,7 +198,7 @@ impl Index {
                     .or_insert_with_key(|(k, ns, name)| Arc::new(rules_of(world, k, ns, name)));
                 for (place, subject) in list_at(&value, "/subjects").iter().enumerate() {
                     let grant = Grant {
-                        namespace: namespaced.then(|| binding.meta.namespace.clone()),
+                        namespace: namespaced.then(|| binding.namespace().to_owned()),
                         rules: Arc::clone(rules),
                         binding: Arc::clone(&binding),
                         subject: place,

@@ -204,7 +204,7 @@ pub fn authenticate(
         let found = crate::admission::find(plural)
             .ok()
             .and_then(|kind| world.get(kind, &namespace, name));
-        found.is_some_and(|object| uid.is_none_or(|uid| object.meta.uid == uid))
+        found.is_some_and(|object| uid.is_none_or(|uid| object.uid() == uid))
     };
     if !lives("serviceaccounts", &name, Some(&uid)) {
         return None;

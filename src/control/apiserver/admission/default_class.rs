@@ -62,6 +62,6 @@ fn set(
         if born(&one) > born(&best) { one } else { best }
     });
     if let (Some(class), Some(members)) = (newest, object.as_object_mut()) {
-        child(members, "spec").insert(field.into(), json!(class.meta.name));
+        child(members, "spec").insert(field.into(), json!(class.name()));
     }
 }

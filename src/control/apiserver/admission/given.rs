@@ -67,7 +67,7 @@ pub fn give_token(app: &App, resource: &Resource, secret: &mut Value) -> Result<
     let Some(account) = app.world.get(accounts, &namespace, &name) else {
         return Ok(());
     };
-    let uid = &account.meta.uid;
+    let uid = account.uid();
     let claims = token::legacy_claims(
         &namespace,
         (&name, uid),
@@ -75,10 +75,7 @@ pub fn give_token(app: &App, resource: &Resource, secret: &mut Value) -> Result<
     );
     let token = keys.sign(&claims)?;
     let annotations = json::child(meta::of_mut(secret), "annotations");
-    annotations.insert(
-        "kubernetes.io/service-account.uid".into(),
-        uid.as_str().into(),
-    );
+    annotations.insert("kubernetes.io/service-account.uid".into(), uid.into());
     if let Some(members) = secret.as_object_mut() {
         let data = json::child(members, "data");
         for (key, value) in [

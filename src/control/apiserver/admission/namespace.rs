@@ -20,7 +20,7 @@ pub(super) fn takes(request: &Request<'_>, new: &Value) -> Result<(), Status> {
     let Some(found) = request.app.world.get(namespaces, "", namespace) else {
         return Err(Status::not_found(namespaces, namespace));
     };
-    if !found.meta.is_deleting() {
+    if !found.is_deleting() {
         return Ok(());
     }
     let why = format!(

@@ -54,9 +54,8 @@ fn policy_of(request: &Request<'_>) -> Result<Policy, Status> {
         .app
         .world
         .get(find("namespaces")?, "", request.namespace);
-    let none = BTreeMap::new();
-    let labels = found.as_ref().map_or(&none, |object| &object.meta.labels);
-    Ok(Policy::of(labels).0)
+    let labels = found.map(|object| object.labels()).unwrap_or_default();
+    Ok(Policy::of(&labels).0)
 }
 
 fn pod(request: &Request<'_>, new: &Value, old: Option<&Value>) -> Result<Vec<String>, Status> {
@@ -163,7 +162,7 @@ fn existing(
             found
                 .entry(reasons)
                 .or_default()
-                .push(pod.meta.name.clone());
+                .push(pod.name().to_owned());
         }
     }
     let mut warnings = Vec::new();

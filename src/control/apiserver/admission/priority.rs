@@ -111,10 +111,10 @@ pub(super) fn check(request: &Request<'_>, class: &Value) -> Result<(), Status> 
     }
     let name = str_at(class, "/metadata/name");
     match default_class(request)? {
-        Some(other) if other.meta.name != name => {
+        Some(other) if other.name() != name => {
             let why = format!(
                 "PriorityClass {} is already marked as default. Only one default can exist",
-                other.meta.name
+                other.name()
             );
             Err(request.forbidden(class, &why))
         }

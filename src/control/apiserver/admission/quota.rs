@@ -163,14 +163,14 @@ impl Book {
         let mut before = std::mem::take(counted);
         counted.reserve(listing.objects.len());
         for object in &listing.objects {
-            let name = &object.meta.name;
-            let entry = match before.remove_entry(name.as_str()) {
+            let name = object.name();
+            let entry = match before.remove_entry(name) {
                 Some((name, (revision, taken))) if revision == object.revision => {
                     (name, (revision, taken))
                 }
                 _ => {
                     let taken = Taken::of(resource, &object.value());
-                    (name.clone(), (object.revision, taken))
+                    (name.to_owned(), (object.revision, taken))
                 }
             };
             counted.insert(entry.0, entry.1);

@@ -65,8 +65,8 @@ async fn add_node(call: &ObjectCall, name: &str, binding: &Value) -> Result<bool
         let Some(pod) = call.app.world.get(call.stored(), call.namespace(), name) else {
             return Ok(false);
         };
-        let is_other = !uid.is_empty() && uid != pod.meta.uid;
-        if is_other || pod.meta.is_deleting() || pod.node().is_some() {
+        let is_other = !uid.is_empty() && uid != pod.uid();
+        if is_other || pod.is_deleting() || pod.node().is_some() {
             return Ok(false);
         }
         let Some(text) = strategy::bind_text(pod.stored(), node, OffsetDateTime::now_utc()) else {

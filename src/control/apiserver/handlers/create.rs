@@ -185,12 +185,12 @@ pub async fn store_new(
 /// The refusal of a name that an object has already; `base` is what the client would have a
 /// name generated from if it had not given one.
 fn taken(there: &Object, base: &str) -> Status {
-    let (resource, name) = (there.resource, &there.meta.name);
+    let (resource, name) = (there.resource, there.name());
     let mut status = match base {
         "" => Status::already_exists(resource, name),
         _ => Status::generate_name_conflict(resource, name),
     };
-    if there.meta.is_deleting() {
+    if there.is_deleting() {
         status.message = format!("object is being deleted: {}", status.message);
     }
     status

@@ -226,14 +226,11 @@ fn answer(
 ) -> Result<Response, Status> {
     let with_object = ANSWERED_WITH_OBJECT.contains(&call.stored().id());
     match deleted {
-        Outcome::Removed(object) if !with_object => {
-            let meta = &object.meta;
-            Ok(respond::status(&Status::deleted(
-                call.resource(),
-                &meta.name,
-                &meta.uid,
-            )))
-        }
+        Outcome::Removed(object) if !with_object => Ok(respond::status(&Status::deleted(
+            call.resource(),
+            object.name(),
+            object.uid(),
+        ))),
         Outcome::Removed(object) => encode::object(call, StatusCode::OK, &object),
         Outcome::Stored(object) => {
             // Upstream says so only to who asks for it in the old way.

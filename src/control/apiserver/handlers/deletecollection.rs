@@ -27,8 +27,7 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
         .iter()
         .filter(|object| selection.holds(object))
     {
-        let meta = &object.meta;
-        match delete_admitted(call, (&meta.namespace, &meta.name), &options).await {
+        match delete_admitted(call, (object.namespace(), object.name()), &options).await {
             Ok((outcome, told)) => {
                 outcomes.push(outcome);
                 warnings.extend(told);

@@ -59,7 +59,7 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
         && let Some(budget) = budget_of(&call.app, &pod)?
         && !lets_unready_go(&value, &budget.value())
     {
-        let name = &budget.meta.name;
+        let name = budget.name();
         let resource = budget.resource;
         writing::change(
             &call.app,
@@ -157,7 +157,7 @@ fn goes_unasked(pod: &Value) -> bool {
 fn budget_of(app: &App, pod: &Object) -> Result<Option<std::sync::Arc<Object>>, Status> {
     let budgets = resource::find("policy", "v1", "poddisruptionbudgets")
         .ok_or_else(|| Status::internal("poddisruptionbudgets are not in the table of kinds"))?;
-    let listing = app.world.list(budgets, Some(&pod.meta.namespace));
+    let listing = app.world.list(budgets, Some(pod.namespace()));
     let mut found = None;
     for budget in listing.objects {
         let value = budget.value();
@@ -166,7 +166,7 @@ fn budget_of(app: &App, pod: &Object) -> Result<Option<std::sync::Arc<Object>>, 
             continue;
         };
         let selector = LabelSelector::from_object(selector).map_err(Status::internal)?;
-        if !selector.matches(&pod.meta.labels) {
+        if !selector.matches_of(|key| pod.label(key)) {
             continue;
         }
         if found.replace(budget).is_some() {

@@ -19,7 +19,7 @@ pub async fn run(call: &ObjectCall) -> Result<Response, Status> {
     let (namespace, name) = (call.namespace(), call.name());
     let computed = virtual_kinds::objects(&call.app, call.resource(), namespace, Some(name));
     let found = match computed.await {
-        Some(objects) => objects?.into_iter().find(|o| o.meta.name == name),
+        Some(objects) => objects?.into_iter().find(|o| o.name() == name),
         None => {
             let world = &call.app.world;
             world.get(call.resource(), call.namespace(), call.name())

@@ -70,7 +70,7 @@ pub async fn run(call: &ObjectCall) -> Result<Response, Status> {
         let (namespace, name) = (&token.after.0, &token.after.1);
         listing
             .objects
-            .retain(|o| (&o.meta.namespace, &o.meta.name) > (namespace, name));
+            .retain(|o| (o.namespace(), o.name()) > (namespace, name));
     }
     let page = cut(&mut listing, &options);
     encode::list(call, listing, &page)
@@ -136,7 +136,7 @@ fn cut(listing: &mut Listing, options: &ListOptions) -> Page {
     let Some(last) = listing.objects.last() else {
         return Page::default();
     };
-    let after = (last.meta.namespace.clone(), last.meta.name.clone());
+    let after = (last.namespace().to_owned(), last.name().to_owned());
     let token = Token {
         revision: listing.revision,
         after,

@@ -76,7 +76,7 @@ pub async fn run(call: &ObjectCall, bytes: Bytes) -> Result<Response, Status> {
     let now = OffsetDateTime::now_utc();
     let claims = token::claims(
         call.namespace(),
-        (call.name(), &account.meta.uid),
+        (call.name(), account.uid()),
         bound.as_ref(),
         &audiences,
         now,
@@ -132,7 +132,7 @@ fn bound(call: &ObjectCall, request: &Value) -> Result<Option<Bound>, Status> {
         )));
     }
     let uid = str_at(reference, "/uid");
-    if !uid.is_empty() && uid != object.meta.uid {
+    if !uid.is_empty() && uid != object.uid() {
         let why = format!(
             "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
         );
@@ -141,6 +141,6 @@ fn bound(call: &ObjectCall, request: &Value) -> Result<Option<Bound>, Status> {
     Ok(Some(Bound {
         kind,
         name: name.to_owned(),
-        uid: object.meta.uid.clone(),
+        uid: object.uid().to_owned(),
     }))
 }

@@ -92,7 +92,7 @@ pub fn run(call: &ObjectCall) -> Result<Response, Status> {
             call.reference
                 .name
                 .as_ref()
-                .is_none_or(|name| object.meta.name == *name)
+                .is_none_or(|name| object.name() == *name)
         };
         for object in listing
             .objects

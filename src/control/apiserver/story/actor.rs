@@ -93,7 +93,7 @@ impl Actor {
 
 /// Which controller it was: all of them are one user.
 fn controller(writer: &Writer, object: &Object, orphaned: bool) -> String {
-    let mut owners = object.meta.owner_references.iter();
+    let mut owners = object.owner_references().iter();
     let owner = owners.find(|owner| owner.controller);
     let own = || object.resource.kind.to_lowercase();
     match owner {

@@ -116,13 +116,13 @@ fn begin(app: &App, asker: &str, hero: &Hero<'_>) -> Result<Begun, Status> {
     let mut family: Vec<Arc<Object>> = Vec::new();
     if let Some(now) = &now {
         family.push(Arc::clone(now));
-        family.extend(app.world.descendants(&now.meta.uid));
+        family.extend(app.world.descendants(now.uid()));
     }
     let slices = all(app, "discovery.k8s.io", "endpointslices", hero);
     let events = all(app, "", "events", hero);
     let changes = app.world.changes(0);
     let uid = match &now {
-        Some(now) => now.meta.uid.clone(),
+        Some(now) => now.uid().to_owned(),
         None => {
             last_known(&changes, hero).ok_or_else(|| Status::not_found(hero.resource, hero.name))?
         }
@@ -131,7 +131,7 @@ fn begin(app: &App, asker: &str, hero: &Hero<'_>) -> Result<Begun, Status> {
         family = app.world.descendants(&uid);
     }
     let touched: HashSet<&str> = changes.iter().filter_map(|c| uid_of(c)).collect();
-    let is_untouched = |object: &&Arc<Object>| !touched.contains(object.meta.uid.as_str());
+    let is_untouched = |object: &&Arc<Object>| !touched.contains(object.uid());
 
     let mut teller = Teller::new(asker, &uid);
     if hero.resource.is("", "Node") {
@@ -139,7 +139,7 @@ fn begin(app: &App, asker: &str, hero: &Hero<'_>) -> Result<Begun, Status> {
         teller.also_called(hero.name);
     }
     for object in &family {
-        teller.knows(&object.meta.uid);
+        teller.knows(object.uid());
     }
     for slice in slices.iter().filter(is_untouched) {
         teller.knows_slice(slice);
@@ -172,7 +172,7 @@ fn begin(app: &App, asker: &str, hero: &Hero<'_>) -> Result<Begun, Status> {
 
 fn uid_of(change: &Change) -> Option<&str> {
     let object = change.current.as_ref().or(change.previous.as_ref())?;
-    Some(&object.meta.uid)
+    Some(object.uid())
 }
 
 /// Uid of the last object of that name, which is gone.
@@ -180,10 +180,10 @@ fn last_known(changes: &[Arc<Change>], hero: &Hero<'_>) -> Option<String> {
     let mut gone = changes.iter().rev().filter_map(|c| c.previous.as_ref());
     let found = gone.find(|object| {
         object.resource.id() == hero.resource.id()
-            && object.meta.namespace == hero.namespace
-            && object.meta.name == hero.name
+            && object.namespace() == hero.namespace
+            && object.name() == hero.name
     });
-    found.map(|object| object.meta.uid.clone())
+    found.map(|object| object.uid().to_owned())
 }
 
 /// All objects of a kind where the story takes place.

@@ -131,8 +131,8 @@ impl Teller {
         let mut lines = Vec::new();
         match (&change.previous, &change.current) {
             (None, Some(new)) => {
-                self.alive.insert(new.meta.uid.clone());
-                self.begun.insert(new.meta.uid.clone());
+                self.alive.insert(new.uid().to_owned());
+                self.begun.insert(new.uid().to_owned());
                 lines.push(self.born(new, when, writer));
             }
             (Some(old), Some(new)) => {
@@ -150,11 +150,11 @@ impl Teller {
 
     /// What an object remembers of the time before the window, if nothing was told of it.
     pub fn remembers(&mut self, object: &Arc<Object>) -> Vec<Line> {
-        let uid = &object.meta.uid;
-        if !self.begun.insert(uid.clone()) {
+        let uid = object.uid();
+        if !self.begun.insert(uid.to_owned()) {
             return Vec::new();
         }
-        self.alive.insert(uid.clone());
+        self.alive.insert(uid.to_owned());
         let value = object.value();
         let birth = birth(&value, Actor::by_record(&value, true).who == "controller");
         remembered::memories(&value, birth)
@@ -201,20 +201,19 @@ impl Teller {
     }
 
     fn belongs(&mut self, object: &Object) -> bool {
-        let meta = &object.meta;
-        if self.family.contains(&meta.uid) {
+        if self.family.contains(object.uid()) {
             return true;
         }
-        let mut owners = meta.owner_references.iter();
+        let mut owners = object.owner_references().iter();
         let is_owned = owners.any(|owner| self.family.contains(&owner.uid));
         if is_owned {
-            self.family.insert(meta.uid.clone());
+            self.family.insert(object.uid().to_owned());
         }
         is_owned
     }
 
     fn actor(&self, object: &Object, value: &Value, writer: Option<&Writer>) -> Actor {
-        let mut owners = object.meta.owner_references.iter();
+        let mut owners = object.owner_references().iter();
         let orphaned = owners.any(|owner| self.ending.contains(&owner.uid));
         match writer {
             Some(writer) => Actor::of(writer, &self.asker, object, orphaned),
@@ -236,16 +235,16 @@ impl Teller {
         when: When,
         writer: Option<&Writer>,
     ) -> Vec<Line> {
-        let uid = new.meta.uid.clone();
+        let uid = new.uid().to_owned();
         let (before, now) = (old.value(), new.value());
         let actor = self.actor(new, &now, writer);
         let is_pod = new.resource.is("", "Pod");
-        let is_top = new.meta.owner_references.is_empty();
+        let is_top = new.owner_references().is_empty();
         let mut told = match is_pod {
             true => pod::changes(&before, &now),
             false => workload::changes(&before, &now, is_top),
         };
-        if new.meta.is_deleting() && !old.meta.is_deleting() {
+        if new.is_deleting() && !old.is_deleting() {
             self.ending.insert(uid.clone());
             told.insert(0, ending(new));
         }
@@ -273,19 +272,18 @@ impl Teller {
     }
 
     fn gone(&mut self, old: &Arc<Object>, when: When, writer: Option<&Writer>) -> Vec<Line> {
-        let meta = &old.meta;
         // A last word of its own record would be that of an earlier write.
         let actor = match writer {
             Some(_) => self.actor(old, &Value::Null, writer),
             None => Actor::new("somebody", ""),
         };
-        self.alive.remove(&meta.uid);
-        self.ending.insert(meta.uid.clone());
+        self.alive.remove(old.uid());
+        self.ending.insert(old.uid().to_owned());
         let told = match old.resource.is("", "Pod") {
             true => Told::new("gone", "gone"),
             false => Told::new("gone", format!("deleted {}", title(old))),
         };
-        let mut lines: Vec<Line> = self.placed.remove(&meta.uid).into_iter().collect();
+        let mut lines: Vec<Line> = self.placed.remove(old.uid()).into_iter().collect();
         lines.push(line(old, actor, told, when));
         lines
     }
@@ -407,9 +405,9 @@ fn line(object: &Object, actor: Actor, told: Told, when: When) -> Line {
         act: told.act,
         text: told.text,
         kind: object.resource.kind.to_owned(),
-        namespace: object.meta.namespace.clone(),
-        name: object.meta.name.clone(),
-        uid: object.meta.uid.clone(),
+        namespace: object.namespace().to_owned(),
+        name: object.name().to_owned(),
+        uid: object.uid().to_owned(),
         revision: when.revision,
         seconds: None,
     }
@@ -417,7 +415,7 @@ fn line(object: &Object, actor: Actor, told: Told, when: When) -> Line {
 
 fn title(object: &Object) -> String {
     let kind = kind_words(object.resource.kind);
-    format!("{kind} {}", object.meta.name)
+    format!("{kind} {}", object.name())
 }
 
 /// Controllers make what users create.
@@ -440,7 +438,7 @@ fn ending(object: &Object) -> Told {
         };
         return Told::new("ending", text);
     }
-    let held = match &*object.meta.finalizers {
+    let held = match object.finalizers() {
         [] => String::new(),
         held => format!(", held by {}", held.join(", ")),
     };

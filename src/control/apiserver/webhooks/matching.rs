@@ -156,7 +156,7 @@ fn in_selected_namespace(
     let namespaces = admission::find("namespaces")?;
     let found = request.app.world.get(namespaces, "", name);
     let found = found.ok_or_else(|| Status::not_found(namespaces, name))?;
-    Ok(selector.matches(&found.meta.labels))
+    Ok(selector.matches_of(|key| found.label(key)))
 }
 
 /// Whether all conditions of a hook hold. One that does not hold decides, even where

@@ -64,7 +64,7 @@ fn read(world: &World) -> Registered {
         for configuration in world.list(kind, None).objects {
             let value = configuration.value();
             for (at, hook) in json::list_at(&value, "/webhooks").iter().enumerate() {
-                hooks.push(Hook::read(&configuration.meta.name, at, hook));
+                hooks.push(Hook::read(configuration.name(), at, hook));
             }
         }
         hooks

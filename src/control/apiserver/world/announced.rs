@@ -10,8 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use cadet_store::Entry;
 
+use crate::kept::Parts;
 use crate::kinds::Kinds;
-use crate::object::{BadRecord, Object, Parts};
+use crate::object::{BadRecord, Object};
 
 /// See the module's opening.
 #[derive(Debug, Default)]
@@ -84,7 +85,7 @@ mod tests {
         let helped = read();
         assert!(list.lock().is_empty());
         let alone = read();
-        assert_eq!(helped.meta, alone.meta);
+        assert_eq!(helped.parts_with("", ""), alone.parts_with("", ""));
         assert_eq!(helped.node(), alone.node());
         assert_eq!(helped.field("status.phase"), Some("Running"));
         assert_eq!(helped.to_bytes(), alone.to_bytes());

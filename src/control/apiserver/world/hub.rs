@@ -70,7 +70,7 @@ impl Scope {
         if super::kind_key(object.resource) != self.kind {
             return false;
         }
-        let (namespace, name) = (&object.meta.namespace, &object.meta.name);
+        let (namespace, name) = (object.namespace(), object.name());
         match &self.place {
             Where::Everywhere => true,
             Where::Namespace(wanted) => object.resource.namespaced && namespace == wanted,
@@ -129,7 +129,7 @@ impl Watchers {
     /// Brings a change to all whose place it is in.
     fn tell(&mut self, change: &Arc<Change>, object: &Object) {
         tell(&mut self.everywhere, change);
-        let (namespace, name) = (&object.meta.namespace, &object.meta.name);
+        let (namespace, name) = (object.namespace(), object.name());
         if object.resource.namespaced {
             tell_at(&mut self.by_namespace, namespace, change);
         }

@@ -26,8 +26,9 @@ use tokio::sync::{Notify, oneshot};
 pub use change::{Change, What, line_of};
 pub use hub::{Scope, Subscription};
 
+use crate::kept::Parts;
 use crate::kinds::Kinds;
-use crate::object::{BadRecord, Object, Parts, prefix_of};
+use crate::object::{BadRecord, Object, prefix_of};
 use announced::{Announced, Announcement};
 use hub::Hub;
 use named::Named;
@@ -303,7 +304,7 @@ impl World {
     pub fn is_owner(&self, uid: &str) -> bool {
         let state = self.read();
         state.kinds.values().flat_map(all).any(|o| {
-            let mut owners = o.meta.owner_references.iter();
+            let mut owners = o.owner_references().iter();
             owners.any(|owner| owner.uid == uid)
         })
     }
@@ -361,10 +362,10 @@ impl State {
 
     fn put(&mut self, object: Arc<Object>) -> Option<Arc<Object>> {
         let kind = self.kinds.entry(kind_key(object.resource)).or_default();
-        match kind.get_mut(&object.meta.namespace) {
+        match kind.get_mut(object.namespace()) {
             Some(named) => named.replace(Named(object)).map(|before| before.0),
             None => {
-                let namespace = object.meta.namespace.clone();
+                let namespace = object.namespace().to_owned();
                 kind.insert(namespace, BTreeSet::from([Named(object)]));
                 None
             }
@@ -375,10 +376,10 @@ impl State {
         let kind = self.kinds.get_mut(&kind_key(object.resource))?;
         // What is made late in an object is no part of its name, by which it lies here.
         #[allow(clippy::mutable_key_type)]
-        let named = kind.get_mut(&object.meta.namespace)?;
-        let removed = named.take(object.meta.name.as_str()).map(|gone| gone.0);
+        let named = kind.get_mut(object.namespace())?;
+        let removed = named.take(object.name()).map(|gone| gone.0);
         if named.is_empty() {
-            kind.remove(&object.meta.namespace);
+            kind.remove(object.namespace());
         }
         removed
     }

@@ -12,13 +12,13 @@ pub(super) struct Named(pub(super) Arc<Object>);
 
 impl Borrow<str> for Named {
     fn borrow(&self) -> &str {
-        &self.0.meta.name
+        self.0.name()
     }
 }
 
 impl Ord for Named {
     fn cmp(&self, other: &Named) -> Ordering {
-        self.0.meta.name.cmp(&other.0.meta.name)
+        self.0.name().cmp(other.0.name())
     }
 }
 

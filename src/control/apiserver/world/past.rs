@@ -29,9 +29,9 @@ impl World {
         loop {
             let before = found.len();
             for object in state.kinds.values().flat_map(super::all) {
-                let mut owners = object.meta.owner_references.iter();
+                let mut owners = object.owner_references().iter();
                 if owners.any(|owner| known.contains(&owner.uid))
-                    && known.insert(object.meta.uid.clone())
+                    && known.insert(object.uid().to_owned())
                 {
                     found.push(Arc::clone(object));
                 }
