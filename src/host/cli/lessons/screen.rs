@@ -140,6 +140,13 @@ impl Screen {
                 ("r", "reset"),
                 ("q", "leave, keep progress"),
             ],
+            Mode::Open if self.can_solve() => &[
+                ("n", "next"),
+                ("h", "hint"),
+                ("s", "solve"),
+                ("r", "reset"),
+                ("q", "leave, keep progress"),
+            ],
             Mode::Open => &[
                 ("n", "next"),
                 ("h", "hint"),
@@ -149,6 +156,11 @@ impl Screen {
         };
         lines.extend(page::keys(pressed, paper));
         lines
+    }
+
+    fn can_solve(&self) -> bool {
+        let step = self.lesson.steps.get(self.step);
+        step.is_some_and(|step| step.solve.is_some())
     }
 
     fn can_run(&self) -> bool {
