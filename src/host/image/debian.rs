@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Stdio;
+
+use tokio::process::Command;
 
 use crate::cache::{Base, Cache, DISK, INITRD, KERNEL, Manifest, Workspace, now};
 use crate::catalog::Arch;
@@ -126,7 +129,7 @@ impl Build<'_> {
     ) -> Result<(), ImageError> {
         const PHASE: &str = "installing packages";
         let mode = if self.as_root { "root" } else { "unshare" };
-        let mut command = tools.command(MMDEBSTRAP)?;
+        let mut command = self.mmdebstrap(tools).await?;
         command
             .current_dir(&space.dir)
             .arg(format!("--mode={mode}"))
@@ -165,6 +168,25 @@ impl Build<'_> {
             }
         };
         tools.run(command, PHASE, &space.dir, on_line).await
+    }
+
+    /// mmdebstrap, without its arguments. What root mounts (proc, sys, parts of dev) is in a
+    /// namespace of its own and ends with it: left in the cache by a program that was killed, it
+    /// would be there for whoever removes that folder.
+    async fn mmdebstrap(&self, tools: &Tools) -> Result<Command, ImageError> {
+        let plain = tools.command(MMDEBSTRAP)?;
+        if !self.as_root {
+            return Ok(plain);
+        }
+        let mut own = tools.command(UNSHARE)?;
+        let tried = own.args(["--mount", "--", "true"]).stderr(Stdio::null());
+        if !tried.status().await.is_ok_and(|status| status.success()) {
+            // Root of a container that may mount nothing, so that nothing is left either.
+            return Ok(plain);
+        }
+        let mut own = tools.command(UNSHARE)?;
+        own.args(["--mount", "--", MMDEBSTRAP.0]);
+        Ok(own)
     }
 
     async fn assemble(
@@ -293,6 +315,44 @@ mod tests {
         assert_eq!(seen.len(), recipe::FILES.len() + 2);
         assert_eq!(seen["etc/initramfs-tools/hooks/cadet"], 0o755);
         assert_eq!(seen["etc/docker/daemon.json"], 0o644);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_root_mounts_ends_with_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+        // SAFETY: geteuid(2) always succeeds and touches no memory.
+        if unsafe { libc::geteuid() } != 0 {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (place, stub) = (dir.path().join("place"), dir.path().join(MMDEBSTRAP.0));
+        std::fs::create_dir(&place).unwrap();
+        let script = "#!/bin/sh\nmount -t tmpfs none \"$1\" && echo there && exec sleep 600\n";
+        std::fs::write(&stub, script).unwrap();
+        std::fs::set_permissions(&stub, PermissionsExt::from_mode(0o755)).unwrap();
+        let tools = Tools::new(Some(dir.path().as_os_str()), Vec::new());
+        let build = Build {
+            image: "debian",
+            arch: Arch::Amd64,
+            suite: "stable",
+            mirrors: &[],
+            root: "/dev/vda",
+            as_root: true,
+        };
+        let mut command = build.mmdebstrap(&tools).await.unwrap();
+        let mut child = command.arg(&place).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let said = lines.next_line().await.unwrap();
+        child.kill().await.unwrap();
+        if said.is_none() {
+            // A container whose root may not mount.
+            return;
+        }
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        assert!(!mounts.contains(place.to_str().unwrap()), "{mounts}");
     }
 
     #[test]
