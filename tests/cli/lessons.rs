@@ -263,6 +263,32 @@ fn bad_lessons_are_told_with_file_and_line_and_not_played() {
     }
 }
 
+/// Whoever's lesson it is: what reaches beyond the lesson's cluster is refused before it begins.
+#[test]
+fn a_lesson_that_reaches_for_the_computer_is_not_begun() {
+    let home = Sealed::new();
+    let root = library(&home);
+    for (number, reaching) in [
+        (11, "cadet delete --all --yes"),
+        (12, "cadet ssh -- id"),
+        (13, "kubectl --kubeconfig other get pods"),
+        (14, "kubectl cp pod:/etc/passwd passwd"),
+        (15, "kubectl anything"),
+    ] {
+        let text = LESSON.replacen("kubectl get pods\n", &format!("{reaching}\n"), 1);
+        assert_ne!(text, LESSON);
+        let name = format!("{number}-reaching");
+        lesson(&root, &name, &text);
+        let place = root.join(&name).display().to_string();
+        for args in [&["start", &place][..], &["play", &place], &["lint", &place]] {
+            let told = run(&home, args);
+            told.fails_with("LESSON_INVALID", 18);
+            assert!(told.to_string().contains("error"), "{reaching}: {told}");
+        }
+        std::fs::remove_dir_all(root.join(&name)).unwrap();
+    }
+}
+
 #[test]
 fn the_skeleton_is_sound_and_nothing_is_written_over() {
     let home = Sealed::new();

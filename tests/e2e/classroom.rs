@@ -30,6 +30,8 @@ const MOST: u64 = 300_000_000;
 const PATIENCE: Duration = Duration::from_secs(900);
 /// Small, so that two fit.
 const MEMORY: &str = "1g";
+/// Where QEMU is, and nothing that a learner would have to install.
+const SYSTEM: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
 
 #[allow(clippy::print_stdout)] // the test's own report
 fn tell(text: &str) {
@@ -89,6 +91,8 @@ fn the_first_lessons_fit_into_300_megabytes_and_need_no_network() {
 struct Seat<'a> {
     home: Sealed,
     network: &'a Laptop,
+    /// Its cadet, if nothing else of Cadet's or of Kubernetes' is on this laptop.
+    alone: Option<PathBuf>,
 }
 
 impl Drop for Seat<'_> {
@@ -112,6 +116,16 @@ impl Drop for Seat<'_> {
 impl Seat<'_> {
     fn command(&self, args: &[&str]) -> Command {
         let mut inner = self.home.command(args);
+        if let Some(cadet) = &self.alone {
+            let sealed = std::mem::replace(&mut inner, Command::new(cadet));
+            inner.args(args).env_clear().stdin(Stdio::null());
+            for (name, value) in sealed.get_envs() {
+                if let Some(value) = value {
+                    inner.env(name, value);
+                }
+            }
+            inner.env("PATH", SYSTEM);
+        }
         // No proxy is in the room.
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
             inner.env_remove(name);
@@ -145,8 +159,8 @@ impl Seat<'_> {
 
     /// Its machine uses the class's images, and the first lesson begins.
     #[track_caller]
-    fn begins(&self) {
-        let joined = self.ok(&["class", "join"]);
+    fn begins(&self, code: &[&str]) {
+        let joined = self.ok(&[&["class", "join"], code].concat());
         assert!(joined.out.contains("Step 1 of"), "{joined}");
         let without = "does not use the class's images";
         assert!(!joined.err.contains(without), "{joined}");
@@ -332,6 +346,7 @@ fn two_machines_in_one_room() {
     let teacher = Seat {
         home,
         network: &room.teacher,
+        alone: None,
     };
     // The class's images outlive a run: each run has a tag that no other one had.
     let tag = format!("run-{}", teacher.home.dir.path().display())
@@ -352,22 +367,25 @@ fn two_machines_in_one_room() {
         "--only",
     ]);
     teacher.ok(&["start", "--memory", MEMORY]);
-    teacher.begins();
+    teacher.begins(&[]);
     teacher.runs(&image);
     let fetched = serving.until("fetched");
     assert_eq!(fetched["image"], format!("library/{image}"));
     registry.close();
 
     tell("the class: Ada has the code and no other way");
+    let home = Sealed::new();
+    let cadet = home.dir.path().join("cadet");
+    std::fs::copy(env!("CARGO_BIN_EXE_cadet"), &cadet).unwrap();
     let ada = Seat {
-        home: Sealed::new(),
+        home,
         network: &room.learner,
+        alone: Some(cadet),
     };
-    ada.ok(&[
-        "class", "join", &code, "--name", "Ada", "--report", "--only",
-    ]);
-    ada.ok(&["start", "--memory", MEMORY]);
-    ada.begins();
+    ada.ok(&["config", "set", "memory", MEMORY]);
+    ada.begins(&[&code, "--name", "Ada", "--report"]);
+    let programs = ada.home.state().class_programs();
+    assert!(programs.join("kubectl").is_file(), "{}", programs.display());
     pace(&teacher, "Ada is in the first step", |step| {
         step["here"] == 1
     });
@@ -378,5 +396,7 @@ fn two_machines_in_one_room() {
     ada.runs(&image);
     ada.ok(&["class", "help", "it", "hangs"]);
     assert_eq!(serving.until("asks")["name"], "Ada");
+    // The whole of it, with what came in the bundle and from nowhere else.
+    ada.ok(&["tutorial", "play", LESSONS[0], "--timeout", "15m"]);
     ada.ok(&["class", "leave"]);
 }

@@ -10,6 +10,7 @@ use crate::condition::read as conditions;
 use crate::finding::{Finding, Findings};
 use crate::folder::{Folder, LESSON, unsound_path};
 use crate::front;
+use crate::lint::commands;
 use crate::markdown::{Fence, Piece, pieces};
 use crate::model::{Block, FileBlock, GuestBlock, Lesson, Mistake, NotYet, Run, Script, Step};
 use crate::yaml::{self, Entry, Fields, Value, nearest};
@@ -78,9 +79,13 @@ pub fn load(folder: &Folder) -> (Lesson, Vec<Finding>) {
 /// Reads a lesson that is to be played.
 ///
 /// # Errors
-/// All findings, when one of them is an error.
+/// All findings, when one of them is an error; a command that reaches for the learner's own
+/// computer is one, whether or not anybody had the lesson checked.
 pub fn sound(folder: &Folder) -> Result<Lesson, Vec<Finding>> {
-    let (lesson, findings) = load(folder);
+    let (lesson, mut findings) = load(folder);
+    let mut reaching = Findings::new(folder.shown(LESSON));
+    commands::check_reach(&lesson, &mut reaching);
+    findings.append(&mut reaching.all);
     match findings.iter().any(Finding::is_error) {
         true => Err(findings),
         false => Ok(lesson),

@@ -27,6 +27,24 @@ pub(super) fn check(lesson: &Lesson, findings: &mut Findings) {
     }
 }
 
+/// Commands that a lesson must not run on anybody's computer, whoever wrote it: what leads to
+/// other clusters, to the learner's own files and settings, or to programs nobody knows.
+pub(crate) fn check_reach(lesson: &Lesson, findings: &mut Findings) {
+    for step in &lesson.steps {
+        for (command, _) in of_step(step) {
+            reach(command, findings);
+        }
+    }
+}
+
+fn reach(command: &Command, findings: &mut Findings) {
+    match command.program() {
+        "kubectl" => kubectl_reach(command, findings),
+        "cadet" => cadet(command, findings),
+        _ => {}
+    }
+}
+
 /// Every command of a step, with its place, in the order in which things are done.
 pub(super) fn of_step(step: &Step) -> Vec<(&Command, Place)> {
     let mut out = Vec::new();
@@ -134,7 +152,10 @@ pub(crate) fn endless(command: &Command) -> bool {
 fn one(command: &Command, place: Place, findings: &mut Findings) {
     let line = command.line;
     match command.program() {
-        "kubectl" => kubectl(command, findings),
+        "kubectl" => {
+            kubectl_reach(command, findings);
+            kubectl(command, findings);
+        }
         "docker" => docker(command, findings),
         "curl" => {
             if let Err(error) = Curl::parse(command.arguments()) {
@@ -195,7 +216,53 @@ fn deletes_what_may_be_gone(command: &Command) -> bool {
         && !kubectl.has(&["--ignore-not-found", "--all", "-l", "--selector"])
 }
 
-fn kubectl(command: &Command, findings: &mut Findings) {
+/// Verbs of kubectl that lessons may use. Any other may be a plugin, a program of the learner's
+/// PATH (`kubectl plugin`, its help); cp writes on the laptop, config changes its kubeconfig.
+const VERBS: &[&str] = &[
+    "annotate",
+    "api-resources",
+    "api-versions",
+    "apply",
+    "attach",
+    "auth",
+    "autoscale",
+    "certificate",
+    "cluster-info",
+    "config",
+    "cordon",
+    "create",
+    "debug",
+    "delete",
+    "describe",
+    "diff",
+    "drain",
+    "edit",
+    "events",
+    "exec",
+    "explain",
+    "expose",
+    "get",
+    "kustomize",
+    "label",
+    "logs",
+    "options",
+    "patch",
+    "port-forward",
+    "proxy",
+    "replace",
+    "rollout",
+    "run",
+    "scale",
+    "set",
+    "taint",
+    "top",
+    "uncordon",
+    "version",
+    "wait",
+    "",
+];
+
+fn kubectl_reach(command: &Command, findings: &mut Findings) {
     let line = command.line;
     let kubectl = Kubectl::of(command.arguments());
     const ELSEWHERE: [&str; 8] = [
@@ -221,6 +288,27 @@ fn kubectl(command: &Command, findings: &mut Findings) {
             "remove it: kubectl is set up for the lesson's cluster; try users with --as",
         );
     }
+    if !VERBS.contains(&kubectl.verb) {
+        findings.error(
+            line,
+            format!("lessons cannot run `kubectl {}`", kubectl.verb),
+            "use a verb of kubectl's own that stays within the cluster",
+        );
+    }
+    if kubectl.verb == "config"
+        && !matches!(kubectl.second, "view" | "current-context" | "get-contexts")
+    {
+        findings.error(
+            line,
+            "lessons do not change the learner's kubeconfig",
+            "name the namespace in each command with -n",
+        );
+    }
+}
+
+fn kubectl(command: &Command, findings: &mut Findings) {
+    let line = command.line;
+    let kubectl = Kubectl::of(command.arguments());
     match kubectl.verb {
         "" => findings.error(
             line,
@@ -232,13 +320,6 @@ fn kubectl(command: &Command, findings: &mut Findings) {
             "`kubectl edit` waits for an editor",
             "use patch, set, scale, label or apply -f",
         ),
-        "config" if !matches!(kubectl.second, "view" | "current-context" | "get-contexts") => {
-            findings.error(
-                line,
-                "lessons do not change the learner's kubeconfig",
-                "name the namespace in each command with -n",
-            );
-        }
         _ => {}
     }
     if kubectl.flags.contains(&("-f", Some("-"))) || kubectl.words.contains(&"-") {
@@ -311,11 +392,20 @@ fn docker(command: &Command, findings: &mut Findings) {
 }
 
 fn cadet(command: &Command, findings: &mut Findings) {
-    let verb = command.argv.get(1).map_or("", String::as_str);
-    if matches!(verb, "" | "tutorial" | "start" | "stop" | "delete" | "ssh") {
+    let word = |at: usize| command.argv.get(at).map_or("", String::as_str);
+    let (verb, what) = (word(1), word(2));
+    let is_fine = match verb {
+        "status" | "why" | "trace" | "open" | "tunnel" | "logs" | "events" | "top" | "service"
+        | "ip" | "dashboard" => true,
+        "image" => matches!(what, "list" | "ls" | "build" | "pull" | "rm"),
+        "node" => matches!(what, "list" | "ls" | "start" | "stop"),
+        _ => false,
+    };
+    if !is_fine {
+        let words: Vec<&str> = command.argv.iter().take(3).map(String::as_str).collect();
         findings.error(
             command.line,
-            format!("lessons cannot run `cadet {verb}`"),
+            format!("lessons cannot run `{}`", words.join(" ")),
             "use the verbs that look: status, why, trace, open, tunnel, image, logs",
         );
     }

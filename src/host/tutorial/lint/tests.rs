@@ -102,6 +102,19 @@ fn every_mistake_is_found() {
         ("Make a pod and look at it.\n", "", Error, "has no words"),
         ("This is about rockets.\n", "", Warning, "no introduction"),
         ("kubectl create", "helm create", Error, "cannot run `helm`"),
+        ("kubectl create", "kubectl stray", Error, "`kubectl stray`"),
+        (
+            "kubectl create",
+            "cadet delete --all",
+            Error,
+            "cannot run `cadet delete --all`",
+        ),
+        (
+            "kubectl create",
+            "cadet image save hello",
+            Error,
+            "`cadet image save`",
+        ),
         (
             "kubectl create",
             "kubectl --context x create",
