@@ -320,7 +320,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn what_root_mounts_ends_with_it() {
-        use std::os::unix::fs::PermissionsExt as _;
+        use std::os::unix::fs::PermissionsExt;
         use tokio::io::{AsyncBufReadExt as _, BufReader};
 
         // SAFETY: geteuid(2) always succeeds and touches no memory.
