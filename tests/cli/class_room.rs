@@ -46,8 +46,15 @@ fn a_learner_whose_only_way_is_to_the_teacher_keeps_it() {
     assert_eq!(routes.lines().count(), 1, "{routes}");
     assert!(routes.contains(LEARNER), "{routes}");
     let join = ["class", "join", code, "--name", "Ada", "--report", "--only"];
+    // With an access point that isolates its clients the first command already says so.
+    room.isolates(true);
+    at(&room.learner, &ada, &join).fails_with("CLASS_WIFI", 79);
+    room.isolates(false);
     let joined = ok(&room.learner, &ada, &join);
     assert!(joined.out.contains("joined      as Ada"), "{joined}");
+    for told in ["which lesson and step you are in", "cadet class leave"] {
+        assert!(joined.out.contains(told), "{joined}");
+    }
     let page = format!("https://{TEACHER}:7433/live#");
     assert!(joined.out.contains(&page), "{joined}");
     assert_eq!(serving.until("joined")["name"], "Ada");

@@ -171,6 +171,13 @@ fn a_class_from_the_code_on_the_wall_to_its_end() {
         .run(&["class", "board"])
         .fails_with("CLASS_NOT_SERVED", 73);
     teacher.ok(&["class", "board", "--pace"]);
+    let afterwards = teacher.file("afterwards.csv");
+    teacher.ok(&["class", "board", "--export", text(&afterwards)]);
+    let rows = std::fs::read_to_string(&afterwards).unwrap();
+    assert!(
+        rows.starts_with("learner,lesson,step") && !rows.contains("Ada"),
+        "{rows}"
+    );
     let (serving, again) = Serving::start(&teacher, &port, &bundle);
     assert_eq!(again["code"], told["code"]);
     assert_eq!(again["learners"], 1);
@@ -191,6 +198,10 @@ fn a_class_from_the_code_on_the_wall_to_its_end() {
         .fails_with("HOST_STATE_CORRUPT", 38);
     let anew = learner.ok(&["class", "join", &code, "--name", "Ada", "--only"]);
     assert!(anew.out.contains("joined      as Ada;"), "{anew}");
+    assert!(
+        anew.out.contains("it sees nothing of what you do"),
+        "{anew}"
+    );
     learner.ok(&["class", "leave", "--forget"]);
     serving.end();
 
