@@ -217,7 +217,7 @@ fn a_class_from_the_code_on_the_wall_to_its_end() {
 /// Where a process listens or waits for datagrams: protocol, address and port as the kernel writes
 /// them (proc_pid_net(5), proc_pid_fd(5)).
 #[cfg(target_os = "linux")]
-fn doors(pid: u32) -> Vec<String> {
+pub fn doors(pid: u32) -> Vec<String> {
     let open: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()
         // A file may have been closed since.
