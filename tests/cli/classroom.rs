@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::class::{Computer, text};
-use crate::support::{Sealed, free_port};
+use crate::support::{Run, Sealed, free_port};
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -294,19 +294,19 @@ fn a_port_that_is_taken_is_told() {
     assert!(both.err.contains("class.cadet.001"), "{both}");
 }
 
+/// The code that `doctor --class` ends in.
+#[track_caller]
+fn checkup_of(seen: &Run) -> &str {
+    let mut lines = seen.out.lines();
+    let code = lines.find_map(|line| line.strip_prefix("Code for your teacher:"));
+    code.unwrap_or_else(|| panic!("{seen}")).trim()
+}
+
 #[test]
 fn the_week_before_ends_in_a_code_that_says_what_is_wrong() {
     let home = Sealed::new();
     let seen = home.run(&["doctor", "--class"]);
-    let line = seen
-        .out
-        .lines()
-        .find(|l| l.starts_with("Code for your teacher:"));
-    let code = line
-        .unwrap_or_else(|| panic!("{seen}"))
-        .rsplit(' ')
-        .next()
-        .unwrap();
+    let code = checkup_of(&seen);
     let told = home.run(&["doctor", &format!("--class={code}")]);
     assert_eq!(told.code, seen.code, "{told}\n{seen}");
     assert!(told.out.contains("processors"), "{told}");
@@ -319,4 +319,12 @@ fn the_week_before_ends_in_a_code_that_says_what_is_wrong() {
     assert_eq!(json["type"], "checkup");
     home.run(&["doctor", "--class=nonsense"])
         .fails_with("PROGRAM_USAGE", 14);
+
+    // A laptop with nothing on its PATH: another computer reads out of the code what is missing.
+    let empty = home.dir.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let bare = Run::of(home.command(&["doctor", "--class"]).env("PATH", &empty));
+    let told = home.run(&["doctor", &format!("--class={}", checkup_of(&bare))]);
+    assert_eq!((bare.code, told.code), (1, 1), "{bare}\n{told}");
+    assert!(told.out.contains("✗ qemu"), "{told}");
 }
