@@ -265,7 +265,7 @@ fn a_teacher_reads_where_the_class_is_and_a_code_to_type_or_to_scan() {
     }
     // It lets in whoever types it, and says so.
     Sealed::new().ok(&["class", "join", word, "--name", "Ada", "--only"]);
-    assert!(lines.by_ref().any(|l| l.contains("joined      Ada (1)")));
+    assert!(lines.any(|l| l.contains("joined      Ada (1)")));
     signal(serving.pid(), "-INT");
     let last: Vec<String> = lines.collect();
     assert!(
