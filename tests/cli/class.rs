@@ -366,6 +366,21 @@ fn over_the_network_it_goes_on_where_it_broke() {
     let again = learner.install(&server.url);
     assert_eq!(again["changed"], false);
     assert!(server.heard().len() <= before + 2);
+
+    // One byte that changed on the way is found, and nothing of that bundle is in use.
+    let first = cadet_bundle::Bundle::open(&file).unwrap().head.range(0);
+    let middle = usize::try_from(first.start.midpoint(first.end)).unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[middle] = !bytes[middle];
+    let bad = teacher.file("bad.cadet");
+    std::fs::write(&bad, bytes).unwrap();
+    let server = Server::start(&bad, 0);
+    let other = Computer::learner();
+    other
+        .run(&["class", "install", &server.url, "--key", key])
+        .fails_with("BUNDLE_TAMPERED", 68);
+    let home = other.sealed.state();
+    assert!(!home.class_programs().exists() && !home.class_record().exists());
 }
 
 #[test]

@@ -3,6 +3,11 @@
 
 use std::process::Command;
 
+use cadet_class::client::Teacher;
+use cadet_class::message::Joining;
+use cadet_class::{Identity, JoinCode};
+use serde_json::Value;
+
 use crate::class::Computer;
 use crate::classroom::{Serving, signal};
 use crate::support::free_port;
@@ -31,6 +36,28 @@ fn limit(pid: u32, size: &str) {
     assert!(prlimit.status().unwrap().success());
 }
 
+/// A learner joins and has done the first of four steps in half a minute.
+fn does_a_step(code: &str, name: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let code = JoinCode::parse(code).unwrap();
+    let (class, me) = (
+        Teacher::of_code(&code).unwrap(),
+        Identity::generate().unwrap(),
+    );
+    let joining = Joining {
+        name: name.into(),
+        reports: true,
+    };
+    runtime.block_on(async {
+        class.join(&me, &joining).await.unwrap();
+        let report = cadet_class::need::after("telescope", 1, 4, 30);
+        class.report(&me, &report).await.unwrap();
+    });
+}
+
 #[test]
 fn what_learners_do_while_the_teachers_disk_is_full_is_kept_once_there_is_room() {
     let teacher = Computer::learner();
@@ -46,16 +73,24 @@ fn what_learners_do_while_the_teachers_disk_is_full_is_kept_once_there_is_room()
     serving.until("joined");
     limit(serving.pid(), "10");
     // Let in and told on the board; the teacher knows that it is in memory only.
+    does_a_step(code, "Cara");
     join("Bob");
     let why = serving.until("not.saved")["why"].clone();
     assert!(why.as_str().is_some_and(|why| !why.is_empty()), "{why}");
     limit(serving.pid(), "unlimited");
     serving.until("saved");
-    // What is kept is on the disk.
+    // What is kept is on the disk, the steps as well, though nothing ended in order.
     signal(serving.pid(), "-KILL");
     drop(serving);
+    let pace = teacher.ok(&["-ojson", "class", "board", "--pace"]);
+    let figures: Value = serde_json::from_str(pace.out.trim()).expect(&pace.out);
+    let lesson = &figures["lessons"][0];
+    assert_eq!(lesson["name"], "telescope", "{pace}");
+    assert_eq!(lesson["paces"][0]["done"], 1, "{pace}");
+    assert_eq!(lesson["paces"][0]["median"], 30, "{pace}");
+    assert_eq!(lesson["paces"][1]["here"], 1, "{pace}");
     let (serving, again) = Serving::spawn(serve(&teacher, &port));
     assert_eq!(again["code"], told["code"]);
-    assert_eq!(again["learners"], 2);
+    assert_eq!(again["learners"], 3);
     serving.end();
 }

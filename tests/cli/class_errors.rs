@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use cadet_bundle::{Bundle, Plan, Source, TeacherKey};
+use cadet_bundle::{Bundle, Plan, Platform, Source, TeacherKey};
 use cadet_class::JoinCode;
 
 use crate::class::{Computer, text};
@@ -289,6 +289,42 @@ fn a_bundle_is_not_written_over_other_files_and_the_key_is_private() {
     teacher.run(&args).fails_with("HOST_STATE_CORRUPT", 38);
     // Nothing is left of the work.
     assert!(!teacher.sealed.home().join("cache/class/bundle").exists());
+}
+
+#[test]
+fn programs_of_other_platforms_are_taken_along() {
+    let teacher = Computer::teacher();
+    let (here, release) = (Platform::here(), teacher.file("release"));
+    let all: Vec<Platform> = Platform::all()
+        .filter(|platform| platform.arch() == here.arch())
+        .collect();
+    for platform in all.iter().filter(|platform| **platform != here) {
+        let folder = release.join(platform.to_string());
+        std::fs::create_dir_all(&folder).unwrap();
+        for name in ["cadet", "kubectl"] {
+            let program = format!("{name} of {platform}");
+            std::fs::write(folder.join(platform.program(name)), program).unwrap();
+        }
+    }
+    let out = teacher.file("class.cadet");
+    let made = teacher.bundle(&out, &["--programs", text(&release)]);
+    let mut names: Vec<String> = all.iter().map(ToString::to_string).collect();
+    names.sort();
+    assert_eq!(made["platforms"], serde_json::json!(names));
+    let manifest = Bundle::open(&out).unwrap().head.manifest;
+    for platform in &all {
+        for name in ["cadet", "kubectl"] {
+            let place = format!("host/{platform}/{}", platform.program(name));
+            let mut places = manifest.entries.iter().map(|e| e.place.to_string());
+            assert!(places.any(|one| one == place), "{place}");
+        }
+    }
+    // Each learner gets their own platform's.
+    let learner = Computer::learner();
+    assert_eq!(learner.install(text(&out))["changed"], true);
+    let kubectl = learner.sealed.state().class_programs();
+    let kubectl = std::fs::read(kubectl.join(here.program("kubectl"))).unwrap();
+    assert_eq!(kubectl, std::fs::read(teacher.file("kubectl")).unwrap());
 }
 
 #[test]

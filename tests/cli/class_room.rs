@@ -2,11 +2,12 @@
 //! a Wi-Fi that keeps them apart, a teacher whose address changes, a learner with a stick alone.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::class::{Computer, text};
-use crate::classroom::Serving;
+use crate::classroom::{Serving, doors};
 use crate::room::{LEARNER, Laptop, Room, TEACHER};
-use crate::support::Run;
+use crate::support::{Run, eventually};
 
 /// Where the teacher is after the Wi-Fi has given out another address.
 const MOVED: &str = "10.99.0.7";
@@ -41,13 +42,26 @@ fn a_learner_whose_only_way_is_to_the_teacher_keeps_it() {
     let (serving, told) = Serving::spawn(room.teacher.enter(&teacher.command(&serve)));
     assert_eq!(told["addresses"], serde_json::json!([TEACHER, "127.0.0.1"]));
     let code = told["code"].as_str().unwrap();
+    // Every address of this laptop, as it was printed, and no other port. What asks the kernel for
+    // the way out has a datagram socket for a moment.
+    let port = told["port"].as_u64().unwrap();
+    let only = [format!("tcp 00000000:{port:04X}")];
+    let alone = || (doors(serving.pid()) == only).then_some(());
+    eventually("one port", Duration::from_secs(60), alone);
 
     let routes = room.learner.sh("ip route");
     assert_eq!(routes.lines().count(), 1, "{routes}");
     assert!(routes.contains(LEARNER), "{routes}");
     let join = ["class", "join", code, "--name", "Ada", "--report", "--only"];
+    // With an access point that isolates its clients the first command already says so.
+    room.isolates(true);
+    at(&room.learner, &ada, &join).fails_with("CLASS_WIFI", 79);
+    room.isolates(false);
     let joined = ok(&room.learner, &ada, &join);
     assert!(joined.out.contains("joined      as Ada"), "{joined}");
+    for told in ["which lesson and step you are in", "cadet class leave"] {
+        assert!(joined.out.contains(told), "{joined}");
+    }
     let page = format!("https://{TEACHER}:7433/live#");
     assert!(joined.out.contains(&page), "{joined}");
     assert_eq!(serving.until("joined")["name"], "Ada");

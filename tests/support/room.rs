@@ -1,5 +1,6 @@
 //! A room and nothing else: the networks of a teacher's and of a learner's laptop, joined by an
-//! access point that can keep its clients apart. They reach each other and nobody else.
+//! access point that can keep its clients apart. They reach each other and nobody else, and no
+//! multicast gets through, as in school networks: a code is enough, nothing is discovered.
 //!
 //! ```text
 //!  teacher: wlan0 10.99.0.1 ── bridge, isolated or not ── wlan0 10.99.0.2 :learner
@@ -123,7 +124,8 @@ impl Room {
                 laptop.id()
             ));
             laptop.sh(&format!(
-                "ip link set lo up; ip addr add {address}/24 dev wlan0; ip link set wlan0 up"
+                "ip link set lo up; ip addr add {address}/24 dev wlan0
+                 ip link set wlan0 multicast off; ip link set wlan0 up"
             ));
         }
         Self {

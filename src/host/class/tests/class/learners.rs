@@ -71,11 +71,11 @@ async fn the_class_is_the_same_after_a_restart_at_another_address() {
 }
 
 #[tokio::test]
-async fn what_was_answered_is_kept_though_the_teachers_laptop_dies() {
+async fn a_class_that_ends_in_order_has_kept_its_rows() {
     let room = Plan::new().open().await;
     let ada = room.learner("Ada").await;
     ada.report(3, 50).await;
-    // What the writer has kept is what a crash leaves; a report that was lost comes again.
+    // Read from the disk, not from the class: see `class_disk` of the program for a crash.
     let home = room.plan.home();
     let (_plan, saved) = room.close().await;
     assert!(saved);

@@ -121,6 +121,15 @@ fn a_teachers_day_at_the_board() {
     stage.reports(&ada, 1, 700);
     let stuck = format!("{}.dataset.state === 'stuck'", row("Ada"));
     page.until(&stuck);
+    // 700 seconds, and what has passed since: within the 90 of silence that end in being away.
+    page.until(&format!(
+        "/^1[123]:[0-5][0-9]$/.test({}.querySelector('td.number').textContent)",
+        row("Ada")
+    ));
+    page.until(&format!(
+        "{}.querySelector('td.number').title.startsWith('others take ')",
+        row("Ada")
+    ));
     page.until(&format!(
         "{}.textContent.includes('2 of 4 · Two')",
         row("Ada")
