@@ -509,12 +509,12 @@ async fn a_command_can_be_interrupted() {
 
 #[tokio::test]
 async fn a_command_that_fails_is_told() {
-    let step = "\n## Fail\n\nNo.\n\n```run\nkubectl explode\n```\n```watch\n- done: true\n```\n";
+    let step = "\n## Fail\n\nNo.\n\n```run\nkubectl drain explode\n```\n```watch\n- done: true\n```\n";
     let (world, lesson) = (FakeWorld::new(), lesson(&[step]));
     let mut learner = Learner::begin(&world, &lesson);
     learner.press(Verb::Run).await;
     learner
-        .is_told("`kubectl explode` ended with exit code 1")
+        .is_told("`kubectl drain explode` ended with exit code 1")
         .await;
     learner.leaves().await;
     let step = step.replace("```run\n", "```run fails\n");
