@@ -10,6 +10,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// The teacher's address in the room.
@@ -61,7 +62,7 @@ impl Laptop {
     }
 
     fn nsenter(&self) -> Command {
-        let mut command = Command::new("nsenter");
+        let mut command = Command::new(nsenter());
         command.args(["-t", &self.id().to_string(), "-n"]);
         if !self.as_root {
             command.args(["-U", "--preserve-credentials"]);
@@ -92,6 +93,15 @@ impl Laptop {
         assert!(ran.status.success(), "{script}: {err}");
         String::from_utf8_lossy(&ran.stdout).into_owned()
     }
+}
+
+/// Where nsenter is. A command is looked for in the PATH it is given, and a learner's may have
+/// QEMU in it and nothing else.
+fn nsenter() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join("nsenter"));
+    let found = places.find(|place| place.is_file());
+    found.expect("nsenter, of util-linux")
 }
 
 impl Drop for Laptop {
