@@ -509,7 +509,8 @@ async fn a_command_can_be_interrupted() {
 
 #[tokio::test]
 async fn a_command_that_fails_is_told() {
-    let step = "\n## Fail\n\nNo.\n\n```run\nkubectl drain explode\n```\n```watch\n- done: true\n```\n";
+    let step =
+        "\n## Fail\n\nNo.\n\n```run\nkubectl drain explode\n```\n```watch\n- done: true\n```\n";
     let (world, lesson) = (FakeWorld::new(), lesson(&[step]));
     let mut learner = Learner::begin(&world, &lesson);
     learner.press(Verb::Run).await;
