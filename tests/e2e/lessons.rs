@@ -7,23 +7,23 @@
 use std::process::Stdio;
 
 use crate::support::{Run, Sealed};
+use crate::voyage::shared_cache;
 
-/// Plays them in the running cluster of `home`; all must pass.
-pub fn play(home: &Sealed, tell: impl Fn(&str)) {
-    let named = std::env::var("CADET_LESSONS_PLAY").unwrap_or_default();
-    if named.trim() == "none" {
-        return;
-    }
-    let mut args = vec!["tutorial", "play", "--timeout", "15m"];
-    let names: Vec<&str> = named.split([' ', ',']).filter(|n| !n.is_empty()).collect();
-    if names.is_empty() {
-        args.push("--all");
-    }
-    args.extend(names);
-    if std::env::var("CADET_MISTAKES").is_ok_and(|set| set == "0") {
-        tell("the lessons, without their mistakes");
-    } else {
-        tell("the lessons, with the mistakes their authors foresaw");
+/// The lesson that has machines of its own, three of 768 MiB.
+const THREE: &str = "hello-hapi-three-nodes";
+
+/// The lessons that are wanted, by name; none where all are.
+fn wanted() -> Option<Vec<String>> {
+    let named = std::env::var("CADET_LESSONS_PLAY").ok()?;
+    let names = named.split([' ', ',']).filter(|name| !name.is_empty());
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    (!names.is_empty()).then_some(names)
+}
+
+/// Plays lessons in the running cluster of `home`; all must pass.
+fn played(home: &Sealed, which: &[&str]) {
+    let mut args = [&["tutorial", "play", "--timeout", "15m"], which].concat();
+    if std::env::var("CADET_MISTAKES").as_deref() != Ok("0") {
         args.push("--mistakes");
     }
     // Its lines are the report, and come while it plays.
@@ -33,6 +33,46 @@ pub fn play(home: &Sealed, tell: impl Fn(&str)) {
         .status()
         .unwrap_or_else(|e| panic!("{args:?}: {e}"));
     assert!(status.success(), "cadet {args:?}: {status}");
+}
+
+/// Removes the machines, however it ended.
+struct Machines(Sealed);
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        self.0.run(&["delete", "--yes"]);
+    }
+}
+
+#[test]
+fn the_lesson_of_three_machines() {
+    if wanted().is_some_and(|names| !names.iter().any(|name| name == THREE)) {
+        return;
+    }
+    let mut home = Sealed::new();
+    home.cache = Some(shared_cache());
+    let machines = Machines(home);
+    let size = ["start", "--nodes=3", "--memory=768m"];
+    let image = ["--image=debian-13", "--wait-timeout=20m"];
+    machines.0.ok(&[&size[..], &image].concat());
+    played(&machines.0, &[THREE]);
+}
+
+/// Plays them in the running cluster of `home`; all must pass.
+pub fn play(home: &Sealed, tell: impl Fn(&str)) {
+    let wanted = wanted();
+    let names: Vec<&str> = match &wanted {
+        None => vec!["--all"],
+        Some(names) => names.iter().map(String::as_str).collect(),
+    };
+    if names == ["none"] {
+        return;
+    }
+    let names: Vec<&str> = names.into_iter().filter(|name| *name != THREE).collect();
+    if !names.is_empty() {
+        tell("the lessons");
+        played(home, &names);
+    }
     let list = home.ok(&["tutorial", "list", "-o", "json"]).out;
     assert!(
         !list.contains("\"begun\"") && !list.contains("\"done\""),
