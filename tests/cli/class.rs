@@ -98,15 +98,7 @@ impl Computer {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let sealed = self.sealed.command(args);
-        let mut command = Command::new(&self.program);
-        command.args(args).env_clear();
-        command.stdin(std::process::Stdio::null());
-        for (name, value) in sealed.get_envs() {
-            if let Some(value) = value {
-                command.env(name, value);
-            }
-        }
+        let mut command = self.sealed.command_of(&self.program, args);
         // Servers of these tests are on this computer.
         command
             .env("NO_PROXY", "127.0.0.1")

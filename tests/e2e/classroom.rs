@@ -126,17 +126,14 @@ impl Drop for Seat<'_> {
 
 impl Seat<'_> {
     fn command(&self, args: &[&str]) -> Command {
-        let mut inner = self.home.command(args);
-        if let Some(cadet) = &self.alone {
-            let sealed = std::mem::replace(&mut inner, Command::new(cadet));
-            inner.args(args).env_clear().stdin(Stdio::null());
-            for (name, value) in sealed.get_envs() {
-                if let Some(value) = value {
-                    inner.env(name, value);
-                }
+        let mut inner = match &self.alone {
+            None => self.home.command(args),
+            Some(cadet) => {
+                let mut inner = self.home.command_of(cadet, args);
+                inner.env("PATH", cadet.with_file_name("qemu"));
+                inner
             }
-            inner.env("PATH", cadet.with_file_name("qemu"));
-        }
+        };
         // No proxy is in the room.
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
             inner.env_remove(name);

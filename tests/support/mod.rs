@@ -78,7 +78,12 @@ impl Sealed {
 
     /// The program with `args`, sealed off.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cadet"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_cadet")), args)
+    }
+
+    /// The same of a copy of the program.
+    pub fn command_of(&self, program: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(args)
             .env_clear()

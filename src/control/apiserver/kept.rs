@@ -11,12 +11,12 @@ use cadet_api::selector;
 use memchr::memmem;
 use serde_json::Value;
 
-/// The texts every object has come first, in this order; its selectable fields follow, then
-/// keys and values of its labels.
+/// The texts every object has come first, in this order; keys and values of its labels follow,
+/// then its selectable fields.
 pub const NAME: usize = 0;
 pub const NAMESPACE: usize = 1;
 pub const UID: usize = 2;
-const FIELDS: usize = 3;
+const LABELS: usize = 3;
 
 /// What is to be kept, read from a decoded object: by its writer, or from a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,9 +45,9 @@ impl Parts {
         // No object has so many: a label takes some bytes of the record's 1.5 MiB.
         let labels = u16::try_from(meta.labels.len()).unwrap_or(u16::MAX);
         let mut texts = vec![meta.name, meta.namespace, meta.uid];
-        texts.extend(selector::field_values(resource, value));
         let pairs = meta.labels.into_iter().take(labels.into());
         texts.extend(pairs.flat_map(|(key, value)| [key, value]));
+        texts.extend(selector::field_values(resource, value));
         let is_plain = meta.finalizers.is_empty() && meta.owner_references.is_empty();
         let rest = (!is_plain).then(|| {
             Box::new(Rest {
@@ -65,16 +65,21 @@ impl Parts {
 
     /// How many selectable fields there are.
     pub fn fields(&self) -> usize {
-        self.texts.len() - FIELDS - 2 * usize::from(self.labels)
+        self.texts.len() - first_field(self.labels)
     }
 
     /// The same with another value of one selectable field.
     pub fn with_field(mut self, at: usize, value: &str) -> Parts {
-        if at < self.fields() {
-            value.clone_into(&mut self.texts[FIELDS + at]);
+        if let Some(own) = self.texts.get_mut(first_field(self.labels) + at) {
+            value.clone_into(own);
         }
         self
     }
+}
+
+/// Where the selectable fields begin, after so many labels.
+fn first_field(labels: u16) -> usize {
+    LABELS + 2 * usize::from(labels)
 }
 
 /// See the file's head.
@@ -130,7 +135,7 @@ impl Kept {
 
     /// The value of the selectable field that is the kind's `at`th.
     pub fn field<'a>(&'a self, at: usize, bytes: &'a [u8]) -> &'a str {
-        self.text(FIELDS + at, bytes)
+        self.text(first_field(self.labels) + at, bytes)
     }
 
     /// The value of a label.
@@ -170,16 +175,8 @@ impl Kept {
     }
 
     fn pairs<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let count = 2 * usize::from(self.labels);
-        // Without labels, which most objects are, nothing is counted.
-        let mut texts = (count > 0).then(|| {
-            let all = self.texts(bytes).count();
-            self.texts(bytes).skip(all - count)
-        });
-        std::iter::from_fn(move || {
-            let texts = texts.as_mut()?;
-            Some((texts.next()?, texts.next()?))
-        })
+        let mut texts = self.texts(bytes).skip(LABELS);
+        (0..self.labels).map_while(move |_| Some((texts.next()?, texts.next()?)))
     }
 }
 

@@ -260,8 +260,9 @@ fn framed(about: &Object, at: i128, window: f64) -> Value {
         "timestamp": at,
         "window": format!("{}s", (window * 1000.0).round() / 1000.0),
     });
-    if !about.labels().is_empty() {
-        meta::set(&mut value, "labels", json!(about.labels()));
+    let labels = about.labels();
+    if !labels.is_empty() {
+        meta::set(&mut value, "labels", json!(labels));
     }
     if !about.namespace().is_empty() {
         meta::set(&mut value, "namespace", about.namespace().to_owned());

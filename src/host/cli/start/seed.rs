@@ -123,10 +123,10 @@ pub(super) fn cluster_config(cluster: &str, node: &Node) -> NodeConfig {
     NodeConfig {
         node_name: node.name.clone(),
         cluster_name: cluster.into(),
-        cluster_cidr: ranges::PODS.into(),
+        cluster_cidr: ranges::PODS.to_string(),
         pod_cidr: node.pod_cidr(),
-        service_cidr: ranges::SERVICES.into(),
-        load_balancer_cidr: Some(ranges::LOAD_BALANCERS.into()),
+        service_cidr: ranges::SERVICES.to_string(),
+        load_balancer_cidr: Some(ranges::LOAD_BALANCERS.to_string()),
         api_port: machine::GUEST_API,
         api_sans: vec!["127.0.0.1".into(), "localhost".into()],
         lessons_dir: "/usr/lib/cadet".into(),
